@@ -1,0 +1,1 @@
+"""Few-shot medical image segmentation by meta-learning, in functional JAX."""

@@ -1,0 +1,79 @@
+"""The inner loop: how a network becomes a network for one structure. Start reading here.
+
+A few labelled slices, the support, say what the structure is. `adapt` walks from given parameters down
+the support loss, one optax update a step, as one compiled scan. Every method of this library that
+adapts by gradients is this function with other arguments: MAML differentiates through it, Reptile
+looks only at where it ends, transfer and scratch start it elsewhere.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Integer, PyTree
+
+from jaxmeta.tasks.task import Examples
+
+
+class Plan(NamedTuple):
+    """What each of S steps does, as data: tasks of different lengths run in one compiled scan."""
+
+    index: Integer[Array, "S B"] | np.ndarray  # which support examples the step sees
+    rate: Float[Array, " S"] | np.ndarray  # a factor on the step's update
+    live: Bool[Array, " S"] | np.ndarray  # False: the step changes no bit of anything
+
+
+def whole_support(shots: int, steps: int) -> Plan:
+    """Plan `steps` steps that each see all `shots` examples."""
+    index = np.broadcast_to(np.arange(shots, dtype=np.int32), (steps, shots))
+    return Plan(index, np.ones(steps, np.float32), np.ones(steps, bool))
+
+
+def adapt(
+    loss: Callable[[PyTree, Examples, Array], Float[Array, ""]],
+    phi: PyTree,
+    support: Examples,
+    plan: Plan,
+    *,
+    update: optax.GradientTransformation,
+    key: Array,
+    order: int = 2,
+    remat: bool = True,
+    watch: Callable[[PyTree], Any] | None = None,
+) -> tuple[PyTree, tuple[Float[Array, " S"], Any]]:
+    """Walk down the support loss: phi <- phi + rate * update(grad loss(phi)), step by step of the plan.
+
+    With theta the parameters that come in and phi those that go out, `order=2` keeps the whole
+    derivative d phi / d theta. `order=1` treats every inner gradient as a constant: d phi / d theta
+    is the identity (Finn et al. 2017, arXiv 1703.03400, section 5.2), while whatever else the update
+    rule closes over, a learned rate for instance, still gets its gradient.
+
+    `remat` recomputes a step's activations when the gradient comes back through it: memory is then
+    that of one step, plus one copy of phi and of the optimiser's state a step. An inner Adam needs
+    `eps_root > 0`, or its derivative is infinite where a gradient is 0.
+
+    Returns phi and the trace: each step's loss before its update, and `watch(phi)` after it.
+    """
+    if order not in (1, 2):
+        raise ValueError(f"order is 1 or 2, not {order}")
+
+    def step(carry, now):
+        phi, state = carry
+        number, (index, rate, live) = now
+        examples = jax.tree.map(lambda a: jnp.take(a, index, axis=0), support)
+        value, g = jax.value_and_grad(loss)(phi, examples, jax.random.fold_in(key, number))
+        seen = phi
+        if order == 1:
+            g, seen = jax.lax.stop_gradient((g, phi))
+        delta, after = update.update(g, state, seen)
+        new = jax.tree.map(lambda p, d: (p + rate * d).astype(p.dtype), phi, delta)
+        carry = jax.tree.map(lambda a, b: jnp.where(live, a, b), (new, after), (phi, state))
+        return carry, (value, watch and watch(carry[0]))
+
+    walk = jax.checkpoint(step, prevent_cse=False) if remat else step  # safe, and faster, in a scan
+    steps = jnp.arange(len(plan.live)), jax.tree.map(jnp.asarray, plan)
+    (phi, _), trace = jax.lax.scan(walk, (phi, update.init(phi)), steps)
+    return phi, trace

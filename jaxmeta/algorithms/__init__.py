@@ -1,0 +1,8 @@
+"""One short file an algorithm: how the meta-parameters are adapted, and how they learn."""
+
+from jaxmeta.algorithms.algorithm import Algorithm as Algorithm
+from jaxmeta.algorithms.algorithm import Meta as Meta
+from jaxmeta.algorithms.maml import maml as maml
+from jaxmeta.algorithms.reptile import reptile as reptile
+from jaxmeta.algorithms.transfer import scratch as scratch
+from jaxmeta.algorithms.transfer import transfer as transfer

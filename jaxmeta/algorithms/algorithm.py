@@ -1,0 +1,90 @@
+"""What a meta-learning algorithm is: four pure functions over explicit meta-parameters.
+
+An algorithm knows no devices, no batch of tasks and no optimiser of its own: `over_tasks` maps its
+`outer` over tasks, `learner.episodic` hands the mean direction to an optax optimiser.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, PyTree
+
+from jaxmeta.losses import hard_dice
+from jaxmeta.models.model import Model
+from jaxmeta.tasks.task import Examples, Task
+
+
+class Meta(NamedTuple):
+    """Meta-parameters: what the outer optimiser moves, and what stays as it is."""
+
+    learned: Any
+    frozen: Any = ()  # an argument of every jitted function, never a captured constant
+
+
+class Algorithm(NamedTuple):
+    """How a network is adapted to a task, and how it learns to be adapted.
+
+    init(key) -> Meta
+    adapt(meta, support, key) -> phi: what one does with a new structure's support, at test time
+    predict(meta, phi, image, given) -> logits [N, H, W, 1]
+    outer(meta, task) -> (direction like meta.learned, statistics): an optimiser descends along it
+    weigh(statistics of all tasks of a step) -> one weight a task, or None for their mean
+    """
+
+    init: Callable[[Array], Meta]
+    adapt: Callable[[Meta, Examples, Array], PyTree]
+    predict: Callable[[Meta, PyTree, Array, Any], Array]
+    outer: Callable[[Meta, Task], tuple[PyTree, dict]]
+    weigh: Callable[[dict], Array] | None = None
+
+
+def key_of(task: Task) -> Array:
+    """Make a typed key of the raw one that the host gave the task."""
+    return jax.random.wrap_key_data(task.key)
+
+
+def predictor_of(model: Model) -> Callable:
+    """Make the `predict` of an algorithm whose phi are a model's variables."""
+
+    def predict(meta, phi, image, given=()):
+        return model.apply(phi, image, given)[0]
+
+    return predict
+
+
+def score(model: Model, phi: PyTree, query: Examples) -> Array:
+    """Hard Dice of the query under phi, for logs; no gradient flows."""
+    logits, _ = model.apply(jax.lax.stop_gradient(phi), query.image, query.given)
+    return hard_dice(logits[..., 0], query.mask, query.valid)
+
+
+def query_gradient(walk: Callable, loss: Callable, model: Model) -> Callable:
+    """Make the usual `outer`: the gradient of the query loss through the walk to phi.
+
+    `walk(learned, frozen, support, key)` -> (initial parameters, phi, inner losses [S]).
+    """
+
+    def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
+        inner_key, query_key = jax.random.split(key_of(task))
+
+        def query_loss(learned):
+            theta, phi, inner = walk(learned, meta.frozen, task.support, inner_key)
+            value = loss(phi, task.query, query_key)
+            return value, dict(
+                loss=value,
+                dice=score(model, phi, task.query),
+                dice_before=score(model, theta, task.query),
+                **inner_losses(inner),
+            )
+
+        direction, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
+        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
+
+    return outer
+
+
+def inner_losses(losses: Array) -> dict:
+    """Name the first and last support loss of an inner loop; nothing where no step was made."""
+    return dict(inner_first=losses[0], inner_last=losses[-1]) if losses.shape[0] else {}

@@ -1,0 +1,77 @@
+"""Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400).
+
+    phi_0 = theta,   phi_{s+1} = phi_s + alpha * U(grad L_support(phi_s))      s = 0 .. S-1
+    direction = d L_query(phi_S) / d (theta, alpha)
+
+U is any optax transformation, `sgd(1.0)` (minus the gradient) for the paper's rule. alpha is one fixed
+number, or with `learn_rate` a tree like theta that is learned too: Meta-SGD (Li et al. 2017,
+arXiv 1707.09835). `order=1` holds phi - theta fixed: FOMAML.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
+from jaxmeta.models.model import Model
+
+
+def maml(
+    model: Model,
+    loss,
+    *,
+    steps: int = 5,
+    rate: float = 0.01,
+    learn_rate: bool = False,
+    order: int = 2,
+    inner: optax.GradientTransformation = optax.sgd(1.0),
+    test_steps: int | None = None,
+    remat: bool = True,
+) -> Algorithm:
+    """Learn an initialisation (and rates) from which `steps` inner steps segment a new structure.
+
+    More steps at test time than in training often help: `test_steps`, by default as many.
+    """
+
+    def init(key) -> Meta:
+        theta = model.init(key)
+        rates = jax.tree.map(lambda p: jnp.full_like(p, rate), theta) if learn_rate else ()
+        return Meta(dict(theta=theta, rate=rates))
+
+    def walk_for(count):
+        def walk(learned, frozen, support, key):
+            theta = learned["theta"]
+            alpha = learned["rate"] if learn_rate else rate
+            phi, (losses, _) = adapt(
+                loss,
+                theta,
+                support,
+                whole_support(support.mask.shape[0], count),
+                update=optax.chain(inner, scale_by(alpha)),
+                key=key,
+                order=order,
+                remat=remat,
+            )
+            return theta, phi, losses
+
+        return walk
+
+    def adapt_to(meta, support, key):
+        walk = walk_for(steps if test_steps is None else test_steps)
+        return walk(meta.learned, meta.frozen, support, key)[1]
+
+    outer = query_gradient(walk_for(steps), loss, model)
+    return Algorithm(init, adapt_to, predictor_of(model), outer)
+
+
+def scale_by(alpha: float | PyTree) -> optax.GradientTransformation:
+    """Multiply updates by a number, or leaf by leaf by a tree like the parameters."""
+
+    def update(updates, state, params=None):
+        if isinstance(alpha, float):
+            return jax.tree.map(lambda u: alpha * u, updates), state
+        return jax.tree.map(lambda a, u: a * u, alpha, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -1,0 +1,54 @@
+"""Reptile (Nichol et al. 2018, arXiv 1803.02999): move towards where the inner loop ends.
+
+    direction = theta - phi_S        (descending it, theta moves towards phi_S)
+
+No derivative of the inner loop is taken, so any inner optimiser and any number of steps will do, and
+memory is that of plain training.
+"""
+
+import jax
+import optax
+
+from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.algorithms.algorithm import (
+    Algorithm,
+    Meta,
+    inner_losses,
+    key_of,
+    predictor_of,
+    score,
+)
+from jaxmeta.models.model import Model
+
+
+def reptile(
+    model: Model,
+    loss,
+    *,
+    steps: int = 5,
+    inner: optax.GradientTransformation = optax.sgd(0.01),
+    test_steps: int | None = None,
+) -> Algorithm:
+    """Learn an initialisation that is close to every task's solution."""
+
+    def walk(theta, support, key, count):
+        plan = whole_support(support.mask.shape[0], count)
+        return adapt(loss, theta, support, plan, update=inner, key=key, order=1, remat=False)
+
+    def adapt_to(meta, support, key):
+        return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
+
+    def outer(meta, task):
+        inner_key, query_key = jax.random.split(key_of(task))
+        theta = meta.learned
+        phi, (losses, _) = walk(theta, task.support, inner_key, steps)
+        direction = jax.tree.map(lambda a, b: a - b, theta, phi)
+        return direction, dict(
+            loss=loss(phi, task.query, query_key),
+            dice=score(model, phi, task.query),
+            dice_before=score(model, theta, task.query),
+            grad_norm=optax.tree.norm(direction),
+            **inner_losses(losses),
+        )
+
+    return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)

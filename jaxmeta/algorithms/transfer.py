@@ -1,0 +1,90 @@
+"""The baselines that keep meta-learning honest: transfer learning, and learning from scratch.
+
+Transfer trains one network with one output head a source structure, on all labelled slices of every
+task alike; for a new structure it keeps the trunk, draws a new head and fine-tunes everything on the
+support. Scratch fine-tunes a network that was never trained. Both end in the same `adapt`, with any
+optax optimiser and any number of steps, so that they can be tuned as hard as the method.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, score
+from jaxmeta.models.model import Model
+from jaxmeta.tasks.task import Examples, Task
+
+
+def finetune(loss: Callable, *, optimiser: optax.GradientTransformation, steps: int):
+    """Make (phi, support, key) -> phi: `steps` updates that each see the whole support."""
+
+    def tune(phi: PyTree, support: Examples, key) -> PyTree:
+        plan = whole_support(support.mask.shape[0], steps)
+        return adapt(loss, phi, support, plan, update=optimiser, key=key, order=1, remat=False)[0]
+
+    return tune
+
+
+def transfer(
+    model: Model,
+    heads: Model,
+    loss_of: Callable[[Model], Callable],
+    *,
+    optimiser: optax.GradientTransformation,
+    steps: int,
+    head: str = "head",
+) -> Algorithm:
+    """Pre-train `heads`, which is `model` with one output a source structure; fine-tune `model`.
+
+    A task trains the output of its structure's number in the pool (`task.ident[1]`). The variables
+    of both models are dictionaries that differ in the entry `head` alone. `loss_of(model)` makes the
+    loss, as `segmentation_loss` does.
+    """
+    tune = finetune(loss_of(model), optimiser=optimiser, steps=steps)
+
+    def adapt_to(meta, support, key):
+        fresh, walk = jax.random.split(key)
+        phi = {**meta.learned, head: model.init(fresh)[head]}
+        return tune(phi, support, walk)
+
+    def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
+        slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
+        own = one_output(heads, task.ident[1])
+        value, direction = jax.value_and_grad(loss_of(own))(meta.learned, slices, key_of(task))
+        return direction, dict(
+            loss=value,
+            dice=score(own, meta.learned, task.query),
+            grad_norm=optax.tree.norm(direction),
+        )
+
+    return Algorithm(lambda key: Meta(heads.init(key)), adapt_to, predictor_of(model), outer)
+
+
+def one_output(heads: Model, number: Array) -> Model:
+    """View output `number` of a model with many as a model with one."""
+
+    def apply(variables, image, given=(), **options):
+        logits, state = heads.apply(variables, image, given, **options)
+        return jnp.take(logits, number, axis=-1)[..., None], state
+
+    return Model(heads.init, apply)
+
+
+def scratch(
+    model: Model, loss: Callable, *, optimiser: optax.GradientTransformation, steps: int
+) -> Algorithm:
+    """Learn each structure from nothing but its support, from a fresh start drawn with the key."""
+    tune = finetune(loss, optimiser=optimiser, steps=steps)
+
+    def adapt_to(meta, support, key):
+        fresh, walk = jax.random.split(key)
+        return tune(model.init(fresh), support, walk)
+
+    def outer(meta, task):
+        return (), dict(loss=jnp.zeros(()), grad_norm=jnp.zeros(()))
+
+    return Algorithm(lambda key: Meta(()), adapt_to, predictor_of(model), outer)

@@ -1,0 +1,88 @@
+"""Augmentation on the device, a pure function of the task and its key.
+
+What is drawn once for the whole task (flips, inversion of contrast) makes another structure or
+another protocol of it; what is drawn for each image (a small affine map, gain, offset, noise) makes
+another patient. Support and query always agree on what the structure is.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float
+
+from jaxmeta.tasks.task import Examples, Task
+
+
+class Augmentation(NamedTuple):
+    """How much of each change; 0 switches one off. Intensities are in normalised units."""
+
+    flip: float = 0.5  # probability of a mirror image, per axis, of the whole task
+    invert: float = 0.0  # probability of inverted contrast, of the whole task
+    rotate: float = 10.0  # degrees either way
+    zoom: float = 0.1  # relative size either way
+    shift: float = 0.04  # of the side of the slice, either way
+    gain: float = 0.1  # standard deviation of the relative change of contrast
+    offset: float = 0.1  # standard deviation of the change of brightness
+    noise: float = 0.05  # standard deviation of pixel noise
+
+
+def augment(task: Task, how: Augmentation) -> Task:
+    """Change a task as `how` says; the same key gives the same change."""
+    shared, support, query = jax.random.split(
+        jax.random.fold_in(jax.random.wrap_key_data(task.key), 1), 3
+    )
+
+    def change(examples: Examples, key) -> Examples:
+        keys = jax.random.split(key, examples.image.shape[0])
+        image, mask = examples.image, examples.mask
+        if how.rotate or how.zoom or how.shift:
+            image, mask = jax.vmap(lambda i, m, k: move(i, m, k, how))(image, mask, keys)
+        image, mask = flip(image, mask, shared, how.flip)
+        sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(shared, 2), how.invert), -1.0, 1.0)
+        image = jax.vmap(lambda i, k: recolour(i, k, how))(sign * image, keys)
+        return examples._replace(image=image, mask=mask)
+
+    return task._replace(support=change(task.support, support), query=change(task.query, query))
+
+
+def flip(image: Array, mask: Array, key: Array, chance: float) -> tuple[Array, Array]:
+    """Mirror all slices alike along rows and columns, each with its own chance."""
+    for axis in (1, 2):
+        mirrored = jax.random.bernoulli(jax.random.fold_in(key, axis - 1), chance)
+        image = jnp.where(mirrored, jnp.flip(image, axis), image)
+        mask = jnp.where(mirrored, jnp.flip(mask, axis), mask)
+    return image, mask
+
+
+def move(
+    image: Float[Array, "H W C"], mask: Array, key: Array, how: Augmentation
+) -> tuple[Array, Array]:
+    """Rotate, scale and shift one slice about its centre: linear image, nearest mask, no wrap."""
+    height, width = mask.shape
+    turn, scale, shift_key = jax.random.split(key, 3)
+    angle = jnp.deg2rad(how.rotate) * jax.random.uniform(turn, (), minval=-1, maxval=1)
+    zoom = 1 + how.zoom * jax.random.uniform(scale, (), minval=-1, maxval=1)
+    shift = how.shift * jax.random.uniform(shift_key, (2,), minval=-1, maxval=1)
+    rows = jnp.arange(height)[:, None] - (height - 1) / 2 - shift[0] * height
+    columns = jnp.arange(width)[None] - (width - 1) / 2 - shift[1] * width
+    cos, sin = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
+    where = [
+        cos * rows - sin * columns + (height - 1) / 2,
+        sin * rows + cos * columns + (width - 1) / 2,
+    ]
+
+    def linear(channel):
+        return map_coordinates(channel, where, order=1, mode="nearest")
+
+    moved = jnp.stack([linear(image[..., c]) for c in range(image.shape[-1])], axis=-1)
+    return moved, map_coordinates(mask, where, order=0, mode="constant", cval=0)
+
+
+def recolour(image: Float[Array, "H W C"], key: Array, how: Augmentation) -> Float[Array, "H W C"]:
+    """Change contrast and brightness of one slice, and add noise."""
+    gain, offset, noise = jax.random.split(jax.random.fold_in(key, 1), 3)
+    image = image * (1 + how.gain * jax.random.normal(gain))
+    image = image + how.offset * jax.random.normal(offset)
+    return image + how.noise * jax.random.normal(noise, image.shape)

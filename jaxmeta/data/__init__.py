@@ -1,0 +1,1 @@
+"""Volumes to slice shards, once, on the host: NumPy only."""

@@ -1,0 +1,5 @@
+"""What a user can mend: bad input, told in one line that names the thing and the fix."""
+
+
+class BadInput(ValueError):
+    """The input, not the program, is at fault; entry points print it as one line and exit with 2."""

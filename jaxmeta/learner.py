@@ -1,0 +1,87 @@
+"""What the trainer, the checkpoint and the evaluation know of a method: a learner.
+
+Every method ends as three functions, whatever its inside; `episodic` makes them of an algorithm, an
+optax optimiser and a way over tasks.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Integer, PyTree
+
+from jaxmeta.algorithms.algorithm import Algorithm, Meta
+from jaxmeta.tasks.task import Examples, Task
+
+
+class Predictor(NamedTuple):
+    """What is left of a learner when training is over; called inside jit, the state an argument."""
+
+    adapt: Callable[[Examples, Array], PyTree]  # (support, key) -> phi
+    predict: Callable[..., Array]  # (phi, image, given=()) -> logits [N, H, W, 1]
+
+
+class Learner(NamedTuple):
+    """init(key) -> state; step(state, batch) -> (state, metrics); predictor(state) -> Predictor.
+
+    The state is opaque to the trainer. Metrics are trees of scalars and of one value a task [T].
+    """
+
+    init: Callable[[Array], Any]
+    step: Callable[[Any, Task], tuple[Any, dict]]
+    predictor: Callable[[Any], Predictor]
+
+
+class Episodic(NamedTuple):
+    """The state of an episodic learner."""
+
+    meta: Meta
+    optimiser: Any
+    step: Integer[Array, ""]
+
+
+def episodic(
+    algorithm: Algorithm,
+    optimiser: optax.GradientTransformation,
+    over_tasks: Callable,
+    *,
+    augment: Callable[[Task], Task] | None = None,
+) -> Learner:
+    """Learn from batches of tasks: augment each, take the outer direction, make one optimiser step.
+
+    `over_tasks(outer, weigh=...)` spreads a function of one task over the batch.
+    """
+
+    def outer(meta: Meta, task: Task):
+        return algorithm.outer(meta, augment(task) if augment else task)
+
+    direction_of = over_tasks(outer, weigh=algorithm.weigh)
+
+    def init(key) -> Episodic:
+        meta = algorithm.init(key)
+        return Episodic(meta, optimiser.init(meta.learned), jnp.zeros((), jnp.int32))
+
+    def step(state: Episodic, batch: Task) -> tuple[Episodic, dict]:
+        direction, tasks = direction_of(state.meta, batch)
+        updates, after = optimiser.update(direction, state.optimiser, state.meta.learned)
+        learned = optax.apply_updates(state.meta.learned, updates)
+        metrics = dict(
+            tasks=tasks | dict(ident=batch.ident),
+            direction_norm=optax.tree.norm(direction),
+            update_norm=optax.tree.norm(updates),
+            parameter_norm=optax.tree.norm(learned),
+        )
+        return Episodic(state.meta._replace(learned=learned), after, state.step + 1), metrics
+
+    def predictor(state: Episodic) -> Predictor:
+        def adapt(support, key):
+            return algorithm.adapt(state.meta, support, key)
+
+        def predict(phi, image, given=()):
+            return algorithm.predict(state.meta, phi, image, given)
+
+        return Predictor(adapt, predict)
+
+    return Learner(init, step, predictor)

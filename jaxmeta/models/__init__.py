@@ -1,0 +1,1 @@
+"""Pairs of pure functions that segment images; they know no tasks."""

@@ -1,0 +1,81 @@
+"""The layers of a network that is differentiated twice: each is plain arithmetic on [N, H, W, C].
+
+Pooling and upsampling are reshapes, so that no windowed reduction or transposed convolution, slow or
+imprecise in second order, stands on the adapted path. GroupNorm rather than BatchNorm: its statistics
+belong to one image, so there is no state, nothing leaks from query to support or from task to task,
+and support, query, training and test behave alike whatever the number of shots.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxmeta.models.convolution import convolve
+
+
+class Convolution(nn.Module):
+    """3x3 convolution without bias (a normalisation follows)."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N H W O"]:
+        kernel = self.param(
+            "kernel", nn.initializers.he_normal(), (3, 3, image.shape[-1], self.features)
+        )
+        return convolve(image, kernel)
+
+
+class GroupNorm(nn.Module):
+    """Normalise each image by the mean and variance of each group of channels (arXiv 1803.08494).
+
+    One pass gives both moments: E[x] and E[x^2] over H W first, then over the group's channels; the
+    affine map that results is applied in one multiply-add.
+    """
+
+    groups: int = 8
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+        n, height, width, channels = image.shape
+        groups = min(self.groups, channels)
+        if channels % groups:
+            raise ValueError(f"{channels} channels do not split into {groups} groups")
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+
+        def grouped(moment):
+            return moment.reshape(n, groups, -1).mean(-1)
+
+        mean = grouped(image.mean((1, 2)))
+        variance = jnp.maximum(grouped((image * image).mean((1, 2))) - mean * mean, 0.0)
+        inverse = jax.lax.rsqrt(variance + self.epsilon)
+        mean, inverse = (jnp.repeat(a, channels // groups, axis=1) for a in (mean, inverse))
+        slope = inverse * scale[None]
+        shift = bias[None] - mean * slope
+        return image * slope[:, None, None] + shift[:, None, None]
+
+
+def max_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
+    """Take the largest of every 2x2 pixels."""
+    return blocks(image).max((2, 4))
+
+
+def mean_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
+    """Take the mean of every 2x2 pixels: smooth, for checks against finite differences."""
+    return blocks(image).mean((2, 4))
+
+
+def blocks(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 2 W//2 2 C"]:
+    """View an image as 2x2 blocks."""
+    n, height, width, channels = image.shape
+    return image.reshape(n, height // 2, 2, width // 2, 2, channels)
+
+
+def upsample(image: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
+    """Repeat every pixel twice in both directions."""
+    n, height, width, channels = image.shape
+    wide = jnp.broadcast_to(image[:, :, None, :, None], (n, height, 2, width, 2, channels))
+    return wide.reshape(n, 2 * height, 2 * width, channels)

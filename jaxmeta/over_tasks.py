@@ -1,0 +1,99 @@
+"""The task axis: one function of a task becomes one function of a batch of tasks.
+
+Everything with an axis for tasks is made here, so scan, `vmap`, chunks and devices are decided in one
+place. The whole of an algorithm's `outer` is mapped, its differentiation included, and directions are
+summed in the carry of a scan: memory is one chunk's, however many tasks there are.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import PyTree
+
+from jaxmeta.tasks.task import Task
+
+
+def over_tasks(
+    outer: Callable[[PyTree, Task], tuple[PyTree, PyTree]],
+    *,
+    mesh: Mesh | None = None,
+    chunk: int = 1,
+    weigh: Callable[[PyTree], jax.Array] | None = None,
+) -> Callable[[PyTree, Task], tuple[PyTree, PyTree]]:
+    """Make (meta, tasks [T, ...]) -> (direction, statistics [T, ...]) of (meta, task) -> the same.
+
+    The direction is the mean over all tasks, or their sum weighted by `weigh(statistics of all T)`.
+    `chunk` tasks are done side by side with `vmap`, chunks one after another: 1 is right on a CPU,
+    all of a device's tasks on an accelerator, between the two when memory is short.
+
+    With a mesh, tasks are spread over its axis "task". Differentiation happens *inside* the shard,
+    and replication is not checked: under the check, a gradient taken with respect to replicated
+    parameters is summed over devices, and the inner loops would silently adapt to everybody's tasks.
+    """
+
+    def chunked(tasks):
+        count = jax.tree.leaves(tasks)[0].shape[0]
+        if count % chunk:
+            raise ValueError(f"{count} tasks on a device do not split into chunks of {chunk}")
+        return jax.tree.map(lambda a: a.reshape(count // chunk, chunk, *a.shape[1:]), tasks)
+
+    def summed(meta, tasks):
+        def body(total, some):
+            directions, statistics = jax.vmap(outer, (None, 0))(meta, some)
+            return jax.tree.map(lambda t, d: t + d.sum(0), total, directions), statistics
+
+        some = chunked(tasks)
+        first = jax.tree.map(lambda a: a[0, 0], some)
+        shapes, _ = jax.eval_shape(outer, meta, first)
+        total = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        total, statistics = jax.lax.scan(body, total, some)
+        return total, merged(statistics)
+
+    def weighted(meta, tasks, gather):
+        directions, statistics = jax.lax.map(
+            lambda some: jax.vmap(outer, (None, 0))(meta, some), chunked(tasks)
+        )
+        directions, statistics = merged(directions), merged(statistics)
+        weights = gather(weigh)(statistics)
+        return jax.tree.map(lambda d: jnp.tensordot(weights, d, 1), directions), statistics
+
+    def everywhere(meta, tasks):
+        local = tasks.ident.shape[0]
+        total = local * (mesh.size if mesh else 1)
+
+        def gather(weigh):  # weights of all tasks of the step, of which each device keeps its own
+            def own(statistics):
+                if mesh is None:
+                    return weigh(statistics)
+                all_ = jax.tree.map(lambda a: jax.lax.all_gather(a, "task", tiled=True), statistics)
+                start = jax.lax.axis_index("task") * local
+                return jax.lax.dynamic_slice_in_dim(weigh(all_), start, local)
+
+            return own
+
+        if weigh:
+            direction, statistics = weighted(meta, tasks, gather)
+        else:
+            direction, statistics = summed(meta, tasks)
+            direction = jax.tree.map(lambda d: d / total, direction)
+        if mesh:
+            direction = jax.lax.psum(direction, "task")
+        return direction, statistics
+
+    if mesh is None:
+        return everywhere
+    spread, same = PartitionSpec("task"), PartitionSpec()
+    return jax.shard_map(
+        everywhere,
+        mesh=mesh,
+        in_specs=(same, spread),
+        out_specs=(same, spread),
+        check_vma=False,
+    )
+
+
+def merged(values: PyTree) -> PyTree:
+    """Join the axes of chunks and of tasks within a chunk."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), values)

@@ -1,0 +1,33 @@
+"""Strictness for every test: four virtual devices, no silent rank promotion, full matmul precision."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update(
+    "jax_compilation_cache_dir",
+    os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxmeta-tests")),
+)
+
+
+@pytest.fixture
+def x64():
+    """Run one test in float64 (`jax.enable_x64` is not in every supported version)."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(scope="session")
+def scans() -> Path:
+    """The folder of real scans that developers keep beside the checkout; skips where there is none."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real scans at {folder}")
+    return folder
