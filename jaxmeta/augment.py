@@ -5,7 +5,7 @@ another protocol of it; what is drawn for each image (a small affine map, gain, 
 another patient. Support and query always agree on what the structure is.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +15,26 @@ from jaxtyping import Array, Float
 from jaxmeta.tasks.task import Examples, Task
 
 
-class Augmentation(NamedTuple):
+@dataclass(frozen=True)
+class Augmentation:
     """How much of each change; 0 switches one off. Intensities are in normalised units."""
 
-    flip: float = 0.5  # probability of a mirror image, per axis, of the whole task
-    invert: float = 0.0  # probability of inverted contrast, of the whole task
-    rotate: float = 10.0  # degrees either way
-    zoom: float = 0.1  # relative size either way
-    shift: float = 0.04  # of the side of the slice, either way
-    gain: float = 0.1  # standard deviation of the relative change of contrast
-    offset: float = 0.1  # standard deviation of the change of brightness
-    noise: float = 0.05  # standard deviation of pixel noise
+    flip: float = 0.5
+    """Probability of a mirror image, along rows and along columns, of the whole task."""
+    invert: float = 0.0
+    """Probability of inverted contrast, of the whole task."""
+    rotate: float = 10.0
+    """Largest turn of an image, degrees either way."""
+    zoom: float = 0.1
+    """Largest relative change of size of an image, either way."""
+    shift: float = 0.04
+    """Largest shift of an image, in sides of the slice, either way."""
+    gain: float = 0.1
+    """Standard deviation of an image's relative change of contrast."""
+    offset: float = 0.1
+    """Standard deviation of an image's change of brightness."""
+    noise: float = 0.05
+    """Standard deviation of pixel noise."""
 
 
 def augment(task: Task, how: Augmentation) -> Task:

@@ -7,7 +7,6 @@ optax optimiser and a way over tasks.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Integer, PyTree

@@ -171,7 +171,8 @@ def _anatomy(families, flesh, rng) -> list[Thing]:
     ]
     distractors = []
     for number, home in enumerate(homes[len(families) :]):
-        like = organs[number % len(organs)]
+        # from the second organ on: with four organs on three levels, those whose level is theirs alone
+        like = organs[(number + 1) % len(organs)]
         family = like.family if number < len(organs) else families[rng.integers(len(families))]
         turn = like.turn if number == 0 else rng.uniform(-np.pi, np.pi)
         distractors.append(like._replace(family=family, home=home, turn=turn))
@@ -187,12 +188,12 @@ def _body(things, organs, flesh, rng) -> tuple[Float[np.ndarray, "X Y Z"], UInt8
         sparse=True,
     )
     pixel = 48 / size
-    x, y = x - rng.uniform(-1.5, 1.5), y - rng.uniform(-1.5, 1.5)
+    x, y = x - rng.uniform(-2, 2), y - rng.uniform(-2, 2)
     scale = rng.uniform(0.93, 1.07)
-    x, y = _turned(x / scale, y / scale, rng.uniform(-0.15, 0.15))
+    x, y = _turned(x / scale, y / scale, rng.uniform(-0.2, 0.2))
     x = x + _waves(x, y, z, 22, 0.8, rng)
     y = y + _waves(x, y, z, 22, 0.8, rng)
-    wide, deep = 21 * rng.uniform(0.96, 1.04), 18.5 * rng.uniform(0.96, 1.04)
+    wide, deep = 20.5 * rng.uniform(0.96, 1.04), 18.5 * rng.uniform(0.96, 1.04)
     skin = (1 - np.hypot(x / wide, y / deep)) * deep
     shades = np.full(skin.shape, -1.0)
     shades = _blend(shades, skin / pixel, rng.uniform(0.75, 0.95))  # a bright rind, as fat or skin has

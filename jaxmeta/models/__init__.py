@@ -1,1 +1,4 @@
 """Pairs of pure functions that segment images; they know no tasks."""
+
+from jaxmeta.models.model import Model as Model
+from jaxmeta.models.unet import unet as unet

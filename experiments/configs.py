@@ -1,0 +1,294 @@
+"""Presets, and how a configuration becomes a learner: the one place where strings become functions."""
+
+import dataclasses
+import json
+import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from jaxmeta import algorithms, devices
+from jaxmeta.algorithms import Algorithm
+from jaxmeta.augment import Augmentation, augment
+from jaxmeta.errors import BadInput
+from jaxmeta.learner import Learner, episodic
+from jaxmeta.losses import segmentation_loss
+from jaxmeta.models import Model, unet
+from jaxmeta.over_tasks import over_tasks
+from jaxmeta.tasks.episodes import EpisodeShape
+from jaxmeta.tasks.split import Split, split_from_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Tasks:
+    """What a training step sees."""
+
+    size: int = 48
+    """Rows and columns of a slice after resizing."""
+    spacing: float | None = None
+    """Millimetres a pixel; without it each slice is stretched to the square."""
+    shots: int = 5
+    """Support slices of a task."""
+    queries: int = 5
+    """Query slices of a task."""
+    support_patients: int = 1
+    """Patients that the support slices come from."""
+    count: int = 4
+    """Tasks in a step."""
+    chunk: int | None = None
+    """Tasks that a device does side by side; by default 1 on a CPU, all of its own elsewhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The U-Net."""
+
+    widths: tuple[int, ...] = (8, 16, 32, 64)
+    """Channels of each level, from full resolution down."""
+    groups: int = 8
+    """Groups of GroupNorm."""
+    prior: float = -2.5
+    """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    """Adaptation to a structure."""
+
+    steps: int = 5
+    """Inner steps in training."""
+    test_steps: int = 20
+    """Inner steps at test time, chosen on validation organs."""
+    rate: float = 0.2
+    """Inner rate, or where learned rates start."""
+    learn_rate: bool = True
+    """Learn a rate for every parameter (Meta-SGD, arXiv 1707.09835)."""
+    order: Literal[1, 2] = 1
+    """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
+    optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
+    """Rule of the inner update."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    """The optimiser of the meta-parameters: AdamW with warm-up, cosine and clipping."""
+
+    rate: float = 6e-3
+    """Highest rate of the schedule."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises."""
+    clip: float = 1.0
+    """Largest norm of a direction; longer ones are scaled down."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """Weights of the parts of the loss."""
+
+    cross_entropy: float = 3.0
+    """Of the binary cross-entropy, a mean over pixels."""
+    dice: float = 1.0
+    """Of the soft Dice loss, over all slices of a set together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that repeats a run; the resolved form stands in its `config.json`."""
+
+    method: Literal["maml", "reptile", "transfer", "scratch"] = "maml"
+    """The algorithm."""
+    data: tuple[Path, ...] = ()
+    """Folders of shards; without any, phantoms are made."""
+    workdir: Path | None = None
+    """The run's folder; without it, one named after the preset and the seed under `runs/`."""
+    test_organs: tuple[str, ...] = ()
+    """Organs to be tested on: never trained on, and their patients never seen."""
+    val_organs: tuple[str, ...] = ()
+    """Organs that choose the checkpoint: never trained on."""
+    train_organs: tuple[str, ...] = ()
+    """Organs to learn from; without any, all that are not held out."""
+    test_patients: tuple[str, ...] = ()
+    """Patients held out; without any, drawn at random where a data set has test and other organs."""
+    steps: int = 1000
+    """Training steps."""
+    every: int = 200
+    """Steps between checkpoints, each with a validation."""
+    seed: int = 0
+    """Seed of everything that is drawn: split, weights, tasks."""
+    validation_tasks: int = 12
+    """Fixed tasks on validation organs that score a checkpoint."""
+    tasks: Tasks = Tasks()
+    network: Network = Network()
+    inner: Inner = Inner()
+    outer: Outer = Outer()
+    loss: Loss = Loss()
+    augment: Augmentation = Augmentation(invert=0.5)
+    structures: tuple[str, ...] = ()
+    """What training draws, as data set/organ: filled in by the run."""
+
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    "unet-maml": ("U-Net, MAML with learned rates: the default.", Config()),
+    "transfer": (
+        "U-Net pre-trained with one output a source organ, fine-tuned on the support.",
+        Config(method="transfer", inner=Inner(optimiser="adam", rate=3e-3, test_steps=100)),
+    ),
+    "scratch": (
+        "U-Net trained on the support alone.",
+        Config(method="scratch", steps=0, inner=Inner(optimiser="adam", rate=1e-2, test_steps=100)),
+    ),
+}
+
+OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    # eps_root keeps the derivative of Adam finite where a gradient is 0
+    "adam": partial(optax.adam, eps_root=1e-8),
+}
+
+
+def episode_shape(config: Config) -> EpisodeShape:
+    """Take the shape of a task out of a configuration."""
+    t = config.tasks
+    return EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients)
+
+
+def model_and_loss(config: Config) -> tuple[Model, Callable]:
+    """Make the network with one output, and its loss."""
+    model = build_model(config, 1)
+    return model, build_loss(config)(model)
+
+
+def build(
+    config: Config, *, mesh: Mesh | None = None, test_steps: int | None = None
+) -> tuple[Model, Learner]:
+    """Make the network and the learner that trains and predicts with it.
+
+    `test_steps` stands in for those of the configuration.
+    """
+    if test_steps is not None:
+        inner = dataclasses.replace(config.inner, test_steps=test_steps)
+        config = dataclasses.replace(config, inner=inner)
+    outer, tasks = config.outer, config.tasks
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, outer.rate, max(1, int(outer.warmup * config.steps)), max(2, config.steps)
+    )
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(outer.clip),
+        optax.adamw(schedule, weight_decay=outer.weight_decay),
+    )
+    on_cpu = mesh is None or mesh.devices.flat[0].platform == "cpu"
+    chunk = tasks.chunk or (1 if on_cpu else tasks.count // mesh.size)
+    learner = episodic(
+        build_algorithm(config),
+        optimiser,
+        partial(over_tasks, mesh=mesh, chunk=chunk),
+        augment=lambda task: augment(task, config.augment),
+    )
+    return build_model(config, 1), learner
+
+
+def build_algorithm(config: Config) -> Algorithm:
+    """Make the algorithm."""
+    inner, (model, loss) = config.inner, model_and_loss(config)
+    rule = OPTIMISERS[inner.optimiser]
+    tune = dict(optimiser=rule(inner.rate), steps=inner.test_steps)
+    match config.method:
+        case "maml":
+            return algorithms.maml(
+                model,
+                loss,
+                steps=inner.steps,
+                rate=inner.rate,
+                learn_rate=inner.learn_rate,
+                order=inner.order,
+                inner=rule(1.0),
+                test_steps=inner.test_steps,
+            )
+        case "reptile":
+            walk = dict(inner=rule(inner.rate), steps=inner.steps, test_steps=inner.test_steps)
+            return algorithms.reptile(model, loss, **walk)
+        case "transfer":
+            heads = build_model(config, len(config.structures))
+            return algorithms.transfer(model, heads, build_loss(config), **tune)
+        case "scratch":
+            return algorithms.scratch(model, loss, **tune)
+
+
+def build_model(config: Config, classes: int) -> Model:
+    """Make the network."""
+    n = config.network
+    return unet(n.widths, classes=classes, groups=n.groups, prior=n.prior)
+
+
+def build_loss(config: Config) -> Callable[[Model], Callable]:
+    """Make the loss of a model."""
+    weights = config.loss
+    return partial(
+        segmentation_loss, cross_entropy_weight=weights.cross_entropy, dice_weight=weights.dice
+    )
+
+
+def to_json(values: Any) -> Any:
+    """Turn a configuration into what JSON can say."""
+    if dataclasses.is_dataclass(values):
+        fields = dataclasses.fields(values)
+        return {field.name: to_json(getattr(values, field.name)) for field in fields}
+    if hasattr(values, "_asdict"):
+        return to_json(values._asdict())
+    if isinstance(values, dict):
+        return {name: to_json(value) for name, value in values.items()}
+    if isinstance(values, (tuple, list)):
+        return [to_json(value) for value in values]
+    return str(values) if isinstance(values, Path) else values
+
+
+def from_json(kind: Any, values: Any) -> Any:
+    """Read a value of a type back from JSON; raises BadInput for a name that the type does not have."""
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        if unknown := sorted(set(values) - set(hints)):
+            raise BadInput(f"unknown configuration {unknown[0]!r}: known are {', '.join(hints)}")
+        return kind(**{name: from_json(hints[name], value) for name, value in values.items()})
+    if get_origin(kind) is tuple:
+        return tuple(from_json(get_args(kind)[0], value) for value in values)
+    if get_origin(kind) is types.UnionType:
+        return None if values is None else from_json(get_args(kind)[0], values)
+    return Path(values) if kind is Path else values
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration file: that of a run, or one's own with some of its fields."""
+    values = read_json(path)
+    return from_json(Config, values.get("config", values))
+
+
+def read(folder: Path) -> tuple[Config, Split]:
+    """Read what a run is: its configuration and who may see what."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise BadInput(f"{folder} is not a run: it has no config.json")
+    values = read_json(path)
+    config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
+    return config, split_from_json(values["split"])
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise BadInput(f"{path}: not a readable configuration ({error})") from None
+
+
+def begin(cache: Path = Path("runs") / ".compiled") -> None:
+    """Ready this process: a device per core, and compiled programs kept for the next run."""
+    devices.split_processor()
+    jax.config.update("jax_compilation_cache_dir", str(cache.resolve()))

@@ -1,0 +1,195 @@
+"""Test a run on organs and patients that it never saw, beside the baselines that keep it honest.
+
+    python -m experiments.meta_test --run RUN [RUN ...] --shots 5 1
+
+The method is adapted to each held-out organ from K labelled slices of support patients and segments
+whole volumes of every other patient who has the organ. Scores are 3-D, at the original resolution.
+Several runs make one paired comparison.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jax
+import tyro
+from tqdm import tqdm
+
+from experiments import configs
+from experiments.command import run as run_command
+from experiments.outcome import METHOD, Outcome, Table, keep, write
+from experiments.rows import Run, open_run, pretrained, row_maker, upper_bound
+from experiments.tuning import Setting, read, search_settings, settings_for
+from jaxmeta import devices
+from jaxmeta.data.shards import Shards, open_shards
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
+from jaxmeta.finetune import Finetune
+from jaxmeta.tasks.split import Pool, pool
+from jaxmeta.tasks.trial import Trial, every_label, trials, whole_volumes
+
+FOLDS = 4  # of the test patients, for the upper bound
+SUPERVISED = Finetune("adam", 3e-3, 800)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Test runs on organs and patients that they never saw."""
+
+    run: tuple[Path, ...]
+    """Run folders; several make one paired comparison."""
+    data: tuple[Path, ...] = ()
+    """Shards to test on; by default those that each run was trained with."""
+    organs: tuple[str, ...] = ()
+    """Organs to test on; by default all that the run held out."""
+    shots: tuple[int, ...] = (5, 1)
+    """Labelled slices an adaptation sees; each number makes a table of its own."""
+    support_patients: int = 1
+    """Patients whom these slices come from."""
+    draws: int = 4
+    """Supports an organ: each from other patients as long as there are any."""
+    baselines: Literal["none", "default", "all"] = "default"
+    """none: the adapted method alone; default: zero steps, copied mask, and scratch with the setting
+    that an earlier search found or that is shipped; all: transfer too, all tuned on validation
+    organs, each with its best setting and with as many steps as the method."""
+    tune: bool = False
+    """Search the settings anew, although the run has those of an earlier search."""
+    upper_bound: bool = False
+    """Add the same network trained on all labels of all other patients."""
+    transfer: tuple[Path, ...] = ()
+    """Runs of the preset transfer, one a run, on the same split; by default one is pre-trained in
+    RUN/transfer with as many slice-gradients."""
+    seed: int = 0
+    """Draws the supports."""
+    masks: bool = True
+    """Write RUN/predictions/*.nii.gz, each volume under the first support it was scored with."""
+    output: Path | None = None
+    """Where the comparison of several runs goes; by default beside the first run's report."""
+
+
+def main() -> None:
+    """Parse and test."""
+    options = tyro.cli(Options, description=__doc__)
+    configs.begin(options.run[0].resolve().parent / ".compiled")
+    test(options)
+
+
+def test(options: Options) -> list[Outcome]:
+    """Test every run, write and print its report, and compare them all."""
+    outcomes = []
+    for number, folder in enumerate(options.run):
+        run = open_run(folder)
+        outcomes.append(test_run(run, options, transfer_run(run, options, number)))
+        print(write(folder / "report", outcomes[-1:]))
+    if len(outcomes) > 1:
+        beside = options.run[0] / "report" / f"of_{len(outcomes)}_runs"
+        print(write(options.output or beside, outcomes))
+    return outcomes
+
+
+def test_run(run: Run, options: Options, transfer: Run | None = None) -> Outcome:
+    """Score every row on every held-out organ, for every number of shots."""
+    shards = open_shards(options.data or run.config.data)
+    held_out = pool(shards, run.split, "test", organs=options.organs or None)
+    make = row_maker(run, options.draws, transfer)
+    how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
+    bound = bounded(run, shards, held_out, how) if options.upper_bound else []
+    tables = []
+    for shots in options.shots:
+        asked = trials(
+            held_out,
+            shots=shots,
+            draws=options.draws,
+            patients=options.support_patients,
+            length=max(options.shots),
+            **how,
+        )
+        settings = choose(run, shots, options, transfer)
+        rows = rows_of(make, settings, options.baselines)
+        seconds = adaptation_seconds(rows[0], asked[0])
+        found = followed(rows, asked, options.seed, f"{shots} shots")
+        cases, pictures = keep(found, run, shards, shots, masks=options.masks)
+        cases += [case._replace(shots=shots) for case in bound]
+        tables.append(Table(shots, cases, pictures, settings, seconds))
+    return Outcome(run, options.draws, options.support_patients, tuple(tables))
+
+
+def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
+    """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
+    found = read(run.folder, shots)
+    wanted = {"scratch"} | ({"transfer"} if transfer else set())
+    if options.tune or (options.baselines == "all" and not wanted <= found.keys()):
+        patients = options.support_patients
+        found = search_settings(run, shots, transfer, patients=patients)
+    return settings_for(run, shots, found)
+
+
+def rows_of(make: Callable[..., Row], settings: dict[str, Setting], baselines: str) -> list[Row]:
+    """List the rows of the table, the method first."""
+    rows = [make(METHOD, METHOD, settings[METHOD].finetune)]
+    if baselines == "none":
+        return rows
+    rows += [make("zero steps", METHOD, None), copied_mask("copied mask")]
+    names = ["scratch"]
+    if baselines == "all":
+        names = [name for name in settings if name.startswith(("scratch", "transfer"))]
+    return rows + [make(n, n.split(",")[0], settings[n].finetune) for n in sorted(names)]
+
+
+def followed(rows: Sequence[Row], asked: Sequence[Trial], seed: int, what: str) -> Iterator:
+    """Score all trials, with a bar that counts volumes."""
+    volumes = sum(len(trial.queries) for trial in asked)
+    with tqdm(total=volumes, desc=what, unit="volume", disable=None) as bar:
+        for trial in asked:
+            last = None
+            for case, query, mask in score(rows, trial, seed=seed):
+                bar.update(query.case != last)
+                last = query.case
+                yield case, query, mask
+
+
+def adaptation_seconds(row: Row, trial: Trial) -> float:
+    """Time one adaptation, compiled before: as many at once as there are devices, as in the test."""
+    supports, draws = together(trial.supports), len(trial.supports)
+    keys = draw_keys(draws, 0)
+    jax.block_until_ready(row.fit(supports, keys))
+    began = time.perf_counter()
+    jax.block_until_ready(row.fit(supports, keys))
+    return (time.perf_counter() - began) * devices.task_mesh(draws).size / draws
+
+
+def bounded(run: Run, shards: Shards, held_out: Pool, how: dict) -> list[Case]:
+    """Score the upper bound: each patient by a network that all the others trained."""
+    cases = []
+    for entry in held_out.entries:
+        supports = every_label(held_out, entry, folds=FOLDS, **how)
+        row = upper_bound(run, len(supports), SUPERVISED)
+        queries = whole_volumes(held_out, entry, size=how["size"], mm=how["mm"])
+        trial = Trial(entry.organ, entry.dataset, entry, supports, queries)
+        found = followed([row], [trial], how["seed"], f"upper bound, {entry.organ}")
+        cases += keep(found, run, shards, 0, masks=False)[0]
+    return cases
+
+
+def transfer_run(run: Run, options: Options, number: int) -> Run | None:
+    """Open the transfer run that belongs to a run, pre-training it where there is none."""
+    if options.baselines != "all":
+        return None
+    if options.transfer:
+        transfer = open_run(options.transfer[number])
+    else:
+        transfer = pretrained(run)
+    if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
+        transfer.split.train_patients
+    ) - set(run.split.train_patients):
+        raise BadInput(
+            f"{transfer.folder} learned from organs or patients that {run.folder} did not: "
+            "compare runs of the same split"
+        )
+    return transfer
+
+
+if __name__ == "__main__":
+    run_command(main)

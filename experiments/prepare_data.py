@@ -1,0 +1,87 @@
+"""Turn folders of NIfTI volumes with labels into slice shards.
+
+    python -m experiments.prepare_data --input DIR [DIR ...] --output SHARDS
+
+Run it again after an interruption or with more volumes: what is done and unchanged is skipped.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tqdm import tqdm
+
+from experiments.command import run
+from jaxmeta.data.prepare import Summary, prepare
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Turn folders of NIfTI volumes with labels into slice shards."""
+
+    input: tuple[Path, ...]
+    """Folders of one data set each: dataset.json (Medical Decathlon, nnU-Net v2), images/ with
+    labels/, or NAME.nii.gz beside NAME_seg.nii.gz."""
+    output: Path
+    """Where the shards go."""
+    modality: tuple[str, ...] = ()
+    """ct or mr, where no file declares it; PATTERN=ct for files that match (e.g. 'ct_*=ct')."""
+    size: int = 128
+    """Default side of the square that slices are resized to when loaded; not stored."""
+    spacing: float | None = None
+    """Default mm of a pixel when loaded (then cropped or padded); without it a slice is stretched."""
+    axis: Literal["axial", "coronal", "sagittal"] = "axial"
+    """Which slices are cut."""
+    labels: tuple[str, ...] = ()
+    """Names of label values where no file names them: 1=cord; PATTERN:1=cord for the files that
+    match (e.g. '*gmseg*:1=grey_matter')."""
+    patient_pattern: str | None = None
+    """Regular expression whose first group, found in a case's name, is the patient; without it
+    NAME_frame01 and NAME_frame02 are one patient and every other case is one of its own."""
+    pair_suffix: str | None = None
+    """What a label's name adds to its image's name, if it is not _seg, _label, _mask or the like."""
+    skip_bad: bool = False
+    """Leave unusable cases out and list them, instead of stopping."""
+    nan_to: float | None = None
+    """Value for voxels that are NaN or Inf; without it they stop the preparation."""
+    workers: int | None = None
+    """Processes; by default one per core. Each holds one volume in memory."""
+
+
+def main() -> None:
+    """Parse, prepare, tell."""
+    args = vars(tyro.cli(Arguments, description=__doc__))
+    folders, output = args.pop("input"), args.pop("output")
+    with tqdm(unit="volume", disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        summary = prepare(folders, output, progress=progress, **args)
+    tell(summary, output)
+
+
+def tell(summary: Summary, output: Path) -> None:
+    """Print what there is now, and what was left out and why."""
+    for dataset, counts in summary.datasets.items():
+        print(
+            f"{dataset}: {counts.patients} patients, {counts.volumes} volumes, "
+            f"{counts.slices} slices; volumes with each structure:"
+        )
+        print("  " + ", ".join(f"{name} {number}" for name, number in counts.structures.items()))
+    for note in summary.notes:
+        print(f"note: {note}")
+    for case, why in summary.skipped:
+        print(f"skipped: {case}: {why}")
+    total = sum(counts.volumes for counts in summary.datasets.values())
+    print(
+        f"{total} volumes in {output}, {summary.reused} of them done before; "
+        f"{len(summary.skipped)} skipped"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,137 @@
+"""The rows of a test: the method of a run, and what it must beat. For `meta_test` and `predict`.
+
+`open_run` brings a run back; `row_maker` turns (where to begin, how to fine-tune) into rows that
+share what is compiled. What the settings are is `tuning.py`'s business.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import SingleDeviceSharding
+
+from experiments import configs
+from experiments.configs import PRESETS, Config
+from jaxmeta import checkpoint
+from jaxmeta.devices import task_mesh
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluate import Row, networks
+from jaxmeta.finetune import Finetune, finetuned, supervised
+from jaxmeta.learner import Predictor
+from jaxmeta.tasks.split import Split
+
+OWN = "own"  # the method's own inner rule, with its own (learned) rates
+OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0)}  # plain: nothing differentiates them
+
+
+class Run(NamedTuple):
+    """A trained run, ready to be tested."""
+
+    folder: Path
+    config: Config
+    split: Split
+    state: Any
+    step: int
+
+
+def open_run(folder: Path) -> Run:
+    """Read a run's configuration, its split and its best checkpoint."""
+    config, division = configs.read(folder)
+    here = SingleDeviceSharding(jax.devices()[0])
+    state = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+        jax.eval_shape(configs.build(config)[1].init, jax.random.key(config.seed)),
+    )
+    step, _, state = checkpoint.load_best(folder / "checkpoints", state)
+    return Run(folder, config, division, jax.device_get(state), step)
+
+
+def pretrained(run: Run) -> Run:
+    """Pre-train transfer on what a run learned from, with as many slice-gradients, in RUN/transfer.
+
+    A meta-learning step differentiates every support slice in each inner step and every query slice
+    once; a transfer step differentiates each of them once.
+    """
+    from experiments.meta_train import meta_train  # here: it ends with a test itself
+
+    config, tasks = run.config, run.config.tasks
+    ours = config.inner.steps * tasks.shots + tasks.queries
+    steps = round(config.steps * ours / (tasks.shots + tasks.queries))
+    _, preset = PRESETS["transfer"]
+    transfer = dataclasses.replace(
+        config,
+        method="transfer",
+        inner=preset.inner,
+        workdir=run.folder / "transfer",
+        steps=steps,
+        every=max(1, steps // 5),
+        test_patients=run.split.test_patients,
+    )
+    print(f"pre-training transfer for {steps} steps: as many slice-gradients as the run had")
+    if not meta_train(transfer):
+        raise BadInput(f"pre-training in {transfer.workdir} was stopped; run this again to resume")
+    return open_run(transfer.workdir)
+
+
+def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[..., Row]:
+    """Make (name, begin, setting) -> Row; begin is "adapted", "scratch" or "transfer".
+
+    The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
+    once, wherever it begins and at whatever rate.
+    """
+    model, loss = configs.model_and_loss(run.config)
+    compiled = {}
+
+    def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
+        if what not in compiled:
+            compiled[what] = networks(predictor(), draws=draws, chunk=side_by_side(draws))
+        return compiled[what]
+
+    def begin(kind: str) -> Row:
+        if kind == "scratch":
+            return once(kind, lambda: fresh(model))("scratch, zero steps", ())
+        of = run if kind == "adapted" else transfer
+        return once(kind, lambda: predictor_of(of, 0))(f"{kind}, zero steps", of.state)
+
+    def make(name: str, kind: str, setting: Finetune | None) -> Row:
+        if setting is None:
+            return begin(kind)._replace(name=name)
+        steps = setting.steps
+        if setting.optimiser == OWN:
+            return once((kind, steps), lambda: predictor_of(run, steps))(name, run.state)
+        update = OPTIMISERS[setting.optimiser]
+        tuned = once((setting.optimiser, steps), lambda: finetuned(model, loss, update, steps))
+        return tuned(name, np.float32(setting.rate), begin(kind))
+
+    return make
+
+
+def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
+    """Make the predictor of a run's own method, with another number of steps."""
+    return configs.build(run.config, test_steps=steps)[1].predictor
+
+
+def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row:
+    """Make the row of the same network trained on every label of `tasks.trial.every_label`."""
+    (model, loss), update = configs.model_and_loss(run.config), OPTIMISERS[setting.optimiser]
+    row = networks(supervised(model, loss, update, setting.steps, batch), draws=folds)
+    begin = networks(fresh(model), draws=folds)("start", ())
+    return row("supervised", np.float32(setting.rate), begin)
+
+
+def fresh(model) -> Callable[[Any], Predictor]:
+    """Begin at random weights, drawn with each support's key."""
+
+    def predict(phi, image, given=()):
+        return model.apply(phi, image, given)[0]
+
+    return lambda state: Predictor(lambda support, key: model.init(key), predict)
+
+
+def side_by_side(draws: int) -> int:
+    """Say how many of a device's supports to adapt at once: one by one is best on a processor."""
+    return 1 if jax.default_backend() == "cpu" else draws // task_mesh(draws).size

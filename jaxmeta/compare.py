@@ -1,0 +1,67 @@
+"""What a table of cases says: a mean for every row, and paired differences between rows.
+
+Patients, supports and training seeds are all drawn at random, so all of them make a mean uncertain. A
+row's own interval resamples patients (what a table of this field shows). A difference between two
+rows is taken case by case and resamples supports x patients; with several runs a second, wider
+interval resamples the runs too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxmeta.evaluate import Case
+from jaxmeta.intervals import Interval, Level, interval
+from jaxmeta.metrics import Counts, count
+
+
+def row_mean(cases: Sequence[Case], measure: str = "dice") -> tuple[Interval, Counts]:
+    """Mean over organs of the mean over their cases, patients resampled; and what stands behind it."""
+    values = np.array([getattr(case, measure) for case in cases], np.float64)
+    return interval(values, organs(cases), [patients(cases)]), count(c.outcome for c in cases)
+
+
+def difference(
+    ours: Sequence[Case], theirs: Sequence[Case], *, runs_too: bool = False, measure: str = "dice"
+) -> Interval:
+    """Mean of ours - theirs over cases that both have, supports x patients (x runs) resampled.
+
+    A pair in which one of the two has no number (both masks empty) has none either.
+    """
+    other = {pair_of(case): getattr(case, measure) for case in theirs}
+    cases = [case for case in ours if pair_of(case) in other]
+    values = np.array([getattr(c, measure) - other[pair_of(c)] for c in cases], np.float64)
+    levels = [patients(cases), supports(cases)] + ([runs(cases)] if runs_too else [])
+    return interval(values, organs(cases), levels)
+
+
+def pair_of(case: Case) -> tuple:
+    """Name the question that a case answers, whichever row answers it."""
+    return case.run, case.shots, case.organ, case.draw, case.case
+
+
+def organs(cases: Sequence[Case]) -> list[str]:
+    """Give the group of each case."""
+    return [case.organ for case in cases]
+
+
+def patients(cases: Sequence[Case]) -> Level:
+    """Resample patients inside their data set; the same patient in several runs is one."""
+    return Level(
+        [(case.cohort, case.patient) for case in cases],
+        [(case.cohort, case.patient.split("/")[0]) for case in cases],
+    )
+
+
+def supports(cases: Sequence[Case]) -> Level:
+    """Resample supports inside an organ, among those that the same runs were given."""
+    units = [(case.cohort, case.organ, case.support_slices) for case in cases]
+    given = {}
+    for unit, case in zip(units, cases, strict=True):
+        given.setdefault(unit, set()).add(case.run)
+    return Level(units, [(*unit[:2], frozenset(given[unit])) for unit in units])
+
+
+def runs(cases: Sequence[Case]) -> Level:
+    """Resample training runs."""
+    return Level([case.run for case in cases], [0] * len(cases))

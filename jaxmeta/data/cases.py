@@ -1,0 +1,222 @@
+"""Which volumes there are to prepare, fully named: the layouts' finds and the user's own words.
+
+A file's own declaration says the modality and the structures' names. The user's bare words (`ct`,
+`1=cord`) speak for folders that declare nothing; the user's patterns (`ct_*=ct`, `*gmseg*:1=grey`)
+speak for the files that match, whatever is declared. A rule that applies to nothing is a mistake.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmeta.data.intensity import MODALITIES
+from jaxmeta.data.layouts import LAYOUTS, Found, Pair, slug
+from jaxmeta.errors import BadInput
+
+PATIENT = re.compile(r"(.+)_frame\d+")  # ACDC: two phases of one heart
+DECLARED_MR = re.compile(r"mr|t1|t2|flair|adc|dwi|pd\b|lge|cine", re.IGNORECASE)
+
+
+class Case(NamedTuple):
+    """One volume to prepare."""
+
+    name: str  # data set / case
+    patient: str  # data set / patient
+    dataset: str
+    modality: str  # "ct" | "mr"
+    image: Path
+    label: Path
+    names: dict[str, tuple[int, ...]] | None  # structure -> its values; None: v is `prefix` v
+    prefix: str = "label_"  # holds the data set: a nameless 1 is not the same organ everywhere
+
+
+class Rule(NamedTuple):
+    """One word of --modality or --labels."""
+
+    text: str  # as the user wrote it
+    pattern: str | None  # of files; None for a bare word
+    value: int  # of the label; 0 for a modality
+    word: str  # the modality or the structure
+
+
+def find_cases(
+    folders: Sequence[Path],
+    *,
+    modality: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    patient_pattern: str | None = None,
+    pair_suffix: str | None = None,
+) -> tuple[list[Case], list[tuple[str, str]], list[str]]:
+    """Find the cases of all folders: (sorted by name, those that cannot be used and why, notes)."""
+    modalities = [modality_rule(text) for text in modality]
+    names = [label_rule(text) for text in labels]
+    if sum(rule.pattern is None for rule in modalities) > 1:
+        raise BadInput(f"--modality {' '.join(modality)}: one bare word at most; give patterns")
+    pattern = _compiled(patient_pattern)
+    cases, alone, notes, used = [], [], [], set()
+    for folder in map(Path, folders):
+        found = _found(folder, pair_suffix)
+        cases += _named(folder, found, modalities, names, pattern, used)
+        alone += [(f"{found.dataset}/{case}", why) for case, why in found.alone]
+        notes += [f"{folder / file}: not in dataset.json, left out" for file in found.unlisted]
+    for rule in modalities + names:
+        if rule not in used and (rule.pattern or rule.value or _contradicts(rule, cases)):
+            raise BadInput(_unused(rule))
+    if pattern and cases and pattern not in used:
+        raise BadInput(f"--patient-pattern {patient_pattern}: found in no case, as {cases[0].name}")
+    cases.sort(key=lambda case: case.name)
+    for one, other in pairwise(cases):
+        if one.name == other.name:
+            raise BadInput(f"{one.image} and {other.image} are both called {one.name}; rename one")
+    return cases, sorted(alone), notes
+
+
+def modality_rule(text: str) -> Rule:
+    """Read `ct`, `mr` or `PATTERN=ct`."""
+    pattern, told, word = text.rpartition("=")
+    if word not in MODALITIES or (told and not pattern):
+        raise BadInput(f"--modality {text}: must be ct or mr, or PATTERN=ct, PATTERN=mr")
+    return Rule(text, pattern or None, 0, word)
+
+
+def label_rule(text: str) -> Rule:
+    """Read `1=cord` or `PATTERN:1=cord`."""
+    match = re.fullmatch(r"(?:(?P<pattern>.+):)?(?P<value>\d+)=(?P<name>[^=]*)", text)
+    if not match or not slug(match["name"]) or int(match["value"]) == 0:
+        raise BadInput(f"--labels {text}: must be VALUE=NAME or PATTERN:VALUE=NAME, values from 1")
+    return Rule(text, match["pattern"], int(match["value"]), slug(match["name"]))
+
+
+def _found(folder: Path, pair_suffix: str | None) -> Found:
+    """Ask every layout about a folder."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder")
+    answers = (layout(folder, pair_suffix) for layout in LAYOUTS)
+    found = next((answer for answer in answers if answer is not None), None)
+    if found is None or not (found.pairs or found.alone):
+        raise BadInput(
+            f"{folder}: no image with a label found; known are dataset.json with imagesTr/ and "
+            "labelsTr/, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz (for another "
+            "suffix --pair-suffix)"
+        )
+    times = Counter(pair.case for pair in found.pairs)
+    for case in times:
+        if times[case] > 1:
+            raise BadInput(f"{folder}: {case} has several labels; choose with --pair-suffix")
+    return found
+
+
+def _named(folder, found, modalities, names, pattern, used):
+    """Turn a folder's pairs into cases; put the rules that applied into `used`."""
+    patients = _patients(folder, found.pairs, pattern, used)
+    kinds = {pair.what for pair in found.pairs}
+    told = {pair.case: _modality(found.dataset, pair, modalities, used) for pair in found.pairs}
+    mixed = len(set(told.values())) > 1
+    cases = []
+    for pair in found.pairs:
+        plain = pair.what == "" or len(kinds) == 1  # a lone kind of label needs no qualifying
+        kind = [told[pair.case]] * mixed + [pair.what] * (not plain)
+        cases.append(
+            Case(
+                name=f"{found.dataset}/{pair.case}",
+                patient=f"{found.dataset}/{patients[pair.case]}",
+                dataset=found.dataset,
+                modality=told[pair.case],
+                image=pair.image,
+                label=pair.label,
+                names=_names(found, pair, names, plain, used),
+                prefix="_".join([found.dataset, *kind, "label_"]),
+            )
+        )
+    return cases
+
+
+def _modality(dataset: str, pair: Pair, rules: list[Rule], used: set) -> str:
+    """Say ct or mr; never by looking at voxels."""
+    matching = [rule for rule in rules if _matches(rule, dataset, pair, pair.image)]
+    if matching:
+        used.update(matching)
+        return matching[0].word
+    if pair.modality is not None:
+        if pair.modality.lower() == "ct":
+            return "ct"
+        if DECLARED_MR.match(pair.modality):
+            return "mr"
+    for rule in rules:
+        if rule.pattern is None:
+            used.add(rule)
+            return rule.word
+    said = "no file declares" if pair.modality is None else f'"{pair.modality}" does not tell'
+    raise BadInput(
+        f"{pair.image}: {said} its modality; give --modality ct or --modality mr, or for some files "
+        f"only --modality '{pair.case}*=ct'"
+    )
+
+
+def _names(found: Found, pair: Pair, rules: list[Rule], plain: bool, used: set):
+    """Give structure -> values for one pair, or None if nobody names any value."""
+    values = {}  # value -> structure: of several rules the first
+    for rule in rules:
+        if _matches(rule, found.dataset, pair, pair.label):
+            used.add(rule)
+            values.setdefault(rule.value, rule.word)
+    if not values and found.names:
+        return found.names
+    for rule in rules:
+        if rule.pattern is None and plain:
+            used.add(rule)
+            values.setdefault(rule.value, rule.word)
+    structures = dict.fromkeys(values.values())
+    return {s: tuple(v for v in values if values[v] == s) for s in structures} or None
+
+
+def _patients(folder, pairs, pattern, used):
+    """Give case -> patient: the user's pattern, what the layout knows, NAME_frame01, the case."""
+    told = {pair.case: pattern and pattern.search(pair.case) for pair in pairs}
+    missed = [case for case in told if not told[case]]
+    if pattern and len(missed) < len(told):
+        used.add(pattern)
+        if missed:
+            raise BadInput(
+                f"{folder}: --patient-pattern {pattern.pattern} is found in some cases but not in "
+                f"{missed[0]}; it must tell the patient of each"
+            )
+    patients = {}
+    for pair in pairs:
+        match = told[pair.case] or PATIENT.fullmatch(pair.patient or pair.case)
+        own = match and (match[1] if match.re.groups else match[0])
+        patients[pair.case] = own or pair.patient or pair.case
+    return patients
+
+
+def _matches(rule, dataset, pair, file):
+    """Patterns are of a file's name, a case's, or, with a slash, of data set / case."""
+    if rule.pattern is None:
+        return False
+    names = [f"{dataset}/{pair.case}"] if "/" in rule.pattern else [file.name, pair.case]
+    return any(fnmatch(name, rule.pattern) for name in names)
+
+
+def _contradicts(rule, cases):
+    return any(case.modality != rule.word for case in cases)
+
+
+def _unused(rule):
+    flag = "--labels" if rule.value else "--modality"
+    if rule.pattern:
+        return f"{flag} {rule.text}: no file matches {rule.pattern}"
+    return (
+        f"{flag} {rule.text}: every folder's own files already say this; to overrule them for some "
+        f"files give {flag} 'PATTERN{':' if rule.value else '='}{rule.text}'"
+    )
+
+
+def _compiled(pattern):
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise BadInput(f"--patient-pattern {pattern}: not a regular expression ({error})") from None

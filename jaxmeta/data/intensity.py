@@ -1,0 +1,102 @@
+"""From a scanner's numbers to what a network sees: clip to a range, subtract a mean, divide.
+
+CT is in Hounsfield units and gets one fixed window. MR has no unit: the range is the 0.5 to 99.5
+percentiles of the voxels that differ from the volume's most frequent value (the background), read
+off a histogram; zero is an ordinary number, so volumes that are already z-scored survive. All four
+numbers are in real units and stored, hence invertible.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Real, Shaped
+
+from jaxmeta.data.grid import Grid, resize_image
+from jaxmeta.data.nifti import quantise
+from jaxmeta.errors import BadInput
+
+MODALITIES = ("ct", "mr")
+
+
+class Intensity(NamedTuple):
+    """The map from real units to a network's input: (clip(x, low, high) - mean) / std."""
+
+    low: float
+    high: float
+    mean: float
+    std: float
+
+
+CT = Intensity(-160.0, 240.0, 40.0, 100.0)  # level 40, width 400: MedSAM's soft-tissue window
+
+
+def measure(
+    volume: Shaped[np.ndarray, "..."], modality: str, *, slope: float = 1.0, intercept: float = 0.0
+) -> Intensity:
+    """Choose the range of a volume whose real value is slope * volume + intercept."""
+    if modality == "ct":
+        return CT
+    stored, step, offset = quantise(volume)
+    slope, intercept = slope * step, slope * offset + intercept
+    first, count = histogram(stored)
+    count[np.argmax(count)] = 0
+    total = count.sum()
+    if total == 0:
+        raise BadInput(f"every voxel has the value {slope * first + intercept:g}")
+    value = slope * (first + np.arange(len(count))) + intercept
+    if slope < 0:
+        value, count = value[::-1], count[::-1]
+    below = np.cumsum(count)
+    low, high = (value[np.searchsorted(below, share * total)] for share in (0.005, 0.995))
+    seen = np.clip(value, low, high)
+    mean = float((count * seen).sum() / total)
+    std = float(np.sqrt((count * (seen - mean) ** 2).sum() / total))
+    if (
+        std == 0
+    ):  # nearly all foreground is one value: any scale will do, the range may not be empty
+        low, high, std = value[count > 0][0], value[count > 0][-1], abs(slope)
+    return Intensity(float(low), float(high), mean, std)
+
+
+def histogram(stored: Shaped[np.ndarray, "..."]) -> tuple[int, np.ndarray]:
+    """Count every stored integer: (the least one, counts from it upward)."""
+    first = int(stored.min())
+    length = int(stored.max()) - first + 1
+    flat = stored.ravel(order="K")
+    count = np.zeros(length, np.int64)
+    for start in range(0, flat.size, 1 << 17):  # widened to 64 bits this still fits a cache
+        chunk = flat[start : start + (1 << 17)].astype(np.int64)
+        count += np.bincount(chunk - first, minlength=length)
+    return first, count
+
+
+def normalise(
+    values: Real[np.ndarray, "*any"], intensity: Intensity
+) -> Float32[np.ndarray, "*any"]:
+    """Map real units to network input."""
+    clipped = np.clip(values.astype(np.float32), intensity.low, intensity.high)
+    return (clipped - np.float32(intensity.mean)) / np.float32(intensity.std)
+
+
+def network_input(
+    slices: Real[np.ndarray, "N H W"],
+    grid: Grid,
+    intensity: Intensity,
+    *,
+    size: int,
+    spacing: float | None = None,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+) -> Float[np.ndarray, "N S S 1"]:
+    """Window, resize and normalise slices: the one way from stored numbers to a network.
+
+    Resizing is linear, so it commutes with subtracting the mean and dividing: both are done on the
+    smaller of the two arrays. What lies outside of the slice looks like the window's lower end.
+    """
+    ends = sorted((end - intercept) / slope for end in intensity[:2])
+    clipped = slices.astype(np.float32)
+    np.clip(clipped, *np.float32(ends), out=clipped)
+    outside = (intensity.low - intercept) / slope if spacing else 0.0
+    small = resize_image(clipped, size, grid, spacing=spacing, fill=outside)
+    scale, shift = slope / intensity.std, (intercept - intensity.mean) / intensity.std
+    return (small * np.float32(scale) + np.float32(shift))[..., None]

@@ -1,0 +1,214 @@
+"""Which file is which: find images and their labels in a folder, and what the folder declares.
+
+Four layouts are known and tried in this order. To add one, write a function from a folder to
+`Found` (None if it is not that layout) and put it into `LAYOUTS`.
+
+    medical decathlon   dataset.json with "training": [{"image", "label"}]
+    nnU-Net v2          dataset.json with "channel_names", imagesTr/<case>_0000, labelsTr/<case>
+    two folders         images/ and labels/ (or imagesTr/ and labelsTr/) with equal names
+    suffixes            one folder with t2.nii.gz and t2_seg.nii.gz
+
+Nothing is guessed from voxels: a modality comes from the data set's own file or from the user.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmeta.data.nifti import SUFFIXES, case_stem
+from jaxmeta.errors import BadInput
+
+LABEL_SUFFIX = re.compile(
+    r"(?P<stem>.+?)[-_](?P<what>[a-z]*?)"
+    r"(?:seg|segs|dseg|segmentation|label|labels|mask|masks|gt)(?:[-_]manual)?",
+    re.IGNORECASE,
+)  # t2_seg, t2_seg-manual, t2s_gmseg_manual ("gm"), spleen_2_label
+PAIRS_OF_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("image", "label"))
+
+
+class Pair(NamedTuple):
+    """An image with its label, as a layout finds them."""
+
+    case: str
+    image: Path
+    label: Path
+    modality: str | None = None  # as the data set's own file declares it
+    patient: str | None = None  # where the layout knows it
+    what: str = ""  # which kind of label this is, where one folder holds several kinds
+
+
+class Found(NamedTuple):
+    """What a layout says of a folder."""
+
+    dataset: str
+    pairs: list[Pair]
+    names: dict[str, tuple[int, ...]] | None  # structure -> the label values it is made of
+    alone: list[tuple[str, str]]  # (case, why it cannot be used)
+    unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
+
+
+def slug(name: str) -> str:
+    """Spell a name the one way it is spelled inside: lower case, underscores for blanks."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def volumes_in(folder: Path) -> dict[str, Path]:
+    """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [f for f in files if f.name.endswith(SUFFIXES) and not f.name.startswith(".")]
+    stems = Counter(case_stem(file) for file in files)
+    for file in files:
+        if stems[case_stem(file)] > 1:
+            raise BadInput(f"{file}: there is both a .nii and a .nii.gz of it; remove one")
+    return {case_stem(file): file for file in files}
+
+
+# --- the layouts: (folder, the user's --pair-suffix) -> Found, or None where it is another ---------
+
+
+def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
+    """Read the layout of the Medical Segmentation Decathlon."""
+    declared = _dataset_json(folder)
+    if declared is None or not isinstance(declared.get("training"), list):
+        return None
+    if pair_suffix:
+        raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
+    modality = next(iter((declared.get("modality") or {}).values()), None)
+    names = {slug(name): (int(v),) for v, name in declared.get("labels", {}).items() if int(v)}
+    pairs, alone, listed = [], [], set()
+    for row in declared["training"]:
+        if not isinstance(row, dict) or not {"image", "label"} <= row.keys():
+            raise BadInput(
+                f'{folder / "dataset.json"}: "training" wants image and label, not {row}'
+            )
+        image, label = folder / row["image"], folder / row["label"]
+        case = case_stem(label)
+        if image.name.startswith("._"):
+            continue
+        if not image.exists():  # nnU-Net v1 lists the name without the number of the channel
+            numbered = image.with_name(image.name.replace(case_stem(image), f"{case}_0000"))
+            image = numbered if numbered.exists() else image
+        listed |= {image.resolve(), label.resolve()}
+        missing = [file for file in (image, label) if not file.exists()]
+        if missing:
+            alone.append((case, f"{missing[0]}: in dataset.json but not there"))
+        else:
+            pairs.append(Pair(case, image, label, modality))
+    unlisted = tuple(
+        str(Path(part) / file.name)
+        for part in ("imagesTr", "labelsTr")
+        for file in volumes_in(folder / part).values()
+        if file.resolve() not in listed
+    )
+    return Found(slug(declared.get("name") or folder.resolve().name), pairs, names, alone, unlisted)
+
+
+def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
+    """Read the layout of nnU-Net v2; each channel is a volume of its own, of the same patient."""
+    declared = _dataset_json(folder)
+    if declared is None or "channel_names" not in declared:
+        return None
+    if pair_suffix:
+        raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
+    where = folder / "dataset.json"
+    if declared.get("file_ending", ".nii.gz") not in SUFFIXES:
+        raise BadInput(
+            f"{where}: file_ending {declared['file_ending']} is not NIfTI; convert first"
+        )
+    if "ignore" in declared.get("labels", {}):
+        raise BadInput(f"{where}: has an ignore label; partly labelled scans are not supported")
+    names = {}
+    for name, values in declared.get("labels", {}).items():  # a region is a list of values
+        values = values if isinstance(values, list) else [values]
+        if values != [0]:
+            names[slug(name)] = tuple(int(value) for value in values)
+    channels = declared["channel_names"]
+    images, labels = volumes_in(folder / "imagesTr"), volumes_in(folder / "labelsTr")
+    pairs, alone = [], []
+    for case, label in labels.items():
+        for number, channel in channels.items():
+            image = images.pop(f"{case}_{int(number):04d}", None)
+            if image is None:
+                alone.append((case, f"{label}: no image {case}_{int(number):04d} in imagesTr"))
+                continue
+            name = case if len(channels) == 1 else case_stem(image)
+            pairs.append(Pair(name, image, label, channel, patient=case))
+    alone += [(stem, f"{image}: no label in labelsTr") for stem, image in images.items()]
+    return Found(slug(declared.get("name") or folder.resolve().name), pairs, names, alone)
+
+
+def two_folders(folder: Path, pair_suffix: str | None) -> Found | None:
+    """Read images/ and labels/: equal names, or the label's with a suffix."""
+    for here, there in PAIRS_OF_FOLDERS:
+        if (folder / here).is_dir() and (folder / there).is_dir():
+            break
+    else:
+        return None
+    images, labels = volumes_in(folder / here), volumes_in(folder / there)
+    pairs, alone = [], []
+    for stem, label in labels.items():
+        short, _ = _label_stem(stem, pair_suffix) or (stem, "")
+        keys = [key for key in (stem, f"{stem}_0000", short, f"{short}_0000") if key in images]
+        if keys:
+            pairs.append(Pair(stem if stem in keys else short, images.pop(keys[0]), label))
+        else:
+            alone.append((stem, f"{label}: no image of that name in {here}/"))
+    alone += [
+        (stem, f"{image}: no label of that name in {there}/") for stem, image in images.items()
+    ]
+    return Found(slug(folder.resolve().name), pairs, None, alone)
+
+
+def suffixes(folder: Path, pair_suffix: str | None) -> Found | None:
+    """Read one folder in which a label is called like its image, with a suffix."""
+    files = volumes_in(folder)
+    known = {stem: found for stem in files if (found := _label_stem(stem, pair_suffix))}
+    guessed = {stem for stem in files if _label_stem(stem, None)}
+    images = {stem: file for stem, file in files.items() if stem not in known.keys() | guessed}
+    pairs, alone, used = [], [], set()
+    for stem, (short, what) in known.items():
+        near = [image for image in images if re.match(re.escape(short) + "[-_]", image)]
+        match = [short] if short in images else near  # spleen_2_label belongs to spleen_2_ct
+        if len(match) == 1:
+            pairs.append(Pair(match[0], images[match[0]], files[stem], what=what))
+            used.add(match[0])
+        else:
+            several = f"several images ({', '.join(match)})" if match else f"no image {short}"
+            alone.append((short, f"{files[stem]}: {several} for this label"))
+    if known:
+        alone += [
+            (stem, f"{file}: no label {stem}{pair_suffix or '_seg'}.nii.gz for this image")
+            for stem, file in images.items()
+            if stem not in used
+        ]
+    return Found(slug(folder.resolve().name), pairs, None, alone) if files else None
+
+
+LAYOUTS: tuple[Callable[[Path, str | None], Found | None], ...] = (
+    decathlon,
+    nnunet,
+    two_folders,
+    suffixes,
+)
+
+
+def _label_stem(stem, pair_suffix):
+    """(the image's stem, the kind of label) if a file's name says that it is a label."""
+    if pair_suffix:
+        return (stem[: -len(pair_suffix)], "") if stem.endswith(pair_suffix) else None
+    match = LABEL_SUFFIX.fullmatch(stem)
+    return (match["stem"], match["what"].lower()) if match else None
+
+
+def _dataset_json(folder):
+    file = folder / "dataset.json"
+    if not file.exists():
+        return None
+    try:
+        declared = json.loads(file.read_text())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: not JSON ({error})") from None
+    return declared if isinstance(declared, dict) else None

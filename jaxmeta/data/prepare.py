@@ -1,0 +1,264 @@
+"""Turn folders of NIfTI volumes into slice shards: in parallel, restartable, the same bytes each time.
+
+The sorted cases are cut into parts of a few volumes. A part is named by a hash of its inputs and of
+the options that matter; if files of that name are there, they are whole (they were written beside
+and renamed) and the part is done. The index that makes a folder readable is written last, so until
+then an older index goes on pointing to the older, untouched files.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmeta.data.cases import Case, find_cases
+from jaxmeta.data.grid import AXES, Grid, grid_to_json, to_slices
+from jaxmeta.data.intensity import measure
+from jaxmeta.data.masks import masks_of
+from jaxmeta.data.nifti import read_pair
+from jaxmeta.data.records import write_records, write_whole
+from jaxmeta.data.shards import FORMAT
+from jaxmeta.data.summary import Summary, summarise
+from jaxmeta.errors import BadInput
+
+PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
+FILE_BYTES = 64 << 20  # of records in a file
+OURS = re.compile(r"\.?([a-z0-9_]+-\d{5}-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
+
+
+class Options(NamedTuple):
+    """What a part's bytes depend on besides its cases, and whether a bad case ends it all."""
+
+    axis: str
+    nan_to: float | None
+    file_bytes: int
+    skip_bad: bool
+
+
+class Part(NamedTuple):
+    """Consecutive cases of one data set, prepared together."""
+
+    stem: str
+    cases: tuple[Case, ...]
+
+
+def prepare(
+    folders: Sequence[Path],
+    output: Path,
+    *,
+    size: int = 128,
+    spacing: float | None = None,
+    axis: str = "axial",
+    modality: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    patient_pattern: str | None = None,
+    pair_suffix: str | None = None,
+    skip_bad: bool = False,
+    nan_to: float | None = None,
+    workers: int | None = None,
+    part_bytes: int = PART_BYTES,
+    file_bytes: int = FILE_BYTES,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Prepare every case of the folders; `progress` is told of volumes done and in all."""
+    if axis not in AXES:
+        raise BadInput(f"--axis {axis}: known are {', '.join(AXES)}")
+    if size < 1 or (spacing is not None and spacing <= 0) or (workers is not None and workers < 1):
+        raise BadInput(f"--size {size}, --spacing {spacing}, --workers {workers}: must be above 0")
+    cases, alone, notes = find_cases(
+        folders,
+        modality=modality,
+        labels=labels,
+        patient_pattern=patient_pattern,
+        pair_suffix=pair_suffix,
+    )
+    if alone and not skip_bad:
+        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+        raise BadInput(f"{alone[0][1]}{more}; --skip-bad leaves such cases out")
+    parts = plan(cases, part_bytes)
+    options = Options(axis, nan_to, file_bytes, skip_bad)
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    finished, reused = _run(parts, output, options, workers or _cores(), progress)
+    parts_there = [_read(output, name) for name in finished]
+    skipped = alone + [tuple(bad) for part in parts_there for bad in part["skipped"]]
+    rows = [row for part in parts_there for row in part["volumes"]]
+    summary = summarise(rows, sorted(skipped), notes, reused)
+    index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
+    write_whole(output / "index.json", json.dumps(index, indent=1).encode())
+    _remove_stale(output, finished, parts_there)
+    return summary
+
+
+def plan(cases: Sequence[Case], part_bytes: int) -> list[Part]:
+    """Cut the sorted cases into parts: a function of the file list alone."""
+    parts = []
+    for dataset, group in groupby(cases, key=lambda case: case.dataset):
+        batches, filled = [], part_bytes
+        for case in group:
+            weight = case.image.stat().st_size
+            if filled + weight > part_bytes:
+                batches, filled = [*batches, []], 0
+            batches[-1].append(case)
+            filled += weight
+        parts += [Part(f"{dataset}-{n:05d}", tuple(batch)) for n, batch in enumerate(batches)]
+    return parts
+
+
+def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
+    """Make one part unless it is there: (its name, volumes found done). Runs in a worker process."""
+    name = f"{part.stem}-{_key(part, options)}"
+    done = _done(output, name)
+    if done is not None:
+        if done["skipped"] and not options.skip_bad:
+            raise BadInput(done["skipped"][0][1])
+        return name, len(done["volumes"])
+    volumes, skipped = [], []
+
+    def records() -> Iterator[bytes]:
+        first = 0
+        for case in part.cases:
+            try:
+                row, found, number = prepare_case(case, options, first)
+            except BadInput as error:
+                if not options.skip_bad:
+                    raise
+                skipped.append((case.name, str(error)))
+                continue
+            yield from found
+            volumes.append(row)
+            first += number
+
+    files = write_records(output, name, records(), options.file_bytes)
+    made = {"files": files, "volumes": volumes, "skipped": skipped}
+    write_whole(output / f"{name}.json", json.dumps(made).encode())
+    return name, 0
+
+
+def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterator[bytes], int]:
+    """Read one volume: (its row of the index, its records, their number).
+
+    `first` is the number of its first record. A row's structure is [first slice that holds it,
+    record of that slice's mask, pixels in it and in the slices up to the last that holds it].
+    """
+    image, label = read_pair(case.image, case.label, nan_to=options.nan_to)
+    grid = Grid(image.values.shape, image.affine, image.header, options.axis)
+    try:
+        scale = {"slope": image.slope, "intercept": image.intercept}
+        intensity = measure(image.values, case.modality, **scale)
+    except BadInput as error:
+        raise BadInput(f"{case.image}: {error}") from None
+    found, unnamed = masks_of(to_slices(label, grid), case.names, case.prefix)
+    slices = to_slices(image.values, grid)
+    slices = slices.astype(slices.dtype.newbyteorder("<"), copy=False)
+    structures, number = {}, first + len(slices)
+    for structure, masks in sorted(found.items()):
+        start = masks[0][0] if masks else 0
+        pixels = [0] * (masks[-1][0] + 1 - start if masks else 0)
+        for plane, count, _ in masks:
+            pixels[plane - start] = count
+        structures[structure] = [start, number, pixels]
+        number += len(masks)
+    row = {
+        "name": case.name,
+        "patient": case.patient,
+        "dataset": case.dataset,
+        "modality": case.modality,
+        "grid": grid_to_json(grid),
+        "intensity": list(intensity),
+        "dtype": slices.dtype.str,
+        **scale,
+        "image": first,
+        "structures": structures,
+        "unnamed": unnamed,
+    }
+    masks = (record for _, masks in sorted(found.items()) for _, _, record in masks)
+    return row, chain((plane.tobytes() for plane in slices), masks), number - first
+
+
+def _run(parts, output, options, workers, progress):
+    """Prepare all parts: (their names in order, volumes that were done before)."""
+    names, reused, done = {}, 0, 0
+    total = sum(len(part.cases) for part in parts)
+    progress(0, total)
+    for number, (name, found) in _each(parts, output, options, workers):
+        names[number] = name
+        reused += found
+        done += len(parts[number].cases)
+        progress(done, total)
+    return [names[number] for number in range(len(parts))], reused
+
+
+def _each(parts, output, options, workers):
+    """Yield (number, result) of every part as it is done: in processes, if there is work for two."""
+    if min(workers, len(parts)) < 2:
+        yield from ((n, prepare_part(part, output, options)) for n, part in enumerate(parts))
+        return
+    spawn = multiprocessing.get_context("spawn")  # safe whatever threads the caller has
+    with ProcessPoolExecutor(min(workers, len(parts)), spawn, _die_with_parent) as pool:
+        jobs = {pool.submit(prepare_part, p, output, options): n for n, p in enumerate(parts)}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
+        except BrokenProcessPool:
+            raise BadInput(
+                "a worker process was killed, most likely for want of memory; use fewer --workers"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent():
+    """Let no worker wait for ever for the next job of a parent that was killed."""
+
+    def watch():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _key(part, options):
+    """Hash everything that a part's bytes depend on: contents, not paths or dates."""
+    rows = [[*case._replace(image=_sha(case.image), label=_sha(case.label))] for case in part.cases]
+    told = [FORMAT, options.axis, options.nan_to, options.file_bytes, rows]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+
+def _sha(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _done(output, name):
+    """Read a part that is there and whole, else None."""
+    if not (output / f"{name}.json").exists():
+        return None
+    part = _read(output, name)
+    sizes = [(output / file["name"], file["bytes"]) for file in part["files"]]
+    whole = all(file.exists() and file.stat().st_size == size for file, size in sizes)
+    return part if whole else None
+
+
+def _read(output, name):
+    return json.loads((output / f"{name}.json").read_text())
+
+
+def _remove_stale(output, finished, parts):
+    """Remove what older runs left: parts that the index no longer names, files half written."""
+    named = {file["name"] for part in parts for file in part["files"]}
+    named |= {"index.json", *(f"{name}.json" for name in finished)}
+    for file in output.iterdir():
+        if file.name not in named and OURS.fullmatch(file.name):
+            file.unlink()

@@ -1,0 +1,225 @@
+"""Read slice shards: ArrayRecord files of slices, and an index that says where each slice lies.
+
+A prepared folder holds
+
+    index.json                     the format, the options and the list of parts; written last
+    acdc-00000-1f2e3d4c.json       a part: its volumes (geometry, intensities, pixel counts of every
+                                   structure in every slice), and where their records begin
+    acdc-00000-1f2e3d4c.0.array_record     the part's records, cut into files of bounded size
+
+where 1f2e3d4c is a hash of everything that the part was made of. A volume's records are its slices
+at native size in the file's own numbers, then the masks, structure by structure, only of slices
+that hold it. Whatever depends on taste (window, size, spacing) happens here, at load.
+
+Files are opened when first read, once per process; reading is safe from many threads.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from jaxmeta.data.grid import Grid, grid_from_json, resize_mask, sliced_shape
+from jaxmeta.data.intensity import Intensity, network_input
+from jaxmeta.data.masks import decode_mask
+from jaxmeta.data.records import read_record
+from jaxmeta.errors import BadInput
+
+FORMAT = 1
+
+
+class Stored(NamedTuple):
+    """Where a volume's records are, and how its numbers are stored."""
+
+    files: tuple[str, ...]  # of its part
+    firsts: tuple[int, ...]  # number of the first record in each of them
+    dtype: str
+    slope: float
+    intercept: float
+    image: int  # record of slice 0
+    masks: dict[str, np.ndarray]  # structure -> int32[slices]: its record, -1 where it is empty
+
+
+class Volume(NamedTuple):
+    """A row of the index."""
+
+    name: str  # data set / case
+    patient: str  # data set / patient
+    dataset: str
+    modality: str  # "ct" | "mr"
+    grid: Grid
+    intensity: Intensity
+    counts: dict[str, np.ndarray]  # structure -> int32[slices], its pixels at native resolution
+    stored: Stored
+
+
+class Defaults(NamedTuple):
+    """What `prepare_data` was told about loading."""
+
+    size: int
+    spacing: float | None
+    axis: str
+
+
+class Shards(NamedTuple):
+    """One or several prepared folders; plain data, cheap to send to another process."""
+
+    folders: tuple[str, ...]
+    volumes: tuple[Volume, ...]
+    defaults: Defaults
+    table: dict[str, dict[str, list[tuple[int, np.ndarray]]]]  # what `holders` looks up
+
+
+def open_shards(folders: Sequence[str | Path]) -> Shards:
+    """Read the indices of prepared folders and make the table of who holds what."""
+    folders = [Path(folder) for folder in folders]
+    indices = [_index(folder) for folder in folders]
+    volumes = tuple(
+        volume
+        for folder, index in zip(folders, indices)
+        for part in index["parts"]
+        for volume in _part(folder, part)
+    )
+    origin = {}
+    for folder, index in zip(folders, indices):
+        if index["axis"] != indices[0]["axis"]:
+            raise BadInput(
+                f"{folder}: sliced {index['axis']}, but {folders[0]} {indices[0]['axis']}; prepare "
+                "both with the same --axis"
+            )
+    for number, volume in enumerate(volumes):
+        if origin.setdefault(volume.name, number) != number:
+            raise BadInput(f"{volume.name} is in two of the folders {', '.join(map(str, folders))}")
+    table = {}
+    for number, volume in enumerate(volumes):
+        for structure, count in volume.counts.items():
+            slices = np.flatnonzero(count).astype(np.int32)
+            if len(slices):
+                patients = table.setdefault(structure, {})
+                patients.setdefault(volume.patient, []).append((number, slices))
+    first = indices[0]
+    defaults = Defaults(first["size"], first["spacing"], first["axis"])
+    return Shards(tuple(map(str, folders)), volumes, defaults, table)
+
+
+def structures(shards: Shards) -> list[str]:
+    """Name every structure that some slice holds."""
+    return sorted(shards.table)
+
+
+def holders(shards: Shards, structure: str) -> dict[str, list[tuple[int, np.ndarray]]]:
+    """Say who has a structure: patient -> [(number of the volume, its slices with the structure)]."""
+    if structure not in shards.table:
+        known = ", ".join(structures(shards))
+        raise BadInput(f"no structure {structure} in {' '.join(shards.folders)}; known are {known}")
+    return shards.table[structure]
+
+
+def load_images(
+    shards: Shards,
+    volume: int,
+    slices: Sequence[int] | np.ndarray,
+    *,
+    size: int,
+    spacing: float | None = None,
+) -> Float32[np.ndarray, "N S S 1"]:
+    """Read slices of a volume, windowed, resized to a square and normalised."""
+    row = shards.volumes[volume]
+    stored = row.stored
+    total, height, width = sliced_shape(row.grid)
+    native = np.empty((len(slices), height, width), stored.dtype)
+    for plane, number in zip(native, slices):
+        if not 0 <= number < total:
+            raise IndexError(f"{row.name} has slices 0 to {total - 1}, not {number}")
+        record = read_record(stored.files, stored.firsts, stored.image + int(number))
+        plane[:] = np.frombuffer(record, stored.dtype).reshape(height, width)
+    return network_input(
+        native,
+        row.grid,
+        row.intensity,
+        size=size,
+        spacing=spacing,
+        slope=stored.slope,
+        intercept=stored.intercept,
+    )
+
+
+def load_masks(
+    shards: Shards,
+    volume: int,
+    slices: Sequence[int] | np.ndarray,
+    structure: str,
+    *,
+    size: int | None = None,
+    spacing: float | None = None,
+) -> UInt8[np.ndarray, "N H W"]:
+    """Read one structure's masks: at native size, or on the square that `load_images` gives."""
+    row = shards.volumes[volume]
+    if structure not in row.stored.masks:
+        raise BadInput(f"{row.name} has no labels of {structure}")
+    records = row.stored.masks[structure]
+    native = np.zeros((len(slices), *sliced_shape(row.grid)[1:]), np.uint8)
+    for plane, number in zip(native, slices):
+        if records[number] >= 0:
+            record = read_record(row.stored.files, row.stored.firsts, int(records[number]))
+            top, left, crop = decode_mask(record)
+            plane[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+    return native if size is None else resize_mask(native, size, row.grid, spacing=spacing)
+
+
+def _index(folder):
+    """Read index.json, or say why this folder can not be used."""
+    file = folder / "index.json"
+    if not file.exists():
+        what = "preparation is unfinished, run" if any(folder.glob("*.array_record")) else "run"
+        raise BadInput(f"{folder}: not a folder of shards; {what} prepare_data --output {folder}")
+    try:
+        index = json.loads(file.read_text())
+        version = index["format"]
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{file}: not an index of shards; run prepare_data again") from None
+    if version != FORMAT:
+        raise BadInput(
+            f"{folder}: shards of format {version}, this program reads format {FORMAT}; run "
+            "prepare_data again"
+        )
+    return index
+
+
+def _part(folder, name):
+    """Read the volumes of one part."""
+    file = folder / f"{name}.json"
+    if not file.exists():
+        raise BadInput(f"{file}: is in the index but not there; run prepare_data again")
+    part = json.loads(file.read_text())
+    files = tuple(str(folder / row["name"]) for row in part["files"])
+    firsts = tuple(row["first"] for row in part["files"])
+    return [_volume(row, files, firsts) for row in part["volumes"]]
+
+
+def _volume(row, files, firsts):
+    grid = grid_from_json(row["grid"])
+    total = sliced_shape(grid)[0]
+    counts, masks = {}, {}
+    for structure, (start, first, pixels) in row["structures"].items():
+        count = np.zeros(total, np.int32)
+        count[start : start + len(pixels)] = pixels
+        counts[structure] = count
+        rank = np.cumsum(count > 0) - 1
+        masks[structure] = np.where(count > 0, first + rank, -1).astype(np.int32)
+    stored = Stored(
+        files, firsts, row["dtype"], row["slope"], row["intercept"], row["image"], masks
+    )
+    return Volume(
+        row["name"],
+        row["patient"],
+        row["dataset"],
+        row["modality"],
+        grid,
+        Intensity(*row["intensity"]),
+        counts,
+        stored,
+    )

@@ -1,0 +1,179 @@
+"""From a support set to masks of whole volumes, and to the scores of every case.
+
+A `Row` is one line of the final table: anything that can be fitted to support slices and then
+segments slices. All T supports of an organ ("draws") are fitted in one call and spread over devices
+like tasks in training; every query volume passes once through all T fitted networks. Volumes are cut
+into chunks of one size, the last one padded, so each function compiles once however long a volume
+is. The learner's state is an argument of what is compiled, never a constant in it.
+
+Read `Row`, `whole_volume`, then `score`; what is asked is in `tasks/trial.py`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, PyTree
+
+from jaxmeta import metrics
+from jaxmeta.algorithms.algorithm import key_of
+from jaxmeta.devices import replicate, task_mesh
+from jaxmeta.over_tasks import over_tasks
+from jaxmeta.tasks.task import Task
+from jaxmeta.tasks.trial import Query, Support, Trial, places
+
+
+class Row(NamedTuple):
+    """One line of the table: fit(supports, keys) -> fitted; segment(fitted, image, place) -> p.
+
+    `fit` gets T supports as one `Support` of stacked arrays and T raw keys [T, 2]; `segment` gives
+    probabilities [T, N, H, W] of a chunk of slices.
+    """
+
+    name: str
+    fit: Callable[[Support, np.ndarray], Any]
+    segment: Callable[[Any, np.ndarray, np.ndarray], Any]
+
+
+class Case(NamedTuple):
+    """The score of one query volume under one support: a line of `cases.csv`."""
+
+    row: str
+    organ: str
+    draw: int
+    support_patients: str
+    support_slices: str
+    patient: str
+    case: str
+    dice: float
+    iou: float
+    outcome: str
+    shots: int = 0
+    run: str = ""
+    cohort: str = ""  # tells apart patients of the same name in other data
+
+
+def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[..., Row]:
+    """Make (name, state, begin=None) -> Row of a `predictor`; `draws` is T, the supports of one call.
+
+    Rows that differ in their state alone (other weights, another rate) share what is compiled. With
+    `begin`, another row, each support comes to `adapt` as (support, what `begin` makes of it). A
+    device does `chunk` supports side by side.
+    """
+    mesh = task_mesh(draws)
+    idents = np.zeros((draws, 2), np.int32)
+
+    @jax.jit
+    def adapt(state, tasks):
+        def one(state, task):
+            return (), predictor(state).adapt(task.support, key_of(task))
+
+        return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
+
+    @jax.jit
+    def probability(shared, phis):
+        def one(shared, task):
+            state, image = shared
+            return (), jax.nn.sigmoid(predictor(state).predict(task.support, image)[..., 0])
+
+        return over_tasks(one, mesh=mesh, chunk=chunk)(shared, phis)[1]
+
+    def row(name: str, state: PyTree, begin: Row | None = None) -> Row:
+        state = replicate(jax.device_get(state), mesh)
+
+        def fit(support, keys):
+            given = support.examples
+            given = (given, begin.fit(support, keys)) if begin else given
+            return adapt(state, Task(given, (), keys, idents))
+
+        def segment(phi, image, place):
+            return probability((state, image), Task(phi, (), (), idents))
+
+        return Row(name, fit, segment)
+
+    return row
+
+
+def copied_mask(name: str) -> Row:
+    """The row that learns nothing: every slice gets the support mask nearest in relative height.
+
+    The scan's field of view is taken for the same stretch of body in every patient, as one would who
+    copies a mask; there is no oracle of where the structure begins or ends in the query.
+    """
+
+    def fit(support, keys):
+        return support.examples.mask, support.place
+
+    def segment(fitted, image, place):
+        masks, known = fitted
+        nearest = np.abs(place[None, :, None] - known[:, None, :]).argmin(-1)
+        chosen = np.take_along_axis(masks, nearest[..., None, None], axis=1)
+        return chosen.astype(np.float32)
+
+    return Row(name, fit, segment)
+
+
+def together(supports: Sequence[Support]) -> Support:
+    """Stack the arrays of T supports of the same size; the names stay a tuple of tuples."""
+    return Support(
+        jax.tree.map(lambda *a: np.stack(a), *[s.examples for s in supports]),
+        np.stack([s.place for s in supports]),
+        tuple(s.patients for s in supports),
+        tuple(s.slices for s in supports),
+    )
+
+
+def draw_keys(draws: int, seed: int) -> np.ndarray:
+    """Make one raw key a draw."""
+    return np.array([(seed, draw) for draw in range(draws)], np.uint32)
+
+
+def whole_volume(
+    row: Row, fitted: Any, image: Float[np.ndarray, "N H W C"], *, chunk: int = 16
+) -> Float[np.ndarray, "T N H W"]:
+    """Segment all slices of a volume, `chunk` at a time; the last chunk repeats its last slice."""
+    place = places(len(image))
+    parts = []
+    for start in range(0, len(image), chunk):
+        index = np.minimum(np.arange(start, start + chunk), len(image) - 1)
+        parts.append(row.segment(fitted, image[index], place[index]))
+    return np.concatenate([np.asarray(part) for part in parts], axis=1)[:, : len(image)]
+
+
+def score(
+    rows: Sequence[Row], trial: Trial, *, seed: int = 0, chunk: int = 16
+) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
+    """Fit every row to every support of a trial, then score every query volume in 3-D.
+
+    One volume is in memory at a time. Yields each case with its volume and its mask.
+    """
+    stacked = together(trial.supports)
+    keys = draw_keys(len(trial.supports), seed)
+    fitted = [row.fit(stacked, keys) for row in rows]
+    for load in trial.queries:
+        query = load()
+        for row, parameters in zip(rows, fitted, strict=True):
+            probability = whole_volume(row, parameters, query.image, chunk=chunk)
+            for draw, support in enumerate(trial.supports):
+                if query.patient in support.patients:
+                    continue
+                mask = query.restore(probability[draw]) > 0.5
+                yield judged(row.name, trial.organ, draw, support, query, mask), query, mask
+
+
+def judged(row: str, organ: str, draw: int, support: Support, query: Query, mask) -> Case:
+    """Measure one mask against the truth."""
+    counted = metrics.overlap(mask, query.target)
+    return Case(
+        row=row,
+        organ=organ,
+        draw=draw,
+        support_patients=" ".join(support.patients),
+        support_slices=" ".join(support.slices),
+        patient=query.patient,
+        case=query.case,
+        dice=metrics.dice(counted),
+        iou=metrics.iou(counted),
+        outcome=metrics.outcome(counted),
+    )

@@ -1,0 +1,160 @@
+"""Plain training on labelled slices: what the baselines do, each with its own best setting.
+
+A method is only as good as the baselines it is compared with, so these are tuned as hard as it is:
+`search` scores a grid of optimiser x rate x steps on validation organs for all competitors alike, and
+widens the grid for all of them while anyone's winner lies at its edge.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from jaxmeta.adapt import Plan, adapt, whole_support
+from jaxmeta.learner import Predictor
+from jaxmeta.models.model import Model
+
+
+class Finetune(NamedTuple):
+    """A setting of fine-tuning: the optimiser's name, its rate, and how many steps."""
+
+    optimiser: str
+    rate: float
+    steps: int
+
+
+def finetuned(model: Model, loss: Callable, update: optax.GradientTransformation, steps: int):
+    """Make the predictor that walks `steps` updates down the support from where a row begins.
+
+    Its state is the rate (`update` is the optimiser at rate 1) and its support comes with the
+    variables to begin from: all rates, and all that begin elsewhere, share one compilation.
+    """
+
+    def predictor(rate) -> Predictor:
+        def adapt_to(begun, key):
+            support, phi = begun
+            plan = whole_support(support.mask.shape[0], steps)
+            plan = plan._replace(rate=plan.rate * rate)
+            return walked(loss, phi, support, plan, update, key)
+
+        return Predictor(adapt_to, applied(model))
+
+    return predictor
+
+
+def supervised(
+    model: Model, loss: Callable, update: optax.GradientTransformation, steps: int, batch: int
+):
+    """Make the predictor trained as usual: random batches of many slices, the rate a cosine to 0.
+
+    Given every labelled slice of the structure it is the upper bound of few-shot segmentation by the
+    same network. Slices that are not valid are never drawn, so sets of different size may be padded
+    (at the end).
+    """
+
+    def predictor(rate) -> Predictor:
+        def adapt_to(begun, key):
+            support, phi = begun
+            walk, draw = jax.random.split(key)
+            index = jax.random.randint(draw, (steps, batch), 0, support.valid.sum())
+            factor = 0.5 * (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps))
+            plan = Plan(index, rate * factor, jnp.ones(steps, bool))
+            return walked(loss, phi, support, plan, update, walk)
+
+        return Predictor(adapt_to, applied(model))
+
+    return predictor
+
+
+def walked(loss, phi, support, plan, update, key) -> PyTree:
+    """Follow the plan, with no thought of a derivative of the whole."""
+    return adapt(loss, phi, support, plan, update=update, key=key, order=1, remat=False)[0]
+
+
+def applied(model: Model) -> Callable:
+    """Predict with the model itself, of which phi are the variables."""
+    return lambda phi, image, given=(): model.apply(phi, image, given)[0]
+
+
+class Grid(NamedTuple):
+    """Ascending rates of every optimiser, and ascending numbers of steps."""
+
+    rates: Mapping[str, tuple[float, ...]]
+    steps: tuple[int, ...]
+
+
+GRID = Grid({"sgd": (0.03, 0.1, 0.3, 1.0), "adam": (1e-3, 3e-3, 1e-2, 3e-2)}, (20, 100, 300))
+
+
+class Found(NamedTuple):
+    """What a search chose for one competitor, every score it saw, and the edges it could not leave."""
+
+    winner: Finetune
+    scores: dict[Finetune, float]
+    edges: tuple[str, ...]
+
+
+def settings(grid: Grid) -> list[Finetune]:
+    """List every setting of a grid."""
+    return [
+        Finetune(optimiser, rate, steps)
+        for optimiser, rates in grid.rates.items()
+        for steps in grid.steps
+        for rate in rates
+    ]
+
+
+def edges(winner: Finetune, grid: Grid) -> tuple[str, ...]:
+    """Name the sides of the grid on which a winner lies: better settings may be beyond them."""
+    rates, steps = grid.rates[winner.optimiser], grid.steps
+    sides = {
+        "lowest rate": winner.rate == rates[0],
+        "highest rate": winner.rate == rates[-1],
+        "fewest steps": winner.steps == steps[0] and steps[0] > 1,
+        "most steps": winner.steps == steps[-1],
+    }
+    return tuple(side for side, there in sides.items() if there)
+
+
+def widened(grid: Grid, winner: Finetune) -> Grid:
+    """Add one value beyond each side on which the winner lies, a factor of about 3 further."""
+    rates, steps = list(grid.rates[winner.optimiser]), list(grid.steps)
+    for side in edges(winner, grid):
+        if side == "lowest rate":
+            rates.insert(0, float(f"{rates[0] / 3:.1g}"))
+        if side == "highest rate":
+            rates.append(float(f"{rates[-1] * 3:.1g}"))
+        if side == "fewest steps":
+            steps.insert(0, max(1, steps[0] // 3))
+        if side == "most steps":
+            steps.append(steps[-1] * 3)
+    return Grid({**grid.rates, winner.optimiser: tuple(rates)}, tuple(steps))
+
+
+def search(
+    competitors: Mapping[str, Callable[[Finetune], float]], grid: Grid = GRID, *, rounds: int = 3
+) -> tuple[dict[str, Found], Grid]:
+    """Score the same grid for every competitor; widen it for all while a winner lies at an edge.
+
+    After `rounds` grids the winners stand, and edges that remain are reported with them.
+    """
+    scores = {name: {} for name in competitors}
+    for left in reversed(range(rounds)):
+        for setting in settings(grid):
+            for name, score in competitors.items():
+                if setting not in scores[name]:
+                    scores[name][setting] = score(setting)
+        winners = {name: max(seen, key=seen.get) for name, seen in scores.items()}
+        wider = grid
+        for winner in winners.values():
+            wider = widened(wider, winner) if edges(winner, grid) else wider
+        if wider == grid or not left:
+            break
+        grid = wider
+    found = {
+        name: Found(winner, scores[name], edges(winner, grid)) for name, winner in winners.items()
+    }
+    return found, grid

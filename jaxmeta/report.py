@@ -1,0 +1,194 @@
+"""What a person looks at: the table, the files behind it, and the pictures. Nothing is computed here.
+
+Pictures are drawn on figures of their own (no pyplot, no global state). Files are written beside
+their place and renamed, so that a report that is there is whole.
+"""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+from skimage.measure import find_contours
+
+from jaxmeta.intervals import Interval
+from jaxmeta.metrics import Counts
+
+TRUTH, PREDICTED = "#2ca02c", "#d62728"
+
+
+class Line(NamedTuple):
+    """One row of the table: its scores, what stands behind them, and what is ahead of it by how much."""
+
+    row: str
+    dice: Interval
+    iou: Interval
+    counts: Counts
+    behind: Interval | None = None  # adapted minus this row: supports x patients resampled
+    behind_runs: Interval | None = None  # the same, runs resampled too
+    note: str = ""
+
+
+class Picture(NamedTuple):
+    """One slice with its truth and its prediction, in the order of the sliced volume."""
+
+    title: str
+    image: Float[np.ndarray, "X Y"]
+    target: Bool[np.ndarray, "X Y"]
+    predicted: Bool[np.ndarray, "X Y"]
+    spacing: tuple[float, float]  # mm along X, along Y
+
+
+def table(title: str, lines: Sequence[Line], reference: str) -> str:
+    """Lay one block of results out as text: every row with cases, misses and its distance."""
+    head = ["", "Dice [95 %, patients]", "IoU", "cases", "missed", "false", f"{reference} minus it"]
+    body = [
+        [
+            line.row,
+            between(line.dice),
+            number(line.iou.mean),
+            str(line.counts.cases),
+            str(line.counts.missed),
+            str(line.counts.false_alarms),
+            between(line.behind, sign=True) if line.behind else "",
+        ]
+        + ([between(line.behind_runs, sign=True)] if line.behind_runs else [])
+        for line in lines
+    ]
+    if any(line.behind_runs for line in lines):
+        head[-1] += " [support x patient]"
+        head.append("[x run]")
+        body = [cells + [""] * (len(head) - len(cells)) for cells in body]
+    elif any(line.behind for line in lines):
+        head[-1] += " [95 %, support x patient]"
+    rows = [head, *body]
+    widths = [max(len(cells[i]) for cells in rows) for i in range(len(head))]
+    text = [aligned(cells, widths) for cells in rows]
+    text.insert(1, "-" * max(map(len, text)))
+    notes = [f"  {line.row}: {line.note}" for line in lines if line.note]
+    return "\n".join([title, *text, *notes])
+
+
+def grid(title: str, values: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay numbers out as text, a line for each outer name and a column for each inner one."""
+    columns = list(dict.fromkeys(name for own in values.values() for name in own))
+    rows = [[title, *columns]]
+    rows += [[row, *(number(own.get(c, math.nan)) for c in columns)] for row, own in values.items()]
+    widths = [max(len(cells[i]) for cells in rows) for i in range(len(columns) + 1)]
+    return "\n".join(aligned(cells, widths) for cells in rows)
+
+
+def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Join cells into a line of text: the first to the left, numbers to the right."""
+    return "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Write a score with three digits and no leading zero, as tables of the field do."""
+    if math.isnan(value):
+        return "none"
+    text = f"{value:+.3f}" if sign else f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def between(value: Interval, *, sign: bool = False) -> str:
+    """Write a mean with its interval."""
+    low, high = number(value.low, sign=sign), number(value.high, sign=sign)
+    return f"{number(value.mean, sign=sign)} [{low}, {high}]"
+
+
+def write_summary(path: Path, summary: Mapping) -> None:
+    """Write nested named tuples, arrays and numbers as JSON; a missing number is null."""
+    with beside(path) as part:
+        part.write_text(json.dumps(plain(summary), indent=1, allow_nan=False) + "\n")
+
+
+def plain(value):
+    """Turn named tuples, arrays and NaN into what JSON has."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_cases(path: Path, cases: Sequence[tuple]) -> None:
+    """Write one line a case; a case without a number has an empty cell."""
+    with beside(path) as part, part.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(cases[0]._fields if cases else [])
+        for case in cases:
+            writer.writerow(
+                ["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in case]
+            )
+
+
+def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> None:
+    """Draw slices with the contours of truth and prediction.
+
+    In canonical (RAS) order the first axis of an axial slice runs to the patient's right; slices are
+    drawn as radiologists look at them, the patient's right on the left and the front up.
+    """
+    rows = max(1, math.ceil(len(pictures) / columns))
+    figure = Figure(figsize=(3 * columns, 3.3 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, picture in zip(axes, pictures, strict=False):
+        low, high = np.percentile(picture.image, [1, 99])
+        axis.imshow(
+            picture.image.T, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-6)
+        )
+        for mask, colour in ((picture.target, TRUTH), (picture.predicted, PREDICTED)):
+            for contour in find_contours(np.pad(mask, 1).astype(float), 0.5):
+                axis.plot(contour[:, 0] - 1, contour[:, 1] - 1, color=colour, linewidth=1.2)
+        axis.set_aspect(picture.spacing[1] / picture.spacing[0])
+        axis.invert_xaxis()
+        axis.set_title(picture.title, fontsize=8)
+    figure.suptitle("truth green, prediction red", fontsize=9)
+    with beside(path) as part:
+        figure.savefig(part, dpi=120, format="png")
+
+
+def curves(
+    path: Path, series: Mapping[str, tuple[Sequence[float | int], Sequence[float | int]]]
+) -> None:
+    """Draw one small plot a series (steps, values); series named a/b and a/c share the plot "a"."""
+    plots = {}
+    for name, points in series.items():
+        head, _, tail = name.rpartition("/")
+        plots.setdefault(head or name, {})[tail] = points
+    figure = Figure(figsize=(4 * max(1, len(plots)), 3), layout="constrained")
+    axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
+    for axis, (title, lines) in zip(axes, plots.items(), strict=False):
+        for label, (steps, values) in lines.items():
+            axis.plot(steps, values, label=label, linewidth=1)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("step", fontsize=8)
+        axis.legend(fontsize=7, frameon=False)
+    with beside(path) as part:
+        figure.savefig(part, dpi=120, format="png")
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Give a path to write to; rename it into place when all went well, remove it otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,236 @@
+"""Who may see what: organs and patients on each side of a split, and the pools that tasks are drawn of.
+
+Read `Split` and `split` first: organs are divided into training, validation and test, patients into
+training and test, and nothing is on two sides. `pool` then gathers what one phase may draw:
+
+    phase   organs        patients
+    train   train_organs  train_patients
+    val     val_organs    train_patients
+    test    test_organs   everybody else
+
+so that neither a test organ's label nor any slice of a test patient is in reach of training or of the
+choice of a model. The names of a patient, "acdc/patient001", tell its data set.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxmeta.data.layouts import slug
+from jaxmeta.data.shards import Shards, holders, structures
+from jaxmeta.errors import BadInput
+
+
+class Split(NamedTuple):
+    """The names on each side; `_asdict()` is JSON, and `split_from_json` the way back."""
+
+    train_organs: tuple[str, ...]
+    val_organs: tuple[str, ...]
+    test_organs: tuple[str, ...]
+    train_patients: tuple[str, ...]
+    test_patients: tuple[str, ...]
+
+
+class Entry(NamedTuple):
+    """One structure of one data set, and the patients of one phase who have it.
+
+    Scans of two modalities in one data set make two entries: a CT says little about an MR.
+    """
+
+    dataset: str
+    organ: str
+    patients: dict[
+        str, list[tuple[int, Sequence[int]]]
+    ]  # name -> (volume, its slices with the organ)
+    modality: str
+
+
+class Pool(NamedTuple):
+    """What one phase may draw; a structure's number is its place among the entries."""
+
+    shards: Shards
+    entries: tuple[Entry, ...]
+
+
+def split(
+    shards: Shards,
+    *,
+    test_organs: Iterable[str],
+    val_organs: Iterable[str],
+    train_organs: Iterable[str] | None = None,
+    test_patients: Iterable[str] | None = None,
+    test_fraction: float = 0.5,
+    seed: int,
+) -> Split:
+    """Divide organs as named and patients by the organs that their data sets have.
+
+    Without `train_organs`, every organ that is not held out trains. A data set with a test organ beside
+    other organs in use is divided by patient: as `test_patients` says where it names some of them,
+    else `test_fraction` of those with a test organ, at random, yet at least two, one to learn from and
+    one to score. One whose organs in use are all test organs gives every patient to the test; one
+    without a test organ gives none that is not named. Each data set has a random stream of its own, so
+    adding one does not divide the others anew.
+    """
+    known = structures(shards)
+    test, val = recognise(test_organs, known), recognise(val_organs, known)
+    train = [organ for organ in known if organ not in {*test, *val}]
+    if train_organs is not None:
+        train = recognise(train_organs, known)
+    everybody = sorted({volume.patient for volume in shards.volumes})
+    named = set(test_patients or ())
+    if strangers := sorted(named - set(everybody)):
+        raise BadInput(f"unknown test patient {strangers[0]}: the shards hold {listed(everybody)}")
+    if not 0 < test_fraction <= 1:
+        raise BadInput(f"test fraction {test_fraction} must be above 0 and at most 1")
+    with_test = {patient for organ in test for patient in holders(shards, organ)}
+    with_others = {patient for organ in (*train, *val) for patient in holders(shards, organ)}
+    held_out = set()
+    for dataset in sorted({volume.dataset for volume in shards.volumes}):
+        here = sorted({volume.patient for volume in shards.volumes if volume.dataset == dataset})
+        subjects = [patient for patient in here if patient in with_test]
+        if named & set(here):
+            held_out |= named & set(here)
+        elif subjects and with_others.isdisjoint(here):
+            held_out |= set(here)
+        elif subjects:
+            count = max(int(test_fraction * len(subjects) + 0.5), min(2, len(subjects)))
+            rng = np.random.default_rng(
+                np.random.SeedSequence([seed, zlib.crc32(dataset.encode())])
+            )
+            held_out |= {subjects[i] for i in rng.permutation(len(subjects))[:count]}
+    return checked(
+        Split(
+            tuple(train),
+            tuple(val),
+            tuple(test),
+            tuple(patient for patient in everybody if patient not in held_out),
+            tuple(sorted(held_out)),
+        )
+    )
+
+
+def split_from_json(values: Mapping[str, Sequence[str]]) -> Split:
+    """Read a split back from a run's configuration, and check it again."""
+    return checked(Split(**{name: tuple(names) for name, names in values.items()}))
+
+
+def checked(split: Split) -> Split:
+    """Return the split if nothing is on two of its sides; refuse it otherwise."""
+    organs = zip(("training", "validation", "test"), split[:3], strict=True)
+    patients = zip(("training", "test"), split[3:], strict=True)
+    for what, sides in (("organ", organs), ("patient", patients)):
+        seen = {}
+        for side, names in sides:
+            for name in names:
+                if seen.setdefault(name, side) != side:
+                    raise BadInput(
+                        f"{what} {name} is on the {seen[name]} and on the {side} side of the split: "
+                        f"take it out of one of them"
+                    )
+    return split
+
+
+def recognise(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Find organs by any spelling of their names ("Left Atrium"), each once, in the order given."""
+    found = {}
+    for name in names:
+        if slug(name) not in known:
+            raise BadInput(f"unknown organ {name!r}: the shards hold {listed(known)}")
+        found[slug(name)] = True
+    return list(found)
+
+
+def listed(names: Sequence[str], most: int = 100) -> str:
+    """Write names for a message that has to end somewhere."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")
+
+
+def pool(
+    shards: Shards,
+    split: Split,
+    phase: str,
+    *,
+    organs: Iterable[str] | None = None,
+    single_patients: bool = False,
+) -> Pool:
+    """Gather what `phase` ("train", "val" or "test") may draw, by data set, organ and modality.
+
+    An entry of training or validation needs a second patient to prove what was learned from the first;
+    `single_patients` keeps those of one patient too, whose tasks then prove it on other slices of the
+    same scans. `organs` narrows the phase to some of its organs; in the test it may also name organs
+    that the split does not know, as shards prepared later have them, but never one that was trained or
+    validated on.
+    """
+    checked(split)
+    allowed = split[("train", "val", "test").index(phase)]
+    wanted = allowed if organs is None else recognise(organs, structures(shards))
+    foreign = {*split.train_organs, *split.val_organs, *split.test_organs}.difference(allowed)
+    for organ in wanted:
+        if organ in foreign or (organ not in allowed and phase != "test"):
+            raise BadInput(
+                f"organ {organ} is not a {phase} organ of this split, which holds {listed(allowed)} "
+                f"for that"
+            )
+    training, held_out = set(split.train_patients), set(split.test_patients)
+    entries = {}
+    for organ in wanted:
+        for patient, scans in holders(shards, organ).items():
+            seen = patient in training and patient not in held_out
+            if seen == (phase == "test"):
+                continue
+            for volume, slices in scans:
+                scan = shards.volumes[volume]
+                patients = entries.setdefault((scan.dataset, organ, scan.modality), {})
+                patients.setdefault(patient, []).append((volume, slices))
+    least = 1 if single_patients or phase == "test" else 2
+    chosen = tuple(
+        Entry(dataset, organ, dict(sorted(patients.items())), modality)
+        for (dataset, organ, modality), patients in sorted(entries.items())
+        if len(patients) >= least and (phase == "test" or slice_count(patients) >= 2)
+    )
+    if not chosen:
+        raise BadInput(
+            f"nothing to draw for {phase}: no {phase} organ ({listed(wanted) or 'none named'}) has "
+            f"{least} patient(s) with labels on that side of the split"
+        )
+    return Pool(shards, chosen)
+
+
+def slice_count(patients: Mapping[str, list]) -> int:
+    """Count the slices that hold an organ, over patients and their volumes."""
+    return sum(len(slices) for scans in patients.values() for _, slices in scans)
+
+
+def count_table(shards: Shards, split: Split, *, single_patients: bool = False) -> str:
+    """Write patients and slices of every structure on each side, brackets around what is never used."""
+    rows = [("role", "organ", "data set", "", "training side", "", "test side", "")]
+    rows.append(("", "", "", "", *("patients", "slices") * 2))
+    seen = set(split.train_patients)
+    for role, organs in zip(("train", "val", "test"), split[:3], strict=True):
+        for organ in organs:
+            entries = {}
+            for patient, scans in holders(shards, organ).items():
+                for volume, slices in scans:
+                    scan = shards.volumes[volume]
+                    sides = entries.setdefault((scan.dataset, scan.modality), ({}, {}))
+                    sides[patient not in seen].setdefault(patient, []).append((volume, slices))
+            for (dataset, modality), (training, test) in sorted(entries.items()):
+                trains = role != "test" and len(training) >= (1 if single_patients else 2)
+                cells = counted(training, trains) + counted(test, role == "test")
+                rows.append((role, organ, dataset, modality, *cells))
+    widths = [max(map(len, column)) for column in zip(*rows[1:], strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i > 3 and row is not rows[0] else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def counted(patients: Mapping[str, list], used: bool) -> tuple[str, str]:
+    """Write how many patients and slices, in brackets if they are not used."""
+    numbers = len(patients), slice_count(patients)
+    return tuple(f"{n}" if used else f"({n})" for n in numbers)

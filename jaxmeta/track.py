@@ -1,0 +1,44 @@
+"""A run's metrics as JSON lines, one a step: grep-able, and readable while the run goes on."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def metrics_file(path: Path, *, after: int = 0) -> Callable[[int, dict], None]:
+    """Open a metrics file to write on, cut back to the lines of steps up to `after`.
+
+    A run that resumes from the checkpoint of step n repeats the steps behind n: their lines, and a
+    last line that was cut off in the middle, are dropped first.
+    """
+    lines = [line for line in read_metrics(path) if line["step"] <= after]
+    beside = path.with_name(path.name + ".part")
+    beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.replace(beside, path)
+
+    def write(step: int, values: dict) -> None:
+        with path.open("a") as file:
+            file.write(json.dumps(dict(step=step) | values) + "\n")
+
+    return write
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """Read a metrics file up to its last whole line; nothing where there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def column(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
+    """Take one metric out of the lines that have it: the steps and the values."""
+    have = [line for line in lines if name in line and math.isfinite(line[name])]
+    return [line["step"] for line in have], [line[name] for line in have]

@@ -1,0 +1,141 @@
+"""Properties of the inner loop, on a smooth network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxmeta.adapt import Plan, adapt, whole_support
+from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
+
+OPTIMISERS = {
+    "sgd": optax.sgd(0.1),
+    "momentum": optax.sgd(0.1, momentum=0.9),
+    "adam": optax.adam(0.01, eps_root=1e-8),
+}
+
+
+@pytest.fixture
+def start():
+    return MODEL.init(jax.random.key(0)), small_task().support
+
+
+def walked(phi, support, plan, update=OPTIMISERS["momentum"], **options):
+    key = jax.random.key(1)
+    return jax.jit(lambda p: adapt(LOSS, p, support, plan, update=update, key=key, **options))(phi)
+
+
+def test_scan_equals_a_python_loop(start):
+    theta, support = start
+    update, key = OPTIMISERS["adam"], jax.random.key(1)
+    plan = Plan(np.array([[0, 1], [1, 2], [2, 0]]), np.array([1.0, 0.5, 2.0]), np.ones(3, bool))
+    phi, state, losses = theta, update.init(theta), []
+    for number in range(3):
+        examples = jax.tree.map(lambda a: a[plan.index[number]], support)
+        value, g = jax.value_and_grad(LOSS)(phi, examples, jax.random.fold_in(key, number))
+        delta, state = update.update(g, state, phi)
+        phi = jax.tree.map(lambda p, d: p + plan.rate[number] * d, phi, delta)
+        losses.append(value)
+    scanned, (trace, _) = walked(theta, support, plan, update)
+    np.testing.assert_allclose(trace, losses, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), scanned, phi)
+
+
+def test_a_step_that_is_not_live_changes_no_bit(start):
+    theta, support = start
+    plan = whole_support(3, 4)
+    rested = plan._replace(live=np.array([True, False, True, False]))
+    short = whole_support(3, 2)
+    same = walked(theta, support, rested)[0]
+    # the loss here draws no randomness, so two live steps are two steps wherever they stand
+    jax.tree.map(np.testing.assert_array_equal, same, walked(theta, support, short)[0])
+    asleep = walked(theta, support, plan._replace(live=np.zeros(4, bool)))[0]
+    jax.tree.map(np.testing.assert_array_equal, asleep, theta)
+
+
+def test_no_steps_give_back_the_start(start):
+    theta, support = start
+    phi, (losses, _) = walked(theta, support, whole_support(3, 0))
+    jax.tree.map(np.testing.assert_array_equal, phi, theta)
+    assert losses.shape == (0,)
+
+
+def test_slices_that_only_fill_the_shape_are_not_seen(start):
+    theta, support = start
+    noisy = support._replace(
+        image=support.image.at[~support.valid].set(5.0),
+        mask=support.mask.at[~support.valid].set(1),
+    )
+    plan = whole_support(3, 2)
+    seen = walked(theta, support, plan)[0], walked(theta, noisy, plan)[0]
+    jax.tree.map(np.testing.assert_array_equal, *seen)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_remat_changes_nothing(start, order):
+    theta, support = start
+    task = small_task()
+
+    def query_loss(p, remat):
+        phi, _ = adapt(
+            LOSS, p, support, whole_support(3, 2), update=OPTIMISERS["sgd"],
+            key=jax.random.key(1), order=order, remat=remat,
+        )  # fmt: skip
+        return LOSS(phi, task.query, None)
+
+    gradients = [jax.jit(jax.grad(query_loss), static_argnums=1)(theta, r) for r in (True, False)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *gradients)
+
+
+def test_watch_sees_every_step(start):
+    theta, support = start
+    phi, (_, seen) = walked(theta, support, whole_support(3, 3), watch=lambda p: p["head"]["bias"])
+    assert seen.shape == (3, 1)
+    np.testing.assert_array_equal(seen[-1], phi["head"]["bias"])
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_the_second_order_gradient_is_the_finite_difference_of_the_whole(x64, name):
+    theta = in_float64(MODEL.init(jax.random.key(0)))
+    task = in_float64(small_task())
+    towards = random_like(theta)
+
+    @jax.jit
+    def query_loss(p):
+        phi, _ = adapt(
+            LOSS, p, task.support, whole_support(3, 2), update=OPTIMISERS[name],
+            key=jax.random.key(1),
+        )  # fmt: skip
+        return LOSS(phi, task.query, None)
+
+    expected = slope(query_loss, theta, towards)
+    assert along(jax.grad(query_loss)(theta), towards) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_loss_goes_down(start):
+    theta, support = start
+    _, (losses, _) = walked(theta, support, whole_support(3, 30), OPTIMISERS["sgd"])
+    assert losses[-1] < losses[0] - 0.05
+
+
+def test_an_order_that_is_neither_1_nor_2_is_refused(start):
+    with pytest.raises(ValueError, match="order is 1 or 2"):
+        walked(*start, whole_support(3, 1), order=3)
+
+
+def test_an_inner_adam_stays_finite_where_a_gradient_is_zero(start):
+    # the first layer of a network behind a rate of 0 never moves; a bias of a dead slice has gradient 0
+    theta = dict(a=jnp.ones(2), b=jnp.ones(2))
+
+    def loss(p, examples, key):
+        return (p["a"] ** 2).sum() + 0 * p["b"].sum() + examples.image.mean()
+
+    def outcome(p):
+        phi, _ = adapt(
+            loss, p, start[1], whole_support(3, 2), update=OPTIMISERS["adam"], key=jax.random.key(0)
+        )
+        return loss(phi, start[1], None)
+
+    gradient = jax.grad(outcome)(theta)
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(gradient))

@@ -1,0 +1,91 @@
+"""Augmentation may make another task, never one whose support and query disagree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmeta.augment import Augmentation, augment
+from jaxmeta.tasks.task import Examples, Task
+
+NOTHING = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+SIDE = 16
+
+
+def task(seed: int = 0) -> Task:
+    """A square off the centre, brighter than its background, in every slice."""
+    mask = np.zeros((3, SIDE, SIDE), np.uint8)
+    mask[:, 2:8, 3:7] = 1
+    image = mask[..., None] * 2.0 - 0.5
+    examples = Examples(*map(jnp.asarray, (image.astype(np.float32), mask, np.ones(3, bool))))
+    key = jax.random.key_data(jax.random.key(seed))
+    return Task(examples, examples, key, jnp.zeros(2, jnp.int32))
+
+
+changed = jax.jit(augment, static_argnums=1)
+
+
+def test_nothing_asked_is_nothing_done():
+    same = changed(task(), NOTHING)
+    for was, now in zip(jax.tree.leaves(task()), jax.tree.leaves(same), strict=True):
+        np.testing.assert_allclose(was, now, atol=1e-6)
+
+
+def test_the_same_key_gives_the_same_change_and_another_key_another():
+    how = Augmentation(invert=0.5)
+    one, again, other = changed(task(0), how), changed(task(0), how), changed(task(1), how)
+    jax.tree.map(np.testing.assert_array_equal, one, again)
+    assert (one.support.image != other.support.image).any()
+
+
+def test_flips_and_inversion_are_shared_by_the_whole_task():
+    how = NOTHING.__class__(0.5, 0.5, 0, 0, 0, 0, 0, 0)
+    seen = set()
+    for seed in range(24):
+        new = changed(task(seed), how)
+        images = np.concatenate([new.support.image, new.query.image])
+        masks = np.concatenate([new.support.mask, new.query.mask])
+        assert (images == images[0]).all() and (masks == masks[0]).all()
+        seen.add((images[0, 0, 0, 0] > 0, masks[0, 2, 3] > 0, masks[0, 2, 12] > 0, masks[0, 13, 3] > 0))
+    assert len(seen) == 8  # inverted or not, each of four mirror images
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mask_moves_with_the_image(seed):
+    how = Augmentation(0.5, 0, 30, 0.2, 0.1, 0, 0, 0)
+    new = changed(task(seed), how)
+    for examples in (new.support, new.query):
+        inside = np.asarray(examples.image[..., 0]) > 0.5  # half way between the two intensities
+        mask = np.asarray(examples.mask) > 0
+        both, either = (inside & mask).sum(), (inside | mask).sum()
+        assert both / either > 0.9
+        assert set(np.unique(examples.mask)) == {0, 1}
+
+
+def test_images_of_a_task_move_apart():
+    new = changed(task(), Augmentation(0, 0, 10, 0.1, 0.05, 0, 0, 0))
+    masks = [np.asarray(m) for m in (*new.support.mask, *new.query.mask)]
+    assert len({m.tobytes() for m in masks}) == 6
+
+
+def test_intensity_changes_leave_the_mask_alone():
+    new = changed(task(), Augmentation(0, 0, 0, 0, 0, 0.3, 0.3, 0.1))
+    np.testing.assert_array_equal(new.support.mask, task().support.mask)
+    assert (new.support.image != task().support.image).all()
+
+
+def test_a_rotation_by_a_right_angle_turns_the_square():
+    # with the angle's range so small a draw cannot reach it, so compare a known turn instead
+    from jaxmeta.augment import move
+
+    image, mask = task().support.image[0], task().support.mask[0]
+    key = next(
+        k
+        for k in map(jax.random.key, range(200))
+        if 0.99 < jax.random.uniform(jax.random.split(k, 3)[0], (), minval=-1, maxval=1) < 1
+    )
+    draw = jax.random.uniform(jax.random.split(key, 3)[0], (), minval=-1, maxval=1)
+    how = Augmentation(0, 0, 90 / float(draw), 0, 0, 0, 0, 0)
+    _, turned = move(image, mask, key, how)
+    candidates = [np.rot90(np.asarray(mask), k) for k in (1, 3)]
+    assert max((np.asarray(turned) == c).mean() for c in candidates) > 0.99

@@ -1,0 +1,85 @@
+"""Means and paired differences of small hand-made tables."""
+
+import numpy as np
+import pytest
+
+from jaxmeta.compare import difference, row_mean, supports
+from jaxmeta.evaluate import Case
+
+
+def case(row, patient, dice, *, organ="heart", draw=0, run="r", outcome="scored", slices=None):
+    return Case(
+        row=row,
+        organ=organ,
+        draw=draw,
+        support_patients=f"a/s{draw}",
+        support_slices=slices or f"a/s{draw}:3",
+        patient=f"a/{patient}",
+        case=f"a/{patient}",
+        dice=dice,
+        iou=dice / (2 - dice),
+        outcome=outcome,
+        shots=1,
+        run=run,
+    )
+
+
+def test_organs_weigh_the_same_in_a_row_s_mean():
+    cases = [case("x", 1, 0.8), case("x", 2, 0.6), case("x", 1, 0.1, organ="liver")]
+    mean, counts = row_mean(cases)
+    assert mean.mean == pytest.approx((0.7 + 0.1) / 2)
+    assert counts.cases == 3
+
+
+def test_cases_without_a_number_are_counted():
+    cases = [
+        case("x", 1, 0.8),
+        case("x", 2, np.nan, outcome="empty"),
+        case("x", 3, 0, outcome="missed"),
+    ]
+    mean, counts = row_mean(cases)
+    assert mean.mean == pytest.approx(0.4)
+    assert (counts.cases, counts.valid, counts.missed, counts.empty) == (3, 2, 1, 1)
+
+
+def test_differences_are_taken_case_by_case_and_only_where_both_have_one():
+    ours = [case("x", 1, 0.9), case("x", 2, 0.5), case("x", 3, 0.3)]
+    theirs = [case("y", 2, 0.4), case("y", 1, 0.6), case("y", 4, 0.0)]
+    result = difference(ours, theirs)
+    assert result.mean == pytest.approx((0.3 + 0.1) / 2)
+    assert result.records == 2
+
+
+def test_a_gain_that_all_patients_share_is_certain_however_much_they_differ():
+    rng = np.random.default_rng(0)
+    theirs = [case("y", n, value) for n, value in enumerate(rng.uniform(0, 0.8, 20))]
+    ours = [c._replace(row="x", dice=c.dice + 0.1) for c in theirs]
+    result = difference(ours, theirs)
+    assert result[:3] == pytest.approx((0.1, 0.1, 0.1))
+    own, _ = row_mean(ours)
+    assert own.high - own.low > 0.1
+
+
+def test_a_gain_that_hangs_on_the_support_is_uncertain_however_many_patients_there_are():
+    theirs = [case("y", n, 0.5, draw=d) for n in range(50) for d in range(4)]
+    ours = [c._replace(row="x", dice=0.5 + (0.4 if c.draw < 2 else -0.2)) for c in theirs]
+    result = difference(ours, theirs)
+    assert result.mean == pytest.approx(0.1)
+    assert result.low < 0 < result.high
+
+
+def test_resampling_runs_too_widens_an_interval_that_runs_decide():
+    theirs = [case("y", n, 0.5, run=r, draw=d) for n in range(8) for r in "abc" for d in range(4)]
+    gain = {"a": 0.3, "b": 0.0, "c": 0.0}
+    ours = [c._replace(row="x", dice=0.5 + gain[c.run]) for c in theirs]
+    narrow, wide = difference(ours, theirs), difference(ours, theirs, runs_too=True)
+    assert narrow.mean == wide.mean == pytest.approx(0.1)
+    assert narrow.low == pytest.approx(0.1)
+    assert (wide.low, wide.high) == (0.0, pytest.approx(0.3))
+
+
+def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_inside_their_run():
+    shared = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b")])
+    assert len(set(shared.unit)) == 1
+    own = supports([case("x", 1, 0, run="a", slices="p"), case("x", 1, 0, run="b", slices="q")])
+    assert len(set(own.unit)) == len(set(own.stratum)) == 2

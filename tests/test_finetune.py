@@ -1,0 +1,73 @@
+"""The search that tunes baselines as hard as the method, on made-up score functions."""
+
+import math
+
+from jaxmeta.finetune import GRID, Finetune, Grid, edges, search, settings, widened
+
+SMALL = Grid({"adam": (1e-3, 3e-3, 1e-2)}, (20, 100, 300))
+
+
+def peak(rate, steps, optimiser="adam"):
+    """Score highest at one setting, falling off with distance in log rate and log steps."""
+
+    def score(setting):
+        away = abs(math.log(setting.rate / rate)) + abs(math.log(setting.steps / steps))
+        return -away - (setting.optimiser != optimiser)
+
+    return score
+
+
+def test_a_peak_inside_the_grid_is_found_in_one_round_and_not_flagged():
+    found, grid = search({"scratch": peak(3e-3, 100)}, SMALL)
+    assert found["scratch"].winner == Finetune("adam", 3e-3, 100)
+    assert found["scratch"].edges == ()
+    assert grid == SMALL
+    assert len(found["scratch"].scores) == 9
+
+
+def test_a_winner_at_the_edge_widens_the_grid_until_it_is_inside():
+    found, grid = search({"scratch": peak(3e-2, 100)}, SMALL)
+    assert found["scratch"].winner == Finetune("adam", 3e-2, 100)
+    assert found["scratch"].edges == ()
+    assert grid.rates["adam"] == (1e-3, 3e-3, 1e-2, 3e-2, 9e-2)
+
+
+def test_competitors_are_scored_on_equal_grids_though_one_alone_asks_for_more():
+    found, _ = search({"scratch": peak(3e-2, 900), "transfer": peak(3e-3, 100)}, SMALL)
+    assert found["scratch"].scores.keys() == found["transfer"].scores.keys()
+    assert found["transfer"].winner == Finetune("adam", 3e-3, 100)
+
+
+def test_an_edge_that_no_round_could_leave_is_reported():
+    found, _ = search({"scratch": peak(1e6, 100)}, SMALL, rounds=2)
+    assert found["scratch"].edges == ("highest rate",)
+
+
+def test_no_setting_is_scored_twice():
+    seen = []
+
+    def score(setting):
+        seen.append(setting)
+        return peak(3e-2, 900)(setting)
+
+    search({"scratch": score}, SMALL)
+    assert len(seen) == len(set(seen))
+
+
+def test_the_optimiser_is_chosen_too():
+    found, _ = search({"scratch": peak(0.1, 100, "sgd")}, GRID)
+    assert found["scratch"].winner == Finetune("sgd", 0.1, 100)
+    assert len(settings(GRID)) == 24
+
+
+def test_edges_name_all_sides_and_widening_adds_one_value_to_each():
+    corner = Finetune("adam", 1e-3, 300)
+    assert edges(corner, SMALL) == ("lowest rate", "most steps")
+    wider = widened(SMALL, corner)
+    assert wider == Grid({"adam": (3e-4, 1e-3, 3e-3, 1e-2)}, (20, 100, 300, 900))
+    assert edges(corner, wider) == ()
+
+
+def test_one_step_is_as_few_as_there_are():
+    grid = Grid({"sgd": (0.1, 0.3, 1.0)}, (1, 20))
+    assert edges(Finetune("sgd", 0.3, 1), grid) == ()

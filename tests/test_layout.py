@@ -1,0 +1,140 @@
+"""Imports run one way: the walls of the package, held by reading its source.
+
+`FLOORS` is the way of the data; a module may import from its own floor and those before it. A new file
+that no line below covers fails here until somebody has decided where it belongs.
+"""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = (
+    ("jaxmeta.errors",),
+    ("jaxmeta.data",),
+    ("jaxmeta.tasks",),
+    ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
+    ("jaxmeta.adapt", "jaxmeta.losses", "jaxmeta.augment", "jaxmeta.devices"),
+    ("jaxmeta.over_tasks", "jaxmeta.algorithms"),
+    ("jaxmeta.learner", "jaxmeta.finetune"),
+    ("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.track", "jaxmeta.validate"),
+    ("jaxmeta.evaluate",),
+    ("jaxmeta.compare",),
+    ("jaxmeta.report",),
+    ("jaxmeta",),
+    ("experiments",),
+)
+# Who must not know what, beside the floors: (part, what it never imports).
+WALLS = (
+    ("jaxmeta.data", ("jax", "flax", "optax", "orbax", "grain")),
+    ("jaxmeta.tasks.task", ("jax", "jaxmeta")),
+    ("jaxmeta.tasks", ("jax", "flax", "optax", "orbax", "grain")),
+    ("jaxmeta.models", ("jaxmeta.tasks", "jaxmeta.data")),
+    ("jaxmeta.adapt", ("jaxmeta.models", "jaxmeta.data")),
+    ("jaxmeta.algorithms", ("jaxmeta.data", "jaxmeta.devices", "jaxmeta.over_tasks")),
+    ("jaxmeta.learner", ("jaxmeta.data", "jaxmeta.models", "jaxmeta.devices")),
+    *(
+        (part, ("jaxmeta.adapt", "jaxmeta.algorithms", "jaxmeta.models", "jaxmeta.data"))
+        for part in ("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.track")
+    ),
+    ("jaxmeta.report", ("jax", "jaxmeta.evaluate", "jaxmeta.data")),
+)
+BORDER = "jaxmeta.tasks.loader"  # the one file of the tasks that may know JAX
+
+
+def modules() -> dict[str, Path]:
+    """Find every module of the package and of the commands."""
+    paths = [p for folder in ("jaxmeta", "experiments") for p in (ROOT / folder).rglob("*.py")]
+    names = (".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths)
+    return {n.removesuffix(".__init__"): p for n, p in zip(names, paths, strict=True)}
+
+
+MODULES = modules()
+
+
+def imports(name: str, text: str) -> set[str]:
+    """List what a source imports, at its top or inside a function, by full names."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inside & MODULES.keys()) or {node.module}
+    return found
+
+
+def within(name: str, part: str) -> bool:
+    return name == part or name.startswith(part + ".")
+
+
+def floor(name: str) -> int:
+    """Number the floor of the longest name that covers a module, or one above all floors."""
+    covering = [
+        (len(part), number)
+        for number, parts in enumerate(FLOORS)
+        for part in parts
+        if (within(name, part) if part != "jaxmeta" else name == part)  # the package itself is last
+    ]
+    return max(covering)[1] if covering else len(FLOORS)
+
+
+SOURCES = {name: imports(name, path.read_text()) for name, path in MODULES.items()}
+
+
+def test_every_module_has_a_floor():
+    homeless = [name for name in MODULES if floor(name) == len(FLOORS)]
+    assert not homeless, f"decide in FLOORS where these belong: {homeless}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_run_downward(name):
+    ours = {other for other in SOURCES[name] if other.split(".")[0] in ("jaxmeta", "experiments")}
+    upward = {other for other in ours if floor(other) > floor(name)}
+    assert not upward, f"{name} imports {sorted(upward)} of a later floor"
+
+
+@pytest.mark.parametrize("part, forbidden", WALLS, ids=[part for part, _ in WALLS])
+def test_walls_stand(part, forbidden):
+    behind = [name for name in MODULES if within(name, part) and name != BORDER]
+    assert behind, f"{part} is gone: mend WALLS"
+    for name in behind:
+        known = {o for o in SOURCES[name] for wall in forbidden if within(o, wall)}
+        assert not known, f"{name} must not import {sorted(known)}"
+
+
+def test_no_two_modules_import_each_other():
+    graph = {name: {o for o in SOURCES[name] if o in MODULES and o != name} for name in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_flax_stays_inside_the_models():
+    users = [n for n, o in SOURCES.items() if any(within(x, "flax") for x in o)]
+    assert all(within(name, "jaxmeta.models") for name in users), users
+
+
+def test_upward_imports_would_be_seen():
+    text = "def f():\n    from jaxmeta import learner\n    import jax.numpy as jnp\n"
+    assert imports("x", text) == {"jaxmeta.learner", "jax.numpy"}
+    assert floor("jaxmeta.learner") > floor("jaxmeta.adapt") > floor("jaxmeta.tasks.episodes")
+    assert floor("jaxmeta.tasks.episodes") > floor("jaxmeta.data.shards")
+    assert floor("jaxmeta.nowhere") == len(FLOORS)
+
+
+def test_data_and_tasks_start_without_jax():
+    light = [n for n in MODULES if within(n, "jaxmeta.data") or within(n, "jaxmeta.tasks")]
+    lines = [f"import {name}" for name in sorted(light) if name != BORDER]
+    lines += ["import sys", "print('jax' in sys.modules, 'jaxlib' in sys.modules)"]
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.split() == ["False", "False"], ran.stdout + ran.stderr

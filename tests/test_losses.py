@@ -1,0 +1,66 @@
+"""Losses against numbers worked out by hand, and on masks that are empty."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxmeta.losses import cross_entropy, hard_dice, segmentation_loss, soft_dice
+from small import MODEL, small_task
+
+ALL = jnp.ones(1, bool)
+
+
+def test_cross_entropy_of_a_doubtful_prediction_is_log_2():
+    mask = jnp.array([[[0, 1], [1, 0]]])
+    assert cross_entropy(jnp.zeros((1, 2, 2)), mask, ALL) == pytest.approx(np.log(2), abs=1e-6)
+
+
+def test_soft_dice_by_hand():
+    # s = 1/2 everywhere, two of four pixels: 1 - (2 * 1 + 1) / (2 + 2 + 1)
+    mask = jnp.array([[[0, 1], [1, 0]]])
+    assert soft_dice(jnp.zeros((1, 2, 2)), mask, ALL) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_hard_dice_by_hand():
+    logits = jnp.array([[[1.0, 1.0], [1.0, -1.0]]])
+    assert hard_dice(logits, jnp.array([[[0, 1], [1, 0]]]), ALL) == pytest.approx(0.8)
+    assert hard_dice(-jnp.ones((1, 2, 2)), jnp.zeros((1, 2, 2), int), ALL) == 1.0
+
+
+@pytest.mark.parametrize("function", [cross_entropy, soft_dice])
+def test_empty_masks_and_invalid_slices_are_finite_to_second_order(x64, function):
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 2, 2)))
+    for valid in (jnp.ones(2, bool), jnp.zeros(2, bool)):
+        mask = jnp.zeros((2, 2, 2), int)
+        check_grads(lambda z: function(z, mask, valid), (logits,), order=2, rtol=1e-5)
+        assert np.isfinite(function(logits, mask, valid))
+
+
+@pytest.mark.parametrize("function", [cross_entropy, soft_dice, hard_dice])
+def test_slices_that_are_not_valid_count_for_nothing(function):
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(size=(3, 4, 4)), jnp.float32)
+    mask = jnp.asarray(rng.integers(0, 2, (3, 4, 4)))
+    some = function(logits, mask, jnp.array([True, True, False]))
+    np.testing.assert_allclose(some, function(logits[:2], mask[:2], jnp.ones(2, bool)), rtol=1e-6)
+
+
+def test_confident_and_right_is_cheap_confident_and_wrong_is_dear():
+    mask = jnp.array([[[0, 1], [1, 0]]])
+    right = jnp.where(mask > 0, 20.0, -20.0)
+    for function in (cross_entropy, soft_dice):
+        assert function(right, mask, ALL) < 1e-4
+        assert function(-right, mask, ALL) > 0.7
+
+
+def test_weights_scale_the_parts():
+    task, variables = small_task(), MODEL.init(jax.random.key(0))
+    parts = [
+        segmentation_loss(MODEL, cross_entropy_weight=c, dice_weight=d)(
+            variables, task.support, None
+        )
+        for c, d in ((1, 0), (0, 1), (3, 2))
+    ]
+    assert parts[2] == pytest.approx(3 * parts[0] + 2 * parts[1], rel=1e-6)

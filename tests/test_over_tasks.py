@@ -1,0 +1,113 @@
+"""Properties of the task axis: however tasks are spread, the direction is the mean of their own."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxmeta import devices
+from jaxmeta.algorithms import maml
+from jaxmeta.learner import episodic
+from jaxmeta.over_tasks import over_tasks
+from small import LOSS, MODEL, in_float64, small_batch
+
+ALGORITHM = maml(MODEL, LOSS, steps=2, rate=0.1, learn_rate=True)
+TASKS = 4
+
+
+def close(a, b, rtol=1e-10, atol=1e-12):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
+
+
+@pytest.fixture
+def given(x64):
+    return in_float64(ALGORITHM.init(jax.random.key(0))), in_float64(small_batch(TASKS))
+
+
+def by_hand(meta, batch, weights=None):
+    single = jax.jit(ALGORITHM.outer)
+    results = [single(meta, jax.tree.map(lambda a: a[t], batch)) for t in range(TASKS)]
+    weights = np.full(TASKS, 1 / TASKS) if weights is None else weights
+    direction = jax.tree.map(
+        lambda *d: sum(w * x for w, x in zip(weights, d)), *[r[0] for r in results]
+    )
+    return direction, jax.tree.map(lambda *s: np.stack(s), *[r[1] for r in results])
+
+
+def test_map_and_vmap_and_chunks_equal_the_mean_of_single_tasks(given):
+    expected = by_hand(*given)
+    for chunk in (1, 2, 4):
+        close(jax.jit(over_tasks(ALGORITHM.outer, chunk=chunk))(*given), expected)
+
+
+@pytest.mark.parametrize("devices_asked", [2, 4])
+def test_sharded_equals_the_mean_of_single_tasks(given, devices_asked):
+    meta, batch = given
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices_asked]), ("task",))
+    spread = jax.jit(over_tasks(ALGORITHM.outer, mesh=mesh))
+    result = spread(devices.replicate(meta, mesh), devices.place(jax.device_get(batch), mesh))
+    close(jax.device_get(result), by_hand(meta, batch))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_see_all_tasks_of_the_step(given, sharded):
+    meta, batch = given
+
+    def weigh(statistics):
+        return jax.nn.softmax(statistics["loss"] * 10)
+
+    statistics = by_hand(meta, batch)[1]
+    expected = by_hand(meta, batch, np.asarray(weigh(statistics)))[0]
+    mesh = devices.task_mesh(TASKS) if sharded else None
+    direction, _ = jax.jit(over_tasks(ALGORITHM.outer, mesh=mesh, weigh=weigh))(meta, batch)
+    close(jax.device_get(direction), expected)
+
+
+def test_tasks_do_not_leak_into_each_other(given):
+    meta, batch = given
+    spread = jax.jit(over_tasks(ALGORITHM.outer, chunk=2))
+    other = jax.tree.map(lambda a: a.at[1].set(a[3]), batch)
+    before, after = spread(meta, batch)[1], spread(meta, other)[1]
+    for name in before:
+        np.testing.assert_array_equal(
+            before[name][jnp.array([0, 2, 3])], after[name][jnp.array([0, 2, 3])]
+        )
+    assert before["loss"][1] != after["loss"][1]
+
+
+def test_a_batch_that_does_not_split_into_chunks_is_refused(given):
+    with pytest.raises(ValueError, match="4 tasks on a device do not split into chunks of 3"):
+        over_tasks(ALGORITHM.outer, chunk=3)(*given)
+
+
+def test_the_mesh_takes_the_most_devices_that_share_the_tasks():
+    assert [devices.task_mesh(n).size for n in (1, 2, 3, 4, 6, 8)] == [1, 2, 3, 4, 3, 4]
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_the_step_lowers_for_accelerators(platform):
+    learner = episodic(ALGORITHM, optax.adam(1e-3), partial(over_tasks, chunk=2))
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, small_batch(TASKS)))
+    exported = jax.export.export(jax.jit(learner.step), platforms=[platform])(state, batch)
+    assert exported.platforms == (platform,)
+    assert len(exported.mlir_module_serialized) > 10_000
+
+
+def test_a_second_call_does_not_trace_again():
+    traces = []
+
+    def outer(meta, task):
+        traces.append(1)
+        return ALGORITHM.outer(meta, task)
+
+    learner = episodic(ALGORITHM._replace(outer=outer), optax.adam(1e-3), over_tasks)
+    step = jax.jit(learner.step)
+    state = learner.init(jax.random.key(0))
+    state, _ = step(state, small_batch(2))
+    count = len(traces)
+    step(state, small_batch(2))
+    assert len(traces) == count > 0

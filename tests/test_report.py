@@ -1,0 +1,105 @@
+"""What is written is what was given: numbers, cases, and contours where the masks are."""
+
+import csv
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from jaxmeta.evaluate import Case
+from jaxmeta.intervals import Interval
+from jaxmeta.metrics import Counts
+from jaxmeta.report import (
+    Line,
+    Picture,
+    beside,
+    curves,
+    number,
+    overlay,
+    table,
+    write_cases,
+    write_summary,
+)
+
+NONE = float("nan")
+
+
+def line(row, value, behind=None):
+    return Line(row, Interval(value, value - 0.1, value + 0.1, 8), Interval(value / 2, 0, 1, 8),
+                Counts(8, 8, 1, 0, 0), behind)  # fmt: skip
+
+
+def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
+    text = table(
+        "5 slices of 1 patient",
+        [line("adapted", 0.64), line("scratch", 0.5, Interval(0.14, -0.01, 0.3, 8))],
+        "adapted",
+    ).splitlines()
+    assert text[0] == "5 slices of 1 patient"
+    assert text[3].split() == ["adapted", ".640", "[.540,", ".740]", ".320", "8", "1", "0"]
+    assert text[4].split()[-3:] == ["+.140", "[-.010,", "+.300]"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, ".500"), (1.0, "1.000"), (0.0, ".000"), (NONE, "none"), (0.9999, "1.000")],
+)
+def test_numbers_are_written_as_tables_of_the_field_do(value, text):
+    assert number(value) == text
+
+
+def test_a_summary_survives_json_and_a_missing_number_is_null(tmp_path):
+    write_summary(tmp_path / "summary.json", {"row": line("x", NONE), "array": np.arange(2)})
+    read = json.loads((tmp_path / "summary.json").read_text())
+    assert read["row"]["dice"]["mean"] is None
+    assert read["row"]["counts"]["missed"] == 1
+    assert read["array"] == [0, 1]
+
+
+def test_cases_have_one_line_each_and_an_empty_cell_for_no_number(tmp_path):
+    cases = [
+        Case("x", "heart", 0, "a/1", "a/1:3", "a/2", "a/2", 0.5, 1 / 3, "scored", 1, "r", ""),
+        Case("x", "heart", 0, "a/1", "a/1:3", "a/3", "a/3", NONE, NONE, "empty", 1, "r", ""),
+    ]
+    write_cases(tmp_path / "cases.csv", cases)
+    with (tmp_path / "cases.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert [row["dice"] for row in read] == ["0.5", ""]
+    assert float(read[0]["iou"]) == cases[0].iou
+    assert read[1]["outcome"] == "empty"
+
+
+def test_the_overlay_draws_truth_on_one_side_and_prediction_on_the_other(tmp_path):
+    low, high = np.zeros((2, 20, 20), bool)
+    low[2:8, 8:12] = True  # small first index: the patient's left, drawn on the right
+    high[12:18, 8:12] = True
+    image = np.random.default_rng(0).normal(size=(20, 20)).astype(np.float32)
+    overlay(tmp_path / "o.png", [Picture("case", image, low, high, (1.0, 1.0))], columns=1)
+    red, green, blue = np.moveaxis(matplotlib.image.imread(tmp_path / "o.png")[..., :3], -1, 0)
+    truth = np.argwhere((green > 0.5) & (red < 0.4) & (blue < 0.4))
+    predicted = np.argwhere((red > 0.7) & (green < 0.4) & (blue < 0.4))
+    assert len(truth) and len(predicted)
+    assert truth[:, 1].mean() > predicted[:, 1].mean()
+
+
+def test_empty_masks_are_drawn_without_contours(tmp_path):
+    empty = np.zeros((8, 8), bool)
+    overlay(
+        tmp_path / "o.png", [Picture("empty", np.zeros((8, 8), np.float32), empty, empty, (1, 2))]
+    )
+    assert (tmp_path / "o.png").stat().st_size > 1000
+
+
+def test_curves_are_drawn(tmp_path):
+    curves(
+        tmp_path / "c.png", {"dice/before": ([1, 2], [0, 0.1]), "dice/after": ([1, 2], [0.1, 0.5])}
+    )
+    assert matplotlib.image.imread(tmp_path / "c.png").shape[2] == 4
+
+
+def test_a_file_that_could_not_be_finished_is_not_there(tmp_path):
+    with pytest.raises(RuntimeError), beside(tmp_path / "x.json") as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
