@@ -56,7 +56,7 @@ def pretrained(run: Run) -> Run:
     A meta-learning step differentiates every support slice in each inner step and every query slice
     once; a transfer step differentiates each of them once.
     """
-    from experiments.meta_train import meta_train  # here: it ends with a test itself
+    from experiments.training import meta_train
 
     config, tasks = run.config, run.config.tasks
     ours = config.inner.steps * tasks.shots + tasks.queries

@@ -109,7 +109,8 @@ def test_walls_stand(part, forbidden):
 
 
 def test_no_two_modules_import_each_other():
-    graph = {name: {o for o in SOURCES[name] if o in MODULES and o != name} for name in MODULES}
+    package = {name for name in MODULES if within(name, "jaxmeta")}
+    graph = {name: (SOURCES[name] & package) - {name} for name in package}
     graphlib.TopologicalSorter(graph).prepare()
 
 

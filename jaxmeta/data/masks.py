@@ -57,8 +57,7 @@ def decode_mask(record: bytes) -> tuple[int, int, UInt8[np.ndarray, "h w"]]:
 
 
 def _ends(line):
-    where = np.flatnonzero(line)
-    return int(where[0]), int(where[-1]) + 1
+    return int(line.argmax()), len(line) - int(line[::-1].argmax())
 
 
 def _by_structure(boxes, names, prefix):
@@ -71,10 +70,11 @@ def _by_structure(boxes, names, prefix):
 
 def _mask(window, parts):
     """(top, left, crop) of the union of some values in a window."""
+    if len(parts) == 1:
+        number, box = parts[0]
+        return box[0].start, box[1].start, window[box] == number
     boxes = [box for _, box in parts]
     top, left = (min(box[axis].start for box in boxes) for axis in (0, 1))
     bottom, right = (max(box[axis].stop for box in boxes) for axis in (0, 1))
     crop = window[top:bottom, left:right]
-    if len(parts) == 1:
-        return top, left, crop == parts[0][0]
     return top, left, np.isin(crop, [number for number, _ in parts])

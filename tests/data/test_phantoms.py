@@ -152,7 +152,7 @@ def test_the_body_is_not_left_right_symmetric(cohort):
 
 
 def test_the_copied_mask_is_a_poor_answer(cohort):
-    """Dice of another patient's mask, brought to one matrix; below 0.4 over organs of each phase."""
+    """Dice of another patient's mask, brought to one matrix, as a mean over the organs of a phase."""
     scores = {phase: [] for phase in PHANTOM_SPLIT}
     for name, cases in cohort.items():
         labels = [at_48(label) for _, _, label in cases]
@@ -166,10 +166,15 @@ def test_the_copied_mask_is_a_poor_answer(cohort):
 
 def test_no_window_of_intensities_finds_an_organ(cohort):
     """The best of all intervals, chosen with the truth for all patients of a set together."""
+    scores = {phase: [] for phase in PHANTOM_SPLIT}
     for name, cases in cohort.items():
         values = [normalised(image, COHORT[name][1]) for image, _, _ in cases]
         for organ in range(1, len(COHORT[name][2]) + 1):
-            assert best_window(values, [label == organ for _, _, label in cases]) < 0.5
+            best = best_window(values, [label == organ for _, _, label in cases])
+            scores[COHORT[name][0]].append(best)
+    assert max(scores["test"]) < 0.5
+    for phase, values in scores.items():
+        assert np.mean(values) < 0.5, phase
 
 
 def dice(a, b):

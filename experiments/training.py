@@ -1,0 +1,171 @@
+"""One run of training, from its configuration to its last checkpoint: for every command that trains."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from experiments import configs
+from experiments.configs import Config, episode_shape, to_json
+from jaxmeta import checkpoint, devices, track
+from jaxmeta.data.shards import Shards, open_shards
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.episodes import checked_shape, describe_episode
+from jaxmeta.tasks.loader import load_task, task_batches
+from jaxmeta.tasks.split import Pool, Split, count_table, pool, split
+from jaxmeta.tasks.task import Task
+from jaxmeta.train import cost, train
+from jaxmeta.validate import mean_over_structures, validation
+
+
+def meta_train(config: Config) -> bool:
+    """Train to the end, from where an earlier run was stopped; False if this one was, too."""
+    shards = open_shards(config.data)
+    config, division = claim(config, shards)
+    shape = episode_shape(config)
+    training = pool(shards, division, "train")
+    print(f"device: {devices.describe_devices()}")
+    print(f"run:    {config.workdir} ({config.method}, seed {config.seed})")
+    print(count_table(shards, division))
+
+    mesh = devices.task_mesh(config.tasks.count)
+    _, learner = configs.build(config, mesh=mesh)
+    state = devices.replicate(jax.jit(learner.init)(jax.random.key(config.seed)), mesh)
+    batches = task_batches(training, shape, seed=config.seed, tasks=config.tasks.count)
+    score = validator(config, learner, shards, division)
+
+    with checkpoint.open_checkpoints(config.workdir / "checkpoints") as checkpoints:
+        start, state = checkpoint.resume(checkpoints, state, batches)
+        write = track.metrics_file(config.workdir / "metrics.jsonl", after=start)
+        if start >= config.steps:
+            if checkpoints.latest is None:
+                checkpoint.save(checkpoints, 0, state, batches, None)
+            print(f"trained already: {start} steps")
+            return True
+        place = partial(devices.place, mesh=mesh)
+        count = config.tasks.count // jax.process_count()
+        example = place(load_tasks(training, config, config.seed, count))
+        began = time.perf_counter()
+        step = jax.jit(learner.step, donate_argnums=0).lower(state, example).compile()
+        needs = cost(step)
+        print(
+            f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "
+            f"temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted once"
+        )
+        if start:
+            print(f"resumed at step {start}")
+        stop = stop_signal()
+        began = time.perf_counter()
+        bar = tqdm(total=config.steps, initial=start, disable=not sys.stderr.isatty(), unit="step")
+
+        def log(number: int, values: dict) -> None:
+            write(number, values)
+            bar.update(number - bar.n)
+            shown = ("loss", "dice_before", "dice", "grad_norm")
+            bar.set_postfix({k: f"{values[k]:.3f}" for k in shown if k in values}, refresh=False)
+
+        def save(number: int, state) -> None:
+            value = score(state)
+            if value is not None:
+                bar.write(f"step {number}: Dice {value:.3f} on validation organs", file=sys.stdout)
+                write(number, dict(validation_dice=value))
+            checkpoint.save(checkpoints, number, state, batches, value)
+
+        number, state, spent = train(
+            step,
+            state,
+            batches,
+            start=start,
+            steps=config.steps,
+            every=config.every,
+            place=place,
+            log=log,
+            save=save,
+            interrupted=lambda: bool(stop),
+            name_task=partial(describe_episode, training, shape, config.seed),
+        )
+        bar.close()
+    seconds = time.perf_counter() - began
+    parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
+    print(
+        f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): {parts}"
+    )
+    if number < config.steps:
+        return False
+    return True
+
+
+def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
+    """Write what the run is into its folder, or check that it is what stands there.
+
+    Returns the configuration with the structures that training draws, and the split.
+    """
+    division = split(
+        shards,
+        test_organs=config.test_organs,
+        val_organs=config.val_organs,
+        train_organs=config.train_organs or None,
+        test_patients=config.test_patients or None,
+        seed=config.seed,
+    )
+    entries = pool(shards, division, "train").entries
+    names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
+    config = dataclasses.replace(config, structures=names)
+    told = dict(config=to_json(config), split=to_json(division))
+    del told["config"]["workdir"]  # a folder may be moved
+    path = config.workdir / "config.json"
+    if path.exists():
+        stands = configs.read_json(path)
+        for part, values in told.items():
+            for name, value in values.items():
+                if (before := stands[part].get(name)) != value:
+                    raise BadInput(
+                        f"{path} is of a run with another {part}: {name} was {before}, is {value}; "
+                        "give another --workdir"
+                    )
+        return config, division
+    config.workdir.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(told, indent=1))
+    os.replace(beside, path)
+    return config, division
+
+
+def validator(config: Config, learner, shards: Shards, division: Split) -> Callable:
+    """Make state -> score on fixed tasks of validation organs; None where there are no such organs."""
+    if not division.val_organs:
+        return lambda state: None
+    validating = pool(shards, division, "val")
+    seed = config.seed + 1_000_003  # not the training's episodes
+    tasks = load_tasks(validating, config, seed, config.validation_tasks)
+    mesh = devices.task_mesh(config.validation_tasks)
+    dice, placed = validation(learner, mesh), devices.place(tasks, mesh)
+
+    def score(state) -> float:
+        values = dice(devices.replicate(jax.device_get(state), mesh), placed)
+        return mean_over_structures(jax.device_get(values), tasks.ident)
+
+    return score
+
+
+def load_tasks(drawn: Pool, config: Config, seed: int, count: int) -> Task:
+    """Load the first `count` tasks of a pool as one batch."""
+    shape = checked_shape(drawn, episode_shape(config))
+    tasks = [load_task(drawn, shape, seed, number) for number in range(count)]
+    return jax.tree.map(lambda *a: np.stack(a), *tasks)
+
+
+def stop_signal() -> list[int]:
+    """Catch SIGTERM and SIGINT: the list is no longer empty once one has come."""
+    caught: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, frame: caught.append(got))
+    return caught
