@@ -25,9 +25,7 @@ def prepare(folders: Sequence[Path], *, repeat: int = 3, **options) -> dict:
     """
     finding = {key: options[key] for key in ("modality", "labels") if key in options}
     files = [
-        file
-        for case in find_cases(folders, **finding)[0]
-        for file in (case.image, case.label)
+        file for case in find_cases(folders, **finding)[0] for file in (case.image, case.label)
     ]
     ours, theirs = [], []
     for _ in range(repeat):  # in turn, so that a busy machine slows both alike

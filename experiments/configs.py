@@ -72,6 +72,10 @@ class Inner:
     """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
     optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
     """Rule of the inner update."""
+    decay: float = 0.8
+    """Factor from step to step on the rate of test steps beyond `steps` (maml)."""
+    clip: float | None = None
+    """Largest norm of an inner gradient; longer ones are scaled down."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +202,7 @@ def build(
 def build_algorithm(config: Config) -> Algorithm:
     """Make the algorithm."""
     inner, (model, loss) = config.inner, model_and_loss(config)
-    rule = OPTIMISERS[inner.optimiser]
+    rule = inner_rule(inner)
     tune = dict(optimiser=rule(inner.rate), steps=inner.test_steps)
     match config.method:
         case "maml":
@@ -211,6 +215,7 @@ def build_algorithm(config: Config) -> Algorithm:
                 order=inner.order,
                 inner=rule(1.0),
                 test_steps=inner.test_steps,
+                decay=inner.decay,
             )
         case "reptile":
             walk = dict(inner=rule(inner.rate), steps=inner.steps, test_steps=inner.test_steps)
@@ -220,6 +225,14 @@ def build_algorithm(config: Config) -> Algorithm:
             return algorithms.transfer(model, heads, build_loss(config), **tune)
         case "scratch":
             return algorithms.scratch(model, loss, **tune)
+
+
+def inner_rule(inner: Inner) -> Callable[[float], optax.GradientTransformation]:
+    """Make rate -> the inner optimiser."""
+    rule = OPTIMISERS[inner.optimiser]
+    if inner.clip is None:
+        return rule
+    return lambda rate: optax.chain(optax.clip_by_global_norm(inner.clip), rule(rate))
 
 
 def build_model(config: Config, classes: int) -> Model:

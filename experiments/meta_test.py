@@ -131,7 +131,8 @@ def rows_of(make: Callable[..., Row], settings: dict[str, Setting], baselines: s
     rows = [make(METHOD, METHOD, settings[METHOD].finetune)]
     if baselines == "none":
         return rows
-    rows += [make("zero steps", METHOD, None), copied_mask("copied mask")]
+    still = make("zero steps", METHOD, None)._replace(segment=rows[0].segment)  # compiled once
+    rows += [still, copied_mask("copied mask")]
     names = ["scratch"]
     if baselines == "all":
         names = [name for name in settings if name.startswith(("scratch", "transfer"))]

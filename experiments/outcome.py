@@ -66,9 +66,9 @@ def keep(
     for case, query, mask in found:
         case = case._replace(shots=shots, run=str(run.folder), cohort=cohort)
         cases.append(case)
-        if case.row != METHOD or case.case in seen:
+        if case.row != METHOD or (case.organ, case.case) in seen:
             continue
-        seen.add(case.case)
+        seen.add((case.organ, case.case))
         pictures.append((case, picture(shards, case, query, mask)))
         if masks:
             name = f"{case.case}_{case.organ}_{shots}shot.nii.gz".replace("/", "_")

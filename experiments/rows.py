@@ -16,6 +16,7 @@ from jax.sharding import SingleDeviceSharding
 
 from experiments import configs
 from experiments.configs import PRESETS, Config
+from experiments.training import meta_train
 from jaxmeta import checkpoint
 from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
@@ -56,8 +57,6 @@ def pretrained(run: Run) -> Run:
     A meta-learning step differentiates every support slice in each inner step and every query slice
     once; a transfer step differentiates each of them once.
     """
-    from experiments.training import meta_train
-
     config, tasks = run.config, run.config.tasks
     ours = config.inner.steps * tasks.shots + tasks.queries
     steps = round(config.steps * ours / (tasks.shots + tasks.queries))

@@ -65,18 +65,26 @@ def flip(image: Array, mask: Array, key: Array, chance: float) -> tuple[Array, A
     return image, mask
 
 
-def move(
-    image: Float[Array, "H W C"], mask: Array, key: Array, how: Augmentation
-) -> tuple[Array, Array]:
-    """Rotate, scale and shift one slice about its centre: linear image, nearest mask, no wrap."""
-    height, width = mask.shape
-    turn, scale, shift_key = jax.random.split(key, 3)
+def move(image: Float[Array, "H W C"], mask: Array, key: Array, how: Augmentation):
+    """Rotate, scale and shift one slice by what the key draws."""
+    turn, zoom, shift = jax.random.split(key, 3)
     angle = jnp.deg2rad(how.rotate) * jax.random.uniform(turn, (), minval=-1, maxval=1)
-    zoom = 1 + how.zoom * jax.random.uniform(scale, (), minval=-1, maxval=1)
-    shift = how.shift * jax.random.uniform(shift_key, (2,), minval=-1, maxval=1)
+    scale = 1 + how.zoom * jax.random.uniform(zoom, (), minval=-1, maxval=1)
+    sides = how.shift * jax.random.uniform(shift, (2,), minval=-1, maxval=1)
+    return warp(image, mask, angle, scale, sides)
+
+
+def warp(
+    image: Float[Array, "H W C"], mask: Array, angle, scale, shift
+) -> tuple[Float[Array, "H W C"], Array]:
+    """Map one slice about its centre: linear image, its edge repeated outside; nearest mask, 0 outside.
+
+    `angle` in radians, `scale` above 1 enlarges, `shift` in sides of the slice.
+    """
+    height, width = mask.shape
     rows = jnp.arange(height)[:, None] - (height - 1) / 2 - shift[0] * height
     columns = jnp.arange(width)[None] - (width - 1) / 2 - shift[1] * width
-    cos, sin = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
+    cos, sin = jnp.cos(angle) / scale, jnp.sin(angle) / scale
     where = [
         cos * rows - sin * columns + (height - 1) / 2,
         sin * rows + cos * columns + (width - 1) / 2,

@@ -81,6 +81,6 @@ def load_best(folder: Path, state: PyTree) -> tuple[int, float | None, PyTree]:
     return best.step, best.metrics["score"] if best.metrics else None, loaded["state"]
 
 
-def abstract(a: jax.Array) -> jax.ShapeDtypeStruct:
+def abstract(a: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Describe an array, so that another can be loaded in its shape, type and place."""
     return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)

@@ -156,7 +156,8 @@ def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> Non
         axis.set_aspect(picture.spacing[1] / picture.spacing[0])
         axis.invert_xaxis()
         axis.set_title(picture.title, fontsize=8)
-    figure.suptitle("truth green, prediction red", fontsize=9)
+    truth = "truth green, " if any(picture.target.any() for picture in pictures) else ""
+    figure.suptitle(f"{truth}prediction red", fontsize=9)
     with beside(path) as part:
         figure.savefig(part, dpi=120, format="png")
 

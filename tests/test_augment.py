@@ -1,14 +1,16 @@
 """Augmentation may make another task, never one whose support and query disagree."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.augment import Augmentation, augment
+from jaxmeta.augment import Augmentation, augment, warp
 from jaxmeta.tasks.task import Examples, Task
 
-NOTHING = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Augmentation(*[0.0] * 8)
 SIDE = 16
 
 
@@ -39,20 +41,22 @@ def test_the_same_key_gives_the_same_change_and_another_key_another():
 
 
 def test_flips_and_inversion_are_shared_by_the_whole_task():
-    how = NOTHING.__class__(0.5, 0.5, 0, 0, 0, 0, 0, 0)
+    how = replace(NOTHING, flip=0.5, invert=0.5)
     seen = set()
-    for seed in range(24):
+    for seed in range(64):
         new = changed(task(seed), how)
         images = np.concatenate([new.support.image, new.query.image])
         masks = np.concatenate([new.support.mask, new.query.mask])
         assert (images == images[0]).all() and (masks == masks[0]).all()
-        seen.add((images[0, 0, 0, 0] > 0, masks[0, 2, 3] > 0, masks[0, 2, 12] > 0, masks[0, 13, 3] > 0))
+        seen.add(
+            (images[0, 0, 0, 0] > 0, masks[0, 2, 3] > 0, masks[0, 2, 12] > 0, masks[0, 13, 3] > 0)
+        )
     assert len(seen) == 8  # inverted or not, each of four mirror images
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_mask_moves_with_the_image(seed):
-    how = Augmentation(0.5, 0, 30, 0.2, 0.1, 0, 0, 0)
+    how = replace(NOTHING, flip=0.5, rotate=30.0, zoom=0.2, shift=0.1)
     new = changed(task(seed), how)
     for examples in (new.support, new.query):
         inside = np.asarray(examples.image[..., 0]) > 0.5  # half way between the two intensities
@@ -63,29 +67,28 @@ def test_the_mask_moves_with_the_image(seed):
 
 
 def test_images_of_a_task_move_apart():
-    new = changed(task(), Augmentation(0, 0, 10, 0.1, 0.05, 0, 0, 0))
+    new = changed(task(), replace(NOTHING, rotate=10.0, zoom=0.1, shift=0.05))
     masks = [np.asarray(m) for m in (*new.support.mask, *new.query.mask)]
     assert len({m.tobytes() for m in masks}) == 6
 
 
 def test_intensity_changes_leave_the_mask_alone():
-    new = changed(task(), Augmentation(0, 0, 0, 0, 0, 0.3, 0.3, 0.1))
+    new = changed(task(), replace(NOTHING, gain=0.3, offset=0.3, noise=0.1))
     np.testing.assert_array_equal(new.support.mask, task().support.mask)
     assert (new.support.image != task().support.image).all()
 
 
-def test_a_rotation_by_a_right_angle_turns_the_square():
-    # with the angle's range so small a draw cannot reach it, so compare a known turn instead
-    from jaxmeta.augment import move
-
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_right_angles_turn_a_slice_exactly(turns):
     image, mask = task().support.image[0], task().support.mask[0]
-    key = next(
-        k
-        for k in map(jax.random.key, range(200))
-        if 0.99 < jax.random.uniform(jax.random.split(k, 3)[0], (), minval=-1, maxval=1) < 1
-    )
-    draw = jax.random.uniform(jax.random.split(key, 3)[0], (), minval=-1, maxval=1)
-    how = Augmentation(0, 0, 90 / float(draw), 0, 0, 0, 0, 0)
-    _, turned = move(image, mask, key, how)
-    candidates = [np.rot90(np.asarray(mask), k) for k in (1, 3)]
-    assert max((np.asarray(turned) == c).mean() for c in candidates) > 0.99
+    moved, turned = warp(image, mask, turns * jnp.pi / 2, 1.0, jnp.zeros(2))
+    np.testing.assert_array_equal(turned, np.rot90(mask, turns))
+    np.testing.assert_allclose(moved, np.rot90(image, turns), atol=1e-4)
+
+
+def test_shifts_and_scales_are_of_the_slice():
+    image, mask = task().support.image[0], task().support.mask[0]
+    _, shifted = warp(image, mask, 0.0, 1.0, jnp.array([0.25, -0.125]))
+    np.testing.assert_array_equal(shifted, np.roll(mask, (4, -2), (0, 1)))
+    _, larger = warp(image, mask, 0.0, 1.5, jnp.zeros(2))
+    assert larger.sum() / mask.sum() == pytest.approx(1.5**2, rel=0.15)

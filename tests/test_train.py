@@ -105,7 +105,9 @@ def test_a_killed_run_repeats_what_was_behind_its_checkpoint(step, tmp_path):
     def die(number, state):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):  # at the checkpoint of step 4: only that of step 2 is there
+    with pytest.raises(
+        KeyboardInterrupt
+    ):  # at the checkpoint of step 4: only that of step 2 is there
         batches, state = Batches(), LEARNER.init(jax.random.key(0))
         with checkpoint.open_checkpoints(killed / "checkpoints") as checkpoints:
             train(
@@ -178,5 +180,3 @@ def test_structures_weigh_alike_however_many_tasks_they_have():
 def test_the_cost_of_a_step_is_known_before_it_runs(step):
     needs = cost(step)
     assert needs["temporary_mib"] > 0 and needs["gflop"] > 0
-
-

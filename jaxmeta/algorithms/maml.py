@@ -10,6 +10,7 @@ arXiv 1707.09835). `order=1` holds phi - theta fixed: FOMAML.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import PyTree
 
@@ -28,11 +29,14 @@ def maml(
     order: int = 2,
     inner: optax.GradientTransformation = optax.sgd(1.0),
     test_steps: int | None = None,
+    decay: float = 1.0,
     remat: bool = True,
 ) -> Algorithm:
     """Learn an initialisation (and rates) from which `steps` inner steps segment a new structure.
 
-    More steps at test time than in training often help: `test_steps`, by default as many.
+    More steps at test time than in training often help: `test_steps`, by default as many. Rates were
+    learned for `steps` steps and may be too high for more; each step beyond those takes `decay` times
+    the rate of the step before it.
     """
 
     def init(key) -> Meta:
@@ -41,6 +45,9 @@ def maml(
         return Meta(dict(theta=theta, rate=rates))
 
     def walk_for(count):
+        beyond = np.maximum(np.arange(count) - steps + 1, 0)
+        factor = np.float32(decay) ** beyond.astype(np.float32)
+
         def walk(learned, frozen, support, key):
             theta = learned["theta"]
             alpha = learned["rate"] if learn_rate else rate
@@ -48,7 +55,7 @@ def maml(
                 loss,
                 theta,
                 support,
-                whole_support(support.mask.shape[0], count),
+                whole_support(support.mask.shape[0], count)._replace(rate=factor),
                 update=optax.chain(inner, scale_by(alpha)),
                 key=key,
                 order=order,

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Float32, Real, Shaped, UInt8
 from nibabel.orientations import io_orientation
 from scipy.sparse import csr_array
 
@@ -106,7 +106,7 @@ def resize_mask(
 
 
 def restore(
-    probability: Float[np.ndarray, "N S S"], grid: Grid, *, spacing: float | None = None
+    probability: Real[np.ndarray, "N S S"], grid: Grid, *, spacing: float | None = None
 ) -> Float32[np.ndarray, "N H W"]:
     """Bring square predictions back to the volume's own in-plane size, linearly; threshold there."""
     plane = sliced_shape(grid)[1:]

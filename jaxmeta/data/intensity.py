@@ -51,11 +51,9 @@ def measure(
     seen = np.clip(value, low, high)
     mean = float((count * seen).sum() / total)
     std = float(np.sqrt((count * (seen - mean) ** 2).sum() / total))
-    if (
-        std == 0
-    ):  # nearly all foreground is one value: any scale will do, the range may not be empty
-        low, high, std = value[count > 0][0], value[count > 0][-1], abs(slope)
-    return Intensity(float(low), float(high), mean, std)
+    if std == 0:  # one value but for stray voxels: show it against the background
+        low, high, std = value[0], value[-1], value[-1] - value[0]
+    return Intensity(float(low), float(high), mean, float(std))
 
 
 def histogram(stored: Shaped[np.ndarray, "..."]) -> tuple[int, np.ndarray]:

@@ -189,7 +189,8 @@ def _open(data, path):
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise BadInput(f"{path}: not a NIfTI file ({error})") from None
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: truncated or damaged ({error}); copy it again") from None
+        said = str(error).split("\n")[0]
+        raise BadInput(f"{path}: truncated or damaged ({said}); copy it again") from None
     if raw.ndim != 3 and (raw.ndim < 3 or set(raw.shape[3:]) != {1}):
         raise BadInput(
             f"{path}: has {raw.ndim} dimensions {raw.shape}; only 3-D volumes are read, split it"

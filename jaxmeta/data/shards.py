@@ -129,11 +129,9 @@ def load_images(
     """Read slices of a volume, windowed, resized to a square and normalised."""
     row = shards.volumes[volume]
     stored = row.stored
-    total, height, width = sliced_shape(row.grid)
+    height, width = _plane(row, slices)
     native = np.empty((len(slices), height, width), stored.dtype)
     for plane, number in zip(native, slices):
-        if not 0 <= number < total:
-            raise IndexError(f"{row.name} has slices 0 to {total - 1}, not {number}")
         record = read_record(stored.files, stored.firsts, stored.image + int(number))
         plane[:] = np.frombuffer(record, stored.dtype).reshape(height, width)
     return network_input(
@@ -161,13 +159,22 @@ def load_masks(
     if structure not in row.stored.masks:
         raise BadInput(f"{row.name} has no labels of {structure}")
     records = row.stored.masks[structure]
-    native = np.zeros((len(slices), *sliced_shape(row.grid)[1:]), np.uint8)
+    native = np.zeros((len(slices), *_plane(row, slices)), np.uint8)
     for plane, number in zip(native, slices):
         if records[number] >= 0:
             record = read_record(row.stored.files, row.stored.firsts, int(records[number]))
             top, left, crop = decode_mask(record)
             plane[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
     return native if size is None else resize_mask(native, size, row.grid, spacing=spacing)
+
+
+def _plane(row, slices):
+    """Give a slice's height and width, having checked that the slices exist."""
+    total, height, width = sliced_shape(row.grid)
+    for number in slices:
+        if not 0 <= number < total:
+            raise IndexError(f"{row.name} has slices 0 to {total - 1}, not {number}")
+    return height, width
 
 
 def _index(folder):

@@ -1,0 +1,126 @@
+"""Measure what this machine makes of the library; `BENCHMARKS.md` holds what was measured before.
+
+python -m experiments.benchmark meta-step --size 64 --width 16 --steps 3 --tasks 4 --shots 5
+python -m experiments.benchmark prepare --input DIR
+"""
+
+import json as json_
+from pathlib import Path
+
+import tyro
+
+from experiments import benchmark_core, benchmark_data, configs
+from experiments.command import run
+
+
+def meta_step(
+    size: int = 64,
+    width: int = 16,
+    steps: int = 3,
+    tasks: int = 4,
+    shots: int = 5,
+    order: int = 2,
+    repeat: int = 5,
+    parity: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Time one meta-gradient of MAML on the yardstick's network.
+
+    Args:
+        size: rows and columns of a slice.
+        width: channels of the first of four levels.
+        steps: inner steps.
+        tasks: tasks in the batch, spread over the devices.
+        shots: slices of a task, support and query alike.
+        order: 2 differentiates through the inner steps, 1 holds them fixed.
+        repeat: timed runs after the first; the median counts.
+        parity: a file of weights, batch and results of another framework to agree with.
+        json: print one JSON object.
+    """
+    options = dict(size=size, width=width, steps=steps, tasks=tasks, shots=shots, order=order)
+    show(options, benchmark_core.meta_step(**options, repeat=repeat, parity=parity), json)
+
+
+def adapt(
+    size: int = 64,
+    width: int = 16,
+    steps: int = 20,
+    shots: int = 5,
+    repeat: int = 5,
+    json: bool = False,
+) -> None:
+    """Time the adaptation to one support, as at test time.
+
+    Args:
+        size: rows and columns of a slice.
+        width: channels of the first of four levels.
+        steps: inner steps.
+        shots: support slices.
+        repeat: timed runs after the first; the median counts.
+        json: print one JSON object.
+    """
+    options = dict(size=size, width=width, steps=steps, shots=shots)
+    show(options, benchmark_core.adaptation(**options, repeat=repeat), json)
+
+
+def prepare(
+    input: tuple[Path, ...],
+    modality: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+    repeat: int = 3,
+    json: bool = False,
+) -> None:
+    """Time preparing shards on one core, against nibabel merely loading the same files.
+
+    Args:
+        input: folders of volumes, as prepare_data takes them.
+        modality: as prepare_data takes it.
+        labels: as prepare_data takes them.
+        repeat: timed runs; the median counts.
+        json: print one JSON object.
+    """
+    options = dict(modality=modality, labels=labels)
+    show({}, benchmark_data.prepare(input, repeat=repeat, **options), json)
+
+
+def load(
+    data: tuple[Path, ...],
+    size: int = 128,
+    tasks: int = 4,
+    slices: int = 10,
+    batches: int = 50,
+    json: bool = False,
+) -> None:
+    """Count the slices that one core reads, resizes and normalises in a second.
+
+    Args:
+        data: folders of shards.
+        size: rows and columns of a slice.
+        tasks: tasks in a batch.
+        slices: slices of a task, half of them support.
+        batches: batches timed.
+        json: print one JSON object.
+    """
+    options = dict(size=size, tasks=tasks, slices=slices, batches=batches)
+    show({}, benchmark_data.load(data, **options), json)
+
+
+def show(options: dict, figures: dict, json: bool) -> None:
+    """Print figures with what they were measured for."""
+    figures = options | figures
+    if json:
+        print(json_.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:16} {value:.4g}" if isinstance(value, float) else f"{name:16} {value}")
+
+
+def main() -> None:
+    """Parse and measure."""
+    configs.begin()
+    commands = {"meta-step": meta_step, "prepare": prepare, "load": load, "adapt": adapt}
+    tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
+
+
+if __name__ == "__main__":
+    run(main)

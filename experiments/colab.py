@@ -1,0 +1,96 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Few-shot segmentation by meta-learning, on whatever this runtime has
+#
+# A network learns, from organs that have labels, how to segment an organ that has five labelled
+# slices. On a TPU or GPU runtime (*Runtime > Change runtime type*) nothing else changes.
+
+# %% [markdown]
+# ## Install
+# Clone the repository first, or open the notebook from a checkout. The JAX of the runtime stays.
+
+# %%
+import os
+import subprocess
+import sys
+
+while not os.path.exists("requirements.txt"):
+    assert os.getcwd() != "/", "run this inside a checkout of jaxmeta"
+    os.chdir("..")
+if os.environ.get("COLAB_RELEASE_TAG"):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "-r", "requirements.txt"], check=True
+    )
+sys.path.insert(0, os.getcwd())
+
+# %% [markdown]
+# ## Devices
+
+# %%
+from experiments import configs
+from jaxmeta import devices
+
+configs.begin()
+print(devices.describe_devices())
+
+# %% [markdown]
+# ## Phantoms
+# Ten small data sets, each with organs and a protocol of its own. To use your own scans, prepare
+# them with `python -m experiments.prepare_data` and name the shards in `data=`. Keep shards on the
+# runtime's own disk, and `workdir` on Drive: a run that is interrupted goes on from there.
+
+# %%
+import dataclasses
+from pathlib import Path
+
+from experiments.meta_train import resolve
+
+preset = configs.PRESETS["unet-maml"][1]
+STEPS = int(os.environ.get("JAXMETA_STEPS", preset.steps))
+config = dataclasses.replace(
+    preset, workdir=Path("runs/colab"), steps=STEPS, every=max(1, STEPS // 4)
+)
+config = resolve("unet-maml", config)
+
+# %% [markdown]
+# ## Train
+
+# %%
+from experiments.training import meta_train
+
+meta_train(config)
+
+# %% [markdown]
+# ## What it learned
+# Each held-out organ, adapted to from five labelled slices of one patient and scored on the others.
+
+# %%
+from experiments import meta_test
+
+meta_test.test(meta_test.Options(run=(config.workdir,)))
+
+# %% [markdown]
+# ## A picture
+
+# %%
+import matplotlib.pyplot as plt
+
+pictures = sorted((config.workdir / "report").glob("*.png"))
+for picture in pictures:
+    print(picture)
+image = plt.imread(next(p for p in pictures if "overlay" in p.name or p is pictures[-1]))
+plt.figure(figsize=(12, 12 * image.shape[0] / image.shape[1]))
+plt.imshow(image)
+plt.axis("off")
+plt.show()

@@ -1,0 +1,45 @@
+"""A run to test: two meta-steps of a very small network on two small data sets."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.configs import Config, Inner, Network, Tasks
+from experiments.training import meta_train
+from jaxmeta.augment import Augmentation
+from jaxmeta.data.prepare import prepare
+from tests.tasks.cohorts import write_scans
+
+
+@pytest.fixture(scope="session")
+def scanned(tmp_path_factory) -> Path:
+    """Belly (liver, kidney, spleen; 6 patients) and chest (heart, lung; 4 patients), as NIfTI."""
+    root = tmp_path_factory.mktemp("experiments")
+    write_scans(root / "belly", ["liver", "kidney", "spleen"], 6, 0)
+    write_scans(root / "chest", ["heart", "lung"], 4, 1)
+    prepare([root / "belly", root / "chest"], root / "shards", size=16, workers=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def config(scanned) -> Config:
+    return Config(
+        data=(scanned / "shards",),
+        workdir=scanned / "runs" / "small",
+        test_organs=("spleen",),
+        val_organs=("heart",),
+        steps=2,
+        every=2,
+        validation_tasks=2,
+        tasks=Tasks(size=16, shots=2, queries=2, count=2),
+        network=Network(widths=(4, 8), groups=2),
+        inner=Inner(steps=1, test_steps=2),
+        augment=Augmentation(invert=0.5),
+    )
+
+
+@pytest.fixture(scope="session")
+def run(config) -> Path:
+    """Train, and return the run's folder."""
+    assert meta_train(config)
+    return config.workdir

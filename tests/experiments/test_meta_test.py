@@ -1,0 +1,165 @@
+"""The whole way from a run to its report, on a run too small to be good at anything."""
+
+import csv
+import dataclasses
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from experiments import tuning
+from experiments.meta_test import Options
+from experiments.meta_test import test as meta_test
+from experiments.meta_train import meta_train
+from experiments.rows import open_run
+from jaxmeta.data.shards import open_shards
+from jaxmeta.errors import BadInput
+from jaxmeta.finetune import Finetune, Found, Grid
+
+ROWS = {"adapted", "zero steps", "copied mask", "scratch"}
+
+
+@pytest.fixture(scope="module")
+def tested(run):
+    """Test with the default baselines, but scratch fine-tuned for two steps."""
+    quick = pytest.MonkeyPatch()
+    quick.setattr(tuning, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
+    (outcome,) = meta_test(Options(run=(run,), shots=(2, 1), draws=2))
+    quick.undo()
+    return outcome
+
+
+def read_cases(run):
+    with (run / "report" / "cases.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_row_scores_every_other_patient_under_every_support(tested, run):
+    patients = set(open_run(run).split.test_patients)
+    for shots in (2, 1):
+        for row in ROWS:
+            own = [c for c in read_cases(run) if c["row"] == row and c["shots"] == str(shots)]
+            for draw in "01":
+                of_draw = [c for c in own if c["draw"] == draw]
+                lender = {c["support_patients"] for c in of_draw}
+                assert len(lender) == 1
+                assert {c["patient"] for c in of_draw} == patients - lender
+                assert all(len(c["support_slices"].split()) == shots for c in of_draw)
+
+
+def test_only_held_out_organs_and_patients_are_scored(tested, run):
+    split = open_run(run).split
+    assert {c["organ"] for c in read_cases(run)} == {"spleen"}
+    assert not {c["patient"] for c in read_cases(run)} & set(split.train_patients)
+
+
+def test_the_summary_repeats_the_table_and_its_protocol(tested, run):
+    summary = json.loads((run / "report" / "summary.json").read_text())
+    for table, shots in zip(summary["tables"], (2, 1), strict=True):
+        assert f"{shots} slice" in table["protocol"]
+        assert {line["row"] for line in table["lines"]} == ROWS
+        for line in table["lines"]:
+            own = [
+                float(c["dice"])
+                for c in read_cases(run)
+                if (c["row"], c["shots"]) == (line["row"], str(shots))
+            ]
+            assert line["dice"]["mean"] == pytest.approx(np.mean(own))
+            assert line["counts"]["cases"] == len(own)
+            assert (line["behind"] is None) == (line["row"] == "adapted")
+        assert table["adaptation_seconds"] > 0
+
+
+def test_a_saved_mask_is_the_one_that_was_scored_and_lies_on_its_image(tested, run, scanned):
+    shards = open_shards([scanned / "shards"])
+    case = next(c for c in read_cases(run) if c["row"] == "adapted" and c["shots"] == "2")
+    dataset, name = case["case"].split("/")
+    mask = nib.load(run / "predictions" / f"{dataset}_{name}_spleen_2shot.nii.gz")
+    image = nib.load(scanned / dataset / "imagesTr" / f"{name}.nii.gz")
+    label = nib.load(scanned / dataset / "labelsTr" / f"{name}.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    for code in ("qform_code", "sform_code", "xyzt_units"):
+        assert mask.header[code] == image.header[code]
+    truth = np.asarray(label.dataobj) == 3
+    predicted = np.asarray(mask.dataobj) > 0
+    dice = 2 * (truth & predicted).sum() / (truth.sum() + predicted.sum())
+    assert dice == pytest.approx(float(case["dice"]))
+    assert len({volume.patient for volume in shards.volumes}) == 10
+
+
+def test_pictures_are_written(tested, run):
+    for name in ("overlay_2shot.png", "overlay_1shot.png", "curves.png"):
+        assert (run / "report" / name).stat().st_size > 5000
+
+
+def test_the_same_test_again_gives_the_same_numbers(tested, run):
+    before = read_cases(run)
+    meta_test(Options(run=(run,), shots=(2, 1), draws=2, baselines="none", masks=False))
+    again = read_cases(run)
+    assert again == [c for c in before if c["row"] == "adapted"]
+
+
+@pytest.mark.parametrize("organ", ["liver", "heart"])
+def test_an_organ_that_was_not_held_out_is_refused(run, organ):
+    with pytest.raises(BadInput, match=f"{organ} is not a test organ"):
+        meta_test(Options(run=(run,), organs=(organ,)))
+
+
+def test_an_unknown_organ_is_refused_and_the_known_are_listed(run):
+    with pytest.raises(BadInput, match="unknown organ 'pancreas'.*spleen"):
+        meta_test(Options(run=(run,), organs=("pancreas",)))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no config.json"):
+        meta_test(Options(run=(tmp_path,)))
+
+
+def test_more_shots_than_slices_are_refused(run):
+    with pytest.raises(BadInput, match="99 shots"):
+        meta_test(Options(run=(run,), shots=(99,), draws=1))
+
+
+@pytest.mark.slow
+def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monkeypatch, tmp_path):
+    other = dataclasses.replace(config, workdir=config.workdir.parent / "other", seed=1)
+    assert meta_train(other)
+    monkeypatch.setattr(tuning, "GRID", Grid({"sgd": (0.1,), "adam": (1e-3, 1e-2)}, (1, 2)))
+    monkeypatch.setattr(tuning, "OWN_STEPS", (1, 2))
+    runs = (run, other.workdir)
+    meta_test(
+        Options(
+            run=runs,
+            shots=(2,),
+            draws=2,
+            baselines="all",
+            upper_bound=True,
+            masks=False,
+            output=tmp_path / "both",
+        )
+    )
+    summary = json.loads((tmp_path / "both" / "summary.json").read_text())
+    (table,) = summary["tables"]
+    lines = {line["row"]: line for line in table["lines"]}
+    both = {"scratch, same steps", "transfer", "transfer, same steps", "supervised"}
+    assert lines.keys() == ROWS | both
+    assert lines["scratch"]["behind_runs"]["records"] == lines["scratch"]["behind"]["records"]
+    assert lines["supervised"]["behind"] is None
+    for folder in runs:
+        kept = json.loads((folder / "tuning.json").read_text())["2"]["found"]
+        tried = {kind: {tuple(s[:3]) for s in kept[kind]["scores"]} for kind in kept}
+        assert tried["scratch"] == tried["transfer"] <= tried["adapted"]
+        steps = kept["adapted"]["winner"]["steps"]
+        assert kept["scratch, same steps"]["winner"]["steps"] == steps
+
+
+def test_the_method_s_own_rule_wins_only_where_it_is_better():
+    found = Found(Finetune("adam", 0.01, 20), {Finetune("adam", 0.01, 20): 0.5}, ())
+    worse = tuning.with_own_rule(found, lambda setting: 0.4, (5, 10))
+    assert worse.winner == found.winner
+    assert len(worse.scores) == 3
+    better = tuning.with_own_rule(found, lambda setting: setting.steps / 10, (5, 10))
+    assert better.winner == Finetune(tuning.OWN, 1.0, 10)
+    assert better.edges == ("most steps",)

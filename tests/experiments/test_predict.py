@@ -1,0 +1,132 @@
+"""`predict` on files of one's own: the test's own path, masks on the image's grid, one line a mistake."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from experiments.predict import Options, Reading, parsed, predict, read_scan, read_support
+from jaxmeta.data.nifti import save_mask
+from jaxmeta.data.shards import load_images, load_masks, open_shards
+from jaxmeta.errors import BadInput
+
+READING = Reading(16, None, "axial", "mr", None)
+
+
+@pytest.fixture(scope="module")
+def shards(scanned):
+    return open_shards([scanned / "shards"])
+
+
+def pair(scanned, case=0, value=3):
+    folder = scanned / "belly"
+    return f"{folder}/imagesTr/case{case}.nii.gz:{folder}/labelsTr/case{case}.nii.gz:{value}"
+
+
+def options(run, scanned, **changes):
+    image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
+    given = {"run": run, "support": (pair(scanned),), "image": (image,)}
+    return Options(**({**given, "output": scanned / "out"} | changes))
+
+
+def test_a_scan_is_read_as_its_shards_are(scanned, shards):
+    number = next(n for n, v in enumerate(shards.volumes) if v.name == "belly/case5")
+    slices, grid = read_scan(scanned / "belly" / "imagesTr" / "case5.nii.gz", READING)
+    expected = load_images(shards, number, range(len(slices)), size=16)
+    np.testing.assert_array_equal(slices, expected)
+    assert grid.header == shards.volumes[number].grid.header
+
+
+def test_a_support_is_read_as_its_shards_are(scanned, shards):
+    number = next(n for n, v in enumerate(shards.volumes) if v.name == "belly/case0")
+    support = read_support([parsed(pair(scanned))], READING, None)
+    held = np.flatnonzero(shards.volumes[number].counts["spleen"])
+    mask = load_masks(shards, number, held, "spleen", size=16)
+    np.testing.assert_array_equal(support.examples.mask, mask)
+    image = load_images(shards, number, held, size=16)
+    np.testing.assert_array_equal(support.examples.image, image)
+    few = read_support([parsed(pair(scanned))], READING, 3)
+    assert few.slices == tuple(support.slices[n] for n in (0, 2, 5))
+
+
+def test_masks_have_the_grid_and_header_of_their_images(run, scanned, tmp_path):
+    turned = tmp_path / "turned.nii.gz"
+    scan = nib.load(scanned / "belly" / "imagesTr" / "case5.nii.gz")
+    ornt = nib.orientations.axcodes2ornt(("P", "I", "R"))
+    nib.save(scan.as_reoriented(ornt), turned)
+    images = (scanned / "belly" / "imagesTr" / "case5.nii.gz", turned)
+    masks = predict(options(run, scanned, image=images, output=tmp_path / "masks"))
+    read = [nib.load(path) for path in masks]
+    for mask, image in zip(read, map(nib.load, images), strict=True):
+        assert mask.shape == image.shape
+        np.testing.assert_array_equal(mask.affine, image.affine)
+        assert mask.header["sform_code"] == image.header["sform_code"]
+        assert set(np.unique(mask.dataobj)) <= {0, 1}
+    same = read[0].as_reoriented(ornt)
+    np.testing.assert_array_equal(np.asarray(same.dataobj), np.asarray(read[1].dataobj))
+    left = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert left == ["case5.nii.gz", "overlay.png", "turned.nii.gz"]
+
+
+def test_a_label_on_another_grid_is_refused(run, scanned, tmp_path):
+    label = nib.load(scanned / "belly" / "labelsTr" / "case0.nii.gz")
+    moved = nib.Nifti1Image(np.asarray(label.dataobj), np.diag([1.0, 1, 4, 1]))
+    nib.save(moved, tmp_path / "moved.nii.gz")
+    image = scanned / "belly" / "imagesTr" / "case0.nii.gz"
+    with pytest.raises(BadInput, match="moved.nii.gz: its affine differs"):
+        predict(options(run, scanned, support=(f"{image}:{tmp_path / 'moved.nii.gz'}:3",)))
+
+
+def test_a_support_that_shows_nothing_is_refused_and_its_values_are_listed(run, scanned):
+    with pytest.raises(BadInput, match="no voxel is equal to 7.*0, 1, 2, 3"):
+        predict(options(run, scanned, support=(pair(scanned, value=7),)))
+
+
+def test_a_missing_file_is_refused_before_anything_is_done(run, scanned, tmp_path):
+    with pytest.raises(BadInput, match="gone.nii.gz: there is no such file"):
+        predict(options(run, scanned, image=(tmp_path / "gone.nii.gz",)))
+
+
+def test_a_truncated_image_is_refused_and_leaves_no_mask(run, scanned, tmp_path):
+    whole = (scanned / "belly" / "imagesTr" / "case5.nii.gz").read_bytes()
+    assert gzip.decompress(whole)
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match="cut.nii.gz: truncated"):
+        predict(options(run, scanned, image=(tmp_path / "cut.nii.gz",), output=tmp_path / "out"))
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("text", ["a.nii.gz", "a.nii.gz:b.mha", "a.nii.gz:b.nii.gz:liver"])
+def test_a_support_that_is_no_pair_is_refused(text):
+    with pytest.raises(BadInput, match="write IMAGE.nii.gz:LABEL.nii.gz"):
+        parsed(text)
+
+
+def test_a_pair_may_have_colons_and_no_value():
+    image, label, value = parsed("/a:b/c.nii:/d.nii.gz")
+    assert (str(image), str(label), value) == ("/a:b/c.nii", "/d.nii.gz", None)
+
+
+def test_an_image_is_never_written_over(run, scanned):
+    folder = scanned / "belly" / "imagesTr"
+    with pytest.raises(BadInput, match="is one of the inputs"):
+        predict(options(run, scanned, output=folder))
+
+
+def test_two_images_of_one_name_are_refused(run, scanned):
+    images = tuple(scanned / name / "imagesTr" / "case1.nii.gz" for name in ("belly", "chest"))
+    with pytest.raises(BadInput, match="two images would both be"):
+        predict(options(run, scanned, image=images))
+
+
+def test_more_shots_than_labelled_slices_are_refused(run, scanned):
+    with pytest.raises(BadInput, match="--shots 99: the support has 6 slices"):
+        predict(options(run, scanned, shots=99))
+
+
+def test_a_mask_that_cannot_be_written_leaves_nothing_behind(scanned, shards, tmp_path):
+    grid = shards.volumes[0].grid
+    with pytest.raises(FileNotFoundError):
+        save_mask(tmp_path / "no" / "folder.nii.gz", np.zeros(grid.shape, np.uint8), grid)
+    assert not list(tmp_path.iterdir())

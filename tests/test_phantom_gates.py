@@ -1,0 +1,95 @@
+"""Is the default demo a fair question, and does learning answer it? The gates, on the real path.
+
+Phantoms are written, prepared, learned from with the default preset and tested as the README's first
+command does; then each row of the table is held to what an honest demo must show. Slow: about as long
+as that command, and the upper bound besides.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments import meta_test, meta_train
+from experiments.configs import PRESETS
+from experiments.rows import open_run, row_maker
+from jaxmeta.compare import difference, row_mean
+from jaxmeta.data.shards import open_shards
+from jaxmeta.evaluate import score
+from jaxmeta.tasks.split import pool
+from jaxmeta.tasks.trial import trials
+
+pytestmark = pytest.mark.slow
+DRAWS = 4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of the default preset."""
+    name = "unet-maml"
+    workdir = tmp_path_factory.mktemp("gates") / "run"
+    config = dataclasses.replace(PRESETS[name][1], workdir=workdir)
+    assert meta_train.meta_train(meta_train.resolve(name, config))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def outcome(run):
+    """The default table, with the upper bound."""
+    options = meta_test.Options(
+        run=(run,), shots=(5, 1), draws=DRAWS, upper_bound=True, masks=False
+    )
+    return meta_test.test(options)[0]
+
+
+@pytest.fixture(scope="module", params=(5, 1))
+def rows(outcome, request):
+    """Name of a row -> its cases, at 5 slices and at 1."""
+    (table,) = (table for table in outcome.tables if table.shots == request.param)
+    found = {}
+    for case in table.cases:
+        found.setdefault(case.row, []).append(case)
+    return found
+
+
+def mean(cases):
+    return row_mean(cases)[0].mean
+
+
+def test_the_task_is_learnable_when_every_patient_is_labelled(rows):
+    assert mean(rows["supervised"]) >= 0.85
+
+
+def test_copying_the_support_mask_is_no_answer(rows):
+    assert mean(rows["copied mask"]) < 0.4
+
+
+def test_scratch_is_neither_hopeless_nor_enough(outcome):
+    (table,) = (table for table in outcome.tables if table.shots == 5)
+    assert 0.2 < mean([case for case in table.cases if case.row == "scratch"]) < 0.6
+
+
+def test_adapting_gains_over_zero_steps(rows):
+    assert mean(rows["adapted"]) - mean(rows["zero steps"]) >= 0.2
+
+
+def test_adapting_beats_scratch_with_its_own_setting(rows):
+    gain = difference(rows["adapted"], rows["scratch"])
+    assert gain.low > 0
+
+
+def test_the_support_decides_what_is_segmented(run):
+    """Adapted to organ A, scored as organ B of the same patients: nothing."""
+    opened = open_run(run)
+    held_out = pool(open_shards(opened.config.data), opened.split, "test")
+    asked = trials(held_out, shots=5, draws=DRAWS, size=opened.config.tasks.size)
+    setting = meta_test.choose(opened, 5, meta_test.Options(run=(run,)), None)["adapted"].finetune
+    row = row_maker(opened, DRAWS)("adapted", "adapted", setting)
+    scores = []
+    for ours in asked:
+        for other in asked:
+            if other.dataset == ours.dataset and other.organ != ours.organ:
+                swapped = other._replace(supports=ours.supports)
+                scores += [case.dice for case, _, _ in score([row], swapped)]
+    assert len(scores) > 100
+    assert np.nanmean(scores) < 0.15
