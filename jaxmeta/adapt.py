@@ -73,6 +73,8 @@ def adapt(
         carry = jax.tree.map(lambda a, b: jnp.where(live, a, b), (new, after), (phi, state))
         return carry, (value, watch and watch(carry[0]))
 
+    if not len(plan.live) and watch is None:  # a loop of no steps would still be compiled
+        return phi, (jnp.zeros(0), None)
     walk = jax.checkpoint(step, prevent_cse=False) if remat else step  # safe, and faster, in a scan
     steps = jnp.arange(len(plan.live)), jax.tree.map(jnp.asarray, plan)
     (phi, _), trace = jax.lax.scan(walk, (phi, update.init(phi)), steps)

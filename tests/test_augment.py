@@ -82,8 +82,8 @@ def test_intensity_changes_leave_the_mask_alone():
 def test_right_angles_turn_a_slice_exactly(turns):
     image, mask = task().support.image[0], task().support.mask[0]
     moved, turned = warp(image, mask, turns * jnp.pi / 2, 1.0, jnp.zeros(2))
-    np.testing.assert_array_equal(turned, np.rot90(mask, turns))
-    np.testing.assert_allclose(moved, np.rot90(image, turns), atol=1e-4)
+    np.testing.assert_array_equal(turned, np.rot90(mask, -turns))
+    np.testing.assert_allclose(moved, np.rot90(image, -turns), atol=1e-4)
 
 
 def test_shifts_and_scales_are_of_the_slice():

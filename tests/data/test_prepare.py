@@ -1,13 +1,9 @@
 """Volumes become shards and come back: whole, the same each time, restartable, or refused."""
 
 import json
-import os
 import pickle
-import signal
 import subprocess
 import sys
-import textwrap
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +20,7 @@ from jaxmeta.data.nifti import read_image, real, save_mask
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import holders, load_images, load_masks, open_shards, structures
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, contents, decathlon, oriented, save
+from tests.data.scans import anatomy, contents, oriented, save
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,15 +103,6 @@ def test_images_come_back_at_their_own_size(tmp_path):
         np.testing.assert_allclose(seen * std + mean, want[[0, 5, 2]], atol=2e-4 * (high - low))
 
 
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory) -> list[Path]:
-    """Two data sets of several cases."""
-    root = tmp_path_factory.mktemp("cohort")
-    belly = decathlon(root / "belly", 5)
-    heart = {f"p{n // 2}_frame{n % 2}": anatomy(seed=9 + n, values=(1,)) for n in range(4)}
-    return [belly, decathlon(root / "heart", heart, names=("liver",), modality="CT")]
-
-
 def test_the_index_says_who_holds_what(cohort, tmp_path):
     summary = prepare(cohort, tmp_path, size=32, workers=1)
     assert summary.datasets["belly"][:3] == (5, 5, 45)
@@ -165,100 +152,6 @@ def test_workers_and_timing_do_not_change_a_byte(cohort, tmp_path):
         )
 
 
-def test_what_is_done_and_unchanged_is_skipped(tmp_path):
-    folder = decathlon(tmp_path / "belly", 3)
-    out = tmp_path / "out"
-    prepare([folder], out, workers=1, part_bytes=1)
-    before = {file: file.stat().st_mtime_ns for file in out.glob("*.array_record")}
-    assert prepare([folder], out, workers=1, part_bytes=1).reused == 3
-    assert before == {file: file.stat().st_mtime_ns for file in out.glob("*.array_record")}
-    image, label = anatomy(seed=77)
-    save(folder / "imagesTr/case1.nii.gz", image)
-    assert prepare([folder], out, workers=1, part_bytes=1).reused == 2
-    after = {file: file.stat().st_mtime_ns for file in out.glob("*.array_record")}
-    assert len(after) == 3 and len(before.items() & after.items()) == 2
-    prepare([folder], tmp_path / "fresh", workers=1, part_bytes=1)
-    assert contents(out) == contents(tmp_path / "fresh")
-    for shard in out.glob("*.array_record"):  # a damaged copy is made again
-        shard.write_bytes(shard.read_bytes()[:-1])
-    assert prepare([folder], out, workers=1, part_bytes=1).reused == 0
-    assert contents(out) == contents(tmp_path / "fresh")
-
-
-def test_a_failing_run_leaves_the_older_shards_readable(tmp_path):
-    folder = decathlon(tmp_path / "belly", 2)
-    prepare([folder], tmp_path / "out", workers=1)
-    save(folder / "labelsTr/case1.nii.gz", np.full((18, 24, 9), 0.5, np.float32))
-    with pytest.raises(BadInput, match=r"case1.nii.gz.*holds 0.5"):
-        prepare([folder], tmp_path / "out", workers=1)
-    assert load_images(open_shards([tmp_path / "out"]), 1, [0], size=8).shape == (1, 8, 8, 1)
-    assert not list((tmp_path / "out").glob(".*"))
-
-
-def test_bad_cases_are_left_out_on_request_and_listed(tmp_path):
-    folder = decathlon(tmp_path / "belly", 4)
-    (folder / "labelsTr/case0.nii.gz").unlink()
-    (folder / "imagesTr/case1.nii.gz").write_bytes(b"junk")
-    save(folder / "labelsTr/case2.nii.gz", np.zeros((9, 24, 9), np.uint8))
-    with pytest.raises(BadInput, match="case0.nii.gz.*--skip-bad"):
-        prepare([folder], tmp_path / "out", workers=1)
-    summary = prepare([folder], tmp_path / "out", workers=1, skip_bad=True)
-    assert [case for case, _ in summary.skipped] == ["belly/case0", "belly/case1", "belly/case2"]
-    assert "not there" in summary.skipped[0][1] and "not a gzip" in summary.skipped[1][1]
-    assert summary.datasets["belly"].volumes == 1
-    assert [v.name for v in open_shards([tmp_path / "out"]).volumes] == ["belly/case3"]
-    assert prepare([folder], tmp_path / "out", workers=1, skip_bad=True).skipped == summary.skipped
-    decathlon(
-        folder, {"case0": anatomy(), "case1": anatomy(), "case2": anatomy(), "case3": anatomy()}
-    )
-    assert prepare([folder], tmp_path / "out", workers=1).skipped == []
-
-
-def test_a_bad_case_in_a_finished_part_is_still_refused_without_skip_bad(tmp_path):
-    folder = decathlon(tmp_path / "belly", 2)
-    (folder / "imagesTr/case1.nii.gz").write_bytes(b"junk")
-    prepare([folder], tmp_path / "out", workers=1, skip_bad=True)
-    with pytest.raises(BadInput, match="case1.nii.gz: is not a gzip"):
-        prepare([folder], tmp_path / "out", workers=1)
-
-
-def test_no_structure_at_all_is_refused(tmp_path):
-    image, label = anatomy()
-    empty = decathlon(tmp_path / "empty", {"a": (image, 0 * label)})
-    with pytest.raises(BadInput, match="empty: no structure at all, every label is empty"):
-        prepare([empty], tmp_path / "out", workers=1)
-    other = decathlon(tmp_path / "other", {"a": (image, label)}, names=())
-    with pytest.raises(BadInput, match="other: no structure at all.*without a name: 1, 2"):
-        prepare([other], tmp_path / "out", workers=1, labels=["other/*:9=cord"])
-    assert not (tmp_path / "out/index.json").exists()
-
-
-def test_values_without_a_name_are_left_out_and_told(tmp_path):
-    folder = decathlon(tmp_path / "belly", {"a": anatomy(values=(1, 5))}, names=("liver",))
-    summary = prepare([folder], tmp_path / "out", workers=1)
-    assert summary.notes == ["belly: label values without a name were left out: 5"]
-    assert summary.datasets["belly"].structures == {"liver": 1}
-
-
-def test_nan_voxels_are_refused_or_filled(tmp_path):
-    image, label = anatomy()
-    image = image.astype(np.float32)
-    image[2, 2, 2] = np.nan
-    folder = decathlon(tmp_path / "belly", {"a": (image, label)})
-    with pytest.raises(BadInput, match="1 voxels are NaN or Inf"):
-        prepare([folder], tmp_path / "out", workers=1)
-    prepare([folder], tmp_path / "out", workers=1, nan_to=0.0)
-    assert np.isfinite(load_images(open_shards([tmp_path / "out"]), 0, range(9), size=16)).all()
-
-
-@pytest.mark.parametrize(
-    "told", [{"axis": "oblique"}, {"size": 0}, {"spacing": -1.0}, {"workers": 0}]
-)
-def test_impossible_options_are_refused(cohort, tmp_path, told):
-    with pytest.raises(BadInput, match=f"--{next(iter(told))}"):
-        prepare(cohort, tmp_path, **told)
-
-
 def test_shards_that_cannot_be_read_say_why(cohort, tmp_path):
     with pytest.raises(BadInput, match="not a folder of shards; run prepare_data"):
         open_shards([tmp_path])
@@ -290,57 +183,6 @@ def test_shards_travel_to_other_processes_and_are_read_by_many_threads(cohort, t
         read = pool.map(lambda n: load_images(again, n % 9, [n % 7, 3], size=16), range(200))
         for one, other in zip(want, read, strict=True):
             np.testing.assert_array_equal(one, other)
-
-
-def command(*words) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", "experiments.prepare_data", *map(str, words)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_the_command_prepares_and_tells(cohort, tmp_path):
-    done = command(
-        "--input", *cohort, "--output", tmp_path / "out", "--size", "32", "--workers", "1"
-    )
-    assert done.returncode == 0, done.stderr
-    assert "belly: 5 patients, 5 volumes, 45 slices" in done.stdout
-    assert "9 volumes in" in done.stdout and done.stderr == ""
-    assert open_shards([tmp_path / "out"]).defaults == (32, None, "axial")
-
-
-def test_the_command_ends_bad_input_with_one_line_and_code_2(tmp_path):
-    folder = decathlon(tmp_path / "belly", 2, modality=None)
-    done = command("--input", folder, "--output", tmp_path / "out")
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert "--modality" in done.stderr and not (tmp_path / "out").exists()
-
-
-def test_a_killed_preparation_is_completed_to_the_same_bytes(cohort, tmp_path):
-    """SIGKILL while parts are being written; a rerun skips what is whole and makes the rest."""
-    run = textwrap.dedent(f"""
-        import time
-        from jaxmeta.data import prepare as module
-        if __name__ == "__main__":
-            def progress(done, total):
-                time.sleep(0.2)  # so that the kill finds it at work
-            module.prepare({[str(f) for f in cohort]!r}, {str(tmp_path / "out")!r},
-                           workers={{workers}}, part_bytes=1, progress=progress)
-    """)
-    prepare(cohort, tmp_path / "undisturbed", part_bytes=1, workers=1)
-    for workers in (1, 2):
-        out = tmp_path / "out"
-        process = subprocess.Popen([sys.executable, "-c", run.format(workers=workers)], cwd=ROOT)
-        deadline = time.monotonic() + 60
-        while not len(list(out.glob("*.json"))) >= 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (out / "index.json").exists(), "killed too late to show anything"
-        (out / ".belly-00004-0123456789ab.0.array_record.77.partial").write_bytes(b"half")
-        summary = prepare(cohort, out, part_bytes=1, workers=1)
-        assert summary.reused >= 2
-        assert contents(out) == contents(tmp_path / "undisturbed")
-        subprocess.run(["rm", "-r", out], check=True)
 
 
 def test_reading_shards_does_not_need_jax():

@@ -16,7 +16,7 @@ FOLDERS = {  # folder -> (what must be told, patients, volumes, structures)
     "Task04_Hippocampus": ({}, 60, 60, 2),
     "ACDC": ({}, 6, 12, 3),
     "LA2018": ({}, 20, 20, 1),
-    "TotalSegmentator_examples": ({"modality": ["ct_*=ct", "mr_*=mr"]}, 2, 2, 60 + 24),
+    "TotalSegmentator_examples": ({"modality": ["ct_*=ct", "mr_*=mr"]}, 2, 2, 61 + 23),
     "CT_spleen_crop": ({"modality": ["ct"], "labels": ["1=spleen"]}, 1, 1, 1),
     "Spinal_cord_MR": (
         {"modality": ["mr"], "labels": ["1=cord", "*gmseg*:1=grey matter"]},
