@@ -58,9 +58,8 @@ from experiments.meta_train import resolve
 
 preset = configs.PRESETS["unet-maml"][1]
 STEPS = int(os.environ.get("JAXMETA_STEPS", preset.steps))
-config = dataclasses.replace(
-    preset, workdir=Path("runs/colab"), steps=STEPS, every=max(1, STEPS // 4)
-)
+workdir = Path(os.environ.get("JAXMETA_WORKDIR", "runs/colab"))
+config = dataclasses.replace(preset, workdir=workdir, steps=STEPS, every=max(1, STEPS // 4))
 config = resolve("unet-maml", config)
 
 # %% [markdown]
