@@ -18,7 +18,7 @@ from jaxmeta.data.prepare import prepare as prepare_shards
 from jaxmeta.data.shards import holders, load_images, load_masks, open_shards, structures
 
 
-def prepare(folders: Sequence[Path], *, repeat: int = 3, **options) -> dict:
+def prepare(folders: Sequence[str | Path], *, repeat: int = 3, **options) -> dict:
     """Time preparing folders with one worker against loading their files with nibabel.
 
     `options` are those of `prepare_data` that the folders need (modality, labels).
@@ -47,7 +47,7 @@ def prepare(folders: Sequence[Path], *, repeat: int = 3, **options) -> dict:
 
 
 def load(
-    shards: Sequence[Path],
+    shards: Sequence[str | Path],
     *,
     size: int = 128,
     tasks: int = 4,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from experiments import configs
 from experiments.command import run as run_command
 from experiments.outcome import METHOD, Outcome, Table, keep, write
-from experiments.rows import Run, open_run, pretrained, row_maker, upper_bound
+from experiments.rows import Run, heads, open_run, pretrained, row_maker, upper_bound
 from experiments.tuning import Setting, read, search_settings, settings_for
 from jaxmeta import devices
 from jaxmeta.data.shards import Shards, open_shards
@@ -56,6 +56,8 @@ class Options:
     organs, each with its best setting and with as many steps as the method."""
     tune: bool = False
     """Search the settings anew, although the run has those of an earlier search."""
+    settings: Path | None = None
+    """Another run whose search to take the settings from, instead of searching for each run."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients."""
     transfer: tuple[Path, ...] = ()
@@ -78,6 +80,13 @@ def main() -> None:
 
 def test(options: Options) -> list[Outcome]:
     """Test every run, write and print its report, and compare them all."""
+    folders = [folder.resolve() for folder in options.run]
+    if len(set(folders)) < len(folders):
+        raise BadInput("a run is named twice: runs that are compared must be different")
+    if options.transfer and len(options.transfer) != len(folders):
+        raise BadInput(
+            f"{len(options.transfer)} transfer runs for {len(folders)} runs: name one each"
+        )
     outcomes = []
     for number, folder in enumerate(options.run):
         run = open_run(folder)
@@ -113,14 +122,18 @@ def test_run(run: Run, options: Options, transfer: Run | None = None) -> Outcome
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
         cases += [case._replace(shots=shots) for case in bound]
         tables.append(Table(shots, cases, pictures, settings, seconds))
-    return Outcome(run, options.draws, options.support_patients, tuple(tables))
+    alive = heads(transfer) if transfer else {}
+    return Outcome(run, options.draws, options.support_patients, tuple(tables), alive)
 
 
 def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
     """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
-    found = read(run.folder, shots)
+    found = read(options.settings or run.folder, shots)
     wanted = {"scratch"} | ({"transfer"} if transfer else set())
-    if options.tune or (options.baselines == "all" and not wanted <= found.keys()):
+    lacking = options.baselines == "all" and not wanted <= found.keys()
+    if options.settings and lacking:
+        raise BadInput(f"{options.settings}: no search at {shots} shots there; run it with --tune")
+    if options.tune or lacking:
         patients = options.support_patients
         found = search_settings(run, shots, transfer, patients=patients)
     return settings_for(run, shots, found)
@@ -163,13 +176,14 @@ def adaptation_seconds(row: Row, trial: Trial) -> float:
 
 def bounded(run: Run, shards: Shards, held_out: Pool, how: dict) -> list[Case]:
     """Score the upper bound: each patient by a network that all the others trained."""
-    cases = []
+    cases, rows = [], {}
     for entry in held_out.entries:
         supports = every_label(held_out, entry, folds=FOLDS, **how)
-        row = upper_bound(run, len(supports), SUPERVISED)
+        if len(supports) not in rows:
+            rows[len(supports)] = upper_bound(run, len(supports), SUPERVISED)
         queries = whole_volumes(held_out, entry, size=how["size"], mm=how["mm"])
         trial = Trial(entry.organ, entry.dataset, entry, supports, queries)
-        found = followed([row], [trial], how["seed"], f"upper bound, {entry.organ}")
+        found = followed([rows[len(supports)]], [trial], how["seed"], f"upper bound, {entry.organ}")
         cases += keep(found, run, shards, 0, masks=False)[0]
     return cases
 

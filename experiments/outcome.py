@@ -10,19 +10,20 @@ import numpy as np
 
 from experiments.rows import Run
 from experiments.tuning import Setting, describe
-from jaxmeta import report, track
+from jaxmeta import devices, report, track
 from jaxmeta.compare import difference, row_mean
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.shards import Shards, load_images
 from jaxmeta.evaluate import Case
+from jaxmeta.metrics import Counts
 from jaxmeta.report import Line, Picture
 from jaxmeta.tasks.trial import Query
 
 METHOD, BOUND = "adapted", "supervised"
 NOTES = {
     "zero steps": "the method before any step on the support",
-    "copied mask": "the support slice's mask at the nearest relative height",
+    "copied mask": "the mask of the support slice at the nearest relative height",
     BOUND: "the same network, trained on all labels of all other patients: an upper bound",
 }
 
@@ -44,6 +45,7 @@ class Outcome(NamedTuple):
     draws: int
     support_patients: int
     tables: tuple[Table, ...]
+    heads: dict[str, float]  # Dice of each pre-training head of the transfer run, if there is one
 
 
 def cohort_of(shards: Shards) -> str:
@@ -102,13 +104,13 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     for number, each in enumerate(shots):
         parts = [outcome.tables[number] for outcome in outcomes]
         cases = [case for part in parts for case in part.cases]
-        lines = lines_of(cases, parts[0].settings, len(outcomes) > 1)
+        lines = lines_of(cases, [part.settings for part in parts])
         title = protocol(outcomes, cases, each)
         seconds = float(np.median([part.seconds for part in parts]))
         texts.append(report.table(title, lines, METHOD))
         organs = by_organ(cases, [line.row for line in lines])
-        texts.append(report.grid("Dice by organ", organs))
-        texts.append(f"one adaptation takes {seconds:.2f} s on {jax.devices()[0].device_kind}")
+        texts.append(report.grid(f"Dice by organ at {each} shots", organs))
+        texts.append(f"one adaptation takes {seconds:.2f} s on one of {devices.describe_devices()}")
         tables.append(
             {
                 "shots": each,
@@ -121,11 +123,17 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         )
         chosen = [shown for part in parts for shown in worst_to_best(part.pictures)]
         report.overlay(folder / f"overlay_{each}shot.png", chosen)
+    texts += [alive(outcome.heads) for outcome in outcomes if outcome.heads]
     report.write_summary(
         folder / "summary.json",
         {
             "runs": [
-                {"folder": str(o.run.folder), "step": o.run.step, "split": o.run.split}
+                {
+                    "folder": str(o.run.folder),
+                    "step": o.run.step,
+                    "split": o.run.split,
+                    "transfer_heads": o.heads,
+                }
                 for o in outcomes
             ],
             "jax": jax.__version__,
@@ -140,8 +148,8 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join(texts)
 
 
-def lines_of(cases: Sequence[Case], settings: dict[str, Setting], runs: bool) -> list[Line]:
-    """Make the table's lines, in the order in which rows were scored."""
+def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> list[Line]:
+    """Make the table's lines, in the order in which rows were scored; `settings` of each run."""
     rows = {}
     for case in cases:
         rows.setdefault(case.row, []).append(case)
@@ -150,10 +158,20 @@ def lines_of(cases: Sequence[Case], settings: dict[str, Setting], runs: bool) ->
         (dice, counts), (iou, _) = row_mean(own), row_mean(own, "iou")
         compared = row not in (METHOD, BOUND)
         behind = difference(rows[METHOD], own) if compared else None
-        over_runs = difference(rows[METHOD], own, runs_too=True) if compared and runs else None
-        note = describe(settings[row]) if row in settings else NOTES.get(row, "")
+        several = compared and len(settings) > 1
+        over_runs = difference(rows[METHOD], own, runs_too=True) if several else None
+        used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
+        note = " | ".join(used) or NOTES.get(row, "")
         lines.append(Line(row, dice, iou, counts, behind, over_runs, note))
     return lines
+
+
+def alive(heads: dict[str, float]) -> str:
+    """Say whether every head of the transfer run learned its organ."""
+    dead = [name for name, dice in heads.items() if dice < 0.1]
+    text = f"transfer: {len(heads)} pre-training heads, Dice {report.number(min(heads.values()))}"
+    text += f" to {report.number(max(heads.values()))}"
+    return text + (f"; DEAD, so the baseline is too weak: {', '.join(dead)}" if dead else "")
 
 
 def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
@@ -171,15 +189,15 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     )
 
 
-def by_organ(cases: Sequence[Case], rows: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Average each row's Dice organ by organ."""
-    return {
-        row: {
-            organ: row_mean([c for c in cases if (c.row, c.organ) == (row, organ)])[0].mean
-            for organ in sorted({case.organ for case in cases})
-        }
-        for row in rows
-    }
+def by_organ(
+    cases: Sequence[Case], rows: Sequence[str]
+) -> dict[str, dict[str, tuple[float, Counts]]]:
+    """Average each row's Dice organ by organ, with what stands behind it."""
+    found = {row: {} for row in rows}
+    for row, organ in sorted({(case.row, case.organ) for case in cases}):
+        dice, counts = row_mean([c for c in cases if (c.row, c.organ) == (row, organ)])
+        found[row][organ] = dice.mean, counts
+    return found
 
 
 def worst_to_best(pictures: Sequence[tuple[Case, Picture]]) -> list[Picture]:

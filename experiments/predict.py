@@ -19,7 +19,7 @@ from tqdm import tqdm
 from experiments import configs
 from experiments.command import run as run_command
 from experiments.rows import Run, open_run, row_maker
-from experiments.tuning import describe, read, settings_for
+from experiments.tuning import describe, method_setting
 from jaxmeta import report
 from jaxmeta.data.grid import Grid, from_slices, resize_mask, restore, spacing, to_slices
 from jaxmeta.data.intensity import measure, network_input
@@ -81,7 +81,7 @@ def predict(options: Options) -> list[Path]:
     reading = reading_for(run, options)
     support = read_support(pairs, reading, options.shots)
     shots = len(support.place)
-    setting = settings_for(run, shots, read(run.folder, shots))["adapted"]
+    setting = method_setting(run, shots)
     row = row_maker(run, 1)("adapted", "adapted", setting.finetune)
     print(f"adapting to {shots} slices of {len(pairs)} volume(s): {describe(setting)}")
     fitted = row.fit(together([support]), draw_keys(1, options.seed))

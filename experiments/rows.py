@@ -17,13 +17,15 @@ from jax.sharding import SingleDeviceSharding
 from experiments import configs
 from experiments.configs import PRESETS, Config
 from experiments.training import meta_train
-from jaxmeta import checkpoint
+from jaxmeta import checkpoint, track
+from jaxmeta.augment import augment
 from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import Finetune, finetuned, supervised
 from jaxmeta.learner import Predictor
 from jaxmeta.tasks.split import Split
+from jaxmeta.tasks.task import Task
 
 OWN = "own"  # the method's own inner rule, with its own (learned) rates
 OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0)}  # plain: nothing differentiates them
@@ -76,6 +78,23 @@ def pretrained(run: Run) -> Run:
     return open_run(transfer.workdir)
 
 
+def heads(transfer: Run) -> dict[str, float]:
+    """Give the Dice of each pre-training head over the last quarter of the training.
+
+    A transfer baseline with dead heads would be too easy to beat.
+    """
+    lines = [
+        line
+        for line in track.read_metrics(transfer.folder / "metrics.jsonl")
+        if "task_dice" in line
+    ]
+    seen = {}
+    for line in lines[-max(1, len(lines) // 4) :]:
+        for number, dice in zip(line["structures"], line["task_dice"], strict=True):
+            seen.setdefault(transfer.config.structures[number], []).append(dice)
+    return {name: float(np.mean(seen[name])) for name in sorted(seen)}
+
+
 def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[..., Row]:
     """Make (name, begin, setting) -> Row; begin is "adapted", "scratch" or "transfer".
 
@@ -115,11 +134,21 @@ def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
 
 
 def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row:
-    """Make the row of the same network trained on every label of `tasks.trial.every_label`."""
+    """Make the row of the same network trained on every label of `tasks.trial.every_label`.
+
+    It sees the images augmented as in the run's training, but for flips and inversion, which would
+    make another anatomy of them.
+    """
     (model, loss), update = configs.model_and_loss(run.config), OPTIMISERS[setting.optimiser]
-    row = networks(supervised(model, loss, update, setting.steps, batch), draws=folds)
+    how = dataclasses.replace(run.config.augment, flip=0.0, invert=0.0)
+
+    def augmented(phi, examples, key):
+        task = Task(examples, examples, jax.random.key_data(key), ())
+        return loss(phi, augment(task, how).support, key)
+
+    trained = supervised(model, augmented, update, setting.steps, batch)
     begin = networks(fresh(model), draws=folds)("start", ())
-    return row("supervised", np.float32(setting.rate), begin)
+    return networks(trained, draws=folds)("supervised", np.float32(setting.rate), begin)
 
 
 def fresh(model) -> Callable[[Any], Predictor]:

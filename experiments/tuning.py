@@ -145,10 +145,19 @@ def read(folder: Path, shots: int) -> dict[str, Setting]:
     found = stored(folder).get(str(shots), {}).get("found", {})
     return {
         kind: Setting(
-            Finetune(**each["winner"]), "chosen on validation organs", tuple(each["edges"])
+            Finetune(**each["winner"]),
+            f"chosen on validation organs of {folder}",
+            tuple(each["edges"]),
         )
         for kind, each in found.items()
     }
+
+
+def method_setting(run: Run, shots: int) -> Setting:
+    """Choose how the method adapts to any number of slices: as the nearest search on file found."""
+    searched = [int(known) for known in stored(run.folder)]
+    nearest = min(searched, key=lambda known: abs(known - shots), default=shots)
+    return settings_for(run, shots, read(run.folder, nearest))["adapted"]
 
 
 def stored(folder: Path) -> dict:

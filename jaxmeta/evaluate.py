@@ -98,8 +98,9 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
 def copied_mask(name: str) -> Row:
     """The row that learns nothing: every slice gets the support mask nearest in relative height.
 
-    The scan's field of view is taken for the same stretch of body in every patient, as one would who
-    copies a mask; there is no oracle of where the structure begins or ends in the query.
+    The field of view is taken for the same stretch of body in every patient. Slices that lie further
+    outside of the labelled stretch than its slices lie apart (on average) stay empty; one slice alone
+    tells nothing of the extent and is copied everywhere. No oracle says where the structure ends.
     """
 
     def fit(support, keys):
@@ -109,9 +110,19 @@ def copied_mask(name: str) -> Row:
         masks, known = fitted
         nearest = np.abs(place[None, :, None] - known[:, None, :]).argmin(-1)
         chosen = np.take_along_axis(masks, nearest[..., None, None], axis=1)
-        return chosen.astype(np.float32)
+        low, high = reach(known)
+        inside = (place[None] >= low[:, None]) & (place[None] <= high[:, None])
+        return chosen * inside[..., None, None].astype(np.float32)
 
     return Row(name, fit, segment)
+
+
+def reach(known: Float[np.ndarray, "T K"]) -> tuple[np.ndarray, np.ndarray]:
+    """Bound the stretch that labelled slices stand for: one mean gap more on both sides."""
+    counted = np.isfinite(known).sum(1)
+    low, high = known.min(1), np.where(np.isfinite(known), known, -np.inf).max(1)
+    gap = np.where(counted > 1, (high - low) / np.maximum(counted - 1, 1), np.inf)
+    return low - gap, high + gap
 
 
 def together(supports: Sequence[Support]) -> Support:

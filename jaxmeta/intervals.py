@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+BLOCK = 4_000_000  # weights held at once, so that any number of cases fits in memory
+
 
 class Level(NamedTuple):
     """One thing that is resampled: every record's unit, and the stratum in which it is exchanged."""
@@ -54,20 +56,27 @@ def interval(
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     values = values[known]
     group = numbered([groups[i] for i in known])
-    drawn = np.ones((samples, known.size))
     # Units are drawn before NaN records are dropped: a patient without a number is still a patient.
     rng = np.random.default_rng(seed)
-    for level in levels:
-        drawn *= multiplicities(level, samples, rng)[:, known]
-    means = mean_of_groups(values, group, drawn)
+    drawn = [multiplicities(level, samples, rng) for level in levels]
+    means = np.empty(samples)
+    block = max(1, BLOCK // known.size)
+    for start in range(0, samples, block):
+        some = slice(start, start + block)
+        weights = np.ones((len(means[some]), known.size))
+        for counts, units in drawn:
+            weights *= counts[some][:, units[known]]
+        means[some] = mean_of_groups(values, group, weights)
     tail = 50 * (1 - coverage)
     low, high = np.nanpercentile(means, [tail, 100 - tail])
     (mean,) = mean_of_groups(values, group, np.ones((1, known.size)))
     return Interval(float(mean), float(low), float(high), int(known.size))
 
 
-def multiplicities(level: Level, samples: int, rng: np.random.Generator) -> Int[np.ndarray, "B R"]:
-    """Draw each stratum's units with replacement, as many as it has; count per record."""
+def multiplicities(
+    level: Level, samples: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, "B U"], Int[np.ndarray, " R"]]:
+    """Draw each stratum's units with replacement, as many as it has: counts, and each record's unit."""
     strata = numbered(level.stratum)
     units = numbered(list(zip(level.stratum, level.unit, strict=True)))
     counts = np.zeros((samples, units.max() + 1), np.int64)
@@ -75,7 +84,7 @@ def multiplicities(level: Level, samples: int, rng: np.random.Generator) -> Int[
         members = np.unique(units[strata == stratum])
         chances = np.full(len(members), 1 / len(members))
         counts[:, members] = rng.multinomial(len(members), chances, size=samples)
-    return counts[:, units]
+    return counts, units
 
 
 def mean_of_groups(

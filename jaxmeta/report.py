@@ -76,11 +76,17 @@ def table(title: str, lines: Sequence[Line], reference: str) -> str:
     return "\n".join([title, *text, *notes])
 
 
-def grid(title: str, values: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay numbers out as text, a line for each outer name and a column for each inner one."""
+def grid(title: str, values: Mapping[str, Mapping[str, tuple[float, Counts]]]) -> str:
+    """Lay means out as text, a line for each row and a column for each organ, misses beside them."""
     columns = list(dict.fromkeys(name for own in values.values() for name in own))
+
+    def cell(mean: float, counts: Counts) -> str:
+        return f"{counts.missed} missed, {number(mean)}" if counts.missed else number(mean)
+
     rows = [[title, *columns]]
-    rows += [[row, *(number(own.get(c, math.nan)) for c in columns)] for row, own in values.items()]
+    rows += [
+        [row, *(cell(*own[c]) if c in own else "" for c in columns)] for row, own in values.items()
+    ]
     widths = [max(len(cells[i]) for cells in rows) for i in range(len(columns) + 1)]
     return "\n".join(aligned(cells, widths) for cells in rows)
 

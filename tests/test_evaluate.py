@@ -12,6 +12,7 @@ from jaxmeta.learner import Predictor
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 from jaxmeta.tasks.trial import Query, Support, Trial, places
+from tests import small
 
 SIZE = 4
 
@@ -137,14 +138,34 @@ def test_the_score_is_that_of_the_mask_at_one_half():
         assert case.dice == pytest.approx(both / (mask.sum() + query.target.sum()))
 
 
-def test_the_copied_mask_is_that_of_the_support_slice_at_the_nearest_height():
-    support = made_support(0, shots=2)._replace(place=np.array([0.1, 0.9], np.float32))
+@pytest.mark.parametrize(
+    ("heights", "expected"),
+    [
+        ((0.1, 0.8), "llhhh"),
+        ((0.0, 0.25), "lhh--"),  # the mean gap of .25 reaches up to .5
+        ((0.5,), "lllll"),
+    ],
+)
+def test_the_copied_mask_is_that_of_the_nearest_height_inside_the_labelled_stretch(
+    heights, expected
+):
+    shots = len(heights)
+    support = made_support(0, shots)._replace(place=np.array(heights, np.float32))
     row = copied_mask("copied")
     fitted = row.fit(together([support]), draw_keys(1, 0))
-    image = np.zeros((4, SIZE, SIZE, 1), np.float32)
+    image = np.zeros((5, SIZE, SIZE, 1), np.float32)
     probability = whole_volume(row, fitted, image, chunk=3)[0]
-    low, high = support.examples.mask
-    np.testing.assert_array_equal(probability, [low, low, high, high])
+    masks = {"l": support.examples.mask[0], "h": support.examples.mask[-1]}
+    masks["-"] = np.zeros((SIZE, SIZE))
+    np.testing.assert_array_equal(probability, [masks[name] for name in expected])
+
+
+def test_slices_that_only_fill_a_support_are_never_copied():
+    support = made_support(0, 3)._replace(place=np.array([0.5, np.inf, np.inf], np.float32))
+    row = copied_mask("copied")
+    fitted = row.fit(together([support]), draw_keys(1, 0))
+    probability = whole_volume(row, fitted, np.zeros((4, SIZE, SIZE, 1), np.float32))[0]
+    np.testing.assert_array_equal(probability, [support.examples.mask[0]] * 4)
 
 
 def test_slices_lie_between_0_and_1_and_a_single_one_at_0():
@@ -162,3 +183,23 @@ def test_supervised_training_never_draws_a_slice_that_only_fills_the_shape():
     phi = tuned_row(trained, draws=1).fit(together([support]), draw_keys(1, 0))
     assert np.isfinite(phi["w"]).all()
     assert phi["w"][0] != start()["w"]
+
+
+def test_slices_that_only_fill_a_support_do_not_change_what_is_learned():
+    make = networks(finetuned(small.MODEL, small.LOSS, optax.adam(1.0), 3), draws=1)
+    weights = small.MODEL.init(jax.random.key(0))
+    begin = networks(lambda state: Predictor(lambda *_: state, None), draws=1)("begin", weights)
+    row = make("tuned", np.float32(0.01), begin)
+    support = made_support(0, shots=2)
+    image, mask = support.examples[:2]
+    filled = Examples(
+        np.concatenate([image, 9 * np.ones_like(image)]),
+        np.concatenate([mask, np.ones_like(mask)]),
+        np.array([True, True, False, False]),
+    )
+    keys = draw_keys(1, 0)
+    bare = row.fit(together([support]), keys)
+    more = row.fit(together([support._replace(examples=filled)]), keys)
+    for one, other in zip(jax.tree.leaves(bare), jax.tree.leaves(more), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert np.abs(bare["head"]["bias"] - weights["head"]["bias"][None]).max() > 1e-3

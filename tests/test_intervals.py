@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxmeta import intervals
 from jaxmeta.intervals import Level, interval, mean_of_groups, multiplicities, numbered
 
 floats = st.floats(0, 1, allow_subnormal=False)
@@ -72,7 +73,8 @@ def test_resampling_supports_too_widens_an_interval_that_supports_decide():
 
 def test_units_are_exchanged_inside_their_stratum_only():
     level = Level([0, 1, 0, 1, 2], ["ct", "ct", "mr", "mr", "mr"])
-    drawn = multiplicities(level, 200, np.random.default_rng(0))
+    counts, units = multiplicities(level, 200, np.random.default_rng(0))
+    drawn = counts[:, units]
     assert (drawn[:, :2].sum(axis=1) == 2).all()
     assert (drawn[:, 2:].sum(axis=1) == 3).all()
     assert drawn.std() > 0
@@ -99,6 +101,14 @@ def test_a_constant_difference_has_an_interval_of_no_width(values, gain):
         (values + gain) - values, ["a"] * len(values), [one_stratum(range(len(values)))]
     )
     assert result[:3] == pytest.approx((gain,) * 3, abs=1e-9)
+
+
+def test_memory_is_bounded_in_blocks_that_do_not_show(monkeypatch):
+    values = np.random.default_rng(2).uniform(size=30)
+    levels = [one_stratum(range(30))]
+    whole = interval(values, ["a"] * 30, levels, samples=100)
+    monkeypatch.setattr(intervals, "BLOCK", 210)
+    assert interval(values, ["a"] * 30, levels, samples=100) == whole
 
 
 def test_labels_are_numbered_by_first_appearance():

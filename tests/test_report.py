@@ -15,6 +15,7 @@ from jaxmeta.report import (
     Picture,
     beside,
     curves,
+    grid,
     number,
     overlay,
     table,
@@ -103,3 +104,13 @@ def test_a_file_that_could_not_be_finished_is_not_there(tmp_path):
         part.write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_grid_of_organs_shows_misses_beside_their_mean():
+    whole, missed = Counts(8, 8, 0, 0, 0), Counts(8, 8, 3, 0, 0)
+    text = grid("by organ", {"x": {"liver": (0.5, whole), "lung": (0.25, missed)}, "y": {}})
+    assert [line.split() for line in text.splitlines()] == [
+        ["by", "organ", "liver", "lung"],
+        ["x", ".500", "3", "missed,", ".250"],
+        ["y"],
+    ]

@@ -59,7 +59,7 @@ def maml(
                 update=optax.chain(inner, scale_by(alpha)),
                 key=key,
                 order=order,
-                remat=remat,
+                remat=remat and order == 2,  # first order keeps only gradients: no activation to spare
             )
             return theta, phi, losses
 

@@ -44,7 +44,7 @@ class Rule(NamedTuple):
 
 
 def find_cases(
-    folders: Sequence[Path],
+    folders: Sequence[str | Path],
     *,
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),
@@ -57,6 +57,8 @@ def find_cases(
     if sum(rule.pattern is None for rule in modalities) > 1:
         raise BadInput(f"--modality {' '.join(modality)}: one bare word at most; give patterns")
     pattern = _compiled(patient_pattern)
+    if not folders:
+        raise BadInput("--input: give at least one folder")
     cases, alone, notes, used = [], [], [], set()
     for folder in map(Path, folders):
         found = _found(folder, pair_suffix)

@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 def slug(name: str) -> str:
     """Spell a name the one way it is spelled inside: lower case, underscores for blanks."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 def volumes_in(folder: Path) -> dict[str, Path]:
@@ -76,8 +76,15 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
         return None
     if pair_suffix:
         raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
-    modality = next(iter((declared.get("modality") or {}).values()), None)
-    names = {slug(name): (int(v),) for v, name in declared.get("labels", {}).items() if int(v)}
+    modality = declared.get("modality")
+    if isinstance(modality, dict):
+        modality = next(iter(modality.values()), None)
+    names = {}
+    for value, name in declared.get("labels", {}).items():
+        if not str(value).isdigit():
+            raise BadInput(f'{folder / "dataset.json"}: "labels" wants VALUE: NAME, not {value}')
+        if int(value):
+            names[slug(name)] = (int(value),)
     pairs, alone, listed = [], [], set()
     for row in declared["training"]:
         if not isinstance(row, dict) or not {"image", "label"} <= row.keys():

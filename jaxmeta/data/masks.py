@@ -1,8 +1,12 @@
 """From an integer label volume to one small record a structure and slice, and back."""
 
+import struct
+
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 from scipy.ndimage import find_objects
+
+CORNER = struct.Struct("<4H")  # top, left, height, width of a crop
 
 
 def masks_of(
@@ -27,11 +31,11 @@ def masks_of(
         top, bottom = _ends(rows[number])
         left, right = _ends(columns[number])
         window = np.ascontiguousarray(slices[number, top:bottom, left:right])
-        boxes = {
-            int(values[v]): (v, box)
-            for v, box in enumerate(find_objects(window, len(values) - 1), 1)
-            if box
-        }
+        if len(values) == 2:  # one structure fills its window
+            boxes = {int(values[1]): (1, tuple(map(slice, (0, 0), window.shape)))}
+        else:
+            found_at = enumerate(find_objects(window, len(values) - 1), 1)
+            boxes = {int(values[v]): (v, box) for v, box in found_at if box}
         seen |= boxes.keys()
         for structure, parts in _by_structure(boxes, names, prefix).items():
             up, near, mask = _mask(window, parts)
@@ -45,14 +49,14 @@ def masks_of(
 
 def encode_mask(mask: Bool[np.ndarray, "h w"], top: int, left: int) -> bytes:
     """Pack a crop of a slice: its corner and size, then one bit a pixel."""
-    corner = np.array([top, left, *mask.shape], "<u2")
-    return corner.tobytes() + np.packbits(mask).tobytes()
+    return CORNER.pack(top, left, *mask.shape) + np.packbits(mask).tobytes()
 
 
 def decode_mask(record: bytes) -> tuple[int, int, UInt8[np.ndarray, "h w"]]:
     """Undo `encode_mask`: (top, left, crop)."""
-    top, left, height, width = np.frombuffer(record, "<u2", 4).tolist()
-    bits = np.unpackbits(np.frombuffer(record, np.uint8, offset=8), count=height * width)
+    top, left, height, width = CORNER.unpack_from(record)
+    packed = np.frombuffer(record, np.uint8, offset=CORNER.size)
+    bits = np.unpackbits(packed, count=height * width)
     return top, left, bits.reshape(height, width)
 
 

@@ -30,18 +30,18 @@ class Image(NamedTuple):
     header: bytes  # the NIfTI header as it stands in the file
 
 
-def read_image(path: Path, *, nan_to: float | None = None) -> Image:
+def read_image(path: str | Path, *, nan_to: float | None = None) -> Image:
     """Read a 3-D image; NaN and Inf are refused unless `nan_to` says what to put in their place."""
     return parse_image(Path(path).read_bytes(), path, nan_to=nan_to)
 
 
-def read_label(path: Path) -> Integer[np.ndarray, "x y z"]:
+def read_label(path: str | Path) -> Integer[np.ndarray, "x y z"]:
     """Read a 3-D integer label in the order of its file; 0.9999 is rounded, 0.5 refused."""
     return parse_label(Path(path).read_bytes(), path)[0]
 
 
 def read_pair(
-    image: Path, label: Path, *, nan_to: float | None = None
+    image: str | Path, label: str | Path, *, nan_to: float | None = None
 ) -> tuple[Image, Integer[np.ndarray, "x y z"]]:
     """Read an image and its label and check that they lie on the same grid."""
     read = Path(image).read_bytes(), Path(label).read_bytes()
@@ -49,7 +49,12 @@ def read_pair(
 
 
 def parse_pair(
-    image: bytes, label: bytes, image_path: Path, label_path: Path, *, nan_to: float | None = None
+    image: bytes,
+    label: bytes,
+    image_path: str | Path,
+    label_path: str | Path,
+    *,
+    nan_to: float | None = None,
 ) -> tuple[Image, Integer[np.ndarray, "x y z"]]:
     """Do what `read_pair` does with the files' bytes in hand; the paths are for messages."""
     scan = parse_image(image, image_path, nan_to=nan_to)
@@ -68,7 +73,7 @@ def parse_pair(
     return scan, mask
 
 
-def parse_image(data: bytes, path: Path, *, nan_to: float | None = None) -> Image:
+def parse_image(data: bytes, path: str | Path, *, nan_to: float | None = None) -> Image:
     """Do what `read_image` does with the file's bytes in hand; `path` is for messages."""
     raw, slope, intercept, volume = _open(data, path)
     fill = None if nan_to is None else (nan_to - intercept) / slope
@@ -84,7 +89,7 @@ def parse_image(data: bytes, path: Path, *, nan_to: float | None = None) -> Imag
     return Image(values, slope * step, slope * offset + intercept, affine, header)
 
 
-def parse_label(data: bytes, path: Path) -> tuple[Integer[np.ndarray, "x y z"], np.ndarray]:
+def parse_label(data: bytes, path: str | Path) -> tuple[Integer[np.ndarray, "x y z"], np.ndarray]:
     """Do what `read_label` does with the file's bytes in hand; give the affine too."""
     raw, slope, intercept, volume = _open(data, path)
     if (slope, intercept) != (1.0, 0.0):
@@ -134,7 +139,7 @@ def real(image: Image) -> Float32[np.ndarray, "x y z"]:
     return image.values * np.float32(image.slope) + np.float32(image.intercept)
 
 
-def save_mask(path: Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) -> None:
+def save_mask(path: str | Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) -> None:
     """Save a label map on the grid of its image: same affine, codes, units and zooms.
 
     Written beside and renamed, so that a mask that is there is whole; the bytes are a function of
@@ -156,10 +161,13 @@ def save_mask(path: Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) -> Non
     os.replace(beside, path)
 
 
-def case_stem(path: Path) -> str:
+def case_stem(path: str | Path) -> str:
     """Give the file's name without .nii or .nii.gz."""
     name = Path(path).name
-    return next(name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix))
+    for suffix in SUFFIXES:
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    raise BadInput(f"{path}: not a NIfTI file by its name; .nii.gz and .nii are read")
 
 
 def _inflate(data):

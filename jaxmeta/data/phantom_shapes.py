@@ -1,11 +1,12 @@
 """The shape families of which phantom organs are made.
 
-A family maps points of the plane to a *depth*: positive inside, zero on the outline, in units of the organ's
-radius and roughly a signed distance, so that a depth of half a pixel is half a pixel of partial volume. Every
-family has one free parameter `p` in [0, 1] (elongation, thickness, number of arms): two organs of one family
-differ in it, and so does the same organ, a little, between patients.
+A family maps points of the plane to a *depth*: positive inside, zero on the outline, in units of
+the organ's radius and roughly a signed distance, so that a depth of half a pixel is half a pixel of
+partial volume. Every family has one free parameter `p` in [0, 1] (elongation, thickness, number of
+arms): two organs of one family differ in it, and so does the same organ, a little, between
+patients.
 
-The table `FAMILIES` is the vocabulary; which phase of learning may use which word is written in `phantoms.py`.
+`FAMILIES` is the vocabulary; which phase of learning uses which word stands in `phantoms.py`.
 """
 
 import numpy as np

@@ -1,19 +1,21 @@
 """Procedural cohorts on which few-shot learning can be judged, written as real NIfTI files.
 
-Ten *phantom data sets*, each as a real one would come: its own organs, one scanner protocol (CT-like in Hounsfield
-units or MR-like in arbitrary ones) and its own patients, in Medical Segmentation Decathlon layout. Six of them are for
-training, two for validation, two for testing. What makes the question fair:
+Ten *phantom data sets*, each as a real one would come: its own organs, one scanner protocol
+(CT-like in Hounsfield units or MR-like in arbitrary ones) and its own patients, in Medical
+Segmentation Decathlon layout. Six of them are for training, two for validation, two for testing.
+What makes the question fair:
 
-- an organ of validation or test belongs to a shape family that no training organ has (`phantom_shapes.py`), is in no
-  training image, and is seen under protocols that training never saw;
-- every contrast level of a protocol is shared by several organs, and unlabelled distractors have an organ's contrast
-  and often its shape too (as the left kidney has the right one's), so neither a threshold nor a shape alone finds an
-  organ: the place in the body counts, and the body is not symmetric;
-- patients differ: in size, pose, the organs' place, size, turn, form and contrast, in bias field and noise.
+- an organ of validation or test belongs to a shape family that no training organ has
+  (`phantom_shapes.py`), is in no training image, and is seen under a protocol of its own;
+- every contrast level of a protocol is shared, by organs or by unlabelled distractors, one of which
+  has an organ's shape too (as the left kidney has the right one's): neither a threshold nor a shape
+  alone finds an organ, the place in the body counts, and the body is not symmetric;
+- patients differ: in size and pose, in the organs' place, size, turn, form and contrast, in bias
+  field and noise.
 
-Files are written as scanners write them: orientation, obliqueness, spacing, form codes, voxel type and scaling vary
-from patient to patient. Everything is a pure function of the seed. Lengths are in *body units*, of which 48 span
-the field of view, whatever the native matrix.
+Files are written as scanners write them (`phantom_scans.py`): orientation, obliqueness, spacing,
+form codes, voxel type and scaling vary from patient to patient. Everything is a pure function of
+the seed. Lengths are in *body units*, of which 48 span the field of view, whatever the matrix.
 """
 
 import json
@@ -26,8 +28,8 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float, UInt8
-from scipy import ndimage
 
+from jaxmeta.data.phantom_scans import as_scanned, ct, mr, waves
 from jaxmeta.data.phantom_shapes import FAMILIES
 
 # data set: phase, modality, the families of its organs
@@ -43,19 +45,20 @@ COHORT = {
     "phantom_x": ("test", "ct", ("triangle", "heart")),
     "phantom_y": ("test", "mr", ("chevron", "teardrop")),
 }
-PATIENTS = {"train": 6, "val": 6, "test": 12}
+KNOWN = sorted({f for phase, _, families in COHORT.values() if phase == "train" for f in families})
+PATIENTS = {"train": 6, "val": 6, "test": 24}
 SLICES = 12
+VERSION = 1  # of what a seed gives: raised when the bytes change, so that old files are replaced
 
 OBJECTS = 6  # organs and distractors in one body
 RADIUS = (5.8, 7.0)
 JITTER = 4.5  # of an organ's place, in body units, the same in both directions
 TURN = 0.6  # of an organ, in radians
 CONTRAST_JITTER = 0.05  # of an organ, in one patient
-FLESH = (0.3, 0.45)  # the shade between the organs, one for a data set
-LEVELS = (-0.27, 0.25, 0.5)  # the organs' shades, from the flesh's
+FLESH = (0.36, 0.48)  # the shade between the organs, one for a data set
+LEVELS = (-0.27, 0.28, 0.52)  # the organs' shades, from the flesh's
+FAT = 0.9  # width of the layer of flesh's shade around each thing: touching things have an outline
 TEXTURE = 0.06
-NOISE = 0.05
-BIAS = 0.25
 
 
 class Thing(NamedTuple):
@@ -73,7 +76,7 @@ class Thing(NamedTuple):
 
 
 def organ_name(family: str, dataset: str) -> str:
-    """`annulus` of `phantom_a` is `annulus_a`: the family in front, so that a split by family can be checked."""
+    """Name an organ by its family and its data set: `annulus` of `phantom_a` is `annulus_a`."""
     return f"{family}_{dataset[-1]}"
 
 
@@ -93,13 +96,13 @@ PHANTOM_SPLIT = {phase: phantom_organs(phase) for phase in ("train", "val", "tes
 def write_phantoms(
     folder: str | os.PathLike, *, seed: int = 0, patients: dict[str, int] | None = None
 ) -> list[Path]:
-    """Write the cohort of `seed` under `folder` and return its data-set folders, one MSD layout each.
+    """Write the cohort of `seed` under `folder`; return its data-set folders, each in MSD layout.
 
-    `patients` overrides how many each phase's data sets have. The cohort is written beside and renamed when whole;
-    a cohort that is there already, from the same seed and numbers, is left alone.
+    `patients` overrides how many each phase's data sets have. The cohort is written beside and
+    renamed when whole; a cohort that is there already, of the same recipe, is left alone.
     """
     folder = Path(folder)
-    recipe = {"seed": seed, "patients": {**PATIENTS, **(patients or {})}}
+    recipe = {"version": VERSION, "seed": seed, "patients": {**PATIENTS, **(patients or {})}}
     folders = [folder / name for name in COHORT]
     stamp = folder / "phantoms.json"
     if stamp.exists() and json.loads(stamp.read_text()) == recipe:
@@ -125,11 +128,11 @@ def _write_dataset(folder, modality, families, patients, rng):
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True)
     names = [f"{folder.name}_{number:03d}.nii.gz" for number in range(1, patients + 1)]
-    for number, name in enumerate(names):
+    for name in names:
         private = np.random.default_rng(rng.integers(2**63, size=2))
         shades, label = _body(things, len(families), flesh, private)
-        scan = _ct(shades, private) if modality == "ct" else _mr(shades, private)
-        image, labels = _as_scanned(scan, label, modality, private)
+        scan = ct(shades, private) if modality == "ct" else mr(shades, private)
+        image, labels = as_scanned(scan, label, modality, private)
         nib.save(image, folder / "imagesTr" / name)
         nib.save(labels, folder / "labelsTr" / name)
     organs = [organ_name(family, folder.name) for family in families]
@@ -148,7 +151,7 @@ def _write_dataset(folder, modality, families, patients, rng):
 
 
 def _anatomy(families, flesh, rng) -> list[Thing]:
-    """Organs first, then distractors: the first is the twin of an organ, the others borrow contrast or shape."""
+    """List organs, then distractors: an organ's twin, and things that share an organ's contrast."""
     angles = 2 * np.pi * (np.arange(OBJECTS - 1) + rng.uniform()) / (OBJECTS - 1)
     homes = [(rng.uniform(-2, 2), rng.uniform(-2, 2))]
     homes += [(12.5 * np.cos(a), 10.5 * np.sin(a)) for a in angles]
@@ -167,23 +170,29 @@ def _anatomy(families, flesh, rng) -> list[Thing]:
             level=level,
             grain=rng.uniform(4, 9),
         )
-        for family, home, level in zip(families, homes, levels)
+        for family, home, level in zip(families, homes[: len(families)], levels, strict=True)
     ]
     distractors = []
     for number, home in enumerate(homes[len(families) :]):
-        # from the second organ on: with four organs on three levels, those whose level is theirs alone
+        # from the second organ on: of four organs on three levels, these have a level to themselves
         like = organs[(number + 1) % len(organs)]
-        family = like.family if number < len(organs) else families[rng.integers(len(families))]
-        turn = like.turn if number == 0 else rng.uniform(-np.pi, np.pi)
+        others = [family for family in KNOWN if family != like.family]
+        family = like.family if number == 0 else others[rng.integers(len(others))]
+        turn = rng.uniform(-np.pi, np.pi)
         distractors.append(like._replace(family=family, home=home, turn=turn))
     return organs + distractors
 
 
-def _body(things, organs, flesh, rng) -> tuple[Float[np.ndarray, "X Y Z"], UInt8[np.ndarray, "X Y Z"]]:
+def _body(
+    things, organs, flesh, rng
+) -> tuple[Float[np.ndarray, "X Y Z"], UInt8[np.ndarray, "X Y Z"]]:
     """One patient in canonical orientation: shades in [0, 1] (air: negative) and the label map."""
     size = int(rng.integers(56, 65))
     x, y, z = np.meshgrid(
-        *[(np.arange(n) - (n - 1) / 2) * scale for n, scale in ((size, 48 / size), (size, 48 / size), (SLICES, 1.0))],
+        *[
+            (np.arange(n) - (n - 1) / 2) * scale
+            for n, scale in ((size, 48 / size), (size, 48 / size), (SLICES, 1.0))
+        ],
         indexing="ij",
         sparse=True,
     )
@@ -191,20 +200,24 @@ def _body(things, organs, flesh, rng) -> tuple[Float[np.ndarray, "X Y Z"], UInt8
     x, y = x - rng.uniform(-2, 2), y - rng.uniform(-2, 2)
     scale = rng.uniform(0.93, 1.07)
     x, y = _turned(x / scale, y / scale, rng.uniform(-0.2, 0.2))
-    x = x + _waves(x, y, z, 22, 0.8, rng)
-    y = y + _waves(x, y, z, 22, 0.8, rng)
+    x = x + waves(x, y, z, 22, 0.8, rng)
+    y = y + waves(x, y, z, 22, 0.8, rng)
     wide, deep = 20.5 * rng.uniform(0.96, 1.04), 18.5 * rng.uniform(0.96, 1.04)
     skin = (1 - np.hypot(x / wide, y / deep)) * deep
     shades = np.full(skin.shape, -1.0)
-    shades = _blend(shades, skin / pixel, rng.uniform(0.75, 0.95))  # a bright rind, as fat or skin has
-    shades = _blend(shades, (skin - 1.6) / pixel, flesh + _waves(x, y, z, 9, 0.03, rng))
+    shades = _blend(
+        shades, skin / pixel, rng.uniform(0.75, 0.95)
+    )  # a bright rind, as fat or skin has
+    shades = _blend(shades, (skin - 1.6) / pixel, flesh + waves(x, y, z, 9, 0.03, rng))
     label = np.zeros(skin.shape, np.uint8)
     # organs cover distractors: what is labelled keeps enough of its form to be recognised
     order = [*range(organs, len(things)), *rng.permutation(organs)]
     for number in order:
         depth, shade = _thing(things[number], x, y, z, rng)
         depth = np.minimum(depth, skin - 2.5) * scale / pixel
+        shades = _blend(shades, depth + FAT / pixel, flesh)
         shades = _blend(shades, depth, shade)
+        label[depth > -FAT / pixel] = 0
         label[depth > 0] = number + 1 if number < organs else 0
     return shades, label
 
@@ -223,84 +236,14 @@ def _thing(thing, x, y, z, rng):
     depth = FAMILIES[thing.family](x / radius, y / radius, form) * radius
     depth = np.where(taper > 0.35, depth, -9.0)
     shade = thing.level + rng.uniform(-CONTRAST_JITTER, CONTRAST_JITTER)
-    return depth, shade + _waves(x, y, z, thing.grain, TEXTURE, rng)
-
-
-def _ct(shades, rng):
-    """Hounsfield units: air, then a soft-tissue range with a gain that contrast agent varies; Gaussian noise."""
-    body = -130 + 340 * shades * rng.uniform(0.92, 1.08)
-    volume = np.where(shades < 0, -130 + 870 * np.clip(shades, -1, 0), body)
-    volume = ndimage.gaussian_filter(volume, (0.6, 0.6, 0.3))
-    return volume + rng.normal(scale=340 * NOISE, size=shades.shape)
-
-
-def _mr(shades, rng):
-    """Arbitrary units: gain and gamma of the patient's scan, a smooth bias field, Rician noise."""
-    volume = 0.06 + 0.94 * np.clip(shades, 0, None) ** rng.uniform(0.85, 1.2)
-    volume = np.where(shades < 0, 0, volume)
-    volume = ndimage.gaussian_filter(volume, (0.6, 0.6, 0.3))
-    steps = [np.linspace(-1, 1, n) for n in shades.shape]
-    volume = volume * np.exp(_waves(*np.meshgrid(*steps, indexing="ij", sparse=True), 3.0, BIAS, rng))
-    real, imaginary = rng.normal(scale=NOISE, size=(2, *shades.shape))
-    return rng.uniform(300, 1200) * np.hypot(volume + real, imaginary)
-
-
-def _as_scanned(scan, label, modality, rng):
-    """Wrap canonical arrays as a scanner would store them: turned axes, oblique affine, codes, scaled integers."""
-    size = scan.shape[0]
-    zooms = np.array([rng.uniform(320, 400) / size] * 2 + [rng.uniform(8, 12)])
-    tilt = _rotation(rng.uniform(-0.08, 0.08, size=3))
-    affine = np.eye(4)
-    affine[:3, :3] = tilt * zooms
-    affine[:3, 3] = rng.uniform(-60, 60, size=3) - affine[:3, :3] @ (np.array(scan.shape) / 2)
-    codes = [("LR"[rng.integers(2)], "PA"[rng.integers(2)], "IS"[rng.integers(2)])]
-    turn = nib.orientations.axcodes2ornt([codes[0][i] for i in rng.permutation(3)])
-    there = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), turn)
-    stored = nib.orientations.apply_orientation(scan, there)
-    mask = nib.orientations.apply_orientation(label, there)
-    affine = affine @ nib.orientations.inv_ornt_aff(there, scan.shape)
-    slope, intercept = [(1.0, 0.0), (1.0, -1024.0)][rng.integers(2)] if modality == "ct" else (0.5, 0.0)
-    floating = modality == "mr" and rng.uniform() < 0.3
-    qform, sform = [(1, 1), (0, 2), (1, 0), (2, 4)][rng.integers(4)]
-    images = []
-    for array, kind in ((stored, np.float32 if floating else np.int16), (mask, np.uint8)):
-        if kind == np.int16:
-            array = np.round((array - intercept) / slope)
-        image = nib.Nifti1Image(np.ascontiguousarray(array.astype(kind)), affine)
-        image.header.set_xyzt_units("mm", "sec")
-        image.set_qform(affine, code=qform)
-        image.set_sform(affine if sform else None, code=sform)
-        if kind == np.int16:
-            image.header.set_slope_inter(slope, intercept)
-        images.append(image)
-    return images
+    return depth, shade + waves(x, y, z, thing.grain, TEXTURE, rng)
 
 
 def _blend(shades, depth, shade):
-    """Lay a thing over what is there; within half a pixel of its outline the two mix (partial volume)."""
+    """Lay a thing over what is there; half a pixel about its outline the two mix."""
     share = np.clip(depth + 0.5, 0, 1)
     return shades * (1 - share) + share * shade
 
 
 def _turned(x, y, angle):
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-
-
-def _waves(x, y, z, length, amplitude, rng):
-    """A smooth random field: five plane waves of about the given wavelength."""
-    total = 0.0
-    for _ in range(5):
-        way = rng.normal(size=3)
-        way = way / np.linalg.norm(way) * 2 * np.pi / (length * rng.uniform(0.8, 1.3))
-        total = total + np.sin(way[0] * x + way[1] * y + 0.5 * way[2] * z + rng.uniform(0, 2 * np.pi))
-    return amplitude * total / np.sqrt(2.5)
-
-
-def _rotation(angles):
-    matrix = np.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = [(1, 2), (0, 2), (0, 1)][axis]
-        turn = np.eye(3)
-        turn[[i, j], [i, j]], turn[i, j], turn[j, i] = np.cos(angle), -np.sin(angle), np.sin(angle)
-        matrix = turn @ matrix
-    return matrix

@@ -8,6 +8,7 @@ then an older index goes on pointing to the older, untouched files.
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -31,7 +32,7 @@ from jaxmeta.errors import BadInput
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
 FILE_BYTES = 64 << 20  # of records in a file
-OURS = re.compile(r"\.?([a-z0-9_]+-\d{5}-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
+OURS = re.compile(r"\.?(\w+-\d{5}-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
 
 
 class Options(NamedTuple):
@@ -51,8 +52,8 @@ class Part(NamedTuple):
 
 
 def prepare(
-    folders: Sequence[Path],
-    output: Path,
+    folders: Sequence[str | Path],
+    output: str | Path,
     *,
     size: int = 128,
     spacing: float | None = None,
@@ -73,6 +74,8 @@ def prepare(
         raise BadInput(f"--axis {axis}: known are {', '.join(AXES)}")
     if size < 1 or (spacing is not None and spacing <= 0) or (workers is not None and workers < 1):
         raise BadInput(f"--size {size}, --spacing {spacing}, --workers {workers}: must be above 0")
+    if nan_to is not None and not math.isfinite(nan_to):
+        raise BadInput(f"--nan-to {nan_to}: must be a finite number")
     cases, alone, notes = find_cases(
         folders,
         modality=modality,
@@ -86,6 +89,8 @@ def prepare(
     parts = plan(cases, part_bytes)
     options = Options(axis, nan_to, file_bytes, skip_bad)
     output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise BadInput(f"--output {output}: is a file, not a folder")
     output.mkdir(parents=True, exist_ok=True)
     finished, reused = _run(parts, output, options, workers or _cores(), progress)
     parts_there = [_read(output, name) for name in finished]

@@ -1,8 +1,10 @@
 """Files of records: written beside and renamed when whole, cut to a bounded size, read by number."""
 
 import bisect
+import errno
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,11 +41,14 @@ def write_records(folder: Path, name: str, records: Iterable[bytes], limit: int)
             _sync(beside[file["name"]])
             file["bytes"] = beside[file["name"]].stat().st_size
             os.replace(beside[file["name"]], folder / file["name"])
-    except BaseException:
-        if writer is not None:
-            writer.close()
+    except BaseException as error:
+        with suppress(RuntimeError):
+            if writer is not None:
+                writer.close()
         for path in beside.values():
             path.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and "No space left" in str(error):  # how it tells it
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from None
         raise
     return files
 

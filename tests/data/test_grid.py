@@ -104,10 +104,19 @@ def test_resizing_keeps_a_constant_and_stays_within_its_range(height, width, siz
 
 
 def test_shrinking_averages_instead_of_skipping_pixels():
-    """Stripes of one pixel become grey, not stripes of another width."""
-    stripes = np.tile(np.array([0, 1], np.float32), (1, 64, 32))
-    shrunk = resize_image(stripes, 16, grid_of(shape=(64, 64, 2)))
-    np.testing.assert_allclose(shrunk[:, :, 1:-1], 0.5, atol=0.01)
+    """Stripes that are finer than the new pixels become grey, not stripes of another width."""
+    stripes = np.tile((np.arange(96) % 3 == 0).astype(np.float32), (1, 96, 1))
+    shrunk = resize_image(stripes, 24, grid_of(shape=(96, 96, 2)))[:, :, 1:-1]
+    np.testing.assert_allclose(shrunk, 1 / 3, atol=0.05)
+
+
+def test_a_pixel_that_is_just_half_covered_belongs():
+    """So that a mask between two coarse pixels keeps both of its ends, not one or none."""
+    square = np.zeros((1, 64, 64), np.uint8)
+    square[:, 17:47, 9:39] = 1
+    small = resize_mask(square, 32, grid_of(shape=(64, 64, 2)))[0]
+    assert small.any(1).nonzero()[0].tolist() == list(range(8, 24))
+    assert small.any(0).nonzero()[0].tolist() == list(range(4, 20))
 
 
 @pytest.mark.parametrize("size", [16, 31, 64, 100])

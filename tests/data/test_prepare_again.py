@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -105,11 +104,12 @@ def test_nan_voxels_are_refused_or_filled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "told", [{"axis": "oblique"}, {"size": 0}, {"spacing": -1.0}, {"workers": 0}]
+    "told",
+    [{"axis": "oblique"}, {"size": 0}, {"spacing": -1.0}, {"workers": 0}, {"nan-to": float("nan")}],
 )
 def test_impossible_options_are_refused(cohort, tmp_path, told):
     with pytest.raises(BadInput, match=f"--{next(iter(told))}"):
-        prepare(cohort, tmp_path, **told)
+        prepare(cohort, tmp_path, **{flag.replace("-", "_"): value for flag, value in told.items()})
 
 
 def command(*words) -> subprocess.CompletedProcess:
@@ -135,29 +135,45 @@ def test_the_command_ends_bad_input_with_one_line_and_code_2(tmp_path):
     assert "--modality" in done.stderr and not (tmp_path / "out").exists()
 
 
-def test_a_killed_preparation_is_completed_to_the_same_bytes(cohort, tmp_path):
+KILLED = """
+import time
+from jaxmeta.data import prepare as module, records
+
+class SlowWriter:  # so that the kill finds it in the middle of a file
+    def __init__(self, *told):
+        self.writer = Writer(*told)
+    def write(self, record):
+        time.sleep(0.01)
+        self.writer.write(record)
+    def close(self):
+        self.writer.close()
+
+if __name__ == "__main__":
+    Writer, records.ArrayRecordWriter = records.ArrayRecordWriter, SlowWriter
+    wait = lambda done, total: time.sleep(0.1)
+    module.prepare({folders}, {output}, workers={workers}, part_bytes=1, progress=wait)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_preparation_is_completed_to_the_same_bytes(cohort, tmp_path, workers):
     """SIGKILL while parts are being written; a rerun skips what is whole and makes the rest."""
-    run = textwrap.dedent(f"""
-        import time
-        from jaxmeta.data import prepare as module
-        if __name__ == "__main__":
-            def progress(done, total):
-                time.sleep(0.2)  # so that the kill finds it at work
-            module.prepare({[str(f) for f in cohort]!r}, {str(tmp_path / "out")!r},
-                           workers={{workers}}, part_bytes=1, progress=progress)
-    """)
-    prepare(cohort, tmp_path / "undisturbed", part_bytes=1, workers=1)
-    for workers in (1, 2):
-        out = tmp_path / "out"
-        process = subprocess.Popen([sys.executable, "-c", run.format(workers=workers)], cwd=ROOT)
-        deadline = time.monotonic() + 60
-        while not len(list(out.glob("*.json"))) >= 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (out / "index.json").exists(), "killed too late to show anything"
-        (out / ".belly-00004-0123456789ab.0.array_record.77.partial").write_bytes(b"half")
-        summary = prepare(cohort, out, part_bytes=1, workers=1)
-        assert summary.reused >= 2
-        assert contents(out) == contents(tmp_path / "undisturbed")
-        subprocess.run(["rm", "-r", out], check=True)
+    out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    folders = [str(folder) for folder in cohort]
+    code = KILLED.format(folders=folders, output=repr(str(out)), workers=workers)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if len(list(out.glob("*.json"))) >= 2 and (workers > 1 or list(out.glob(".*.partial"))):
+            break
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "index.json").exists(), "killed too late to show anything"
+    if workers == 1:
+        assert list(out.glob(".*.partial")), "killed between two files"
+    with pytest.raises(BadInput, match="unfinished"):
+        open_shards([out])
+    assert prepare(cohort, out, part_bytes=1, workers=1).reused >= 2
+    prepare(cohort, undisturbed, part_bytes=1, workers=1)
+    assert contents(out) == contents(undisturbed)

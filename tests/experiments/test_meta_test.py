@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import json
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -12,9 +14,13 @@ from experiments import tuning
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
+from experiments.outcome import alive, lines_of
+from experiments.rows import heads as heads_of
 from experiments.rows import open_run
+from experiments.tuning import Setting
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.evaluate import Case
 from jaxmeta.finetune import Finetune, Found, Grid
 
 ROWS = {"adapted", "zero steps", "copied mask", "scratch"}
@@ -117,6 +123,16 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         meta_test(Options(run=(tmp_path,)))
 
 
+def test_a_run_is_not_compared_with_itself(run):
+    with pytest.raises(BadInput, match="named twice"):
+        meta_test(Options(run=(run, run)))
+
+
+def test_each_run_needs_a_transfer_run_of_its_own(run):
+    with pytest.raises(BadInput, match="2 transfer runs for 1 runs"):
+        meta_test(Options(run=(run,), transfer=(run, run)))
+
+
 def test_more_shots_than_slices_are_refused(run):
     with pytest.raises(BadInput, match="99 shots"):
         meta_test(Options(run=(run,), shots=(99,), draws=1))
@@ -152,6 +168,8 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
         tried = {kind: {tuple(s[:3]) for s in kept[kind]["scores"]} for kind in kept}
         assert tried["scratch"] == tried["transfer"] <= tried["adapted"]
         steps = kept["adapted"]["winner"]["steps"]
+        heads = heads_of(open_run(folder / "transfer"))
+        assert set(heads) == {"belly/kidney", "belly/liver", "chest/lung"}
         assert kept["scratch, same steps"]["winner"]["steps"] == steps
 
 
@@ -163,3 +181,32 @@ def test_the_method_s_own_rule_wins_only_where_it_is_better():
     better = tuning.with_own_rule(found, lambda setting: setting.steps / 10, (5, 10))
     assert better.winner == Finetune(tuning.OWN, 1.0, 10)
     assert better.edges == ("most steps",)
+
+
+def test_a_dead_pre_training_head_is_named():
+    assert alive({"a/liver": 0.5, "a/lung": 0.6}).endswith("Dice .500 to .600")
+    assert alive({"a/liver": 0.02, "a/lung": 0.6}).endswith("too weak: a/liver")
+
+
+def test_settings_of_several_runs_are_all_told():
+    cases = [
+        Case("scratch", "o", 0, "a", "a:1", "p", "p", 0.5, 0.3, "scored", 5, run) for run in "xy"
+    ]
+    cases += [case._replace(row="adapted") for case in cases]
+    settings = [
+        {"scratch": Setting(Finetune("adam", rate, 100), "found", edges)}
+        for rate, edges in ((1e-2, ()), (3e-2, ("highest rate",)))
+    ]
+    (line,) = [line for line in lines_of(cases, settings) if line.row == "scratch"]
+    assert line.note == (
+        "adam, rate 0.01, 100 steps (found) | "
+        "adam, rate 0.03, 100 steps (found; AT THE GRID'S EDGE: highest rate)"
+    )
+
+
+def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path):
+    command = [sys.executable, "-m", "experiments.meta_test", "--run", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith(f"error: {tmp_path}")
