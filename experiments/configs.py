@@ -32,9 +32,9 @@ class Tasks:
     """Rows and columns of a slice after resizing."""
     spacing: float | None = None
     """Millimetres a pixel; without it each slice is stretched to the square."""
-    shots: int = 5
+    shots: int = 3
     """Support slices of a task."""
-    queries: int = 5
+    queries: int = 3
     """Query slices of a task."""
     support_patients: int = 1
     """Patients that the support slices come from."""
@@ -60,11 +60,11 @@ class Network:
 class Inner:
     """Adaptation to a structure."""
 
-    steps: int = 5
+    steps: int = 4
     """Inner steps in training."""
-    test_steps: int = 20
+    test_steps: int = 10
     """Inner steps at test time, chosen on validation organs."""
-    rate: float = 0.2
+    rate: float = 0.15
     """Inner rate, or where learned rates start."""
     learn_rate: bool = True
     """Learn a rate for every parameter (Meta-SGD, arXiv 1707.09835)."""
@@ -74,7 +74,7 @@ class Inner:
     """Rule of the inner update."""
     decay: float = 0.8
     """Factor from step to step on the rate of test steps beyond `steps` (maml)."""
-    clip: float | None = None
+    clip: float | None = 1.0
     """Largest norm of an inner gradient; longer ones are scaled down."""
 
 
@@ -86,7 +86,7 @@ class Outer:
     """Highest rate of the schedule."""
     warmup: float = 0.05
     """Share of the steps in which the rate rises."""
-    clip: float = 1.0
+    clip: float = 10.0
     """Largest norm of a direction; longer ones are scaled down."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
@@ -120,9 +120,9 @@ class Config:
     """Organs to learn from; without any, all that are not held out."""
     test_patients: tuple[str, ...] = ()
     """Patients held out; without any, drawn at random where a data set has test and other organs."""
-    steps: int = 1000
+    steps: int = 900
     """Training steps."""
-    every: int = 200
+    every: int = 300
     """Steps between checkpoints, each with a validation."""
     seed: int = 0
     """Seed of everything that is drawn: split, weights, tasks."""
