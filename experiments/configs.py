@@ -6,10 +6,11 @@ import types
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import jax
 import optax
+import tyro
 from jax.sharding import Mesh
 
 from jaxmeta import algorithms, devices
@@ -120,9 +121,9 @@ class Config:
     """Organs to learn from; without any, all that are not held out."""
     test_patients: tuple[str, ...] = ()
     """Patients held out; without any, drawn at random where a data set has test and other organs."""
-    steps: int = 900
+    steps: int = 800
     """Training steps."""
-    every: int = 300
+    every: int = 200
     """Steps between checkpoints, each with a validation."""
     seed: int = 0
     """Seed of everything that is drawn: split, weights, tasks."""
@@ -134,7 +135,7 @@ class Config:
     outer: Outer = Outer()
     loss: Loss = Loss()
     augment: Augmentation = Augmentation(invert=0.5)
-    structures: tuple[str, ...] = ()
+    structures: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """What training draws, as data set/organ: filled in by the run."""
 
 

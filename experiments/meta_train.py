@@ -3,7 +3,8 @@
     python -m experiments.meta_train                  phantoms, five minutes, ends with a table
     python -m experiments.meta_train PRESET --data SHARDS --test-organs NAME --workdir RUN
 
-The same command again resumes a run that was stopped.
+The same command again resumes a run that was stopped. `--config-file FILE` starts from a run's
+config.json, or from a file with some of its fields, and what else is on the command line overrules it.
 """
 
 import dataclasses

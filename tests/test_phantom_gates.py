@@ -62,7 +62,7 @@ def test_the_task_is_learnable_when_every_patient_is_labelled(run):
     """Two folds of the upper bound: trained on all labels of three quarters of the patients."""
     opened, held_out = opened_pool(run)
     size = opened.config.tasks.size
-    row = upper_bound(opened, 2, meta_test.SUPERVISED)
+    row = upper_bound(opened, 2, meta_test.SUPERVISED._replace(steps=500))
     found = []
     for entry in held_out.entries:
         supports = every_label(held_out, entry, folds=meta_test.FOLDS, size=size)[:2]
