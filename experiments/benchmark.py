@@ -9,8 +9,9 @@ from pathlib import Path
 
 import tyro
 
-from experiments import benchmark_core, benchmark_data, configs
+from experiments import benchmark_core, benchmark_data
 from experiments.command import run
+from jaxmeta import devices
 
 
 def meta_step(
@@ -117,7 +118,7 @@ def show(options: dict, figures: dict, json: bool) -> None:
 
 def main() -> None:
     """Parse and measure."""
-    configs.begin()
+    devices.split_processor()  # no cache of compiled programs: compiling is timed too
     commands = {"meta-step": meta_step, "prepare": prepare, "load": load, "adapt": adapt}
     tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
 

@@ -23,7 +23,7 @@ from jaxmeta.tasks.trial import Query
 METHOD, BOUND = "adapted", "supervised"
 NOTES = {
     "zero steps": "the method before any step on the support",
-    "copied mask": "the mask of the support slice at the nearest relative height",
+    "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
     BOUND: "the same network, trained on all labels of all other patients: an upper bound",
 }
 

@@ -81,18 +81,19 @@ def pretrained(run: Run) -> Run:
 def heads(transfer: Run) -> dict[str, float]:
     """Give the Dice of each pre-training head over the last quarter of the training.
 
-    A transfer baseline with dead heads would be too easy to beat.
+    A transfer baseline with dead heads would be too easy to beat; a head whose structure was not even
+    drawn there has 0.
     """
     lines = [
         line
         for line in track.read_metrics(transfer.folder / "metrics.jsonl")
         if "task_dice" in line
     ]
-    seen = {}
+    seen = {name: [] for name in sorted(transfer.config.structures)}
     for line in lines[-max(1, len(lines) // 4) :]:
         for number, dice in zip(line["structures"], line["task_dice"], strict=True):
-            seen.setdefault(transfer.config.structures[number], []).append(dice)
-    return {name: float(np.mean(seen[name])) for name in sorted(seen)}
+            seen[transfer.config.structures[number]].append(dice)
+    return {name: float(np.mean(of)) if of else 0.0 for name, of in seen.items()}
 
 
 def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[..., Row]:
