@@ -26,7 +26,7 @@ from jaxmeta.tasks.trial import Trial, trials
 OWN_STEPS = (5, 10, 20, 40, 80)
 DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
 
-# Scratch of the default preset, found by `meta_test --baselines all` on the phantoms, by shots.
+# Scratch where no search was made, by shots: a plain choice, not yet one of `meta_test --tune`.
 SHIPPED = {1: Finetune("adam", 1e-2, 100), 5: Finetune("adam", 1e-2, 100)}
 
 
@@ -50,7 +50,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
     own = Finetune(OWN, 1.0, run.config.inner.test_steps)
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
-    shipped = Setting(SHIPPED[nearest], f"shipped, chosen on phantoms at {nearest} shots")
+    shipped = Setting(SHIPPED[nearest], "shipped, not searched; --tune searches")
     return {"adapted": Setting(own, "the preset's"), "scratch": shipped} | dict(found)
 
 
