@@ -22,7 +22,7 @@ from jaxmeta.augment import augment
 from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, networks
-from jaxmeta.finetune import Finetune, finetuned, supervised
+from jaxmeta.finetune import Finetune, applied, finetuned, supervised
 from jaxmeta.learner import Predictor
 from jaxmeta.tasks.split import Split
 from jaxmeta.tasks.task import Task
@@ -154,11 +154,7 @@ def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row
 
 def fresh(model) -> Callable[[Any], Predictor]:
     """Begin at random weights, drawn with each support's key."""
-
-    def predict(phi, image, given=()):
-        return model.apply(phi, image, given)[0]
-
-    return lambda state: Predictor(lambda support, key: model.init(key), predict)
+    return lambda state: Predictor(lambda support, key: model.init(key), applied(model))
 
 
 def side_by_side(draws: int) -> int:

@@ -1,8 +1,6 @@
 """One run of training, from its configuration to its last checkpoint: for every command that trains."""
 
 import dataclasses
-import json
-import os
 import signal
 import sys
 import time
@@ -15,7 +13,7 @@ from tqdm import tqdm
 
 from experiments import configs
 from experiments.configs import Config, episode_shape, to_json
-from jaxmeta import checkpoint, devices, track
+from jaxmeta import checkpoint, devices, report, track
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import checked_shape, describe_episode
@@ -98,9 +96,7 @@ def meta_train(config: Config) -> bool:
     print(
         f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): {parts}"
     )
-    if number < config.steps:
-        return False
-    return True
+    return number >= config.steps
 
 
 def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
@@ -132,10 +128,7 @@ def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
                         "give another --workdir"
                     )
         return config, division
-    config.workdir.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(told, indent=1))
-    os.replace(beside, path)
+    report.write_summary(path, told)
     return config, division
 
 

@@ -66,7 +66,7 @@ def train(
                 save(number, state)
             began = time.perf_counter()
     report()
-    if start < number < steps:
+    if start < number < steps and number % every:  # else the loop has saved it
         save(number, state)
     return number, state, dict(spent)
 
