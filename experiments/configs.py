@@ -12,14 +12,15 @@ import jax
 import optax
 import tyro
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from jaxmeta import algorithms, devices
 from jaxmeta.algorithms import Algorithm
-from jaxmeta.augment import Augmentation, augment
+from jaxmeta.augment import Augmentation, augment, upright, varied
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import Learner, episodic
 from jaxmeta.losses import segmentation_loss
-from jaxmeta.models import Model, unet
+from jaxmeta.models import Model, begin_with, unet
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.split import Split, split_from_json
@@ -39,6 +40,8 @@ class Tasks:
     """Query slices of a task."""
     support_patients: int = 1
     """Patients that the support slices come from."""
+    empty: float = 0.25
+    """Share of query slices without the organ, as in a whole volume."""
     count: int = 4
     """Tasks in a step."""
     chunk: int | None = None
@@ -77,6 +80,9 @@ class Inner:
     """Factor from step to step on the rate of test steps beyond `steps` (maml)."""
     clip: float | None = 1.0
     """Largest norm of an inner gradient; longer ones are scaled down."""
+    vary: float = 0.0
+    """At test time each step sees the support changed anew: a factor on the changes of single images
+    of `augment`, for every row of the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +127,8 @@ class Config:
     """Organs to learn from; without any, all that are not held out."""
     test_patients: tuple[str, ...] = ()
     """Patients held out; without any, drawn at random where a data set has test and other organs."""
+    begin: Path | None = None
+    """A run whose network is where this one begins, but for a head of another size."""
     steps: int = 800
     """Training steps."""
     every: int = 200
@@ -162,21 +170,29 @@ OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
 def episode_shape(config: Config) -> EpisodeShape:
     """Take the shape of a task out of a configuration."""
     t = config.tasks
-    return EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients)
+    return EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
 
 
-def model_and_loss(config: Config) -> tuple[Model, Callable]:
-    """Make the network with one output, and its loss."""
+def model_and_loss(config: Config, *, testing: bool = False) -> tuple[Model, Callable]:
+    """Make the network with one output, and its loss in training or at test time."""
     model = build_model(config, 1)
-    return model, build_loss(config)(model)
+    loss = build_loss(config)(model)
+    if testing and config.inner.vary:
+        loss = varied(loss, upright(config.augment, config.inner.vary))
+    return model, loss
 
 
 def build(
-    config: Config, *, mesh: Mesh | None = None, test_steps: int | None = None
+    config: Config,
+    *,
+    mesh: Mesh | None = None,
+    testing: bool = False,
+    test_steps: int | None = None,
+    network: PyTree = None,
 ) -> tuple[Model, Learner]:
-    """Make the network and the learner that trains and predicts with it.
+    """Make the network and the learner that trains, or when `testing` predicts, with it.
 
-    `test_steps` stands in for those of the configuration.
+    `test_steps` stands in for those of the configuration; `network` are variables to begin with.
     """
     if test_steps is not None:
         inner = dataclasses.replace(config.inner, test_steps=test_steps)
@@ -192,7 +208,7 @@ def build(
     on_cpu = mesh is None or mesh.devices.flat[0].platform == "cpu"
     chunk = tasks.chunk or (1 if on_cpu else tasks.count // mesh.size)
     learner = episodic(
-        build_algorithm(config),
+        build_algorithm(config, network, testing=testing),
         optimiser,
         partial(over_tasks, mesh=mesh, chunk=chunk),
         augment=lambda task: augment(task, config.augment),
@@ -200,9 +216,10 @@ def build(
     return build_model(config, 1), learner
 
 
-def build_algorithm(config: Config) -> Algorithm:
+def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = False) -> Algorithm:
     """Make the algorithm."""
-    inner, (model, loss) = config.inner, model_and_loss(config)
+    inner, (model, loss) = config.inner, model_and_loss(config, testing=testing)
+    model = begin_with(model, network) if network else model
     rule = inner_rule(inner)
     tune = dict(optimiser=rule(inner.rate), steps=inner.test_steps)
     match config.method:
@@ -223,7 +240,8 @@ def build_algorithm(config: Config) -> Algorithm:
             return algorithms.reptile(model, loss, **walk)
         case "transfer":
             heads = build_model(config, len(config.structures))
-            return algorithms.transfer(model, heads, build_loss(config), **tune)
+            heads = begin_with(heads, network) if network else heads
+            return algorithms.transfer(model, heads, loss, build_loss(config), **tune)
         case "scratch":
             return algorithms.scratch(model, loss, **tune)
 
@@ -248,20 +266,6 @@ def build_loss(config: Config) -> Callable[[Model], Callable]:
     return partial(
         segmentation_loss, cross_entropy_weight=weights.cross_entropy, dice_weight=weights.dice
     )
-
-
-def to_json(values: Any) -> Any:
-    """Turn a configuration into what JSON can say."""
-    if dataclasses.is_dataclass(values):
-        fields = dataclasses.fields(values)
-        return {field.name: to_json(getattr(values, field.name)) for field in fields}
-    if hasattr(values, "_asdict"):
-        return to_json(values._asdict())
-    if isinstance(values, dict):
-        return {name: to_json(value) for name, value in values.items()}
-    if isinstance(values, (tuple, list)):
-        return [to_json(value) for value in values]
-    return str(values) if isinstance(values, Path) else values
 
 
 def from_json(kind: Any, values: Any) -> Any:

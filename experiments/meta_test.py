@@ -20,8 +20,9 @@ from tqdm import tqdm
 from experiments import configs
 from experiments.command import run as run_command
 from experiments.outcome import METHOD, Outcome, Table, keep, write
-from experiments.rows import Run, heads, open_run, pretrained, row_maker, upper_bound
-from experiments.tuning import Setting, read, search_settings, settings_for
+from experiments.rows import heads, pretrained, row_maker, upper_bound
+from experiments.runs import Run, open_run
+from experiments.tuning import Setting, better, read, search_settings, settings_for
 from jaxmeta import devices
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
@@ -61,8 +62,9 @@ class Options:
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients."""
     transfer: tuple[Path, ...] = ()
-    """Runs of the preset transfer, one a run, on the same split; by default one is pre-trained in
-    RUN/transfer with as many slice-gradients."""
+    """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained with
+    as many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright
+    without mirror images and other contrasts, and validation organs choose."""
     seed: int = 0
     """Draws the supports."""
     masks: bool = True
@@ -195,7 +197,9 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
     if options.transfer:
         transfer = open_run(options.transfer[number])
     else:
-        transfer = pretrained(run)
+        upright = pretrained(run, "transfer_upright", flip=0.0, invert=0.0, curve=0.0)
+        transfers = pretrained(run, "transfer"), upright
+        transfer = better(run, transfers, max(options.shots), options.support_patients)
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
         transfer.split.train_patients
     ) - set(run.split.train_patients):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.rows import Run
+from experiments.runs import Run
 from experiments.tuning import Setting, describe
 from jaxmeta import devices, report, track
 from jaxmeta.compare import difference, row_mean
@@ -16,6 +16,7 @@ from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.shards import Shards, load_images
 from jaxmeta.evaluate import Case
+from jaxmeta.files import write_json
 from jaxmeta.metrics import Counts
 from jaxmeta.report import Line, Picture
 from jaxmeta.tasks.trial import Query
@@ -124,7 +125,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         chosen = [shown for part in parts for shown in worst_to_best(part.pictures)]
         report.overlay(folder / f"overlay_{each}shot.png", chosen)
     texts += [alive(outcome.heads) for outcome in outcomes if outcome.heads]
-    report.write_summary(
+    write_json(
         folder / "summary.json",
         {
             "runs": [

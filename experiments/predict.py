@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from experiments import configs
 from experiments.command import run as run_command
-from experiments.rows import Run, open_run, row_maker
+from experiments.rows import row_maker
+from experiments.runs import Run, open_run
 from experiments.tuning import describe, method_setting
 from jaxmeta import report
 from jaxmeta.data.grid import Grid, from_slices, resize_mask, restore, spacing, to_slices

@@ -1,63 +1,39 @@
 """The rows of a test: the method of a run, and what it must beat. For `meta_test` and `predict`.
 
-`open_run` brings a run back; `row_maker` turns (where to begin, how to fine-tune) into rows that
-share what is compiled. What the settings are is `tuning.py`'s business.
+`row_maker` turns (where to begin, how to fine-tune) into rows that share what is compiled. What the
+settings are is `tuning.py`'s business.
 """
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import optax
-from jax.sharding import SingleDeviceSharding
 
 from experiments import configs
-from experiments.configs import PRESETS, Config
+from experiments.configs import PRESETS
+from experiments.runs import Run, open_run
 from experiments.training import meta_train
-from jaxmeta import checkpoint, track
-from jaxmeta.augment import augment
+from jaxmeta import track
+from jaxmeta.augment import upright, varied
 from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import Finetune, applied, finetuned, supervised
 from jaxmeta.learner import Predictor
-from jaxmeta.tasks.split import Split
-from jaxmeta.tasks.task import Task
 
 OWN = "own"  # the method's own inner rule, with its own (learned) rates
 OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0)}  # plain: nothing differentiates them
 
 
-class Run(NamedTuple):
-    """A trained run, ready to be tested."""
-
-    folder: Path
-    config: Config
-    split: Split
-    state: Any
-    step: int
-
-
-def open_run(folder: Path) -> Run:
-    """Read a run's configuration, its split and its best checkpoint."""
-    config, division = configs.read(folder)
-    here = SingleDeviceSharding(jax.devices()[0])
-    state = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-        jax.eval_shape(configs.build(config)[1].init, jax.random.key(config.seed)),
-    )
-    step, _, state = checkpoint.load_best(folder / "checkpoints", state)
-    return Run(folder, config, division, jax.device_get(state), step)
-
-
-def pretrained(run: Run) -> Run:
-    """Pre-train transfer on what a run learned from, with as many slice-gradients, in RUN/transfer.
+def pretrained(run: Run, folder: str, **augment: float) -> Run:
+    """Pre-train transfer on what a run learned from, with as many slice-gradients, in RUN/folder.
 
     A meta-learning step differentiates every support slice in each inner step and every query slice
-    once; a transfer step differentiates each of them once.
+    once; a transfer step differentiates each of them once. `augment` replaces parts of the run's
+    augmentation.
     """
     config, tasks = run.config, run.config.tasks
     ours = config.inner.steps * tasks.shots + tasks.queries
@@ -66,8 +42,9 @@ def pretrained(run: Run) -> Run:
     transfer = dataclasses.replace(
         config,
         method="transfer",
-        inner=preset.inner,
-        workdir=run.folder / "transfer",
+        inner=dataclasses.replace(preset.inner, vary=config.inner.vary),
+        augment=dataclasses.replace(config.augment, **augment),
+        workdir=run.folder / folder,
         steps=steps,
         every=max(1, steps // 5),
         test_patients=run.split.test_patients,
@@ -102,7 +79,7 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
     The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
     once, wherever it begins and at whatever rate.
     """
-    model, loss = configs.model_and_loss(run.config)
+    model, loss = configs.model_and_loss(run.config, testing=True)
     compiled = {}
 
     def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
@@ -131,7 +108,7 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
 
 def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
     """Make the predictor of a run's own method, with another number of steps."""
-    return configs.build(run.config, test_steps=steps)[1].predictor
+    return configs.build(run.config, testing=True, test_steps=steps)[1].predictor
 
 
 def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row:
@@ -141,13 +118,8 @@ def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row
     make another anatomy of them.
     """
     (model, loss), update = configs.model_and_loss(run.config), OPTIMISERS[setting.optimiser]
-    how = dataclasses.replace(run.config.augment, flip=0.0, invert=0.0)
-
-    def augmented(phi, examples, key):
-        task = Task(examples, examples, jax.random.key_data(key), ())
-        return loss(phi, augment(task, how).support, key)
-
-    trained = supervised(model, augmented, update, setting.steps, batch)
+    loss = varied(loss, upright(run.config.augment))
+    trained = supervised(model, loss, update, setting.steps, batch)
     begin = networks(fresh(model), draws=folds)("start", ())
     return networks(trained, draws=folds)("supervised", np.float32(setting.rate), begin)
 

@@ -12,10 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import configs
-from experiments.configs import Config, episode_shape, to_json
-from jaxmeta import checkpoint, devices, report, track
+from experiments.configs import Config, episode_shape
+from experiments.runs import network_of
+from jaxmeta import checkpoint, devices, track
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.files import plain, write_json
 from jaxmeta.tasks.episodes import checked_shape, describe_episode
 from jaxmeta.tasks.loader import load_task, task_batches
 from jaxmeta.tasks.split import Pool, Split, count_table, pool, split
@@ -35,10 +37,11 @@ def meta_train(config: Config) -> bool:
     print(count_table(shards, division))
 
     mesh = devices.task_mesh(config.tasks.count)
-    _, learner = configs.build(config, mesh=mesh)
+    network = network_of(config.begin, division) if config.begin else None
+    _, learner = configs.build(config, mesh=mesh, network=network)
     state = devices.replicate(jax.jit(learner.init)(jax.random.key(config.seed)), mesh)
     batches = task_batches(training, shape, seed=config.seed, tasks=config.tasks.count)
-    score = validator(config, learner, shards, division)
+    score = validator(config, shards, division)
 
     with checkpoint.open_checkpoints(config.workdir / "checkpoints") as checkpoints:
         start, state = checkpoint.resume(checkpoints, state, batches)
@@ -115,7 +118,7 @@ def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
     entries = pool(shards, division, "train").entries
     names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
     config = dataclasses.replace(config, structures=names)
-    told = dict(config=to_json(config), split=to_json(division))
+    told = dict(config=plain(config), split=plain(division))
     del told["config"]["workdir"]  # a folder may be moved
     path = config.workdir / "config.json"
     if path.exists():
@@ -128,11 +131,11 @@ def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
                         "give another --workdir"
                     )
         return config, division
-    report.write_summary(path, told)
+    write_json(path, told)
     return config, division
 
 
-def validator(config: Config, learner, shards: Shards, division: Split) -> Callable:
+def validator(config: Config, shards: Shards, division: Split) -> Callable:
     """Make state -> score on fixed tasks of validation organs; None where there are no such organs."""
     if not division.val_organs:
         return lambda state: None
@@ -140,6 +143,7 @@ def validator(config: Config, learner, shards: Shards, division: Split) -> Calla
     seed = config.seed + 1_000_003  # not the training's episodes
     tasks = load_tasks(validating, config, seed, config.validation_tasks)
     mesh = devices.task_mesh(config.validation_tasks)
+    _, learner = configs.build(config, testing=True)
     dice, placed = validation(learner, mesh), devices.place(tasks, mesh)
 
     def score(state) -> float:

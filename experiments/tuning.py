@@ -2,10 +2,10 @@
 
 A search tries the same grid of optimiser, rate and steps for the method, for scratch and for
 transfer, and widens it while a winner lies at its edge. What it finds is kept in RUN/tuning.json with
-every score it saw. Without a search, the settings shipped here are used.
+every score it saw; a search that was interrupted goes on from RUN/tuning-SHOTS.jsonl. Without a
+search, the settings shipped here are used.
 """
 
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,17 +13,19 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from experiments.rows import OWN, Run, row_maker
+from experiments.rows import OWN, row_maker
+from experiments.runs import Run
 from jaxmeta.compare import row_mean
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, score
+from jaxmeta.files import beside, write_json
 from jaxmeta.finetune import GRID, Finetune, Found, Grid, search
-from jaxmeta.report import write_summary
 from jaxmeta.tasks.split import pool
 from jaxmeta.tasks.trial import Trial, trials
 
 OWN_STEPS = (5, 10, 20, 40, 80)
+PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
 DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
 
 # Scratch where no search was made, by shots: a plain choice, not yet one of `meta_test --tune`.
@@ -58,9 +60,31 @@ def search_settings(
     run: Run, shots: int, transfer: Run | None, *, patients: int = 1, show: bool = False
 ) -> dict[str, Setting]:
     """Search all settings for a number of shots, keep them beside the run, and return them."""
-    validating = pool(open_shards(run.config.data), run.split, "val")
-    asked = trials(
-        validating,
+    asked = validation_trials(run, shots, patients)
+    make = row_maker(run, DRAWS, transfer)
+    kinds = ["adapted", "scratch"] + (["transfer"] if transfer else [])
+    path = run.folder / f"tuning-{shots}.jsonl"
+    told = {"step": run.step, "supports": [t.supports[0].slices for t in asked]}
+    told |= {"transfer": [str(transfer.folder), transfer.step] if transfer else None}
+    seen = resumed(path, told)
+    bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None if show else True)
+
+    def tell(kind: str, setting: Finetune, dice: float) -> None:
+        with path.open("a") as file:
+            file.write(json.dumps([kind, *setting, dice]) + "\n")
+        bar.update()
+
+    found, grid = tune(make, asked, kinds, GRID, own_steps=OWN_STEPS, seen=seen, tell=tell)
+    bar.close()
+    save(run.folder, shots, found, grid)
+    path.unlink()
+    return read(run.folder, shots)
+
+
+def validation_trials(run: Run, shots: int, patients: int) -> tuple[Trial, ...]:
+    """Make the trials that choose settings: a few supports and volumes of each validation organ."""
+    return trials(
+        pool(open_shards(run.config.data), run.split, "val"),
         shots=shots,
         draws=DRAWS,
         patients=patients,
@@ -69,13 +93,40 @@ def search_settings(
         seed=run.config.seed,
         most=VOLUMES + patients,  # one or more of them lend the support
     )
-    make = row_maker(run, DRAWS, transfer)
-    kinds = ["adapted", "scratch"] + (["transfer"] if transfer else [])
-    bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None if show else True)
-    found, grid = tune(make, asked, kinds, GRID, own_steps=OWN_STEPS, tick=bar.update)
-    bar.close()
-    save(run.folder, shots, found, grid)
-    return read(run.folder, shots)
+
+
+def better(run: Run, transfers: Sequence[Run], shots: int, patients: int = 1) -> Run:
+    """Choose a pre-training by how well it fine-tunes to validation organs."""
+    asked = validation_trials(run, shots, patients)
+
+    def dice(transfer: Run) -> float:
+        row = row_maker(run, DRAWS, transfer)("transfer", "transfer", PROBE)
+        return mean_dice(row, asked)
+
+    scores = [dice(transfer) for transfer in transfers]
+    for transfer, value in zip(transfers, scores, strict=True):
+        print(f"{transfer.folder.name}: Dice {value:.3f} on validation organs")
+    return transfers[scores.index(max(scores))]
+
+
+def mean_dice(row: Row, asked: Sequence[Trial]) -> float:
+    """Score a row on trials."""
+    return row_mean([case for trial in asked for case, _, _ in score([row], trial)])[0].mean
+
+
+def resumed(path: Path, told: dict) -> dict[tuple[str, Finetune], float]:
+    """Read the scores of an interrupted search that asked the same; else begin its file anew.
+
+    The first line says what was asked, each other one a kind, a setting and its Dice. A last line
+    that was cut off is dropped.
+    """
+    head = json.dumps(told)
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    lines = lines if lines and lines[0] == head else [head]
+    with beside(path) as part:
+        part.write_text("".join(line + "\n" for line in lines))
+    seen = [json.loads(line) for line in lines[1:]]
+    return {(kind, Finetune(*setting)): dice for kind, *setting, dice in seen}
 
 
 def tune(
@@ -85,21 +136,23 @@ def tune(
     grid: Grid,
     *,
     own_steps: Sequence[int],
-    tick: Callable[[], object] = lambda: None,
+    seen: Mapping[tuple[str, Finetune], float] = {},
+    tell: Callable[[str, Finetune, float], None] = lambda *score: None,
 ) -> tuple[dict[str, Found], Grid]:
     """Choose each kind's setting by its Dice on the trials: one grid for all.
 
     The method may also follow its own rule, for any of `own_steps`. The baselines are then tuned
-    once more at just as many steps as the method chose: "scratch, same steps".
+    once more at just as many steps as the method chose: "scratch, same steps". Scores that were
+    `seen` before are not computed again; each new one is told.
     """
+    scores = dict(seen)
 
     def competitor(kind: str) -> Callable[[Finetune], float]:
-        @functools.cache
         def scored(setting: Finetune) -> float:
-            row = make(kind, kind, setting)
-            cases = [case for trial in asked for case, _, _ in score([row], trial)]
-            tick()
-            return row_mean(cases)[0].mean
+            if (kind, setting) not in scores:
+                scores[kind, setting] = mean_dice(make(kind, kind, setting), asked)
+                tell(kind, setting, scores[kind, setting])
+            return scores[kind, setting]
 
         return scored
 
@@ -137,7 +190,7 @@ def save(folder: Path, shots: int, found: Mapping[str, Found], grid: Grid) -> No
             for kind, each in found.items()
         },
     }
-    write_summary(folder / "tuning.json", known)
+    write_json(folder / "tuning.json", known)
 
 
 def read(folder: Path, shots: int) -> dict[str, Setting]:

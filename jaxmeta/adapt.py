@@ -79,3 +79,20 @@ def adapt(
     steps = jnp.arange(len(plan.live)), jax.tree.map(jnp.asarray, plan)
     (phi, _), trace = jax.lax.scan(walk, (phi, update.init(phi)), steps)
     return phi, trace
+
+
+def descend(
+    loss: Callable,
+    phi: PyTree,
+    support: Examples,
+    plan: Plan,
+    *,
+    update: optax.GradientTransformation,
+    key: Array,
+) -> tuple[PyTree, Float[Array, " S"]]:
+    """Adapt with no thought of a derivative of the whole: nothing is kept for one, or recomputed.
+
+    Returns phi and each step's loss before its update.
+    """
+    phi, (losses, _) = adapt(loss, phi, support, plan, update=update, key=key, order=1, remat=False)
+    return phi, losses

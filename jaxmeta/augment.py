@@ -5,6 +5,7 @@ another protocol of it; what is drawn for each image (a small affine map, gain, 
 another patient. Support and query always agree on what the structure is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -23,6 +24,8 @@ class Augmentation:
     """Probability of a mirror image, along rows and along columns, of the whole task."""
     invert: float = 0.0
     """Probability of inverted contrast, of the whole task."""
+    curve: float = 0.0
+    """Standard deviation of the bends of an intensity curve, of the whole task: another contrast."""
     rotate: float = 10.0
     """Largest turn of an image, degrees either way."""
     zoom: float = 0.1
@@ -35,6 +38,23 @@ class Augmentation:
     """Standard deviation of an image's change of brightness."""
     noise: float = 0.05
     """Standard deviation of pixel noise."""
+
+
+def upright(how: Augmentation, strength: float = 1.0) -> Augmentation:
+    """Keep the changes of single images, `strength` times as large: what patients differ by."""
+    kept = ("rotate", "zoom", "shift", "gain", "offset", "noise")
+    return Augmentation(flip=0.0, **{name: strength * getattr(how, name) for name in kept})
+
+
+def varied(loss: Callable, how: Augmentation) -> Callable:
+    """Make loss(variables, examples, key) see its examples changed anew by each key."""
+
+    def changed(variables, examples: Examples, key):
+        change, walk = jax.random.split(key)
+        task = Task(examples, examples, jax.random.key_data(change), ())
+        return loss(variables, augment(task, how).support, walk)
+
+    return changed
 
 
 def augment(task: Task, how: Augmentation) -> Task:
@@ -50,6 +70,8 @@ def augment(task: Task, how: Augmentation) -> Task:
             image, mask = jax.vmap(lambda i, m, k: move(i, m, k, how))(image, mask, keys)
         image, mask = flip(image, mask, shared, how.flip)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(shared, 2), how.invert), -1.0, 1.0)
+        if how.curve:
+            image = bend(image, jax.random.fold_in(shared, 3), how.curve)
         image = jax.vmap(lambda i, k: recolour(i, k, how))(sign * image, keys)
         return examples._replace(image=image, mask=mask)
 
@@ -95,6 +117,15 @@ def warp(
 
     moved = jnp.stack([linear(image[..., c]) for c in range(image.shape[-1])], axis=-1)
     return moved, map_coordinates(mask, where, order=0, mode="constant", cval=0)
+
+
+def bend(image: Array, key: Array, spread: float) -> Array:
+    """Send intensities through a random curve: straight lines between knots one unit apart.
+
+    Each knot of the identity from -3 to 3 is moved by a normal deviate; tissues may trade places.
+    """
+    knots = jnp.arange(-3.0, 4.0)
+    return jnp.interp(image, knots, knots + spread * jax.random.normal(key, knots.shape))
 
 
 def recolour(image: Float[Array, "H W C"], key: Array, how: Augmentation) -> Float[Array, "H W C"]:

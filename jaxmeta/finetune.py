@@ -11,9 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
 
-from jaxmeta.adapt import Plan, adapt, whole_support
+from jaxmeta.adapt import Plan, descend, whole_support
 from jaxmeta.learner import Predictor
 from jaxmeta.models.model import Model
 
@@ -38,7 +37,7 @@ def finetuned(model: Model, loss: Callable, update: optax.GradientTransformation
             support, phi = begun
             plan = whole_support(support.mask.shape[0], steps)
             plan = plan._replace(rate=plan.rate * rate)
-            return walked(loss, phi, support, plan, update, key)
+            return descend(loss, phi, support, plan, update=update, key=key)[0]
 
         return Predictor(adapt_to, applied(model))
 
@@ -62,16 +61,11 @@ def supervised(
             index = jax.random.randint(draw, (steps, batch), 0, support.valid.sum())
             factor = 0.5 * (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps))
             plan = Plan(index, rate * factor, jnp.ones(steps, bool))
-            return walked(loss, phi, support, plan, update, walk)
+            return descend(loss, phi, support, plan, update=update, key=walk)[0]
 
         return Predictor(adapt_to, applied(model))
 
     return predictor
-
-
-def walked(loss, phi, support, plan, update, key) -> PyTree:
-    """Follow the plan, with no thought of a derivative of the whole."""
-    return adapt(loss, phi, support, plan, update=update, key=key, order=1, remat=False)[0]
 
 
 def applied(model: Model) -> Callable:

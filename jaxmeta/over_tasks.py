@@ -33,6 +33,15 @@ def over_tasks(
     parameters is summed over devices, and the inner loops would silently adapt to everybody's tasks.
     """
 
+    # Shapes are asked for before the scan is made: as a jitted function `outer` is traced once for both.
+    outer = jax.jit(outer, inline=True)
+
+    def side_by_side(meta, some):
+        if chunk > 1:
+            return jax.vmap(outer, (None, 0))(meta, some)
+        one = outer(meta, jax.tree.map(lambda a: a[0], some))  # no axis to map: quicker to trace
+        return jax.tree.map(lambda a: a[None], one)
+
     def chunked(tasks):
         count = jax.tree.leaves(tasks)[0].shape[0]
         if count % chunk:
@@ -41,7 +50,7 @@ def over_tasks(
 
     def summed(meta, tasks):
         def body(total, some):
-            directions, statistics = jax.vmap(outer, (None, 0))(meta, some)
+            directions, statistics = side_by_side(meta, some)
             return jax.tree.map(lambda t, d: t + d.sum(0), total, directions), statistics
 
         some = chunked(tasks)
@@ -52,9 +61,7 @@ def over_tasks(
         return total, merged(statistics)
 
     def weighted(meta, tasks, gather):
-        directions, statistics = jax.lax.map(
-            lambda some: jax.vmap(outer, (None, 0))(meta, some), chunked(tasks)
-        )
+        directions, statistics = jax.lax.map(lambda some: side_by_side(meta, some), chunked(tasks))
         directions, statistics = merged(directions), merged(statistics)
         weights = gather(weigh)(statistics)
         return jax.tree.map(lambda d: jnp.tensordot(weights, d, 1), directions), statistics

@@ -1,15 +1,11 @@
 """What a person looks at: the table, the files behind it, and the pictures. Nothing is computed here.
 
-Pictures are drawn on figures of their own (no pyplot, no global state). Files are written beside
-their place and renamed, so that a report that is there is whole.
+Pictures are drawn on figures of their own (no pyplot, no global state).
 """
 
 import csv
-import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +14,7 @@ from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from skimage.measure import find_contours
 
+from jaxmeta.files import beside
 from jaxmeta.intervals import Interval
 from jaxmeta.metrics import Counts
 
@@ -110,25 +107,6 @@ def between(value: Interval, *, sign: bool = False) -> str:
     return f"{number(value.mean, sign=sign)} [{low}, {high}]"
 
 
-def write_summary(path: Path, summary: Mapping) -> None:
-    """Write nested named tuples, arrays and numbers as JSON; a missing number is null."""
-    with beside(path) as part:
-        part.write_text(json.dumps(plain(summary), indent=1, allow_nan=False) + "\n")
-
-
-def plain(value):
-    """Turn named tuples, arrays and NaN into what JSON has."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def write_cases(path: Path, cases: Sequence[tuple]) -> None:
     """Write one line a case; a case without a number has an empty cell."""
     with beside(path) as part, part.open("w", newline="") as file:
@@ -186,16 +164,3 @@ def curves(
         axis.legend(fontsize=7, frameon=False)
     with beside(path) as part:
         figure.savefig(part, dpi=120, format="png")
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Give a path to write to; rename it into place when all went well, remove it otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

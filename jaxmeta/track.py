@@ -2,9 +2,10 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
+
+from jaxmeta.files import beside
 
 
 def metrics_file(path: Path, *, after: int = 0) -> Callable[[int, dict], None]:
@@ -14,9 +15,8 @@ def metrics_file(path: Path, *, after: int = 0) -> Callable[[int, dict], None]:
     last line that was cut off in the middle, are dropped first.
     """
     lines = [line for line in read_metrics(path) if line["step"] <= after]
-    beside = path.with_name(path.name + ".part")
-    beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(beside, path)
+    with beside(path) as part:
+        part.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def write(step: int, values: dict) -> None:
         with path.open("a") as file:

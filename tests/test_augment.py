@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.augment import Augmentation, augment, warp
+from jaxmeta.augment import Augmentation, augment, upright, varied, warp
 from jaxmeta.tasks.task import Examples, Task
 
-NOTHING = Augmentation(*[0.0] * 8)
+NOTHING = Augmentation(*[0.0] * 9)
 SIDE = 16
 
 
@@ -78,6 +78,21 @@ def test_intensity_changes_leave_the_mask_alone():
     assert (new.support.image != task().support.image).all()
 
 
+def test_a_bent_curve_makes_another_contrast_of_the_whole_task():
+    """Square and background get other shades, the same in all images, and 0 bends nothing."""
+    shades = set()
+    for seed in range(4):
+        new = changed(task(seed), replace(NOTHING, curve=0.5))
+        images = np.concatenate([new.support.image, new.query.image])[..., 0]
+        masks = np.concatenate([new.support.mask, new.query.mask]) > 0
+        np.testing.assert_array_equal(masks, np.concatenate([task().support.mask] * 2) > 0)
+        inside, outside = np.unique(images[masks]), np.unique(images[~masks])
+        assert len(inside) == len(outside) == 1
+        assert abs(inside[0] - 1.5) < 2.5 and abs(outside[0] + 0.5) < 2.5
+        shades.add((float(inside[0]), float(outside[0])))
+    assert len(shades) == 4
+
+
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_right_angles_turn_a_slice_exactly(turns):
     image, mask = task().support.image[0], task().support.mask[0]
@@ -92,3 +107,21 @@ def test_shifts_and_scales_are_of_the_slice():
     np.testing.assert_array_equal(shifted, np.roll(mask, (4, -2), (0, 1)))
     _, larger = warp(image, mask, 0.0, 1.5, jnp.zeros(2))
     assert larger.sum() / mask.sum() == pytest.approx(1.5**2, rel=0.15)
+
+
+def test_upright_changes_keep_an_anatomy_the_right_way_round():
+    how = upright(Augmentation(flip=0.5, invert=0.5, curve=1.0, zoom=0.1, noise=0.05), 2.0)
+    assert (how.flip, how.invert, how.curve) == (0.0, 0.0, 0.0)
+    assert (how.rotate, how.zoom, how.noise) == (20.0, 0.2, 0.1)
+
+
+def test_a_varied_loss_sees_other_examples_with_every_key_and_the_mask_with_its_image():
+    def overlap(variables, examples, key):
+        inside = (examples.image[..., 0] > 0.5) == (examples.mask > 0)
+        return jnp.stack([inside.mean(), examples.image.mean()])
+
+    loss = jax.jit(varied(overlap, replace(NOTHING, rotate=30.0, shift=0.1)))
+    one, again, other = (loss((), task().support, jax.random.key(k)) for k in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert one[1] != other[1]
+    assert min(one[0], other[0]) > 0.95  # all but pixels of the outline

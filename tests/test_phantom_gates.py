@@ -12,7 +12,8 @@ import pytest
 
 from experiments import meta_test, meta_train
 from experiments.configs import PRESETS
-from experiments.rows import open_run, row_maker, upper_bound
+from experiments.rows import row_maker, upper_bound
+from experiments.runs import open_run
 from jaxmeta.compare import difference, row_mean
 from jaxmeta.data.shards import open_shards
 from jaxmeta.evaluate import score

@@ -1,7 +1,6 @@
 """What is written is what was given: numbers, cases, and contours where the masks are."""
 
 import csv
-import json
 
 import matplotlib.image
 import numpy as np
@@ -20,7 +19,6 @@ from jaxmeta.report import (
     overlay,
     table,
     write_cases,
-    write_summary,
 )
 
 NONE = float("nan")
@@ -48,14 +46,6 @@ def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
 )
 def test_numbers_are_written_as_tables_of_the_field_do(value, text):
     assert number(value) == text
-
-
-def test_a_summary_survives_json_and_a_missing_number_is_null(tmp_path):
-    write_summary(tmp_path / "summary.json", {"row": line("x", NONE), "array": np.arange(2)})
-    read = json.loads((tmp_path / "summary.json").read_text())
-    assert read["row"]["dice"]["mean"] is None
-    assert read["row"]["counts"]["missed"] == 1
-    assert read["array"] == [0, 1]
 
 
 def test_cases_have_one_line_each_and_an_empty_cell_for_no_number(tmp_path):

@@ -9,7 +9,7 @@ memory is that of plain training.
 import jax
 import optax
 
-from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.adapt import descend, whole_support
 from jaxmeta.algorithms.algorithm import (
     Algorithm,
     Meta,
@@ -33,7 +33,7 @@ def reptile(
 
     def walk(theta, support, key, count):
         plan = whole_support(support.mask.shape[0], count)
-        return adapt(loss, theta, support, plan, update=inner, key=key, order=1, remat=False)
+        return descend(loss, theta, support, plan, update=inner, key=key)
 
     def adapt_to(meta, support, key):
         return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
@@ -41,7 +41,7 @@ def reptile(
     def outer(meta, task):
         inner_key, query_key = jax.random.split(key_of(task))
         theta = meta.learned
-        phi, (losses, _) = walk(theta, task.support, inner_key, steps)
+        phi, losses = walk(theta, task.support, inner_key, steps)
         direction = jax.tree.map(lambda a, b: a - b, theta, phi)
         return direction, dict(
             loss=loss(phi, task.query, query_key),

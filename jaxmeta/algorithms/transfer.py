@@ -13,25 +13,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.adapt import descend, whole_support
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, score
 from jaxmeta.models.model import Model
-from jaxmeta.tasks.task import Examples, Task
-
-
-def finetune(loss: Callable, *, optimiser: optax.GradientTransformation, steps: int):
-    """Make (phi, support, key) -> phi: `steps` updates that each see the whole support."""
-
-    def tune(phi: PyTree, support: Examples, key) -> PyTree:
-        plan = whole_support(support.mask.shape[0], steps)
-        return adapt(loss, phi, support, plan, update=optimiser, key=key, order=1, remat=False)[0]
-
-    return tune
+from jaxmeta.tasks.task import Task
 
 
 def transfer(
     model: Model,
     heads: Model,
+    loss: Callable,
     loss_of: Callable[[Model], Callable],
     *,
     optimiser: optax.GradientTransformation,
@@ -41,15 +32,15 @@ def transfer(
     """Pre-train `heads`, which is `model` with one output a source structure; fine-tune `model`.
 
     A task trains the output of its structure's number in the pool (`task.ident[1]`). The variables
-    of both models are dictionaries that differ in the entry `head` alone. `loss_of(model)` makes the
-    loss, as `segmentation_loss` does.
+    of both models are dictionaries that differ in the entry `head` alone. Fine-tuning walks down
+    `loss`, pre-training down `loss_of(one output of heads)`, as `segmentation_loss` makes it.
     """
-    tune = finetune(loss_of(model), optimiser=optimiser, steps=steps)
 
     def adapt_to(meta, support, key):
         fresh, walk = jax.random.split(key)
         phi = {**meta.learned, head: model.init(fresh)[head]}
-        return tune(phi, support, walk)
+        plan = whole_support(support.mask.shape[0], steps)
+        return descend(loss, phi, support, plan, update=optimiser, key=walk)[0]
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
@@ -78,11 +69,11 @@ def scratch(
     model: Model, loss: Callable, *, optimiser: optax.GradientTransformation, steps: int
 ) -> Algorithm:
     """Learn each structure from nothing but its support, from a fresh start drawn with the key."""
-    tune = finetune(loss, optimiser=optimiser, steps=steps)
 
     def adapt_to(meta, support, key):
         fresh, walk = jax.random.split(key)
-        return tune(model.init(fresh), support, walk)
+        plan = whole_support(support.mask.shape[0], steps)
+        return descend(loss, model.init(fresh), support, plan, update=optimiser, key=walk)[0]
 
     def outer(meta, task):
         return (), dict(loss=jnp.zeros(()), grad_norm=jnp.zeros(()))

@@ -5,7 +5,6 @@ hold them (slope and intercept beside), integer labels, the affine, and the head
 """
 
 import gzip
-import os
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from jaxtyping import Float32, Integer
 
 from jaxmeta.data.grid import Grid
 from jaxmeta.errors import BadInput
+from jaxmeta.files import beside
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -156,9 +156,8 @@ def save_mask(path: str | Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) 
     data = volume(mask.astype(dtype), grid.affine, header).to_bytes()
     if path.name.endswith(".gz"):
         data = gzip.compress(data, compresslevel=4, mtime=0)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+    with beside(path) as part:
+        part.write_bytes(data)
 
 
 def case_stem(path: str | Path) -> str:

@@ -25,10 +25,11 @@ from jaxmeta.data.grid import AXES, Grid, grid_to_json, to_slices
 from jaxmeta.data.intensity import measure
 from jaxmeta.data.masks import masks_of
 from jaxmeta.data.nifti import read_pair
-from jaxmeta.data.records import write_records, write_whole
+from jaxmeta.data.records import write_records
 from jaxmeta.data.shards import FORMAT
 from jaxmeta.data.summary import Summary, summarise
 from jaxmeta.errors import BadInput
+from jaxmeta.files import write_json
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
 FILE_BYTES = 64 << 20  # of records in a file
@@ -98,7 +99,7 @@ def prepare(
     rows = [row for part in parts_there for row in part["volumes"]]
     summary = summarise(rows, sorted(skipped), notes, reused)
     index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
-    write_whole(output / "index.json", json.dumps(index, indent=1).encode())
+    write_json(output / "index.json", index)
     _remove_stale(output, finished, parts_there)
     return summary
 
@@ -144,7 +145,7 @@ def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
 
     files = write_records(output, name, records(), options.file_bytes)
     made = {"files": files, "volumes": volumes, "skipped": skipped}
-    write_whole(output / f"{name}.json", json.dumps(made).encode())
+    write_json(output / f"{name}.json", made)
     return name, 0
 
 

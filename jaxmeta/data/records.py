@@ -11,6 +11,7 @@ from pathlib import Path
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from jaxmeta.errors import BadInput
+from jaxmeta.files import sync
 
 OPTIONS = "group_size:1,uncompressed"  # one record a group: random access; slices are read often
 
@@ -38,7 +39,7 @@ def write_records(folder: Path, name: str, records: Iterable[bytes], limit: int)
             writer.close()
             writer = None
         for file in files:
-            _sync(beside[file["name"]])
+            sync(beside[file["name"]])
             file["bytes"] = beside[file["name"]].stat().st_size
             os.replace(beside[file["name"]], folder / file["name"])
     except BaseException as error:
@@ -53,14 +54,6 @@ def write_records(folder: Path, name: str, records: Iterable[bytes], limit: int)
     return files
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Write a small file beside and rename it."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    beside.write_bytes(data)
-    _sync(beside)
-    os.replace(beside, file)
-
-
 def read_record(files: Sequence[str], firsts: Sequence[int], number: int) -> bytes:
     """Read one record by its number among all of the files."""
     file = bisect.bisect_right(firsts, number) - 1
@@ -73,8 +66,3 @@ def _reader(path, process):
     if not os.path.exists(path):
         raise BadInput(f"{path}: is in the index but not there; run prepare_data again")
     return ArrayRecordReader(path, "readahead_buffer_size:0")
-
-
-def _sync(path):
-    with open(path, "rb") as handle:
-        os.fsync(handle.fileno())

@@ -1,4 +1,5 @@
 """Pairs of pure functions that segment images; they know no tasks."""
 
 from jaxmeta.models.model import Model as Model
+from jaxmeta.models.model import begin_with as begin_with
 from jaxmeta.models.unet import unet as unet

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+from jaxtyping import PyTree
+
 
 class Model(NamedTuple):
     """A segmentation network as values and functions, whatever module library made it.
@@ -20,3 +23,21 @@ class Model(NamedTuple):
     init: Callable[..., Any]
     apply: Callable[..., Any]
     encode: Callable[..., Any] | None = None
+
+
+def begin_with(model: Model, variables: PyTree) -> Model:
+    """Make the same model, but begin it with what others have learned.
+
+    Variables of the same name and shape are taken over; what has none, like the head of a network
+    with another number of outputs, is drawn as before.
+    """
+    known = dict(jax.tree_util.tree_leaves_with_path(variables))
+
+    def init(key):
+        def chosen(path, fresh):
+            there = known.get(path)
+            return there if there is not None and there.shape == fresh.shape else fresh
+
+        return jax.tree_util.tree_map_with_path(chosen, model.init(key))
+
+    return model._replace(init=init)

@@ -12,14 +12,12 @@ from jaxmeta.tasks.episodes import (
     EpisodeShape,
     Slice,
     deal,
-    load_examples,
     random_stream,
     refuse_shots,
     shuffled,
     teaching_slices,
 )
 from jaxmeta.tasks.split import Entry, Pool, slice_count
-from jaxmeta.tasks.task import Examples
 
 
 def support_patients(
@@ -65,24 +63,6 @@ def draw_support(
     if sum(map(len, hands)) < shots:
         refuse_shots(entry, shots, len(patients), sum(map(len, hands)))
     return tuple(deal(hands, shots))
-
-
-def support_set(
-    pool: Pool,
-    entry: Entry,
-    patients: Sequence[str],
-    *,
-    shots: int,
-    size: int,
-    seed: int,
-    draw: int = 0,
-    spacing: float | None = None,
-) -> Examples:
-    """Read the support of `draw_support`: `shots` slices that hold the organ, all valid."""
-    slices = draw_support(
-        pool, entry, patients, shots=shots, size=size, seed=seed, draw=draw, spacing=spacing
-    )
-    return load_examples(pool.shards, entry.organ, slices, size=size, spacing=spacing)
 
 
 def identity(entry: Entry) -> int:

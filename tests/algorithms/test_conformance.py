@@ -98,7 +98,7 @@ CASES = {
     "fomaml": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, order=1), with_updates_held),
     "first-order meta-sgd": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, learn_rate=True, order=1), with_updates_held),
     "reptile": Case(reptile(MODEL, LOSS, steps=STEPS, inner=ADAM), where_it_ends),
-    "transfer": Case(transfer(MODEL, HEADS, segmentation_loss, **tune), of_all_slices),
+    "transfer": Case(transfer(MODEL, HEADS, LOSS, segmentation_loss, **tune), of_all_slices),
     "scratch": Case(scratch(MODEL, LOSS, **tune), None),
 }  # fmt: skip
 LEARNING = [name for name in CASES if CASES[name].function]

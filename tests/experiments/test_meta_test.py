@@ -16,7 +16,7 @@ from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
 from experiments.outcome import alive, lines_of
 from experiments.rows import heads as heads_of
-from experiments.rows import open_run
+from experiments.runs import open_run
 from experiments.tuning import Setting
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
@@ -181,6 +181,33 @@ def test_the_method_s_own_rule_wins_only_where_it_is_better():
     better = tuning.with_own_rule(found, lambda setting: setting.steps / 10, (5, 10))
     assert better.winner == Finetune(tuning.OWN, 1.0, 10)
     assert better.edges == ("most steps",)
+
+
+def test_an_interrupted_search_goes_on_where_it_was(tmp_path):
+    path, told = tmp_path / "tuning-5.jsonl", {"step": 3}
+    assert tuning.resumed(path, told) == {}
+    with path.open("a") as file:
+        file.write('["scratch", "adam", 0.01, 20, 0.5]\n["scratch", "adam", 0.03, 2')
+    seen = {("scratch", Finetune("adam", 0.01, 20)): 0.5}
+    assert tuning.resumed(path, told) == seen
+    assert len(path.read_text().splitlines()) == 2
+    assert tuning.resumed(path, {"step": 4}) == {}
+
+
+def test_a_search_computes_no_score_that_was_seen():
+    asked, told = [], []
+
+    def make(name, kind, setting):
+        asked.append((kind, setting))
+        raise KeyboardInterrupt
+
+    setting = Finetune("sgd", 0.1, 1)
+    grid, seen = Grid({"sgd": (0.1,)}, (1,)), {("scratch", setting): 0.5, ("adapted", setting): 0.5}
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune(
+            make, (), ["adapted", "scratch"], grid, own_steps=(7,), seen=seen, tell=told.append
+        )
+    assert not any(score in seen for score in asked) and not told
 
 
 def test_a_dead_pre_training_head_is_named():

@@ -9,15 +9,19 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from experiments import configs
 from experiments.command import run as run_command
-from experiments.configs import Config, from_json, to_json
+from experiments.configs import Config, from_json
 from experiments.meta_train import parse
+from experiments.runs import open_run
 from experiments.training import meta_train
 from jaxmeta import track
 from jaxmeta.errors import BadInput
+from jaxmeta.files import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8
@@ -27,7 +31,7 @@ STEPS = 8
 def words(config, tmp_path):
     """The command line of the small run, longer, with checkpoints at every second step."""
     file = tmp_path / "config.json"
-    told = to_json(dataclasses.replace(config, workdir=None, steps=STEPS))
+    told = plain(dataclasses.replace(config, workdir=None, steps=STEPS))
     file.write_text(json.dumps(told))
     return ["--config-file", str(file), "--workdir"]
 
@@ -122,7 +126,7 @@ def test_more_shots_than_slices_are_refused(config, tmp_path):
 
 
 def test_a_configuration_goes_to_json_and_back(config):
-    values = json.loads(json.dumps(to_json(config)))
+    values = json.loads(json.dumps(plain(config)))
     assert from_json(Config, values) == config
     with pytest.raises(BadInput, match="unknown configuration 'sede'"):
         from_json(Config, {"sede": 1})
@@ -145,3 +149,18 @@ def test_a_user_s_mistake_ends_with_one_line_and_2(capsys):
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: unknown preset 'unet-mamll'") and error.count("\n") == 1
+
+
+def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
+    """After no step at all its parameters are the other's, its rates its own."""
+    begun = dataclasses.replace(config, begin=run, steps=0, workdir=tmp_path / "begun")
+    assert meta_train(begun)
+    theirs, ours = (open_run(folder).state.meta.learned for folder in (run, begun.workdir))
+    jax.tree.map(np.testing.assert_array_equal, ours["theta"], theirs["theta"])
+    assert all((rate == config.inner.rate).all() for rate in jax.tree.leaves(ours["rate"]))
+
+
+def test_a_run_does_not_begin_with_one_that_learned_what_it_holds_out(run, config, tmp_path):
+    leak = dataclasses.replace(config, begin=run, test_organs=("liver",), workdir=tmp_path / "leak")
+    with pytest.raises(BadInput, match="was trained on liver, which this run holds out"):
+        meta_train(leak)

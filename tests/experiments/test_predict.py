@@ -127,6 +127,7 @@ def test_more_shots_than_labelled_slices_are_refused(run, scanned):
 
 def test_a_mask_that_cannot_be_written_leaves_nothing_behind(scanned, shards, tmp_path):
     grid = shards.volumes[0].grid
-    with pytest.raises(FileNotFoundError):
-        save_mask(tmp_path / "no" / "folder.nii.gz", np.zeros(grid.shape, np.uint8), grid)
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "taken.nii.gz").mkdir()
+    with pytest.raises(IsADirectoryError):
+        save_mask(tmp_path / "taken.nii.gz", np.zeros(grid.shape, np.uint8), grid)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.nii.gz"]

@@ -27,7 +27,9 @@ def test_it_is_the_same_size_correlation(x64, height, width):
 
 
 def test_both_derivatives_hold_to_second_order_in_both_modes(x64):
-    check_grads(on_arrays(convolve), drawn(3, 3, np.float64), order=2, modes=["fwd", "rev"], rtol=1e-6)
+    check_grads(
+        on_arrays(convolve), drawn(3, 3, np.float64), order=2, modes=["fwd", "rev"], rtol=1e-6
+    )
 
 
 def test_vmap_over_kernels_equals_one_at_a_time():

@@ -2,12 +2,11 @@
 
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.supports import draw_support, support_patients, support_set
+from jaxmeta.tasks.supports import draw_support, support_patients
 from tests.tasks.cohorts import cohort, hospital
 
 
@@ -75,13 +74,3 @@ def test_the_support_of_an_organ_does_not_depend_on_the_rest_of_the_pool():
     assert chosen(held_out(hospital(), "spleen")) == chosen(
         held_out(cohort(more), "ureter", "spleen")
     )
-
-
-def test_a_support_set_is_complete(shards):
-    tests = held_out(shards, "spleen")
-    (entry,) = tests.entries
-    names = support_patients(entry, shots=5, draw=1, seed=0, count=2)
-    examples = support_set(tests, entry, names, shots=5, size=16, seed=0, draw=1)
-    assert examples.valid.all() and examples.image.shape == (5, 16, 16, 1)
-    assert examples.mask.any(axis=(1, 2)).all()
-    assert np.isfinite(examples.image).all()

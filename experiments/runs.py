@@ -1,0 +1,53 @@
+"""Trained runs, brought back from their folders."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import SingleDeviceSharding
+from jaxtyping import PyTree
+
+from experiments import configs
+from experiments.configs import Config
+from jaxmeta import checkpoint
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.split import Split
+
+
+class Run(NamedTuple):
+    """A trained run, ready to be tested."""
+
+    folder: Path
+    config: Config
+    split: Split
+    state: Any
+    step: int
+
+
+def open_run(folder: Path) -> Run:
+    """Read a run's configuration, its split and its best checkpoint."""
+    config, division = configs.read(folder)
+    here = SingleDeviceSharding(jax.devices()[0])
+    state = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+        jax.eval_shape(configs.build(config)[1].init, jax.random.key(config.seed)),
+    )
+    step, _, state = checkpoint.load_best(folder / "checkpoints", state)
+    return Run(folder, config, division, jax.device_get(state), step)
+
+
+def network_of(folder: Path, division: Split) -> PyTree:
+    """Read a run's network, for a run of another split to begin with.
+
+    Raises BadInput where it learned from an organ or a patient that the other holds out.
+    """
+    run = open_run(folder)
+    held = set(division.test_organs) | set(division.val_organs)
+    seen = sorted(held & set(run.split.train_organs))
+    seen += sorted(set(division.test_patients) & set(run.split.train_patients))
+    if seen:
+        raise BadInput(
+            f"{folder} was trained on {seen[0]}, which this run holds out: begin with another"
+        )
+    learned = run.state.meta.learned
+    return learned["theta"] if "theta" in learned else learned
