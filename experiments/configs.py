@@ -30,10 +30,11 @@ from jaxmeta.tasks.split import Split, split_from_json
 class Tasks:
     """What a training step sees."""
 
-    size: int = 48
-    """Rows and columns of a slice after resizing."""
+    size: int | None = None
+    """Rows and columns of a slice after resizing; by default as the shards were prepared for."""
     spacing: float | None = None
-    """Millimetres a pixel; without it each slice is stretched to the square."""
+    """Millimetres a pixel, by default as the shards were prepared for; 0 stretches each slice to
+    the square."""
     shots: int = 3
     """Support slices of a task."""
     queries: int = 3
@@ -145,6 +146,8 @@ class Config:
     augment: Augmentation = Augmentation(invert=0.5)
     structures: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """What training draws, as data set/organ: filled in by the run."""
+    axis: Annotated[str, tyro.conf.Suppress] = "axial"
+    """Which slices the run learns from: filled in by the run."""
 
 
 PRESETS: dict[str, tuple[str, Config]] = {
@@ -165,6 +168,41 @@ OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     # eps_root keeps the derivative of Adam finite where a gradient is 0
     "adam": partial(optax.adam, eps_root=1e-8),
 }
+
+
+def check(config: Config) -> None:
+    """Refuse in one line what no run can be made of."""
+    tasks, network, inner = config.tasks, config.network, config.inner
+    least = {
+        "--steps": (config.steps, 0),
+        "--every": (config.every, 1),
+        "--seed": (config.seed, 0),
+        "--validation-tasks": (config.validation_tasks, 1),
+        "--tasks.count": (tasks.count, 1),
+        "--tasks.chunk": (tasks.chunk, 1),
+        "--tasks.size": (tasks.size, 1),
+        "--tasks.spacing": (tasks.spacing, 0),
+        "--inner.steps": (inner.steps, 0),
+        "--inner.test-steps": (inner.test_steps, 0),
+        "--inner.vary": (inner.vary, 0),
+        "--network.groups": (network.groups, 1),
+        "--network.widths": (min(network.widths, default=0), 1),
+    }
+    for name, (value, limit) in least.items():
+        if value is not None and value < limit:
+            raise BadInput(f"{name} {value}: must be at least {limit}")
+    for width in network.widths:
+        if width % min(network.groups, width):
+            raise BadInput(
+                f"--network.widths {width}: does not split into {network.groups} groups; give a "
+                "multiple, or other --network.groups"
+            )
+    multiple = 2 ** (len(network.widths) - 1)
+    if tasks.size is not None and tasks.size % multiple:
+        raise BadInput(
+            f"--tasks.size {tasks.size}: a network of {len(network.widths)} levels needs a multiple "
+            f"of {multiple}"
+        )
 
 
 def episode_shape(config: Config) -> EpisodeShape:
@@ -206,7 +244,10 @@ def build(
         optax.adamw(schedule, weight_decay=outer.weight_decay),
     )
     on_cpu = mesh is None or mesh.devices.flat[0].platform == "cpu"
-    chunk = tasks.chunk or (1 if on_cpu else tasks.count // mesh.size)
+    each = tasks.count // (mesh.size if mesh else 1)
+    chunk = tasks.chunk or (1 if on_cpu else each)
+    if each % chunk:
+        raise BadInput(f"--tasks.chunk {chunk}: does not divide the {each} tasks of a device")
     learner = episodic(
         build_algorithm(config, network, testing=testing),
         optimiser,
@@ -269,16 +310,29 @@ def build_loss(config: Config) -> Callable[[Model], Callable]:
 
 
 def from_json(kind: Any, values: Any) -> Any:
-    """Read a value of a type back from JSON; raises BadInput for a name that the type does not have."""
+    """Read a value of a type back from JSON; raises BadInput for what the type does not have."""
     if dataclasses.is_dataclass(kind):
+        if not isinstance(values, dict):
+            raise BadInput(f"{values!r} in a configuration: should be names and values")
         hints = get_type_hints(kind)
         if unknown := sorted(set(values) - set(hints)):
             raise BadInput(f"unknown configuration {unknown[0]!r}: known are {', '.join(hints)}")
         return kind(**{name: from_json(hints[name], value) for name, value in values.items()})
     if get_origin(kind) is tuple:
+        if not isinstance(values, (list, tuple)):
+            raise BadInput(f"{values!r} in a configuration: should be a list")
         return tuple(from_json(get_args(kind)[0], value) for value in values)
     if get_origin(kind) is types.UnionType:
         return None if values is None else from_json(get_args(kind)[0], values)
+    if get_origin(kind) is Literal:
+        if values not in get_args(kind):
+            raise BadInput(
+                f"{values!r} in a configuration: known are {', '.join(map(str, get_args(kind)))}"
+            )
+        return values
+    wanted = {Path: str, float: (int, float)}.get(kind, kind)
+    if not isinstance(values, wanted) or (isinstance(values, bool) and kind is not bool):
+        raise BadInput(f"{values!r} in a configuration: should be {kind.__name__}")
     return Path(values) if kind is Path else values
 
 

@@ -22,7 +22,14 @@ from experiments.command import run as run_command
 from experiments.outcome import METHOD, Outcome, Table, keep, write
 from experiments.rows import heads, pretrained, row_maker, upper_bound
 from experiments.runs import Run, open_run
-from experiments.tuning import Setting, better, read, search_settings, settings_for
+from experiments.tuning import (
+    Setting,
+    better,
+    read,
+    search_settings,
+    settings_for,
+    validation_trials,
+)
 from jaxmeta import devices
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
@@ -89,11 +96,16 @@ def test(options: Options) -> list[Outcome]:
         raise BadInput(
             f"{len(options.transfer)} transfer runs for {len(folders)} runs: name one each"
         )
+    for name, values in {"--draws": (options.draws,), "--shots": options.shots}.items():
+        if min(values, default=0) < 1:
+            raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
+    runs = [open_run(folder) for folder in options.run]
+    for run in runs:  # what cannot be tested is refused before hours of work
+        questions(run, options)
     outcomes = []
-    for number, folder in enumerate(options.run):
-        run = open_run(folder)
+    for number, run in enumerate(runs):
         outcomes.append(test_run(run, options, transfer_run(run, options, number)))
-        print(write(folder / "report", outcomes[-1:]))
+        print(write(run.folder / "report", outcomes[-1:]))
     if len(outcomes) > 1:
         beside = options.run[0] / "report" / f"of_{len(outcomes)}_runs"
         print(write(options.output or beside, outcomes))
@@ -102,21 +114,12 @@ def test(options: Options) -> list[Outcome]:
 
 def test_run(run: Run, options: Options, transfer: Run | None = None) -> Outcome:
     """Score every row on every held-out organ, for every number of shots."""
-    shards = open_shards(options.data or run.config.data)
-    held_out = pool(shards, run.split, "test", organs=options.organs or None)
+    held_out, how, every = questions(run, options)
+    shards = held_out.shards
     make = row_maker(run, options.draws, transfer)
-    how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
     bound = bounded(run, shards, held_out, how) if options.upper_bound else []
     tables = []
-    for shots in options.shots:
-        asked = trials(
-            held_out,
-            shots=shots,
-            draws=options.draws,
-            patients=options.support_patients,
-            length=max(options.shots),
-            **how,
-        )
+    for shots, asked in every.items():
         settings = choose(run, shots, options, transfer)
         rows = rows_of(make, settings, options.baselines)
         seconds = adaptation_seconds(rows[0], asked[0])
@@ -128,12 +131,38 @@ def test_run(run: Run, options: Options, transfer: Run | None = None) -> Outcome
     return Outcome(run, options.draws, options.support_patients, tuple(tables), alive)
 
 
+def questions(run: Run, options: Options) -> tuple[Pool, dict, dict[int, tuple[Trial, ...]]]:
+    """Make what is asked of a run: who is held out, how slices are read, trials by shots."""
+    shards = open_shards(options.data or run.config.data)
+    if shards.defaults.axis != run.config.axis:
+        raise BadInput(
+            f"{run.folder} learned from {run.config.axis} slices, {' '.join(shards.folders)} holds "
+            f"{shards.defaults.axis} ones: prepare the data with --axis {run.config.axis}"
+        )
+    held_out = pool(shards, run.split, "test", organs=options.organs or None)
+    how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
+    made = {
+        shots: trials(
+            held_out,
+            shots=shots,
+            draws=options.draws,
+            patients=options.support_patients,
+            length=max(options.shots),
+            **how,
+        )
+        for shots in options.shots
+    }
+    if options.baselines == "all" and not options.settings:
+        validation_trials(run, max(options.shots), options.support_patients)
+    return held_out, how, made
+
+
 def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
     """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
-    found = read(options.settings or run.folder, shots)
+    found = read(options.settings or run.folder, shots, None if options.settings else transfer)
     wanted = {"scratch"} | ({"transfer"} if transfer else set())
     lacking = options.baselines == "all" and not wanted <= found.keys()
-    if options.settings and lacking:
+    if options.settings and (lacking or not found):
         raise BadInput(f"{options.settings}: no search at {shots} shots there; run it with --tune")
     if options.tune or lacking:
         patients = options.support_patients

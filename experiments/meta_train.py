@@ -53,10 +53,15 @@ def parse(words: list[str]) -> tuple[str, Config]:
     if words and words[0] in ("-h", "--help"):
         presets = "\n".join(f"    {name:10} {text}" for name, (text, _) in PRESETS.items())
         tyro.cli(Config, description=f"{__doc__}\nPresets:\n{presets}\n", args=words)
-    name = words.pop(0) if words and not words[0].startswith("-") else "unet-maml"
-    if name not in PRESETS:
-        raise BadInput(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
-    text, preset = PRESETS[name]
+    named = words.pop(0) if words and not words[0].startswith("-") else None
+    if named and base:
+        raise BadInput(f"preset {named} and --config-file: give one of the two")
+    if named not in (None, *PRESETS):
+        raise BadInput(f"unknown preset {named!r}: known are {', '.join(PRESETS)}")
+    name = named or "unet-maml"
+    if base and base.method != "maml":
+        name = base.method
+    text, preset = PRESETS.get(name, ("", base))
     return name, tyro.cli(Config, description=text, args=words, default=base or preset)
 
 
@@ -69,7 +74,7 @@ def resolve(name: str, config: Config) -> Config:
     here = workdir.parent
     folders = write_phantoms(here / f"phantoms-{config.seed}", seed=config.seed)
     shards = here / f"phantoms-{config.seed}-shards"
-    prepare(folders, shards, workers=1)  # small: two processes would only start for longer
+    prepare(folders, shards, size=48, workers=1)  # small: two processes would start for longer
     return dataclasses.replace(
         config,
         data=(shards,),

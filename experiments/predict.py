@@ -131,17 +131,16 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
 
 def reading_for(run: Run, options: Options) -> Reading:
     """Read files as the run's training data was read; ask where that does not say enough."""
-    axis, modality = options.axis, options.modality
-    if axis is None or modality is None:
-        shards = open_shards(run.config.data)
-        known = {volume.modality for volume in shards.volumes}
-        axis = axis or shards.defaults.axis
-        if modality is None and len(known) > 1:
+    modality = options.modality
+    if modality is None:
+        known = {volume.modality for volume in open_shards(run.config.data).volumes}
+        if len(known) > 1:
             raise BadInput(
                 f"{run.folder} learned from ct and mr: say --modality ct or --modality mr"
             )
-        modality = modality or known.pop()
+        (modality,) = known
     tasks = run.config.tasks
+    axis = options.axis or run.config.axis
     return Reading(tasks.size, tasks.spacing, axis, modality, options.nan_to)
 
 
@@ -157,7 +156,7 @@ def read_support(
             found = ", ".join(map(str, np.unique(labels)[:20]))
             what = "above 0" if value is None else f"equal to {value}"
             raise BadInput(f"{label}: no voxel is {what}, so it shows no structure; it has {found}")
-        slices, grid = as_input(scan, reading)
+        slices, grid = as_input(image, scan, reading)
         native = to_slices(here.astype(np.uint8), grid)
         held = np.flatnonzero(native.any((1, 2)))
         mask = resize_mask(native[held], reading.size, grid, spacing=reading.mm)
@@ -174,14 +173,17 @@ def read_support(
 
 def read_scan(path: Path, reading: Reading) -> tuple[np.ndarray, Grid]:
     """Read a volume as slices ready for the network, and its grid."""
-    return as_input(read_image(path, nan_to=reading.nan_to), reading)
+    return as_input(path, read_image(path, nan_to=reading.nan_to), reading)
 
 
-def as_input(scan, reading: Reading) -> tuple[np.ndarray, Grid]:
+def as_input(path: Path, scan, reading: Reading) -> tuple[np.ndarray, Grid]:
     """Cut, window, resize and normalise a volume as shards do."""
     grid = Grid(scan.values.shape, scan.affine, scan.header, reading.axis)
     scale = {"slope": scan.slope, "intercept": scan.intercept}
-    intensity = measure(scan.values, reading.modality, **scale)
+    try:
+        intensity = measure(scan.values, reading.modality, **scale)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
     slices = to_slices(scan.values, grid)
     size = {"size": reading.size, "spacing": reading.mm}
     return network_input(slices, grid, intensity, **size, **scale), grid

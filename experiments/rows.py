@@ -13,13 +13,13 @@ import numpy as np
 import optax
 
 from experiments import configs
+from experiments.command import Stopped
 from experiments.configs import PRESETS
 from experiments.runs import Run, open_run
 from experiments.training import meta_train
 from jaxmeta import track
 from jaxmeta.augment import upright, varied
 from jaxmeta.devices import task_mesh
-from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import Finetune, applied, finetuned, supervised
 from jaxmeta.learner import Predictor
@@ -51,7 +51,7 @@ def pretrained(run: Run, folder: str, **augment: float) -> Run:
     )
     print(f"pre-training transfer for {steps} steps: as many slice-gradients as the run had")
     if not meta_train(transfer):
-        raise BadInput(f"pre-training in {transfer.workdir} was stopped; run this again to resume")
+        raise Stopped(f"stopped in {transfer.workdir}; the same command goes on")
     return open_run(transfer.workdir)
 
 

@@ -41,13 +41,20 @@ def network_of(folder: Path, division: Split) -> PyTree:
 
     Raises BadInput where it learned from an organ or a patient that the other holds out.
     """
-    run = open_run(folder)
     held = set(division.test_organs) | set(division.val_organs)
-    seen = sorted(held & set(run.split.train_organs))
-    seen += sorted(set(division.test_patients) & set(run.split.train_patients))
-    if seen:
-        raise BadInput(
-            f"{folder} was trained on {seen[0]}, which this run holds out: begin with another"
-        )
-    learned = run.state.meta.learned
+    link = folder
+    while link:  # what it began with, it has learned too
+        config, theirs = configs.read(link)
+        chosen_by = set(theirs.val_organs) & set(division.test_organs)
+        seen = sorted(held & set(theirs.train_organs) | chosen_by)
+        seen += sorted(set(division.test_patients) & set(theirs.train_patients))
+        if seen:
+            raise BadInput(
+                f"{link} was trained or chosen on {seen[0]}, which this run holds out: begin with "
+                "another"
+            )
+        link = config.begin
+    learned = open_run(folder).state.meta.learned
+    if not learned:
+        raise BadInput(f"{folder} has learned no network: begin with another")
     return learned["theta"] if "theta" in learned else learned

@@ -4,7 +4,8 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import configs
-from experiments.configs import Config, episode_shape
+from experiments.configs import Config, check, episode_shape
 from experiments.runs import network_of
 from jaxmeta import checkpoint, devices, track
 from jaxmeta.data.shards import Shards, open_shards
@@ -28,8 +29,15 @@ from jaxmeta.validate import mean_over_structures, validation
 
 def meta_train(config: Config) -> bool:
     """Train to the end, from where an earlier run was stopped; False if this one was, too."""
+    with stop_signal() as stop:
+        return trained(config, stop)
+
+
+def trained(config: Config, stop: list[int]) -> bool:
+    """Train until the end, or until `stop` is no longer empty."""
+    check(config)
     shards = open_shards(config.data)
-    config, division = claim(config, shards)
+    config, division = resolved(config, shards)
     shape = episode_shape(config)
     training = pool(shards, division, "train")
     print(f"device: {devices.describe_devices()}")
@@ -37,6 +45,7 @@ def meta_train(config: Config) -> bool:
     print(count_table(shards, division))
 
     mesh = devices.task_mesh(config.tasks.count)
+    claim(config, division, write=False)
     network = network_of(config.begin, division) if config.begin else None
     _, learner = configs.build(config, mesh=mesh, network=network)
     state = devices.replicate(jax.jit(learner.init)(jax.random.key(config.seed)), mesh)
@@ -47,6 +56,7 @@ def meta_train(config: Config) -> bool:
         start, state = checkpoint.resume(checkpoints, state, batches)
         write = track.metrics_file(config.workdir / "metrics.jsonl", after=start)
         if start >= config.steps:
+            claim(config, division)
             if checkpoints.latest is None:
                 checkpoint.save(checkpoints, 0, state, batches, None)
             print(f"trained already: {start} steps")
@@ -61,9 +71,9 @@ def meta_train(config: Config) -> bool:
             f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "
             f"temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted once"
         )
+        claim(config, division)  # not before all that could be refused has been
         if start:
             print(f"resumed at step {start}")
-        stop = stop_signal()
         began = time.perf_counter()
         bar = tqdm(total=config.steps, initial=start, disable=not sys.stderr.isatty(), unit="step")
 
@@ -74,7 +84,8 @@ def meta_train(config: Config) -> bool:
             bar.set_postfix({k: f"{values[k]:.3f}" for k in shown if k in values}, refresh=False)
 
         def save(number: int, state) -> None:
-            value = score(state)
+            regular = number % config.every == 0 or number == config.steps
+            value = score(state) if regular else None  # a stop must not offer another choice
             if value is not None:
                 bar.write(f"step {number}: Dice {value:.3f} on validation organs", file=sys.stdout)
                 write(number, dict(validation_dice=value))
@@ -102,11 +113,15 @@ def meta_train(config: Config) -> bool:
     return number >= config.steps
 
 
-def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
-    """Write what the run is into its folder, or check that it is what stands there.
-
-    Returns the configuration with the structures that training draws, and the split.
-    """
+def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
+    """Fill in what the shards decide; returns the configuration, and who may see what."""
+    size, spacing, axis = shards.defaults
+    tasks = config.tasks
+    tasks = dataclasses.replace(
+        tasks,
+        size=tasks.size or size,
+        spacing=spacing if tasks.spacing is None else tasks.spacing or None,
+    )
     division = split(
         shards,
         test_organs=config.test_organs,
@@ -117,7 +132,13 @@ def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
     )
     entries = pool(shards, division, "train").entries
     names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
-    config = dataclasses.replace(config, structures=names)
+    config = dataclasses.replace(config, tasks=tasks, structures=names, axis=axis)
+    check(config)
+    return config, division
+
+
+def claim(config: Config, division: Split, *, write: bool = True) -> None:
+    """Write what the run is into its folder, or check that it is what stands there."""
     told = dict(config=plain(config), split=plain(division))
     del told["config"]["workdir"]  # a folder may be moved
     path = config.workdir / "config.json"
@@ -130,9 +151,8 @@ def claim(config: Config, shards: Shards) -> tuple[Config, Split]:
                         f"{path} is of a run with another {part}: {name} was {before}, is {value}; "
                         "give another --workdir"
                     )
-        return config, division
-    write_json(path, told)
-    return config, division
+    elif write:
+        write_json(path, told)
 
 
 def validator(config: Config, shards: Shards, division: Split) -> Callable:
@@ -160,9 +180,14 @@ def load_tasks(drawn: Pool, config: Config, seed: int, count: int) -> Task:
     return jax.tree.map(lambda *a: np.stack(a), *tasks)
 
 
-def stop_signal() -> list[int]:
-    """Catch SIGTERM and SIGINT: the list is no longer empty once one has come."""
+@contextmanager
+def stop_signal() -> Iterator[list[int]]:
+    """Catch SIGTERM and SIGINT for a while: the list is no longer empty once one has come."""
     caught: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, frame: caught.append(got))
-    return caught
+    numbers = signal.SIGTERM, signal.SIGINT
+    before = {n: signal.signal(n, lambda got, frame: caught.append(got)) for n in numbers}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

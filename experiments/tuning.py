@@ -57,7 +57,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
 
 
 def search_settings(
-    run: Run, shots: int, transfer: Run | None, *, patients: int = 1, show: bool = False
+    run: Run, shots: int, transfer: Run | None, *, patients: int = 1
 ) -> dict[str, Setting]:
     """Search all settings for a number of shots, keep them beside the run, and return them."""
     asked = validation_trials(run, shots, patients)
@@ -65,9 +65,9 @@ def search_settings(
     kinds = ["adapted", "scratch"] + (["transfer"] if transfer else [])
     path = run.folder / f"tuning-{shots}.jsonl"
     told = {"step": run.step, "supports": [t.supports[0].slices for t in asked]}
-    told |= {"transfer": [str(transfer.folder), transfer.step] if transfer else None}
+    told |= {"transfer": which(transfer)}
     seen = resumed(path, told)
-    bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None if show else True)
+    bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None)
 
     def tell(kind: str, setting: Finetune, dice: float) -> None:
         with path.open("a") as file:
@@ -76,9 +76,14 @@ def search_settings(
 
     found, grid = tune(make, asked, kinds, GRID, own_steps=OWN_STEPS, seen=seen, tell=tell)
     bar.close()
-    save(run.folder, shots, found, grid)
+    save(run.folder, shots, found, grid, which(transfer))
     path.unlink()
-    return read(run.folder, shots)
+    return read(run.folder, shots, transfer)
+
+
+def which(transfer: Run | None) -> list | None:
+    """Tell one pre-training from another."""
+    return [transfer.folder.name, transfer.step] if transfer else None
 
 
 def validation_trials(run: Run, shots: int, patients: int) -> tuple[Trial, ...]:
@@ -160,27 +165,26 @@ def tune(
     found, grid = search(competitors, grid)
     found["adapted"] = with_own_rule(found["adapted"], competitors.pop("adapted"), own_steps)
     steps = found["adapted"].winner.steps
-    same, _ = search(competitors, Grid(grid.rates, (steps,)), rounds=1)
-    for kind, each in same.items():
-        sides = tuple(side for side in each.edges if side.endswith("rate"))
-        found[f"{kind}, same steps"] = each._replace(edges=sides)
-    return found, grid
+    same, _ = search(competitors, Grid(grid.rates, (steps,)))
+    return found | {f"{kind}, same steps": each for kind, each in same.items()}, grid
 
 
 def with_own_rule(found: Found, scored: Callable[[Finetune], float], steps: Sequence[int]) -> Found:
-    """Let the method's own rule compete with what the grid found for it."""
-    own = {setting: scored(setting) for setting in (Finetune(OWN, 1.0, n) for n in steps)}
-    best = max(own, key=own.get)
-    if own[best] < found.scores[found.winner]:
-        return found._replace(scores=found.scores | own)
-    return Found(best, found.scores | own, ("most steps",) if best.steps == max(steps) else ())
+    """Let the method's own rule compete with what the grid found for it, for any of these steps."""
+    own = search({OWN: scored}, Grid({OWN: (1.0,)}, tuple(steps)))[0][OWN]
+    scores = found.scores | own.scores
+    better = own.scores[own.winner] >= found.scores[found.winner]
+    return (own if better else found)._replace(scores=scores)
 
 
-def save(folder: Path, shots: int, found: Mapping[str, Found], grid: Grid) -> None:
+def save(
+    folder: Path, shots: int, found: Mapping[str, Found], grid: Grid, transfer: list | None
+) -> None:
     """Keep what a search found beside the run, every score it saw included."""
     known = stored(folder)
     known[str(shots)] = {
         "grid": grid,
+        "transfer": transfer,
         "found": {
             kind: {
                 "winner": each.winner,
@@ -193,9 +197,15 @@ def save(folder: Path, shots: int, found: Mapping[str, Found], grid: Grid) -> No
     write_json(folder / "tuning.json", known)
 
 
-def read(folder: Path, shots: int) -> dict[str, Setting]:
-    """Read what an earlier search chose for this number of shots; empty where there was none."""
-    found = stored(folder).get(str(shots), {}).get("found", {})
+def read(folder: Path, shots: int, transfer: Run | None = None) -> dict[str, Setting]:
+    """Read what an earlier search chose for this number of shots; empty where there was none.
+
+    What it chose for another pre-training than `transfer` is left out.
+    """
+    kept = stored(folder).get(str(shots), {})
+    found = kept.get("found", {})
+    if transfer and kept.get("transfer") != which(transfer):
+        found = {kind: each for kind, each in found.items() if not kind.startswith("transfer")}
     return {
         kind: Setting(
             Finetune(**each["winner"]),

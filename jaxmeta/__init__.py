@@ -1,1 +1,31 @@
-"""Few-shot medical image segmentation by meta-learning, in functional JAX."""
+"""Few-shot medical image segmentation by meta-learning, in functional JAX.
+
+The names that a notebook needs are here; each is imported when it is first asked for, so that what
+prepares data never waits for JAX.
+"""
+
+import importlib
+
+_HOMES = {
+    "Examples": "jaxmeta.tasks.task",
+    "Task": "jaxmeta.tasks.task",
+    "episodic": "jaxmeta.learner",
+    "maml": "jaxmeta.algorithms",
+    "open_shards": "jaxmeta.data.shards",
+    "reptile": "jaxmeta.algorithms",
+    "scratch": "jaxmeta.algorithms",
+    "segmentation_loss": "jaxmeta.losses",
+    "transfer": "jaxmeta.algorithms",
+    "unet": "jaxmeta.models",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jaxmeta' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

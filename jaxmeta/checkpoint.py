@@ -17,8 +17,11 @@ from jaxmeta.errors import BadInput
 policies = ocp.training.preservation_policies
 
 
-def open_checkpoints(folder: Path) -> ocp.training.Checkpointer:
-    """Open, or begin, a run's folder of checkpoints; close it to wait for what is being written."""
+def open_checkpoints(folder: Path, *, writing: bool = True) -> ocp.training.Checkpointer:
+    """Open, or begin, a run's folder of checkpoints; close it to wait for what is being written.
+
+    Who writes clears away what a killed writer left half done; who only reads touches nothing.
+    """
     return ocp.training.Checkpointer(
         folder.resolve(),
         save_decision_policy=Always(),
@@ -32,7 +35,7 @@ def open_checkpoints(folder: Path) -> ocp.training.Checkpointer:
                 ),
             ]
         ),
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=writing,
     )
 
 
@@ -71,7 +74,7 @@ def load_best(folder: Path, state: PyTree) -> tuple[int, float | None, PyTree]:
     """
     if not folder.is_dir():
         raise BadInput(f"{folder.parent} holds no checkpoints: train there first")
-    with open_checkpoints(folder) as checkpoints:
+    with open_checkpoints(folder, writing=False) as checkpoints:
         if not checkpoints.checkpoints:
             raise BadInput(f"{folder} holds no whole checkpoint: train there first")
         scored = [c for c in checkpoints.checkpoints if c.metrics]

@@ -102,13 +102,16 @@ def settings(grid: Grid) -> list[Finetune]:
 
 
 def edges(winner: Finetune, grid: Grid) -> tuple[str, ...]:
-    """Name the sides of the grid on which a winner lies: better settings may be beyond them."""
+    """Name the sides of the grid on which a winner lies: better settings may be beyond them.
+
+    What has one value only is given, not searched, and has no sides.
+    """
     rates, steps = grid.rates[winner.optimiser], grid.steps
     sides = {
-        "lowest rate": winner.rate == rates[0],
-        "highest rate": winner.rate == rates[-1],
-        "fewest steps": winner.steps == steps[0] and steps[0] > 1,
-        "most steps": winner.steps == steps[-1],
+        "lowest rate": len(rates) > 1 and winner.rate == rates[0],
+        "highest rate": len(rates) > 1 and winner.rate == rates[-1],
+        "fewest steps": len(steps) > 1 and winner.steps == steps[0] > 1,
+        "most steps": len(steps) > 1 and winner.steps == steps[-1],
     }
     return tuple(side for side, there in sides.items() if there)
 

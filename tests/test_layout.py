@@ -139,3 +139,13 @@ def test_data_and_tasks_start_without_jax():
         check=False,
     )
     assert ran.stdout.split() == ["False", "False"], ran.stdout + ran.stderr
+
+
+def test_the_package_gives_the_names_of_a_notebook_and_waits_for_jax():
+    told = "import jaxmeta, jaxmeta.data.prepare, sys; assert 'jax' not in sys.modules;"
+    told += "print([getattr(jaxmeta, name).__name__ for name in jaxmeta.__all__])"
+    ended = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    import jaxmeta
+
+    assert ended.stdout.strip() == str(jaxmeta.__all__)

@@ -212,7 +212,7 @@ def _unused(rule):
     if rule.pattern:
         return f"{flag} {rule.text}: no file matches {rule.pattern}"
     return (
-        f"{flag} {rule.text}: every folder's own files already say this; to overrule them for some "
+        f"{flag} {rule.text}: every folder's own files say what they are; to overrule them for some "
         f"files give {flag} 'PATTERN{':' if rule.value else '='}{rule.text}'"
     )
 

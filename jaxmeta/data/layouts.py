@@ -14,7 +14,7 @@ Nothing is guessed from voxels: a modality comes from the data set's own file or
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +55,13 @@ def slug(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
+def unused(name: str, names: Mapping, folder: Path) -> str:
+    """Return the name, unless another label has it already."""
+    if name in names:
+        raise BadInput(f"{folder / 'dataset.json'}: two labels are called {name}; rename one")
+    return name
+
+
 def volumes_in(folder: Path) -> dict[str, Path]:
     """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -84,7 +91,7 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
         if not str(value).isdigit():
             raise BadInput(f'{folder / "dataset.json"}: "labels" wants VALUE: NAME, not {value}')
         if int(value):
-            names[slug(name)] = (int(value),)
+            names[unused(slug(name), names, folder)] = (int(value),)
     pairs, alone, listed = [], [], set()
     for row in declared["training"]:
         if not isinstance(row, dict) or not {"image", "label"} <= row.keys():
@@ -131,7 +138,7 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     for name, values in declared.get("labels", {}).items():  # a region is a list of values
         values = values if isinstance(values, list) else [values]
         if values != [0]:
-            names[slug(name)] = tuple(int(value) for value in values)
+            names[unused(slug(name), names, folder)] = tuple(int(value) for value in values)
     channels = declared["channel_names"]
     images, labels = volumes_in(folder / "imagesTr"), volumes_in(folder / "labelsTr")
     pairs, alone = [], []

@@ -5,7 +5,10 @@ hold them (slope and intercept beside), integer labels, the affine, and the head
 """
 
 import gzip
+import logging
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -190,10 +193,15 @@ def _open(data, path):
             raise BadInput(f"{path}: truncated or damaged gzip ({error}); copy it again") from None
     kind = nib.Nifti2Image if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
     try:
-        volume = kind.from_bytes(data)
+        with silent(nib.imageglobals.logger):  # what is wrong is said below, in one line
+            volume = kind.from_bytes(data)
         raw = np.asarray(volume.dataobj.get_unscaled())
         affine = volume.affine
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        nib.wrapstruct.WrapStructError,
+    ) as error:
         raise BadInput(f"{path}: not a NIfTI file ({error})") from None
     except (OSError, ValueError) as error:
         said = str(error).split("\n")[0]
@@ -208,3 +216,13 @@ def _open(data, path):
         raise BadInput(f"{path}: its affine is singular or not finite; mend the header")
     slope, intercept = float(volume.dataobj.slope), float(volume.dataobj.inter)
     return raw.reshape(raw.shape[:3]), slope, intercept, volume
+
+
+@contextmanager
+def silent(logger: logging.Logger) -> Iterator[None]:
+    """Keep a logger from saying anything for a while."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -1,7 +1,8 @@
 """Turn folders of NIfTI volumes into slice shards: in parallel, restartable, the same bytes each time.
 
-The sorted cases are cut into parts of a few volumes. A part is named by a hash of its inputs and of
-the options that matter; if files of that name are there, they are whole (they were written beside
+The sorted cases are cut into parts of a few volumes, where their names say so, so that a volume more
+or less changes the parts about it only. A part is named by a hash of its inputs and of the options
+that matter; if files of that name are there, they are whole (they were written beside
 and renamed) and the part is done. The index that makes a folder readable is written last, so until
 then an older index goes on pointing to the older, untouched files.
 """
@@ -13,6 +14,8 @@ import multiprocessing
 import os
 import re
 import threading
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -33,7 +36,7 @@ from jaxmeta.files import write_json
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
 FILE_BYTES = 64 << 20  # of records in a file
-OURS = re.compile(r"\.?(\w+-\d{5}-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
+OURS = re.compile(r"\.?(\w+-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
 
 
 class Options(NamedTuple):
@@ -48,7 +51,7 @@ class Options(NamedTuple):
 class Part(NamedTuple):
     """Consecutive cases of one data set, prepared together."""
 
-    stem: str
+    dataset: str
     cases: tuple[Case, ...]
 
 
@@ -97,6 +100,11 @@ def prepare(
     parts_there = [_read(output, name) for name in finished]
     skipped = alone + [tuple(bad) for part in parts_there for bad in part["skipped"]]
     rows = [row for part in parts_there for row in part["volumes"]]
+    gone = Counter(name.split("/")[0] for name in _names(output) - {row["name"] for row in rows})
+    notes += [
+        f"{dataset}: {count} volumes that were in {output} are not among these inputs, and no longer there"
+        for dataset, count in sorted(gone.items())
+    ]
     summary = summarise(rows, sorted(skipped), notes, reused)
     index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
     write_json(output / "index.json", index)
@@ -105,23 +113,28 @@ def prepare(
 
 
 def plan(cases: Sequence[Case], part_bytes: int) -> list[Part]:
-    """Cut the sorted cases into parts: a function of the file list alone."""
+    """Cut the sorted cases into parts: a function of the file list alone.
+
+    A part ends behind a case by a draw that its name decides, the likelier the larger it is: about
+    once in half of `part_bytes`, and before these are exceeded.
+    """
     parts = []
     for dataset, group in groupby(cases, key=lambda case: case.dataset):
-        batches, filled = [], part_bytes
+        batches, filled, ended = [], 0, True
         for case in group:
             weight = case.image.stat().st_size
-            if filled + weight > part_bytes:
+            if ended or filled + weight > part_bytes:
                 batches, filled = [*batches, []], 0
             batches[-1].append(case)
             filled += weight
-        parts += [Part(f"{dataset}-{n:05d}", tuple(batch)) for n, batch in enumerate(batches)]
+            ended = zlib.crc32(case.name.encode()) / 2**32 < 2 * weight / part_bytes
+        parts += [Part(dataset, tuple(batch)) for batch in batches]
     return parts
 
 
 def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
     """Make one part unless it is there: (its name, volumes found done). Runs in a worker process."""
-    name = f"{part.stem}-{_key(part, options)}"
+    name = f"{part.dataset}-{_key(part, options)}"
     done = _done(output, name)
     if done is not None:
         if done["skipped"] and not options.skip_bad:
@@ -255,6 +268,15 @@ def _done(output, name):
     sizes = [(output / file["name"], file["bytes"]) for file in part["files"]]
     whole = all(file.exists() and file.stat().st_size == size for file, size in sizes)
     return part if whole else None
+
+
+def _names(output):
+    """Name the volumes of an earlier preparation, if there was one that can be read."""
+    try:
+        parts = json.loads((output / "index.json").read_text())["parts"]
+        return {row["name"] for part in parts for row in _read(output, part)["volumes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _read(output, name):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+from jaxmeta.errors import BadInput
+
 
 class Model(NamedTuple):
     """A segmentation network as values and functions, whatever module library made it.
@@ -29,9 +31,16 @@ def begin_with(model: Model, variables: PyTree) -> Model:
     """Make the same model, but begin it with what others have learned.
 
     Variables of the same name and shape are taken over; what has none, like the head of a network
-    with another number of outputs, is drawn as before.
+    with another number of outputs, is drawn as before. Raises BadInput where hardly anything fits.
     """
     known = dict(jax.tree_util.tree_leaves_with_path(variables))
+    wanted = jax.tree_util.tree_leaves_with_path(jax.eval_shape(model.init, jax.random.key(0)))
+    fits = [path in known and known[path].shape == leaf.shape for path, leaf in wanted]
+    if 3 * sum(fits) < len(fits):
+        raise BadInput(
+            f"only {sum(fits)} of the network's {len(fits)} arrays have a counterpart of the same "
+            "shape in the one to begin with: is it of another width or depth?"
+        )
 
     def init(key):
         def chosen(path, fresh):

@@ -158,11 +158,11 @@ def test_an_undeclared_modality_is_asked_for(tmp_path):
 def test_words_that_apply_to_nothing_are_mistakes(tmp_path):
     folder = decathlon(tmp_path / "belly", 1)
     for told, message in [
-        ({"modality": ["ct"]}, "already say this"),
+        ({"modality": ["ct"]}, "say what they are"),
         ({"modality": ["xct_*=ct"]}, "no file matches xct_"),
         ({"modality": ["xray"]}, "must be ct or mr"),
         ({"modality": ["ct", "mr"]}, "one bare word"),
-        ({"labels": ["1=cord"]}, "already say this"),
+        ({"labels": ["1=cord"]}, "say what they are"),
         ({"labels": ["q*:1=cord"]}, "no file matches"),
         ({"labels": ["cord"]}, "must be VALUE=NAME"),
         ({"labels": ["0=cord"]}, "values from 1"),

@@ -148,6 +148,10 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
         (tmp_path / "plain.nii").rename(path)
     elif kind == "empty":
         path.write_bytes(b"")
+    elif kind == "nothing":
+        path.write_bytes(gzip.compress(b""))
+    elif kind == "stub":
+        path.write_bytes(gzip.compress(bytes(200)))
     elif kind == "text":
         path.write_bytes(gzip.compress(b"not a scan " * 99))
     elif kind == "short":  # a whole gzip of half a file
@@ -180,6 +184,8 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
         ("truncated", "truncated or damaged gzip"),
         ("plain", "not a gzip file"),
         ("empty", "not a gzip file"),
+        ("nothing", "not a NIfTI file"),
+        ("stub", "not a NIfTI file"),
         ("text", "not a NIfTI file"),
         ("short", "truncated or damaged"),
         ("4d", "4 dimensions"),
@@ -188,10 +194,11 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
         ("colour", "not read"),
     ],
 )
-def test_an_unusable_image_is_refused_in_one_line_with_its_name(tmp_path, kind, message):
+def test_an_unusable_image_is_refused_in_one_line_with_its_name(tmp_path, kind, message, caplog):
     path = spoiled(tmp_path, kind)
     with pytest.raises(BadInput, match=message) as caught:
         read_image(path)
+    assert not caplog.records  # nibabel's own lines
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 

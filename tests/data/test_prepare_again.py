@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmeta.data.prepare import prepare
+from jaxmeta.data.cases import Case
+from jaxmeta.data.prepare import plan, prepare
 from jaxmeta.data.shards import load_images, open_shards
 from jaxmeta.errors import BadInput
 from tests.data.scans import anatomy, contents, decathlon, save
@@ -35,6 +36,33 @@ def test_what_is_done_and_unchanged_is_skipped(tmp_path):
         shard.write_bytes(shard.read_bytes()[:-1])
     assert prepare([folder], out, workers=1, part_bytes=1).reused == 0
     assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_one_case_more_changes_the_parts_about_it_only(tmp_path):
+    rng = np.random.default_rng(0)
+    cases = [sized(tmp_path, f"{n:03d}", int(rng.integers(1, 400))) for n in range(200)]
+    parts = plan(cases, 2000)
+    assert [case for part in parts for case in part.cases] == cases
+    assert max(sum(case.image.stat().st_size for case in part.cases) for part in parts) <= 2000
+    assert 20 < len(parts) < 100
+    for place in range(0, 200, 20):
+        more = [*cases[:place], sized(tmp_path, f"{place:03d}_more", 200), *cases[place:]]
+        assert len(set(plan(more, 2000)) - set(parts)) <= 4
+
+
+def sized(folder, name, size):
+    """A case of which only the name and the size of its image matter."""
+    (folder / name).write_bytes(bytes(size))
+    return Case(f"a/{name}", "a/p", "a", "mr", folder / name, folder / name, None)
+
+
+def test_data_sets_that_are_no_longer_there_are_told(tmp_path):
+    one, other = (decathlon(tmp_path / name, 2) for name in ("one", "other"))
+    out = tmp_path / "out"
+    prepare([one], out, workers=1)
+    summary = prepare([other], out, workers=1)
+    assert any("no longer there" in note and "one: 2 volumes" in note for note in summary.notes)
+    assert not prepare([other], out, workers=1).notes
 
 
 def test_a_failing_run_leaves_the_older_shards_readable(tmp_path):

@@ -18,6 +18,7 @@ from experiments.outcome import alive, lines_of
 from experiments.rows import heads as heads_of
 from experiments.runs import open_run
 from experiments.tuning import Setting
+from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
@@ -107,6 +108,32 @@ def test_the_same_test_again_gives_the_same_numbers(tested, run):
     assert again == [c for c in before if c["row"] == "adapted"]
 
 
+def test_settings_of_a_run_that_was_not_searched_are_refused(run):
+    with pytest.raises(BadInput, match="no search at 2 shots there"):
+        meta_test(Options(run=(run,), shots=(2,), settings=run))
+
+
+@pytest.mark.parametrize(("name", "value"), [("shots", (0,)), ("shots", (5, -1)), ("draws", 0)])
+def test_numbers_below_one_are_refused(run, name, value):
+    with pytest.raises(BadInput, match=f"--{name} .*must be at least 1"):
+        meta_test(Options(run=(run,), **{name: value}))
+
+
+def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
+    prepare([scanned / "belly", scanned / "chest"], tmp_path, size=16, axis="coronal", workers=1)
+    with pytest.raises(BadInput, match="learned from axial slices, .* holds coronal ones"):
+        meta_test(Options(run=(run,), data=(tmp_path,), shots=(1,)))
+
+
+def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, tmp_path):
+    one = open_run(run)._replace(folder=tmp_path / "transfer")
+    found = {kind: Found(Finetune("adam", 0.01, 20), {}, ()) for kind in ("scratch", "transfer")}
+    tuning.save(tmp_path, 5, found, Grid({}, ()), tuning.which(one))
+    assert set(tuning.read(tmp_path, 5, one)) == {"scratch", "transfer"}
+    other = one._replace(folder=tmp_path / "transfer_upright")
+    assert set(tuning.read(tmp_path, 5, other)) == {"scratch"}
+
+
 @pytest.mark.parametrize("organ", ["liver", "heart"])
 def test_an_organ_that_was_not_held_out_is_refused(run, organ):
     with pytest.raises(BadInput, match=f"{organ} is not a test organ"):
@@ -177,10 +204,12 @@ def test_the_method_s_own_rule_wins_only_where_it_is_better():
     found = Found(Finetune("adam", 0.01, 20), {Finetune("adam", 0.01, 20): 0.5}, ())
     worse = tuning.with_own_rule(found, lambda setting: 0.4, (5, 10))
     assert worse.winner == found.winner
-    assert len(worse.scores) == 3
-    better = tuning.with_own_rule(found, lambda setting: setting.steps / 10, (5, 10))
-    assert better.winner == Finetune(tuning.OWN, 1.0, 10)
-    assert better.edges == ("most steps",)
+    assert len(worse.scores) > 2
+    better = tuning.with_own_rule(found, lambda setting: 1 - abs(setting.steps - 30) / 100, (5, 10))
+    assert better.winner == Finetune(tuning.OWN, 1.0, 30)  # beyond the steps that it began with
+    assert better.edges == ()
+    endless = tuning.with_own_rule(found, lambda setting: setting.steps, (5, 10))
+    assert endless.edges == ("most steps",)
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path):

@@ -1,6 +1,7 @@
 """The training command as a user meets it: stopped, killed, resumed, or given what cannot be."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 
 from experiments import configs
+from experiments.command import Stopped
 from experiments.command import run as run_command
 from experiments.configs import Config, from_json
 from experiments.meta_train import parse
-from experiments.runs import open_run
-from experiments.training import meta_train
+from experiments.runs import network_of, open_run
+from experiments.training import meta_train, trained
 from jaxmeta import track
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
@@ -119,10 +121,63 @@ def test_what_cannot_be_is_refused_in_one_line(run, config, change, message):
         meta_train(dataclasses.replace(config, **change))
 
 
-def test_more_shots_than_slices_are_refused(config, tmp_path):
+def test_a_run_that_was_refused_leaves_its_folder_to_the_corrected_one(config, tmp_path):
     tasks = dataclasses.replace(config.tasks, shots=99)
+    config = dataclasses.replace(config, workdir=tmp_path / "run", steps=0)
     with pytest.raises(BadInput, match="99 shots asked"):
-        meta_train(dataclasses.replace(config, tasks=tasks, workdir=tmp_path / "run"))
+        meta_train(dataclasses.replace(config, tasks=tasks))
+    assert meta_train(config)
+
+
+def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path):
+    tasks = dataclasses.replace(config.tasks, size=None)
+    meta_train(dataclasses.replace(config, tasks=tasks, workdir=tmp_path / "run", steps=0))
+    told, _ = configs.read(tmp_path / "run")
+    assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, None, "axial")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--tasks.size 50", "--tasks.size 50: a network of 4 levels needs a multiple of 8"),
+        ("--network.widths 12 24", "--network.widths 12: does not split into 8 groups"),
+        ("--tasks.chunk 3", "--tasks.chunk 3: does not divide the 4 tasks"),
+        ("--every 0", "--every 0: must be at least 1"),
+        ("--seed -1", "--seed -1: must be at least 0"),
+        ("--validation-tasks 0", "--validation-tasks 0: must be at least 1"),
+        ("--tasks.spacing -1", "--tasks.spacing -1.0: must be at least 0"),
+    ],
+)
+def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
+    _, config = parse(["unet-maml", *words.split()])
+    with pytest.raises(BadInput, match=message):
+        configs.check(config)
+        configs.build(config)
+
+
+def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
+    """Stopped after its first step, a run validates where an undisturbed one does, and only there."""
+
+    class AfterOne(list):
+        asked = 0
+
+        def __bool__(self):
+            self.asked += 1
+            return self.asked > 1
+
+    config = dataclasses.replace(config, workdir=tmp_path / "run", steps=4)
+    assert not trained(config, AfterOne())
+    assert losses(config.workdir)[-1][0] == 1
+    assert trained(config, [])
+    lines = track.read_metrics(config.workdir / "metrics.jsonl")
+    assert [line["step"] for line in lines if "validation_dice" in line] == [2, 4]
+    assert open_run(config.workdir).step in (2, 4)
+
+
+def test_signals_are_as_before_when_training_is_over(config, run):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    meta_train(config)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_a_configuration_goes_to_json_and_back(config):
@@ -130,6 +185,29 @@ def test_a_configuration_goes_to_json_and_back(config):
     assert from_json(Config, values) == config
     with pytest.raises(BadInput, match="unknown configuration 'sede'"):
         from_json(Config, {"sede": 1})
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"method": "mamll"}, "'mamll' in a configuration: known are maml, reptile"),
+        ({"seed": "1"}, "'1' in a configuration: should be int"),
+        ({"tasks": 3}, "3 in a configuration: should be names and values"),
+        ({"data": "shards"}, "'shards' in a configuration: should be a list"),
+    ],
+)
+def test_a_configuration_of_other_types_is_refused(values, message):
+    with pytest.raises(BadInput, match=message):
+        from_json(Config, values)
+
+
+def test_a_preset_and_a_file_are_not_mixed(words, tmp_path):
+    with pytest.raises(BadInput, match="give one of the two"):
+        parse(["transfer", *words[:2]])
+    file = tmp_path / "scratch.json"
+    file.write_text('{"method": "scratch"}')
+    name, config = parse(["--config-file", str(file)])
+    assert (name, config.method) == ("scratch", "scratch")
 
 
 @pytest.mark.parametrize("preset", configs.PRESETS)
@@ -151,6 +229,23 @@ def test_a_user_s_mistake_ends_with_one_line_and_2(capsys):
     assert error.startswith("error: unknown preset 'unet-mamll'") and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "error, code", [(IsADirectoryError(errno.EISDIR, "Is a directory", "a"), 2), (Stopped("so"), 0)]
+)
+def test_what_the_disk_refuses_is_a_line_and_a_stop_is_no_failure(error, code, capsys):
+    def failing():
+        raise error
+
+    if code:
+        with pytest.raises(SystemExit) as ended:
+            run_command(failing)
+        assert ended.value.code == code
+        assert capsys.readouterr().err == "error: Is a directory: a\n"
+    else:
+        run_command(failing)
+        assert capsys.readouterr().out == "so\n"
+
+
 def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
     """After no step at all its parameters are the other's, its rates its own."""
     begun = dataclasses.replace(config, begin=run, steps=0, workdir=tmp_path / "begun")
@@ -162,5 +257,27 @@ def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
 
 def test_a_run_does_not_begin_with_one_that_learned_what_it_holds_out(run, config, tmp_path):
     leak = dataclasses.replace(config, begin=run, test_organs=("liver",), workdir=tmp_path / "leak")
-    with pytest.raises(BadInput, match="was trained on liver, which this run holds out"):
+    with pytest.raises(BadInput, match="was trained or chosen on liver, which this run holds out"):
         meta_train(leak)
+
+
+def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
+    """A run that itself never saw liver began with one that did; and one chosen on heart has seen it."""
+    second = dataclasses.replace(
+        config, begin=run, train_organs=("kidney",), steps=0, workdir=tmp_path / "second"
+    )
+    assert meta_train(second)
+    _, division = configs.read(second.workdir)
+    for organ in ("liver", "heart"):
+        held = division._replace(test_organs=(organ,), val_organs=(), test_patients=())
+        with pytest.raises(BadInput, match=f"was trained or chosen on {organ}"):
+            network_of(second.workdir, held)
+    assert network_of(second.workdir, division)
+
+
+def test_a_network_of_another_width_is_no_beginning(run, config, tmp_path):
+    wider = dataclasses.replace(config.network, widths=(8, 16))
+    with pytest.raises(BadInput, match="is it of another width or depth"):
+        meta_train(
+            dataclasses.replace(config, begin=run, network=wider, workdir=tmp_path / "wider")
+        )

@@ -78,6 +78,14 @@ def test_a_label_on_another_grid_is_refused(run, scanned, tmp_path):
         predict(options(run, scanned, support=(f"{image}:{tmp_path / 'moved.nii.gz'}:3",)))
 
 
+def test_an_image_of_one_value_is_named(run, scanned, tmp_path):
+    image = nib.load(scanned / "belly" / "imagesTr" / "case5.nii.gz")
+    flat = nib.Nifti1Image(np.zeros(image.shape, np.int16), image.affine)
+    nib.save(flat, tmp_path / "flat.nii.gz")
+    with pytest.raises(BadInput, match="flat.nii.gz: every voxel has the value 0"):
+        predict(options(run, scanned, image=(tmp_path / "flat.nii.gz",), output=tmp_path / "o"))
+
+
 def test_a_support_that_shows_nothing_is_refused_and_its_values_are_listed(run, scanned):
     with pytest.raises(BadInput, match="no voxel is equal to 7.*0, 1, 2, 3"):
         predict(options(run, scanned, support=(pair(scanned, value=7),)))
