@@ -9,6 +9,7 @@ is. The learner's state is an argument of what is compiled, never a constant in 
 Read `Row`, `whole_volume`, then `score`; what is asked is in `tasks/trial.py`.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -135,9 +136,11 @@ def together(supports: Sequence[Support]) -> Support:
     )
 
 
-def draw_keys(draws: int, seed: int) -> np.ndarray:
-    """Make one raw key a draw."""
-    return np.array([(seed, draw) for draw in range(draws)], np.uint32)
+def draw_keys(draws: int, seed: int, of: str = "") -> np.ndarray:
+    """Make one raw key a draw, other ones for every organ: rows begin anew with each support."""
+    organ = zlib.crc32(of.encode())
+    streams = [np.random.default_rng((seed, organ, draw, 1)) for draw in range(draws)]
+    return np.stack([stream.integers(2**32, size=2, dtype=np.uint32) for stream in streams])
 
 
 def whole_volume(
@@ -160,7 +163,7 @@ def score(
     One volume is in memory at a time. Yields each case with its volume and its mask.
     """
     stacked = together(trial.supports)
-    keys = draw_keys(len(trial.supports), seed)
+    keys = draw_keys(len(trial.supports), seed, f"{trial.dataset}/{trial.organ}")
     fitted = [row.fit(stacked, keys) for row in rows]
     for load in trial.queries:
         query = load()

@@ -203,3 +203,9 @@ def test_slices_that_only_fill_a_support_do_not_change_what_is_learned():
     for one, other in zip(jax.tree.leaves(bare), jax.tree.leaves(more), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert np.abs(bare["head"]["bias"] - weights["head"]["bias"][None]).max() > 1e-3
+
+
+def test_every_draw_of_every_organ_begins_with_a_key_of_its_own():
+    keys = np.concatenate([draw_keys(3, seed, of) for seed in (0, 1) for of in ("a/x", "a/y")])
+    assert keys.shape == (12, 2) and len(np.unique(keys, axis=0)) == 12
+    np.testing.assert_array_equal(draw_keys(3, 0, "a/x"), keys[:3])

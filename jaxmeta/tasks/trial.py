@@ -167,7 +167,7 @@ def every_label(
     without, of every other patient who has it in this data set, those of the training side included.
     So every patient is scored exactly once, by a network that never saw him.
     """
-    names = shuffled(random_stream(seed, identity(entry)), sorted(entry.patients))
+    names = shuffled(random_stream(seed, identity(entry), 2**31), sorted(entry.patients))
     if len(names) < 2:
         raise BadInput(f"an upper bound for {entry.organ} needs 2 patients, there is {len(names)}")
     folds = min(folds, len(names))
