@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import export
 
 from jaxmeta import devices
 from jaxmeta.algorithms import maml
@@ -92,7 +93,7 @@ def test_the_step_lowers_for_accelerators(platform):
     learner = episodic(ALGORITHM, optax.adam(1e-3), partial(over_tasks, chunk=2))
     state = jax.eval_shape(learner.init, jax.random.key(0))
     batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, small_batch(TASKS)))
-    exported = jax.export.export(jax.jit(learner.step), platforms=[platform])(state, batch)
+    exported = export.export(jax.jit(learner.step), platforms=[platform])(state, batch)
     assert exported.platforms == (platform,)
     assert len(exported.mlir_module_serialized) > 10_000
 
