@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import tyro
@@ -100,11 +100,11 @@ def test(options: Options) -> list[Outcome]:
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
     runs = [open_run(folder) for folder in options.run]
-    for run in runs:  # what cannot be tested is refused before hours of work
-        questions(run, options)
+    asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
     outcomes = []
     for number, run in enumerate(runs):
-        outcomes.append(test_run(run, options, transfer_run(run, options, number)))
+        transfer = transfer_run(run, options, number)
+        outcomes.append(test_run(run, options, asked[number], transfer))
         print(write(run.folder / "report", outcomes[-1:]))
     if len(outcomes) > 1:
         beside = options.run[0] / "report" / f"of_{len(outcomes)}_runs"
@@ -112,18 +112,26 @@ def test(options: Options) -> list[Outcome]:
     return outcomes
 
 
-def test_run(run: Run, options: Options, transfer: Run | None = None) -> Outcome:
+class Asked(NamedTuple):
+    """What is asked of a run."""
+
+    held_out: Pool
+    how: dict  # slices are read and drawn
+    trials: dict[int, tuple[Trial, ...]]  # by shots
+
+
+def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> Outcome:
     """Score every row on every held-out organ, for every number of shots."""
-    held_out, how, every = questions(run, options)
+    held_out, how, _ = asked
     shards = held_out.shards
     make = row_maker(run, options.draws, transfer)
     bound = bounded(run, shards, held_out, how) if options.upper_bound else []
     tables = []
-    for shots, asked in every.items():
+    for shots, chosen in asked.trials.items():
         settings = choose(run, shots, options, transfer)
         rows = rows_of(make, settings, options.baselines)
-        seconds = adaptation_seconds(rows[0], asked[0])
-        found = followed(rows, asked, options.seed, f"{shots} shots")
+        seconds = adaptation_seconds(rows[0], chosen[0])
+        found = followed(rows, chosen, options.seed, f"{shots} shots")
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
         cases += [case._replace(shots=shots) for case in bound]
         tables.append(Table(shots, cases, pictures, settings, seconds))
@@ -131,8 +139,8 @@ def test_run(run: Run, options: Options, transfer: Run | None = None) -> Outcome
     return Outcome(run, options.draws, options.support_patients, tuple(tables), alive)
 
 
-def questions(run: Run, options: Options) -> tuple[Pool, dict, dict[int, tuple[Trial, ...]]]:
-    """Make what is asked of a run: who is held out, how slices are read, trials by shots."""
+def questions(run: Run, options: Options) -> Asked:
+    """Make what is asked of a run; refuse what cannot be."""
     shards = open_shards(options.data or run.config.data)
     if shards.defaults.axis != run.config.axis:
         raise BadInput(
@@ -154,7 +162,7 @@ def questions(run: Run, options: Options) -> tuple[Pool, dict, dict[int, tuple[T
     }
     if options.baselines == "all" and not options.settings:
         validation_trials(run, max(options.shots), options.support_patients)
-    return held_out, how, made
+    return Asked(held_out, how, made)
 
 
 def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:

@@ -35,7 +35,6 @@ def meta_train(config: Config) -> bool:
 
 def trained(config: Config, stop: list[int]) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
-    check(config)
     shards = open_shards(config.data)
     config, division = resolved(config, shards)
     shape = episode_shape(config)
@@ -122,6 +121,8 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
         size=tasks.size or size,
         spacing=spacing if tasks.spacing is None else tasks.spacing or None,
     )
+    config = dataclasses.replace(config, tasks=tasks, axis=axis)
+    check(config)
     division = split(
         shards,
         test_organs=config.test_organs,
@@ -132,9 +133,7 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
     )
     entries = pool(shards, division, "train").entries
     names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
-    config = dataclasses.replace(config, tasks=tasks, structures=names, axis=axis)
-    check(config)
-    return config, division
+    return dataclasses.replace(config, structures=names), division
 
 
 def claim(config: Config, division: Split, *, write: bool = True) -> None:

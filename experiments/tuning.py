@@ -173,8 +173,8 @@ def with_own_rule(found: Found, scored: Callable[[Finetune], float], steps: Sequ
     """Let the method's own rule compete with what the grid found for it, for any of these steps."""
     own = search({OWN: scored}, Grid({OWN: (1.0,)}, tuple(steps)))[0][OWN]
     scores = found.scores | own.scores
-    better = own.scores[own.winner] >= found.scores[found.winner]
-    return (own if better else found)._replace(scores=scores)
+    wins = own.scores[own.winner] >= found.scores[found.winner]
+    return (own if wins else found)._replace(scores=scores)
 
 
 def save(

@@ -59,8 +59,8 @@ def maml(
                 update=optax.chain(inner, scale_by(alpha)),
                 key=key,
                 order=order,
-                remat=remat
-                and order == 2,  # first order keeps only gradients: no activation to spare
+                # first order keeps only gradients: there is no activation to spare
+                remat=remat and order == 2,
             )
             return theta, phi, losses
 

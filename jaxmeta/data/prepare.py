@@ -32,7 +32,7 @@ from jaxmeta.data.records import write_records
 from jaxmeta.data.shards import FORMAT
 from jaxmeta.data.summary import Summary, summarise
 from jaxmeta.errors import BadInput
-from jaxmeta.files import write_json
+from jaxmeta.files import beside, write_json
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
 FILE_BYTES = 64 << 20  # of records in a file
@@ -100,7 +100,8 @@ def prepare(
     parts_there = [_read(output, name) for name in finished]
     skipped = alone + [tuple(bad) for part in parts_there for bad in part["skipped"]]
     rows = [row for part in parts_there for row in part["volumes"]]
-    gone = Counter(name.split("/")[0] for name in _names(output) - {row["name"] for row in rows})
+    left = _left_out(output, finished) - {row["name"] for row in rows}
+    gone = Counter(name.split("/")[0] for name in left)
     notes += [
         f"{dataset}: {count} volumes that were in {output} are not among these inputs, and no longer there"
         for dataset, count in sorted(gone.items())
@@ -158,7 +159,8 @@ def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
 
     files = write_records(output, name, records(), options.file_bytes)
     made = {"files": files, "volumes": volumes, "skipped": skipped}
-    write_json(output / f"{name}.json", made)
+    with beside(output / f"{name}.json") as file:  # compact: it holds a number for every slice
+        file.write_text(json.dumps(made))
     return name, 0
 
 
@@ -270,11 +272,15 @@ def _done(output, name):
     return part if whole else None
 
 
-def _names(output):
-    """Name the volumes of an earlier preparation, if there was one that can be read."""
+def _left_out(output, finished):
+    """Name the volumes in parts of an earlier preparation, where one can be read, that are not now."""
     try:
         parts = json.loads((output / "index.json").read_text())["parts"]
-        return {row["name"] for part in parts for row in _read(output, part)["volumes"]}
+        return {
+            row["name"]
+            for part in set(parts) - set(finished)
+            for row in _read(output, part)["volumes"]
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 

@@ -35,18 +35,18 @@ def begin_with(model: Model, variables: PyTree) -> Model:
     """
     known = dict(jax.tree_util.tree_leaves_with_path(variables))
     wanted = jax.tree_util.tree_leaves_with_path(jax.eval_shape(model.init, jax.random.key(0)))
-    fits = [path in known and known[path].shape == leaf.shape for path, leaf in wanted]
-    if 3 * sum(fits) < len(fits):
+    taken = {
+        path: known[path]
+        for path, leaf in wanted
+        if path in known and known[path].shape == leaf.shape
+    }
+    if 3 * len(taken) < len(wanted):
         raise BadInput(
-            f"only {sum(fits)} of the network's {len(fits)} arrays have a counterpart of the same "
+            f"only {len(taken)} of the network's {len(wanted)} arrays have a counterpart of the same "
             "shape in the one to begin with: is it of another width or depth?"
         )
 
     def init(key):
-        def chosen(path, fresh):
-            there = known.get(path)
-            return there if there is not None and there.shape == fresh.shape else fresh
-
-        return jax.tree_util.tree_map_with_path(chosen, model.init(key))
+        return jax.tree_util.tree_map_with_path(taken.get, model.init(key))
 
     return model._replace(init=init)
