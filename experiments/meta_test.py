@@ -23,10 +23,12 @@ from experiments.outcome import METHOD, Outcome, Table, keep, write
 from experiments.rows import heads, pretrained, row_maker, upper_bound
 from experiments.runs import Run, open_run
 from experiments.tuning import (
+    Protocol,
     Setting,
     better,
     read,
     search_settings,
+    searched_as,
     settings_for,
     validation_trials,
 )
@@ -68,6 +70,8 @@ class Options:
     """Another run whose search to take the settings from, instead of searching for each run."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients."""
+    largest_piece: bool = False
+    """Keep the largest connected piece of every row's masks: for structures that are one body."""
     transfer: tuple[Path, ...] = ()
     """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained with
     as many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright
@@ -125,7 +129,9 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
     held_out, how, _ = asked
     shards = held_out.shards
     make = row_maker(run, options.draws, transfer)
-    bound = bounded(run, shards, held_out, how) if options.upper_bound else []
+    bound = []
+    if options.upper_bound:
+        bound = bounded(run, shards, held_out, how, largest_piece=options.largest_piece)
     tables = []
     for shots, chosen in asked.trials.items():
         settings = choose(run, shots, options, transfer)
@@ -136,7 +142,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         cases += [case._replace(shots=shots) for case in bound]
         tables.append(Table(shots, cases, pictures, settings, seconds))
     alive = heads(transfer) if transfer else {}
-    return Outcome(run, options.draws, options.support_patients, tuple(tables), alive)
+    return Outcome(run, options.draws, protocol_of(options), tuple(tables), alive)
 
 
 def questions(run: Run, options: Options) -> Asked:
@@ -149,33 +155,41 @@ def questions(run: Run, options: Options) -> Asked:
         )
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
+    protocol = protocol_of(options)
     made = {
         shots: trials(
             held_out,
             shots=shots,
             draws=options.draws,
-            patients=options.support_patients,
             length=max(options.shots),
+            **protocol._asdict(),
             **how,
         )
         for shots in options.shots
     }
     if options.baselines == "all" and not options.settings:
-        validation_trials(run, max(options.shots), options.support_patients)
+        validation_trials(run, max(options.shots), protocol)
     return Asked(held_out, how, made)
 
 
 def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
     """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
-    found = read(options.settings or run.folder, shots, None if options.settings else transfer)
+    protocol = protocol_of(options)
+    source, of = (options.settings, None) if options.settings else (run.folder, transfer)
+    found = read(source, searched_as(shots, protocol), of)
     wanted = {"scratch"} | ({"transfer"} if transfer else set())
     lacking = options.baselines == "all" and not wanted <= found.keys()
     if options.settings and (lacking or not found):
-        raise BadInput(f"{options.settings}: no search at {shots} shots there; run it with --tune")
+        what = f"no search at {searched_as(shots, protocol)} shots there"
+        raise BadInput(f"{options.settings}: {what}; run it with --tune")
     if options.tune or lacking:
-        patients = options.support_patients
-        found = search_settings(run, shots, transfer, patients=patients)
+        found = search_settings(run, shots, transfer, protocol)
     return settings_for(run, shots, found)
+
+
+def protocol_of(options: Options) -> Protocol:
+    """Say how this test asks, for the searches that choose its settings."""
+    return Protocol(options.support_patients, options.largest_piece)
 
 
 def rows_of(make: Callable[..., Row], settings: dict[str, Setting], baselines: str) -> list[Row]:
@@ -213,14 +227,18 @@ def adaptation_seconds(row: Row, trial: Trial) -> float:
     return (time.perf_counter() - began) * devices.task_mesh(draws).size / draws
 
 
-def bounded(run: Run, shards: Shards, held_out: Pool, how: dict) -> list[Case]:
+def bounded(
+    run: Run, shards: Shards, held_out: Pool, how: dict, *, largest_piece: bool
+) -> list[Case]:
     """Score the upper bound: each patient by a network that all the others trained."""
     cases, rows = [], {}
     for entry in held_out.entries:
         supports = every_label(held_out, entry, folds=FOLDS, **how)
         if len(supports) not in rows:
             rows[len(supports)] = upper_bound(run, len(supports), SUPERVISED)
-        queries = whole_volumes(held_out, entry, size=how["size"], mm=how["mm"])
+        queries = whole_volumes(
+            held_out, entry, size=how["size"], mm=how["mm"], largest_piece=largest_piece
+        )
         trial = Trial(entry.organ, entry.dataset, entry, supports, queries)
         found = followed([rows[len(supports)]], [trial], how["seed"], f"upper bound, {entry.organ}")
         cases += keep(found, run, shards, 0, masks=False)[0]
@@ -236,7 +254,7 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
     else:
         upright = pretrained(run, "transfer_upright", flip=0.0, invert=0.0, curve=0.0)
         transfers = pretrained(run, "transfer"), upright
-        transfer = better(run, transfers, max(options.shots), options.support_patients)
+        transfer = better(run, transfers, max(options.shots), protocol_of(options))
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
         transfer.split.train_patients
     ) - set(run.split.train_patients):

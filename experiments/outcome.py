@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.runs import Run
-from experiments.tuning import Setting, describe
+from experiments.tuning import Protocol, Setting, describe
 from jaxmeta import devices, report, track
 from jaxmeta.compare import difference, row_mean
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
     run: Run
     draws: int
-    support_patients: int
+    protocol: Protocol
     tables: tuple[Table, ...]
     heads: dict[str, float]  # Dice of each pre-training head of the transfer run, if there is one
 
@@ -181,12 +181,13 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     organs = sorted({case.organ for case in cases})
     patients = {(case.cohort, case.patient) for case in cases}
     slices = f"{shots} slice{'s' * (shots != 1)}"
-    lenders = f"{first.support_patients} patient{'s' * (first.support_patients != 1)}"
+    lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
+    kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
     runs = ", ".join(f"{o.run.folder} (step {o.run.step})" for o in outcomes)
     return (
         f"{slices} of {lenders} as support, {first.draws} supports an organ; organs never trained "
         f"on: {', '.join(organs)}; {len(patients)} patients never seen; whole volumes, 3-D, "
-        f"original resolution; {runs}"
+        f"original resolution{kept}; {runs}"
     )
 
 

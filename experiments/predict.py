@@ -20,11 +20,12 @@ from experiments import configs
 from experiments.command import run as run_command
 from experiments.rows import row_maker
 from experiments.runs import Run, open_run
-from experiments.tuning import describe, method_setting
+from experiments.tuning import Protocol, describe, method_setting
 from jaxmeta import report
 from jaxmeta.data.grid import Grid, from_slices, resize_mask, restore, spacing, to_slices
 from jaxmeta.data.intensity import measure, network_input
 from jaxmeta.data.nifti import case_stem, read_image, read_pair, save_mask
+from jaxmeta.data.prediction import predicted_mask
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
@@ -53,6 +54,8 @@ class Options:
     """Which slices are cut; by default those that the run learned from."""
     nan_to: float | None = None
     """Value for voxels that are NaN or Inf; without it they are refused."""
+    largest_piece: bool = False
+    """Keep the largest connected piece of each mask: for a structure that is one body."""
     seed: int = 0
     """Of the adaptation, where the method draws anything."""
 
@@ -82,7 +85,7 @@ def predict(options: Options) -> list[Path]:
     reading = reading_for(run, options)
     support = read_support(pairs, reading, options.shots)
     shots = len(support.place)
-    setting = method_setting(run, shots)
+    setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
     row = row_maker(run, 1)("adapted", "adapted", setting.finetune)
     print(f"adapting to {shots} slices of {len(pairs)} volume(s): {describe(setting)}")
     fitted = row.fit(together([support]), draw_keys(1, options.seed))
@@ -91,7 +94,9 @@ def predict(options: Options) -> list[Path]:
     for image, path in zip(tqdm(options.image, unit="volume", disable=None), masks, strict=True):
         slices, grid = read_scan(image, reading)
         probability = whole_volume(row, fitted, slices)[0]
-        mask = restore(probability, grid, spacing=reading.mm) > 0.5
+        mask = predicted_mask(
+            probability, grid, spacing=reading.mm, largest_piece=options.largest_piece
+        )
         save_mask(path, from_slices(mask.astype(np.uint8), grid), grid)
         millilitres = mask.sum() * np.prod(spacing(grid)) / 1000
         tqdm.write(f"{path}: {mask.sum()} voxels, {millilitres:.1f} ml")

@@ -32,6 +32,13 @@ DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in 
 SHIPPED = {1: Finetune("adam", 1e-2, 100), 5: Finetune("adam", 1e-2, 100)}
 
 
+class Protocol(NamedTuple):
+    """How a test asks, and so a search that chooses its settings."""
+
+    patients: int = 1  # who lend the slices of a support
+    largest_piece: bool = False  # all that is kept of each mask
+
+
 class Setting(NamedTuple):
     """A row's fine-tuning, and where it comes from."""
 
@@ -57,15 +64,15 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
 
 
 def search_settings(
-    run: Run, shots: int, transfer: Run | None, *, patients: int = 1
+    run: Run, shots: int, transfer: Run | None, protocol: Protocol = Protocol()
 ) -> dict[str, Setting]:
     """Search all settings for a number of shots, keep them beside the run, and return them."""
-    asked = validation_trials(run, shots, patients)
+    asked = validation_trials(run, shots, protocol)
     make = row_maker(run, DRAWS, transfer)
     kinds = ["adapted", "scratch"] + (["transfer"] if transfer else [])
     path = run.folder / f"tuning-{shots}.jsonl"
     told = {"step": run.step, "supports": [t.supports[0].slices for t in asked]}
-    told |= {"transfer": which(transfer)}
+    told |= {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
     seen = resumed(path, told)
     bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None)
 
@@ -76,9 +83,10 @@ def search_settings(
 
     found, grid = tune(make, asked, kinds, GRID, own_steps=OWN_STEPS, seen=seen, tell=tell)
     bar.close()
-    save(run.folder, shots, found, grid, which(transfer))
+    name = searched_as(shots, protocol)
+    save(run.folder, name, found, grid, which(transfer))
     path.unlink()
-    return read(run.folder, shots, transfer)
+    return read(run.folder, name, transfer)
 
 
 def which(transfer: Run | None) -> list | None:
@@ -86,23 +94,24 @@ def which(transfer: Run | None) -> list | None:
     return [transfer.folder.name, transfer.step] if transfer else None
 
 
-def validation_trials(run: Run, shots: int, patients: int) -> tuple[Trial, ...]:
+def validation_trials(run: Run, shots: int, protocol: Protocol) -> tuple[Trial, ...]:
     """Make the trials that choose settings: a few supports and volumes of each validation organ."""
     return trials(
         pool(open_shards(run.config.data), run.split, "val"),
         shots=shots,
         draws=DRAWS,
-        patients=patients,
+        patients=protocol.patients,
         size=run.config.tasks.size,
         mm=run.config.tasks.spacing,
         seed=run.config.seed,
-        most=VOLUMES + patients,  # one or more of them lend the support
+        most=VOLUMES + protocol.patients,  # one or more of them lend the support
+        largest_piece=protocol.largest_piece,
     )
 
 
-def better(run: Run, transfers: Sequence[Run], shots: int, patients: int = 1) -> Run:
+def better(run: Run, transfers: Sequence[Run], shots: int, protocol: Protocol) -> Run:
     """Choose a pre-training by how well it fine-tunes to validation organs."""
-    asked = validation_trials(run, shots, patients)
+    asked = validation_trials(run, shots, protocol)
 
     def dice(transfer: Run) -> float:
         row = row_maker(run, DRAWS, transfer)("transfer", "transfer", PROBE)
@@ -177,12 +186,17 @@ def with_own_rule(found: Found, scored: Callable[[Finetune], float], steps: Sequ
     return (own if wins else found)._replace(scores=scores)
 
 
+def searched_as(shots: int, protocol: Protocol) -> str:
+    """Name a search in RUN/tuning.json."""
+    return f"{shots}, largest piece" if protocol.largest_piece else f"{shots}"
+
+
 def save(
-    folder: Path, shots: int, found: Mapping[str, Found], grid: Grid, transfer: list | None
+    folder: Path, name: str, found: Mapping[str, Found], grid: Grid, transfer: list | None
 ) -> None:
     """Keep what a search found beside the run, every score it saw included."""
     known = stored(folder)
-    known[str(shots)] = {
+    known[name] = {
         "grid": grid,
         "transfer": transfer,
         "found": {
@@ -197,12 +211,12 @@ def save(
     write_json(folder / "tuning.json", known)
 
 
-def read(folder: Path, shots: int, transfer: Run | None = None) -> dict[str, Setting]:
-    """Read what an earlier search chose for this number of shots; empty where there was none.
+def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Setting]:
+    """Read what an earlier search of this name chose; empty where there was none.
 
     What it chose for another pre-training than `transfer` is left out.
     """
-    kept = stored(folder).get(str(shots), {})
+    kept = stored(folder).get(name, {})
     found = kept.get("found", {})
     if transfer and kept.get("transfer") != which(transfer):
         found = {kind: each for kind, each in found.items() if not kind.startswith("transfer")}
@@ -216,11 +230,18 @@ def read(folder: Path, shots: int, transfer: Run | None = None) -> dict[str, Set
     }
 
 
-def method_setting(run: Run, shots: int) -> Setting:
-    """Choose how the method adapts to any number of slices: as the nearest search on file found."""
-    searched = [int(known) for known in stored(run.folder)]
-    nearest = min(searched, key=lambda known: abs(known - shots), default=shots)
-    return settings_for(run, shots, read(run.folder, nearest))["adapted"]
+def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
+    """Choose how the method adapts to any number of slices: as the nearest search on file found.
+
+    One that kept the same of each mask is nearer than any other.
+    """
+
+    def distance(name: str) -> tuple[bool, int]:
+        few = int(name.partition(",")[0])
+        return name != searched_as(few, protocol), abs(few - shots)
+
+    name = min(stored(run.folder), key=distance, default=searched_as(shots, protocol))
+    return settings_for(run, shots, read(run.folder, name))["adapted"]
 
 
 def stored(folder: Path) -> dict:

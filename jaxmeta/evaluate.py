@@ -172,7 +172,7 @@ def score(
             for draw, support in enumerate(trial.supports):
                 if query.patient in support.patients:
                     continue
-                mask = query.restore(probability[draw]) > 0.5
+                mask = query.finish(probability[draw])
                 yield judged(row.name, trial.organ, draw, support, query, mask), query, mask
 
 

@@ -47,7 +47,9 @@ def made_support(seed, shots=2, patient="a/1"):
 def made_query(seed, slices, patient):
     rng = np.random.default_rng(seed)
     image = rng.normal(size=(slices, SIZE, SIZE, 1)).astype(np.float32)
-    return Query(patient, patient, image, image[..., 0] > 0.5, lambda probability: probability, 0)
+    return Query(
+        patient, patient, image, image[..., 0] > 0.5, lambda probability: probability > 0.5, 0
+    )
 
 
 def tuned_row(predictor=None, rate=0.1, draws=2, name="tuned", weights=None):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmeta.data.grid import restore
+from jaxmeta.data.prediction import predicted_mask
 from jaxmeta.data.shards import Shards, Volume, holders, load_images, load_masks
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import Slice, load_examples, random_stream, shuffled
@@ -37,7 +37,7 @@ class Query(NamedTuple):
     patient: str
     image: Float[np.ndarray, "N S S 1"]
     target: Bool[np.ndarray, "N H W"]
-    restore: Callable[[np.ndarray], np.ndarray]  # probabilities [N, S, S] -> [N, H, W]
+    finish: Callable[[np.ndarray], np.ndarray]  # probabilities [N, S, S] -> the mask [N, H, W]
     volume: int  # its number in the shards
 
 
@@ -62,8 +62,11 @@ def trials(
     seed: int = 0,
     length: int | None = None,
     most: int | None = None,
+    largest_piece: bool = False,
 ) -> tuple[Trial, ...]:
     """Make a trial of every entry of the pool; `most` limits its query volumes (for searches).
+
+    With `largest_piece` every mask is reduced to it before it is scored.
 
     Supports are filled up to `length` slices that are not valid, so that tests of several numbers of
     shots share what is compiled.
@@ -90,18 +93,20 @@ def trials(
                 )
                 for draw in range(draws)
             ),
-            whole_volumes(pool, entry, size=size, mm=mm)[:most],
+            whole_volumes(pool, entry, size=size, mm=mm, largest_piece=largest_piece)[:most],
         )
         for entry in pool.entries
     )
 
 
 def whole_volumes(
-    pool: Pool, entry: Entry, *, size: int, mm: float | None
+    pool: Pool, entry: Entry, *, size: int, mm: float | None, largest_piece: bool = False
 ) -> tuple[Callable[[], Query], ...]:
     """Make the queries of an entry: every volume of every patient, each loaded when called."""
     return tuple(
-        partial(query, pool.shards, volume, entry.organ, size=size, mm=mm)
+        partial(
+            query, pool.shards, volume, entry.organ, size=size, mm=mm, largest_piece=largest_piece
+        )
         for scans in entry.patients.values()
         for volume, _ in scans
     )
@@ -144,7 +149,15 @@ def places(slices: int) -> Float[np.ndarray, " N"]:
     return np.linspace(0, 1, slices, dtype=np.float32)
 
 
-def query(shards: Shards, volume: int, organ: str, *, size: int, mm: float | None = None) -> Query:
+def query(
+    shards: Shards,
+    volume: int,
+    organ: str,
+    *,
+    size: int,
+    mm: float | None = None,
+    largest_piece: bool = False,
+) -> Query:
     """Read one whole volume at the network's size, and its truth at the file's own."""
     row = shards.volumes[volume]
     slices = range(len(row.counts[organ]))
@@ -153,7 +166,7 @@ def query(shards: Shards, volume: int, organ: str, *, size: int, mm: float | Non
         row.patient,
         load_images(shards, volume, slices, size=size, spacing=mm),
         load_masks(shards, volume, slices, organ) > 0,
-        partial(restore, grid=row.grid, spacing=mm),
+        partial(predicted_mask, grid=row.grid, spacing=mm, largest_piece=largest_piece),
         volume,
     )
 

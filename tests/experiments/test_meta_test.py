@@ -9,6 +9,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import label
 
 from experiments import tuning
 from experiments.meta_test import Options
@@ -108,6 +109,30 @@ def test_the_same_test_again_gives_the_same_numbers(tested, run):
     assert again == [c for c in before if c["row"] == "adapted"]
 
 
+def test_the_largest_piece_is_what_is_scored_and_saved(run):
+    meta_test(Options(run=(run,), shots=(2,), draws=1, baselines="none", largest_piece=True))
+    for case in {case["case"].replace("/", "_") for case in read_cases(run)}:
+        mask = nib.load(run / "predictions" / f"{case}_spleen_2shot.nii.gz")
+        assert label(np.asarray(mask.dataobj), np.ones((3, 3, 3)))[1] == 1
+    (table,) = json.loads((run / "report" / "summary.json").read_text())["tables"]
+    assert "the largest piece of each mask" in table["protocol"]
+
+
+def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
+    opened = open_run(run)._replace(folder=tmp_path)
+    plain, whole = tuning.Protocol(), tuning.Protocol(largest_piece=True)
+    assert tuning.method_setting(opened, 5, plain).source == "the preset's"
+    for steps, name in [(1, "1"), (2, "8"), (3, "8, largest piece")]:
+        found = {"adapted": Found(Finetune("adam", 0.01, steps), {}, ())}
+        tuning.save(tmp_path, name, found, Grid({}, ()), None)
+    steps = {
+        (shots, protocol): tuning.method_setting(opened, shots, protocol).finetune.steps
+        for shots in (2, 7)
+        for protocol in (plain, whole)
+    }
+    assert steps == {(2, plain): 1, (2, whole): 3, (7, plain): 2, (7, whole): 3}
+
+
 def test_settings_of_a_run_that_was_not_searched_are_refused(run):
     with pytest.raises(BadInput, match="no search at 2 shots there"):
         meta_test(Options(run=(run,), shots=(2,), settings=run))
@@ -128,10 +153,10 @@ def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
 def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, tmp_path):
     one = open_run(run)._replace(folder=tmp_path / "transfer")
     found = {kind: Found(Finetune("adam", 0.01, 20), {}, ()) for kind in ("scratch", "transfer")}
-    tuning.save(tmp_path, 5, found, Grid({}, ()), tuning.which(one))
-    assert set(tuning.read(tmp_path, 5, one)) == {"scratch", "transfer"}
+    tuning.save(tmp_path, "5", found, Grid({}, ()), tuning.which(one))
+    assert set(tuning.read(tmp_path, "5", one)) == {"scratch", "transfer"}
     other = one._replace(folder=tmp_path / "transfer_upright")
-    assert set(tuning.read(tmp_path, 5, other)) == {"scratch"}
+    assert set(tuning.read(tmp_path, "5", other)) == {"scratch"}
 
 
 @pytest.mark.parametrize("organ", ["liver", "heart"])

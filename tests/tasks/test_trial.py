@@ -55,7 +55,7 @@ def test_queries_are_every_volume_whole_with_its_truth_at_native_size(held_out):
         assert len(query.image) == len(query.target) == len(volume.counts["spleen"])
         native = load_masks(held_out.shards, query.volume, range(len(query.target)), "spleen")
         np.testing.assert_array_equal(query.target, native > 0)
-        assert query.restore(query.image[..., 0]).shape == query.target.shape
+        assert query.finish(query.image[..., 0]).shape == query.target.shape
 
 
 def test_a_limit_leaves_out_volumes_and_nothing_else(held_out):
