@@ -197,6 +197,8 @@ def check(config: Config) -> None:
                 f"--network.widths {width}: does not split into {network.groups} groups; give a "
                 "multiple, or other --network.groups"
             )
+    if config.begin and config.method == "scratch":
+        raise BadInput("--begin with scratch: it begins at random, for every support anew")
     multiple = 2 ** (len(network.widths) - 1)
     if tasks.size is not None and tasks.size % multiple:
         raise BadInput(

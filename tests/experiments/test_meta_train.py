@@ -275,6 +275,13 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
     assert network_of(second.workdir, division)
 
 
+def test_scratch_begins_with_no_other_run(run, config, tmp_path):
+    begun = dataclasses.replace(config, method="scratch", begin=run, workdir=tmp_path / "scratch")
+    with pytest.raises(BadInput, match="--begin with scratch"):
+        meta_train(begun)
+    assert not begun.workdir.exists()
+
+
 def test_a_network_of_another_width_is_no_beginning(run, config, tmp_path):
     wider = dataclasses.replace(config.network, widths=(8, 16))
     with pytest.raises(BadInput, match="is it of another width or depth"):
