@@ -252,7 +252,8 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
     if options.transfer:
         transfer = open_run(options.transfer[number])
     else:
-        upright = pretrained(run, "transfer_upright", flip=0.0, invert=0.0, curve=0.0)
+        of_task = dict.fromkeys(("flip", "invert", "curve", "turn", "size", "place"), 0.0)
+        upright = pretrained(run, "transfer_upright", **of_task)
         transfers = pretrained(run, "transfer"), upright
         transfer = better(run, transfers, max(options.shots), protocol_of(options))
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(

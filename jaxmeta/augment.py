@@ -1,12 +1,13 @@
 """Augmentation on the device, a pure function of the task and its key.
 
-What is drawn once for the whole task (flips, inversion of contrast) makes another structure or
-another protocol of it; what is drawn for each image (a small affine map, gain, offset, noise) makes
+What is drawn once for the whole task (flips, another pose, inversion of contrast) makes another
+structure or another protocol of it; what is drawn for each image (a small affine map, gain, offset, noise) makes
 another patient. Support and query always agree on what the structure is.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,12 @@ class Augmentation:
     """Probability of inverted contrast, of the whole task."""
     curve: float = 0.0
     """Standard deviation of the bends of an intensity curve, of the whole task: another contrast."""
+    turn: float = 0.0
+    """Largest turn of the whole task, degrees either way."""
+    size: float = 0.0
+    """Largest relative change of size of the whole task, up or down."""
+    place: float = 0.0
+    """Largest shift of the whole task, in sides of the slice, either way."""
     rotate: float = 10.0
     """Largest turn of an image, degrees either way."""
     zoom: float = 0.1
@@ -63,11 +70,18 @@ def augment(task: Task, how: Augmentation) -> Task:
         jax.random.fold_in(jax.random.wrap_key_data(task.key), 1), 3
     )
 
+    of_task = pose(jax.random.fold_in(shared, 4), how.turn, how.size, how.place)
+
     def change(examples: Examples, key) -> Examples:
         keys = jax.random.split(key, examples.image.shape[0])
         image, mask = examples.image, examples.mask
-        if how.rotate or how.zoom or how.shift:
-            image, mask = jax.vmap(lambda i, m, k: move(i, m, k, how))(image, mask, keys)
+        if any((how.turn, how.size, how.place, how.rotate, how.zoom, how.shift)):
+
+            def move(image, mask, key):
+                own = pose(key, how.rotate, how.zoom, how.shift)
+                return warp(image, mask, combine(of_task, own))
+
+            image, mask = jax.vmap(move)(image, mask, keys)
         image, mask = flip(image, mask, shared, how.flip)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(shared, 2), how.invert), -1.0, 1.0)
         if how.curve:
@@ -87,26 +101,37 @@ def flip(image: Array, mask: Array, key: Array, chance: float) -> tuple[Array, A
     return image, mask
 
 
-def move(image: Float[Array, "H W C"], mask: Array, key: Array, how: Augmentation):
-    """Rotate, scale and shift one slice by what the key draws."""
-    turn, zoom, shift = jax.random.split(key, 3)
-    angle = jnp.deg2rad(how.rotate) * jax.random.uniform(turn, (), minval=-1, maxval=1)
-    scale = 1 + how.zoom * jax.random.uniform(zoom, (), minval=-1, maxval=1)
-    sides = how.shift * jax.random.uniform(shift, (2,), minval=-1, maxval=1)
-    return warp(image, mask, angle, scale, sides)
+class Pose(NamedTuple):
+    """Where a slice lies: turned (radians), enlarged (above 1), then shifted (in its sides)."""
+
+    angle: Float[Array, "*n"]
+    scale: Float[Array, "*n"]
+    shift: Float[Array, "*n 2"]
+
+
+def pose(key: Array, rotate: float, zoom: float, shift: float) -> Pose:
+    """Draw a pose: turned up to `rotate` degrees, larger or smaller by up to `zoom`, shifted."""
+    turned, zoomed, shifted = jax.random.split(key, 3)
+    return Pose(
+        jnp.deg2rad(rotate) * jax.random.uniform(turned, (), minval=-1, maxval=1),
+        (1 + zoom) ** jax.random.uniform(zoomed, (), minval=-1, maxval=1),
+        shift * jax.random.uniform(shifted, (2,), minval=-1, maxval=1),
+    )
+
+
+def combine(one: Pose, other: Pose) -> Pose:
+    """Put two poses together."""
+    return Pose(one.angle + other.angle, one.scale * other.scale, one.shift + other.shift)
 
 
 def warp(
-    image: Float[Array, "H W C"], mask: Array, angle, scale, shift
+    image: Float[Array, "H W C"], mask: Array, to: Pose
 ) -> tuple[Float[Array, "H W C"], Array]:
-    """Map one slice about its centre: linear image, its edge repeated outside; nearest mask, 0 outside.
-
-    `angle` in radians, `scale` above 1 enlarges, `shift` in sides of the slice.
-    """
+    """Map one slice about its centre: linear image, its edge repeated outside; nearest mask, 0 outside."""
     height, width = mask.shape
-    rows = jnp.arange(height)[:, None] - (height - 1) / 2 - shift[0] * height
-    columns = jnp.arange(width)[None] - (width - 1) / 2 - shift[1] * width
-    cos, sin = jnp.cos(angle) / scale, jnp.sin(angle) / scale
+    rows = jnp.arange(height)[:, None] - (height - 1) / 2 - to.shift[0] * height
+    columns = jnp.arange(width)[None] - (width - 1) / 2 - to.shift[1] * width
+    cos, sin = jnp.cos(to.angle) / to.scale, jnp.sin(to.angle) / to.scale
     where = [
         cos * rows - sin * columns + (height - 1) / 2,
         sin * rows + cos * columns + (width - 1) / 2,

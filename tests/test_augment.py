@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.augment import Augmentation, augment, upright, varied, warp
+from jaxmeta.augment import Augmentation, Pose, augment, upright, varied, warp
 from jaxmeta.tasks.task import Examples, Task
 
-NOTHING = Augmentation(*[0.0] * 9)
+NOTHING = Augmentation(*[0.0] * 12)
 SIDE = 16
 
 
@@ -72,6 +72,17 @@ def test_images_of_a_task_move_apart():
     assert len({m.tobytes() for m in masks}) == 6
 
 
+def test_a_pose_of_the_task_is_shared_by_all_its_images_and_differs_from_task_to_task():
+    how = replace(NOTHING, turn=90.0, size=0.5, place=0.1)
+    seen = set()
+    for seed in range(8):
+        new = changed(task(seed), how)
+        masks = np.concatenate([new.support.mask, new.query.mask])
+        assert (masks == masks[0]).all() and masks[0].any()
+        seen.add(masks[0].tobytes())
+    assert len(seen) == 8
+
+
 def test_intensity_changes_leave_the_mask_alone():
     new = changed(task(), replace(NOTHING, gain=0.3, offset=0.3, noise=0.1))
     np.testing.assert_array_equal(new.support.mask, task().support.mask)
@@ -96,16 +107,16 @@ def test_a_bent_curve_makes_another_contrast_of_the_whole_task():
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_right_angles_turn_a_slice_exactly(turns):
     image, mask = task().support.image[0], task().support.mask[0]
-    moved, turned = warp(image, mask, turns * jnp.pi / 2, 1.0, jnp.zeros(2))
+    moved, turned = warp(image, mask, Pose(turns * jnp.pi / 2, 1.0, jnp.zeros(2)))
     np.testing.assert_array_equal(turned, np.rot90(mask, -turns))
     np.testing.assert_allclose(moved, np.rot90(image, -turns), atol=1e-4)
 
 
 def test_shifts_and_scales_are_of_the_slice():
     image, mask = task().support.image[0], task().support.mask[0]
-    _, shifted = warp(image, mask, 0.0, 1.0, jnp.array([0.25, -0.125]))
+    _, shifted = warp(image, mask, Pose(0.0, 1.0, jnp.array([0.25, -0.125])))
     np.testing.assert_array_equal(shifted, np.roll(mask, (4, -2), (0, 1)))
-    _, larger = warp(image, mask, 0.0, 1.5, jnp.zeros(2))
+    _, larger = warp(image, mask, Pose(0.0, 1.5, jnp.zeros(2)))
     assert larger.sum() / mask.sum() == pytest.approx(1.5**2, rel=0.15)
 
 
