@@ -41,6 +41,8 @@ class Tasks:
     """Query slices of a task."""
     support_patients: int = 1
     """Patients that the support slices come from."""
+    single_patients: bool = False
+    """Learn from organs of one patient too; their query slices are others of the same scans."""
     empty: float = 0.25
     """Share of query slices without the organ, as in a whole volume."""
     count: int = 4

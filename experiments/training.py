@@ -38,10 +38,11 @@ def trained(config: Config, stop: list[int]) -> bool:
     shards = open_shards(config.data)
     config, division = resolved(config, shards)
     shape = episode_shape(config)
-    training = pool(shards, division, "train")
+    single = config.tasks.single_patients
+    training = pool(shards, division, "train", single_patients=single)
     print(f"device: {devices.describe_devices()}")
     print(f"run:    {config.workdir} ({config.method}, seed {config.seed})")
-    print(count_table(shards, division))
+    print(count_table(shards, division, single_patients=single))
 
     mesh = devices.task_mesh(config.tasks.count)
     claim(config, division, write=False)
@@ -131,7 +132,7 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
         test_patients=config.test_patients or None,
         seed=config.seed,
     )
-    entries = pool(shards, division, "train").entries
+    entries = pool(shards, division, "train", single_patients=tasks.single_patients).entries
     names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
     return dataclasses.replace(config, structures=names), division
 
@@ -158,7 +159,8 @@ def validator(config: Config, shards: Shards, division: Split) -> Callable:
     """Make state -> score on fixed tasks of validation organs; None where there are no such organs."""
     if not division.val_organs:
         return lambda state: None
-    validating = pool(shards, division, "val")
+    single = config.tasks.single_patients
+    validating = pool(shards, division, "val", single_patients=single)
     seed = config.seed + 1_000_003  # not the training's episodes
     tasks = load_tasks(validating, config, seed, config.validation_tasks)
     mesh = devices.task_mesh(config.validation_tasks)

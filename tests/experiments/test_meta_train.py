@@ -22,8 +22,10 @@ from experiments.meta_train import parse
 from experiments.runs import network_of, open_run
 from experiments.training import meta_train, trained
 from jaxmeta import track
+from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
+from tests.tasks.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8
@@ -127,6 +129,20 @@ def test_a_run_that_was_refused_leaves_its_folder_to_the_corrected_one(config, t
     with pytest.raises(BadInput, match="99 shots asked"):
         meta_train(dataclasses.replace(config, tasks=tasks))
     assert meta_train(config)
+
+
+def test_organs_of_one_patient_are_learned_from_where_asked(config, tmp_path):
+    write_scans(tmp_path / "alone", ["lung"], 1, 2)
+    prepare([tmp_path / "alone"], tmp_path / "shards", size=16, workers=1)
+    data = (*config.data, tmp_path / "shards")
+    for single in (False, True):
+        tasks = dataclasses.replace(config.tasks, single_patients=single)
+        run = dataclasses.replace(
+            config, tasks=tasks, data=data, workdir=tmp_path / f"run{single}", steps=0
+        )
+        assert meta_train(run)
+        told, _ = configs.read(run.workdir)
+        assert ("alone/lung" in told.structures) == single
 
 
 def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path):
