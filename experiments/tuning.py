@@ -20,7 +20,7 @@ from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, score
 from jaxmeta.files import beside, write_json
-from jaxmeta.finetune import GRID, Finetune, Found, Grid, search
+from jaxmeta.finetune import GRIDS, Finetune, Found, Grid, Grids, search
 from jaxmeta.tasks.split import pool
 from jaxmeta.tasks.trial import Trial, trials
 
@@ -81,10 +81,10 @@ def search_settings(
             file.write(json.dumps([kind, *setting, dice]) + "\n")
         bar.update()
 
-    found, grid = tune(make, asked, kinds, GRID, own_steps=OWN_STEPS, seen=seen, tell=tell)
+    found, grids = tune(make, asked, kinds, GRIDS, own_steps=OWN_STEPS, seen=seen, tell=tell)
     bar.close()
     name = searched_as(shots, protocol)
-    save(run.folder, name, found, grid, which(transfer))
+    save(run.folder, name, found, grids, which(transfer))
     path.unlink()
     return read(run.folder, name, transfer)
 
@@ -147,12 +147,12 @@ def tune(
     make: Callable[..., Row],
     asked: Sequence[Trial],
     kinds: Sequence[str],
-    grid: Grid,
+    grids: Grids,
     *,
     own_steps: Sequence[int],
     seen: Mapping[tuple[str, Finetune], float] = {},
     tell: Callable[[str, Finetune, float], None] = lambda *score: None,
-) -> tuple[dict[str, Found], Grid]:
+) -> tuple[dict[str, Found], Grids]:
     """Choose each kind's setting by its Dice on the trials: one grid for all.
 
     The method may also follow its own rule, for any of `own_steps`. The baselines are then tuned
@@ -171,16 +171,17 @@ def tune(
         return scored
 
     competitors = {kind: competitor(kind) for kind in kinds}
-    found, grid = search(competitors, grid)
+    found, grids = search(competitors, grids)
     found["adapted"] = with_own_rule(found["adapted"], competitors.pop("adapted"), own_steps)
     steps = found["adapted"].winner.steps
-    same, _ = search(competitors, Grid(grid.rates, (steps,)))
-    return found | {f"{kind}, same steps": each for kind, each in same.items()}, grid
+    given = {optimiser: Grid(grid.rates, (steps,)) for optimiser, grid in grids.items()}
+    same, _ = search(competitors, given)
+    return found | {f"{kind}, same steps": each for kind, each in same.items()}, grids
 
 
 def with_own_rule(found: Found, scored: Callable[[Finetune], float], steps: Sequence[int]) -> Found:
     """Let the method's own rule compete with what the grid found for it, for any of these steps."""
-    own = search({OWN: scored}, Grid({OWN: (1.0,)}, tuple(steps)))[0][OWN]
+    own = search({OWN: scored}, {OWN: Grid((1.0,), tuple(steps))})[0][OWN]
     scores = found.scores | own.scores
     wins = own.scores[own.winner] >= found.scores[found.winner]
     return (own if wins else found)._replace(scores=scores)
@@ -192,12 +193,12 @@ def searched_as(shots: int, protocol: Protocol) -> str:
 
 
 def save(
-    folder: Path, name: str, found: Mapping[str, Found], grid: Grid, transfer: list | None
+    folder: Path, name: str, found: Mapping[str, Found], grids: Grids, transfer: list | None
 ) -> None:
     """Keep what a search found beside the run, every score it saw included."""
     known = stored(folder)
     known[name] = {
-        "grid": grid,
+        "grids": {optimiser: grid._asdict() for optimiser, grid in grids.items()},
         "transfer": transfer,
         "found": {
             kind: {

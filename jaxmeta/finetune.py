@@ -2,7 +2,7 @@
 
 A method is only as good as the baselines it is compared with, so these are tuned as hard as it is:
 `search` scores a grid of optimiser x rate x steps on validation organs for all competitors alike, and
-widens the grid for all of them while anyone's winner lies at its edge.
+goes beyond it for all of them while anyone's winner lies at its edge.
 """
 
 from collections.abc import Callable, Mapping
@@ -74,13 +74,18 @@ def applied(model: Model) -> Callable:
 
 
 class Grid(NamedTuple):
-    """Ascending rates of every optimiser, and ascending numbers of steps."""
+    """Ascending rates and ascending numbers of steps of one optimiser."""
 
-    rates: Mapping[str, tuple[float, ...]]
+    rates: tuple[float, ...]
     steps: tuple[int, ...]
 
 
-GRID = Grid({"sgd": (0.03, 0.1, 0.3, 1.0), "adam": (1e-3, 3e-3, 1e-2, 3e-2)}, (20, 100, 300))
+Grids = Mapping[str, Grid]  # by optimiser
+
+GRIDS = {
+    "sgd": Grid((0.03, 0.1, 0.3, 1.0), (20, 100, 300)),
+    "adam": Grid((1e-3, 3e-3, 1e-2, 3e-2), (20, 100, 300)),
+}
 
 
 class Found(NamedTuple):
@@ -91,22 +96,22 @@ class Found(NamedTuple):
     edges: tuple[str, ...]
 
 
-def settings(grid: Grid) -> list[Finetune]:
-    """List every setting of a grid."""
+def settings(grids: Grids) -> list[Finetune]:
+    """List every setting of the grids."""
     return [
         Finetune(optimiser, rate, steps)
-        for optimiser, rates in grid.rates.items()
+        for optimiser, grid in grids.items()
         for steps in grid.steps
-        for rate in rates
+        for rate in grid.rates
     ]
 
 
-def edges(winner: Finetune, grid: Grid) -> tuple[str, ...]:
-    """Name the sides of the grid on which a winner lies: better settings may be beyond them.
+def edges(winner: Finetune, grids: Grids) -> tuple[str, ...]:
+    """Name the sides of its grid on which a winner lies: better settings may be beyond them.
 
     What has one value only is given, not searched, and has no sides.
     """
-    rates, steps = grid.rates[winner.optimiser], grid.steps
+    rates, steps = grids[winner.optimiser]
     sides = {
         "lowest rate": len(rates) > 1 and winner.rate == rates[0],
         "highest rate": len(rates) > 1 and winner.rate == rates[-1],
@@ -116,10 +121,10 @@ def edges(winner: Finetune, grid: Grid) -> tuple[str, ...]:
     return tuple(side for side, there in sides.items() if there)
 
 
-def widened(grid: Grid, winner: Finetune) -> Grid:
+def widened(grids: Grids, winner: Finetune) -> Grids:
     """Add one value beyond each side on which the winner lies, a factor of about 3 further."""
-    rates, steps = list(grid.rates[winner.optimiser]), list(grid.steps)
-    for side in edges(winner, grid):
+    rates, steps = map(list, grids[winner.optimiser])
+    for side in edges(winner, grids):
         if side == "lowest rate":
             rates.insert(0, float(f"{rates[0] / 3:.1g}"))
         if side == "highest rate":
@@ -128,30 +133,47 @@ def widened(grid: Grid, winner: Finetune) -> Grid:
             steps.insert(0, max(1, steps[0] // 3))
         if side == "most steps":
             steps.append(steps[-1] * 3)
-    return Grid({**grid.rates, winner.optimiser: tuple(rates)}, tuple(steps))
+    return {**grids, winner.optimiser: Grid(tuple(rates), tuple(steps))}
+
+
+def around(winner: Finetune, grids: Grids) -> list[Finetune]:
+    """List the settings of the winner's optimiser that are at most one rate and one step count off."""
+    rates, steps = grids[winner.optimiser]
+
+    def near(values, value):
+        place = values.index(value)
+        return values[max(0, place - 1) : place + 2]
+
+    here = Grid(near(rates, winner.rate), near(steps, winner.steps))
+    return settings({winner.optimiser: here})
 
 
 def search(
-    competitors: Mapping[str, Callable[[Finetune], float]], grid: Grid = GRID, *, rounds: int = 3
-) -> tuple[dict[str, Found], Grid]:
-    """Score the same grid for every competitor; widen it for all while a winner lies at an edge.
+    competitors: Mapping[str, Callable[[Finetune], float]],
+    grids: Grids = GRIDS,
+    *,
+    rounds: int = 3,
+) -> tuple[dict[str, Found], Grids]:
+    """Score the same settings for every competitor: the grids, then what lies beyond winners at an edge.
 
-    After `rounds` grids the winners stand, and edges that remain are reported with them.
+    Beyond an edge only the settings around the winner are tried, by all competitors alike. After
+    `rounds` the winners stand, and edges that remain are reported with them.
     """
     scores = {name: {} for name in competitors}
+    asked = settings(grids)
     for left in reversed(range(rounds)):
-        for setting in settings(grid):
+        for setting in asked:
             for name, score in competitors.items():
                 if setting not in scores[name]:
                     scores[name][setting] = score(setting)
         winners = {name: max(seen, key=seen.get) for name, seen in scores.items()}
-        wider = grid
-        for winner in winners.values():
-            wider = widened(wider, winner) if edges(winner, grid) else wider
-        if wider == grid or not left:
+        out = [winner for winner in winners.values() if edges(winner, grids)]
+        if not out or not left:
             break
-        grid = wider
+        for winner in out:
+            grids = widened(grids, winner)
+        asked = [setting for winner in out for setting in around(winner, grids)]
     found = {
-        name: Found(winner, scores[name], edges(winner, grid)) for name, winner in winners.items()
+        name: Found(winner, scores[name], edges(winner, grids)) for name, winner in winners.items()
     }
-    return found, grid
+    return found, grids

@@ -2,9 +2,9 @@
 
 import math
 
-from jaxmeta.finetune import GRID, Finetune, Grid, edges, search, settings, widened
+from jaxmeta.finetune import GRIDS, Finetune, Grid, around, edges, search, settings, widened
 
-SMALL = Grid({"adam": (1e-3, 3e-3, 1e-2)}, (20, 100, 300))
+SMALL = {"adam": Grid((1e-3, 3e-3, 1e-2), (20, 100, 300))}
 
 
 def peak(rate, steps, optimiser="adam"):
@@ -18,18 +18,18 @@ def peak(rate, steps, optimiser="adam"):
 
 
 def test_a_peak_inside_the_grid_is_found_in_one_round_and_not_flagged():
-    found, grid = search({"scratch": peak(3e-3, 100)}, SMALL)
+    found, grids = search({"scratch": peak(3e-3, 100)}, SMALL)
     assert found["scratch"].winner == Finetune("adam", 3e-3, 100)
     assert found["scratch"].edges == ()
-    assert grid == SMALL
+    assert grids == SMALL
     assert len(found["scratch"].scores) == 9
 
 
 def test_a_winner_at_the_edge_widens_the_grid_until_it_is_inside():
-    found, grid = search({"scratch": peak(3e-2, 100)}, SMALL)
+    found, grids = search({"scratch": peak(3e-2, 100)}, SMALL)
     assert found["scratch"].winner == Finetune("adam", 3e-2, 100)
     assert found["scratch"].edges == ()
-    assert grid.rates["adam"] == (1e-3, 3e-3, 1e-2, 3e-2, 9e-2)
+    assert grids["adam"].rates == (1e-3, 3e-3, 1e-2, 3e-2, 9e-2)
 
 
 def test_competitors_are_scored_on_equal_grids_though_one_alone_asks_for_more():
@@ -55,19 +55,33 @@ def test_no_setting_is_scored_twice():
 
 
 def test_the_optimiser_is_chosen_too():
-    found, _ = search({"scratch": peak(0.1, 100, "sgd")}, GRID)
+    found, _ = search({"scratch": peak(0.1, 100, "sgd")}, GRIDS)
     assert found["scratch"].winner == Finetune("sgd", 0.1, 100)
-    assert len(settings(GRID)) == 24
+    assert len(settings(GRIDS)) == 24
 
 
 def test_edges_name_all_sides_and_widening_adds_one_value_to_each():
     corner = Finetune("adam", 1e-3, 300)
     assert edges(corner, SMALL) == ("lowest rate", "most steps")
     wider = widened(SMALL, corner)
-    assert wider == Grid({"adam": (3e-4, 1e-3, 3e-3, 1e-2)}, (20, 100, 300, 900))
+    assert wider == {"adam": Grid((3e-4, 1e-3, 3e-3, 1e-2), (20, 100, 300, 900))}
     assert edges(corner, wider) == ()
 
 
 def test_one_step_is_as_few_as_there_are():
-    grid = Grid({"sgd": (0.1, 0.3, 1.0)}, (1, 20))
-    assert edges(Finetune("sgd", 0.3, 1), grid) == ()
+    grids = {"sgd": Grid((0.1, 0.3, 1.0), (1, 20))}
+    assert edges(Finetune("sgd", 0.3, 1), grids) == ()
+
+
+def test_beyond_an_edge_only_the_neighbours_of_the_winner_are_tried():
+    """Nine settings, then four around (1e-2, 900): its rates are 3e-3 and 1e-2, and beyond them 3e-2."""
+    found, grids = search({"scratch": peak(1e-2, 900)}, SMALL)
+    assert found["scratch"].winner == Finetune("adam", 1e-2, 900)
+    new = set(found["scratch"].scores) - set(settings(SMALL))
+    assert {(s.rate, s.steps) for s in new} >= {(3e-3, 900), (1e-2, 900), (3e-2, 900), (3e-2, 300)}
+    assert not {(1e-3, 900), (3e-2, 20)} & {(s.rate, s.steps) for s in new}
+
+
+def test_around_a_corner_are_four_settings_and_around_the_middle_nine():
+    assert len(around(Finetune("adam", 1e-3, 20), SMALL)) == 4
+    assert len(around(Finetune("adam", 3e-3, 100), SMALL)) == 9

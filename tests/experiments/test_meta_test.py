@@ -124,7 +124,7 @@ def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
     assert tuning.method_setting(opened, 5, plain).source == "the preset's"
     for steps, name in [(1, "1"), (2, "8"), (3, "8, largest piece")]:
         found = {"adapted": Found(Finetune("adam", 0.01, steps), {}, ())}
-        tuning.save(tmp_path, name, found, Grid({}, ()), None)
+        tuning.save(tmp_path, name, found, {}, None)
     steps = {
         (shots, protocol): tuning.method_setting(opened, shots, protocol).finetune.steps
         for shots in (2, 7)
@@ -153,7 +153,7 @@ def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
 def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, tmp_path):
     one = open_run(run)._replace(folder=tmp_path / "transfer")
     found = {kind: Found(Finetune("adam", 0.01, 20), {}, ()) for kind in ("scratch", "transfer")}
-    tuning.save(tmp_path, "5", found, Grid({}, ()), tuning.which(one))
+    tuning.save(tmp_path, "5", found, {}, tuning.which(one))
     assert set(tuning.read(tmp_path, "5", one)) == {"scratch", "transfer"}
     other = one._replace(folder=tmp_path / "transfer_upright")
     assert set(tuning.read(tmp_path, "5", other)) == {"scratch"}
@@ -194,7 +194,8 @@ def test_more_shots_than_slices_are_refused(run):
 def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monkeypatch, tmp_path):
     other = dataclasses.replace(config, workdir=config.workdir.parent / "other", seed=1)
     assert meta_train(other)
-    monkeypatch.setattr(tuning, "GRID", Grid({"sgd": (0.1,), "adam": (1e-3, 1e-2)}, (1, 2)))
+    grids = {"sgd": Grid((0.1,), (1, 2)), "adam": Grid((1e-3, 1e-2), (1, 2))}
+    monkeypatch.setattr(tuning, "GRIDS", grids)
     monkeypatch.setattr(tuning, "OWN_STEPS", (1, 2))
     runs = (run, other.workdir)
     meta_test(
@@ -256,10 +257,13 @@ def test_a_search_computes_no_score_that_was_seen():
         raise KeyboardInterrupt
 
     setting = Finetune("sgd", 0.1, 1)
-    grid, seen = Grid({"sgd": (0.1,)}, (1,)), {("scratch", setting): 0.5, ("adapted", setting): 0.5}
+    grids, seen = (
+        {"sgd": Grid((0.1,), (1,))},
+        {("scratch", setting): 0.5, ("adapted", setting): 0.5},
+    )
     with pytest.raises(KeyboardInterrupt):
         tuning.tune(
-            make, (), ["adapted", "scratch"], grid, own_steps=(7,), seen=seen, tell=told.append
+            make, (), ["adapted", "scratch"], grids, own_steps=(7,), seen=seen, tell=told.append
         )
     assert not any(score in seen for score in asked) and not told
 
