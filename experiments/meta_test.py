@@ -33,6 +33,7 @@ from experiments.tuning import (
     validation_trials,
 )
 from jaxmeta import devices
+from jaxmeta.augment import upright
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
@@ -252,9 +253,11 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
     if options.transfer:
         transfer = open_run(options.transfer[number])
     else:
-        of_task = dict.fromkeys(("flip", "invert", "curve", "turn", "size", "place"), 0.0)
-        upright = pretrained(run, "transfer_upright", **of_task)
-        transfers = pretrained(run, "transfer"), upright
+        as_run = run.config.augment
+        transfers = (
+            pretrained(run, "transfer", as_run),
+            pretrained(run, "transfer_upright", upright(as_run)),
+        )
         transfer = better(run, transfers, max(options.shots), protocol_of(options))
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
         transfer.split.train_patients

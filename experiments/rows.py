@@ -18,7 +18,7 @@ from experiments.configs import PRESETS
 from experiments.runs import Run, open_run
 from experiments.training import meta_train
 from jaxmeta import track
-from jaxmeta.augment import upright, varied
+from jaxmeta.augment import Augmentation, upright, varied
 from jaxmeta.devices import task_mesh
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import Finetune, applied, finetuned, supervised
@@ -28,12 +28,11 @@ OWN = "own"  # the method's own inner rule, with its own (learned) rates
 OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0)}  # plain: nothing differentiates them
 
 
-def pretrained(run: Run, folder: str, **augment: float) -> Run:
+def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     """Pre-train transfer on what a run learned from, with as many slice-gradients, in RUN/folder.
 
     A meta-learning step differentiates every support slice in each inner step and every query slice
-    once; a transfer step differentiates each of them once. `augment` replaces parts of the run's
-    augmentation.
+    once; a transfer step differentiates each of them once.
     """
     config, tasks = run.config, run.config.tasks
     ours = config.inner.steps * tasks.shots + tasks.queries
@@ -43,7 +42,7 @@ def pretrained(run: Run, folder: str, **augment: float) -> Run:
         config,
         method="transfer",
         inner=dataclasses.replace(preset.inner, vary=config.inner.vary),
-        augment=dataclasses.replace(config.augment, **augment),
+        augment=augment,
         workdir=run.folder / folder,
         steps=steps,
         every=max(1, steps // 5),

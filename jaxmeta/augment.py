@@ -27,11 +27,11 @@ class Augmentation:
     """Probability of inverted contrast, of the whole task."""
     curve: float = 0.0
     """Standard deviation of the bends of an intensity curve, of the whole task: another contrast."""
-    turn: float = 0.0
+    task_rotate: float = 0.0
     """Largest turn of the whole task, degrees either way."""
-    size: float = 0.0
+    task_zoom: float = 0.0
     """Largest relative change of size of the whole task, up or down."""
-    place: float = 0.0
+    task_shift: float = 0.0
     """Largest shift of the whole task, in sides of the slice, either way."""
     rotate: float = 10.0
     """Largest turn of an image, degrees either way."""
@@ -69,17 +69,17 @@ def augment(task: Task, how: Augmentation) -> Task:
     shared, support, query = jax.random.split(
         jax.random.fold_in(jax.random.wrap_key_data(task.key), 1), 3
     )
-
-    of_task = pose(jax.random.fold_in(shared, 4), how.turn, how.size, how.place)
+    of_tasks = how.task_rotate, how.task_zoom, how.task_shift
+    of_images = how.rotate, how.zoom, how.shift
+    of_task = pose(jax.random.fold_in(shared, 4), *of_tasks)
 
     def change(examples: Examples, key) -> Examples:
         keys = jax.random.split(key, examples.image.shape[0])
         image, mask = examples.image, examples.mask
-        if any((how.turn, how.size, how.place, how.rotate, how.zoom, how.shift)):
+        if any((*of_tasks, *of_images)):
 
             def move(image, mask, key):
-                own = pose(key, how.rotate, how.zoom, how.shift)
-                return warp(image, mask, combine(of_task, own))
+                return warp(image, mask, combine(of_task, pose(key, *of_images)))
 
             image, mask = jax.vmap(move)(image, mask, keys)
         image, mask = flip(image, mask, shared, how.flip)
@@ -104,9 +104,9 @@ def flip(image: Array, mask: Array, key: Array, chance: float) -> tuple[Array, A
 class Pose(NamedTuple):
     """Where a slice lies: turned (radians), enlarged (above 1), then shifted (in its sides)."""
 
-    angle: Float[Array, "*n"]
-    scale: Float[Array, "*n"]
-    shift: Float[Array, "*n 2"]
+    angle: Float[Array, ""]
+    scale: Float[Array, ""]
+    shift: Float[Array, "2"]
 
 
 def pose(key: Array, rotate: float, zoom: float, shift: float) -> Pose:

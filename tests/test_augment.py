@@ -73,7 +73,7 @@ def test_images_of_a_task_move_apart():
 
 
 def test_a_pose_of_the_task_is_shared_by_all_its_images_and_differs_from_task_to_task():
-    how = replace(NOTHING, turn=90.0, size=0.5, place=0.1)
+    how = replace(NOTHING, task_rotate=90.0, task_zoom=0.5, task_shift=0.1)
     seen = set()
     for seed in range(8):
         new = changed(task(seed), how)
