@@ -145,9 +145,7 @@ class Config:
     inner: Inner = Inner()
     outer: Outer = Outer()
     loss: Loss = Loss()
-    augment: Augmentation = Augmentation(
-        invert=0.5, task_rotate=45.0, task_zoom=0.3, task_shift=0.1
-    )
+    augment: Augmentation = Augmentation(invert=0.5)
     structures: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """What training draws, as data set/organ: filled in by the run."""
     axis: Annotated[str, tyro.conf.Suppress] = "axial"
