@@ -88,6 +88,9 @@ GRIDS = {
 }
 
 
+MOST_STEPS = 900
+
+
 class Found(NamedTuple):
     """What a search chose for one competitor, every score it saw, and the edges it could not leave."""
 
@@ -122,7 +125,10 @@ def edges(winner: Finetune, grids: Grids) -> tuple[str, ...]:
 
 
 def widened(grids: Grids, winner: Finetune) -> Grids:
-    """Add one value beyond each side on which the winner lies, a factor of about 3 further."""
+    """Add one value beyond each side on which the winner lies, a factor of about 3 further.
+
+    Steps end at `MOST_STEPS`: each factor costs as much again as all before it together.
+    """
     rates, steps = map(list, grids[winner.optimiser])
     for side in edges(winner, grids):
         if side == "lowest rate":
@@ -131,7 +137,7 @@ def widened(grids: Grids, winner: Finetune) -> Grids:
             rates.append(float(f"{rates[-1] * 3:.1g}"))
         if side == "fewest steps":
             steps.insert(0, max(1, steps[0] // 3))
-        if side == "most steps":
+        if side == "most steps" and steps[-1] * 3 <= MOST_STEPS:
             steps.append(steps[-1] * 3)
     return {**grids, winner.optimiser: Grid(tuple(rates), tuple(steps))}
 
@@ -157,7 +163,7 @@ def search(
     """Score the same settings for every competitor: the grids, then what lies beyond winners at an edge.
 
     Beyond an edge only the settings around the winner are tried, by all competitors alike. After
-    `rounds` the winners stand, and edges that remain are reported with them.
+    `rounds` the winners stand, and edges that remain are reported with them, those of most steps too.
     """
     scores = {name: {} for name in competitors}
     asked = settings(grids)
@@ -167,12 +173,13 @@ def search(
                 if setting not in scores[name]:
                     scores[name][setting] = score(setting)
         winners = {name: max(seen, key=seen.get) for name, seen in scores.items()}
-        out = [winner for winner in winners.values() if edges(winner, grids)]
-        if not out or not left:
+        wider = grids
+        for winner in winners.values():
+            wider = widened(wider, winner)
+        if wider == grids or not left:
             break
-        for winner in out:
-            grids = widened(grids, winner)
-        asked = [setting for winner in out for setting in around(winner, grids)]
+        out = [winner for winner in winners.values() if edges(winner, grids)]
+        grids, asked = wider, [setting for winner in out for setting in around(winner, wider)]
     found = {
         name: Found(winner, scores[name], edges(winner, grids)) for name, winner in winners.items()
     }

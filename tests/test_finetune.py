@@ -85,3 +85,10 @@ def test_beyond_an_edge_only_the_neighbours_of_the_winner_are_tried():
 def test_around_a_corner_are_four_settings_and_around_the_middle_nine():
     assert len(around(Finetune("adam", 1e-3, 20), SMALL)) == 4
     assert len(around(Finetune("adam", 3e-3, 100), SMALL)) == 9
+
+
+def test_steps_end_where_the_next_factor_would_cost_too_much_and_the_edge_is_reported():
+    found, grids = search({"scratch": peak(3e-3, 1e5)}, SMALL)
+    assert found["scratch"].winner == Finetune("adam", 3e-3, 900)
+    assert found["scratch"].edges == ("most steps",)
+    assert grids["adam"].steps == (20, 100, 300, 900)
