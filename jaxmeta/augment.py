@@ -1,8 +1,8 @@
 """Augmentation on the device, a pure function of the task and its key.
 
 What is drawn once for the whole task (flips, another pose, inversion of contrast) makes another
-structure or another protocol of it; what is drawn for each image (a small affine map, gain, offset, noise) makes
-another patient. Support and query always agree on what the structure is.
+structure or another protocol of it; what is drawn for each image (a small affine map, gain, offset,
+noise) makes another patient. Support and query always agree on what the structure is.
 """
 
 from collections.abc import Callable
