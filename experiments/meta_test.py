@@ -162,7 +162,6 @@ def questions(run: Run, options: Options) -> Asked:
             held_out,
             shots=shots,
             draws=options.draws,
-            length=max(options.shots),
             **protocol._asdict(),
             **how,
         )

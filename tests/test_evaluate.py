@@ -162,14 +162,6 @@ def test_the_copied_mask_is_that_of_the_nearest_height_inside_the_labelled_stret
     np.testing.assert_array_equal(probability, [masks[name] for name in expected])
 
 
-def test_slices_that_only_fill_a_support_are_never_copied():
-    support = made_support(0, 3)._replace(place=np.array([0.5, np.inf, np.inf], np.float32))
-    row = copied_mask("copied")
-    fitted = row.fit(together([support]), draw_keys(1, 0))
-    probability = whole_volume(row, fitted, np.zeros((4, SIZE, SIZE, 1), np.float32))[0]
-    np.testing.assert_array_equal(probability, [support.examples.mask[0]] * 4)
-
-
 def test_slices_lie_between_0_and_1_and_a_single_one_at_0():
     np.testing.assert_array_equal(places(3), np.array([0, 0.5, 1], np.float32))
     assert places(1).tolist() == [0]

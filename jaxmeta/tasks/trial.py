@@ -60,16 +60,12 @@ def trials(
     mm: float | None = None,
     patients: int = 1,
     seed: int = 0,
-    length: int | None = None,
     most: int | None = None,
     largest_piece: bool = False,
 ) -> tuple[Trial, ...]:
     """Make a trial of every entry of the pool; `most` limits its query volumes (for searches).
 
     With `largest_piece` every mask is reduced to it before it is scored.
-
-    Supports are filled up to `length` slices that are not valid, so that tests of several numbers of
-    shots share what is compiled.
 
     Draw d takes other support patients than draw d - 1 as long as there are any, and its slices
     depend on (seed, organ, d) alone: the first of five slices is the one of one slice.
@@ -89,7 +85,6 @@ def trials(
                     size=size,
                     mm=mm,
                     seed=seed,
-                    length=length or shots,
                 )
                 for draw in range(draws)
             ),
@@ -122,17 +117,14 @@ def support(
     size: int,
     mm: float | None,
     seed: int,
-    length: int,
 ) -> Support:
-    """Draw and read the support that these patients give; what only fills it lies infinitely far."""
+    """Draw and read the support that these patients give."""
     chosen = draw_support(
         pool, entry, patients, shots=shots, size=size, seed=seed, draw=draw, spacing=mm
     )
-    where = np.full(length, np.inf, np.float32)
-    where[:shots] = [place(pool.shards, entry.organ, at) for at in chosen]
     return Support(
-        load_examples(pool.shards, entry.organ, chosen, length, size=size, spacing=mm),
-        where,
+        load_examples(pool.shards, entry.organ, chosen, size=size, spacing=mm),
+        np.array([place(pool.shards, entry.organ, at) for at in chosen], np.float32),
         patients,
         tuple(f"{pool.shards.volumes[volume].name}:{number}" for volume, number in chosen),
     )
