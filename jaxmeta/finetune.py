@@ -158,12 +158,13 @@ def search(
     competitors: Mapping[str, Callable[[Finetune], float]],
     grids: Grids = GRIDS,
     *,
-    rounds: int = 3,
+    rounds: int = 4,
 ) -> tuple[dict[str, Found], Grids]:
-    """Score the same settings for every competitor: the grids, then what lies beyond winners at an edge.
+    """Score the same settings for every competitor: the grids, then what lies around the winners.
 
-    Beyond an edge only the settings around the winner are tried, by all competitors alike. After
-    `rounds` the winners stand, and edges that remain are reported with them, those of most steps too.
+    A winner at an edge widens its grid, and whatever neighbour of a winner was not tried yet is tried by
+    all competitors alike, until winners have none. After `rounds` they stand, and edges that remain
+    are reported with them, those of most steps too.
     """
     scores = {name: {} for name in competitors}
     asked = settings(grids)
@@ -173,13 +174,10 @@ def search(
                 if setting not in scores[name]:
                     scores[name][setting] = score(setting)
         winners = {name: max(seen, key=seen.get) for name, seen in scores.items()}
-        wider = grids
-        for winner in winners.values():
-            wider = widened(wider, winner)
-        if wider == grids or not left:
-            break
-        out = [winner for winner in winners.values() if edges(winner, grids)]
-        grids, asked = wider, [setting for winner in out for setting in around(winner, wider)]
+        if left:
+            for winner in winners.values():
+                grids = widened(grids, winner)
+            asked = [setting for winner in winners.values() for setting in around(winner, grids)]
     found = {
         name: Found(winner, scores[name], edges(winner, grids)) for name, winner in winners.items()
     }

@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from jaxmeta.finetune import GRIDS, Finetune, Grid, around, edges, search, settings, widened
 
 SMALL = {"adam": Grid((1e-3, 3e-3, 1e-2), (20, 100, 300))}
@@ -73,13 +75,14 @@ def test_one_step_is_as_few_as_there_are():
     assert edges(Finetune("sgd", 0.3, 1), grids) == ()
 
 
-def test_beyond_an_edge_only_the_neighbours_of_the_winner_are_tried():
-    """Nine settings, then four around (1e-2, 900): its rates are 3e-3 and 1e-2, and beyond them 3e-2."""
-    found, grids = search({"scratch": peak(1e-2, 900)}, SMALL)
-    assert found["scratch"].winner == Finetune("adam", 1e-2, 900)
-    new = set(found["scratch"].scores) - set(settings(SMALL))
-    assert {(s.rate, s.steps) for s in new} >= {(3e-3, 900), (1e-2, 900), (3e-2, 900), (3e-2, 300)}
-    assert not {(1e-3, 900), (3e-2, 20)} & {(s.rate, s.steps) for s in new}
+@pytest.mark.parametrize("rate", [1e-3, 3e-3, 1e-2, 0.1])
+@pytest.mark.parametrize("steps", [5, 100, 900])
+def test_every_neighbour_of_a_winner_was_tried_but_not_the_far_corner_of_a_wider_grid(rate, steps):
+    found, grids = search({"scratch": peak(rate, steps)}, SMALL)
+    winner, scores, _ = found["scratch"]
+    assert set(around(winner, grids)) <= set(scores)
+    corner = Finetune("adam", grids["adam"].rates[0], grids["adam"].steps[-1])
+    assert (corner in scores) == (corner in settings(SMALL) + around(winner, grids))
 
 
 def test_around_a_corner_are_four_settings_and_around_the_middle_nine():
