@@ -121,7 +121,7 @@ class Asked(NamedTuple):
     """What is asked of a run."""
 
     held_out: Pool
-    how: dict  # slices are read and drawn
+    how: dict  # size, mm and seed: how its slices are read and drawn
     trials: dict[int, tuple[Trial, ...]]  # by shots
 
 

@@ -86,9 +86,7 @@ GRIDS = {
     "sgd": Grid((0.03, 0.1, 0.3, 1.0), (20, 100, 300)),
     "adam": Grid((1e-3, 3e-3, 1e-2, 3e-2), (20, 100, 300)),
 }
-
-
-MOST_STEPS = 900
+MOST_STEPS = 900  # of a widened grid
 
 
 class Found(NamedTuple):
