@@ -4,7 +4,7 @@
 
 The method is adapted to each held-out organ from K labelled slices of support patients and segments
 whole volumes of every other patient who has the organ. Scores are 3-D, at the original resolution.
-Several runs make one paired comparison.
+Several runs make one paired comparison; `experiments.summary` makes it of runs tested one by one.
 """
 
 import time
@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from experiments import configs
 from experiments.command import run as run_command
-from experiments.outcome import METHOD, Outcome, Table, keep, write
+from experiments.outcome import METHOD, Outcome, Table, keep
 from experiments.rows import heads, pretrained, row_maker, upper_bound
 from experiments.runs import Run, open_run
+from experiments.summary import compare, refuse_twice, write
 from experiments.tuning import (
     Protocol,
     Setting,
@@ -94,12 +95,10 @@ def main() -> None:
 
 def test(options: Options) -> list[Outcome]:
     """Test every run, write and print its report, and compare them all."""
-    folders = [folder.resolve() for folder in options.run]
-    if len(set(folders)) < len(folders):
-        raise BadInput("a run is named twice: runs that are compared must be different")
-    if options.transfer and len(options.transfer) != len(folders):
+    refuse_twice(options.run)
+    if options.transfer and len(options.transfer) != len(options.run):
         raise BadInput(
-            f"{len(options.transfer)} transfer runs for {len(folders)} runs: name one each"
+            f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
         )
     for name, values in {"--draws": (options.draws,), "--shots": options.shots}.items():
         if min(values, default=0) < 1:
@@ -112,8 +111,7 @@ def test(options: Options) -> list[Outcome]:
         outcomes.append(test_run(run, options, asked[number], transfer))
         print(write(run.folder / "report", outcomes[-1:]))
     if len(outcomes) > 1:
-        beside = options.run[0] / "report" / f"of_{len(outcomes)}_runs"
-        print(write(options.output or beside, outcomes))
+        print(compare(options.run, options.output))
     return outcomes
 
 
@@ -136,14 +134,24 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
     tables = []
     for shots, chosen in asked.trials.items():
         settings = choose(run, shots, options, transfer)
-        rows = rows_of(make, settings, options.baselines)
+        rows, twins = rows_of(make, settings, options.baselines)
         seconds = adaptation_seconds(rows[0], chosen[0])
         found = followed(rows, chosen, options.seed, f"{shots} shots")
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
+        cases = [case._replace(row=row) for case in cases for row in twins[case.row]]
         cases += [case._replace(shots=shots) for case in bound]
         tables.append(Table(shots, cases, pictures, settings, seconds))
     alive = heads(transfer) if transfer else {}
-    return Outcome(run, options.draws, protocol_of(options), tuple(tables), alive)
+    return Outcome(
+        run.folder,
+        run.step,
+        run.split,
+        options.draws,
+        protocol_of(options),
+        devices.describe_devices(),
+        tuple(tables),
+        alive,
+    )
 
 
 def questions(run: Run, options: Options) -> Asked:
@@ -192,17 +200,23 @@ def protocol_of(options: Options) -> Protocol:
     return Protocol(options.support_patients, options.largest_piece)
 
 
-def rows_of(make: Callable[..., Row], settings: dict[str, Setting], baselines: str) -> list[Row]:
-    """List the rows of the table, the method first."""
+def rows_of(
+    make: Callable[..., Row], settings: dict[str, Setting], baselines: str
+) -> tuple[list[Row], dict[str, list[str]]]:
+    """List the rows to compute, the method first; and by its name, what each row is in the table.
+
+    A baseline whose best setting has as many steps as the method is computed once, for both its lines.
+    """
     rows = [make(METHOD, METHOD, settings[METHOD].finetune)]
-    if baselines == "none":
-        return rows
-    still = make("zero steps", METHOD, None)._replace(segment=rows[0].segment)  # compiled once
-    rows += [still, copied_mask("copied mask")]
-    names = ["scratch"]
-    if baselines == "all":
-        names = [name for name in settings if name.startswith(("scratch", "transfer"))]
-    return rows + [make(n, n.split(",")[0], settings[n].finetune) for n in sorted(names)]
+    if baselines != "none":
+        still = make("zero steps", METHOD, None)._replace(segment=rows[0].segment)  # compiled once
+        rows += [still, copied_mask("copied mask")]
+    names = {"none": (), "default": ("scratch",), "all": sorted(settings.keys() - {METHOD})}
+    same = {}
+    for name in names[baselines]:
+        same.setdefault((name.split(",")[0], settings[name].finetune), []).append(name)
+    rows += [make(own[0], kind, finetune) for (kind, finetune), own in same.items()]
+    return rows, {row.name: [row.name] for row in rows} | {own[0]: own for own in same.values()}
 
 
 def followed(rows: Sequence[Row], asked: Sequence[Trial], seed: int, what: str) -> Iterator:

@@ -2,7 +2,7 @@
 
 A search tries the same grid of optimiser, rate and steps for the method, for scratch and for
 transfer, and widens it while a winner lies at its edge. What it finds is kept in RUN/tuning.json with
-every score it saw; a search that was interrupted goes on from RUN/tuning-SHOTS.jsonl. Without a
+every score it saw; a search that was interrupted goes on from RUN/tuning-*.jsonl. Without a
 search, the settings shipped here are used.
 """
 
@@ -70,7 +70,8 @@ def search_settings(
     asked = validation_trials(run, shots, protocol)
     make = row_maker(run, DRAWS, transfer)
     kinds = ["adapted", "scratch"] + (["transfer"] if transfer else [])
-    path = run.folder / f"tuning-{shots}.jsonl"
+    name = searched_as(shots, protocol)
+    path = progress(run.folder, name)
     told = {"step": run.step, "supports": [t.supports[0].slices for t in asked]}
     told |= {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
     seen = resumed(path, told)
@@ -83,7 +84,6 @@ def search_settings(
 
     found, grids = tune(make, asked, kinds, GRIDS, own_steps=OWN_STEPS, seen=seen, tell=tell)
     bar.close()
-    name = searched_as(shots, protocol)
     save(run.folder, name, found, grids, which(transfer))
     path.unlink()
     return read(run.folder, name, transfer)
@@ -190,6 +190,11 @@ def with_own_rule(found: Found, scored: Callable[[Finetune], float], steps: Sequ
 def searched_as(shots: int, protocol: Protocol) -> str:
     """Name a search in RUN/tuning.json."""
     return f"{shots}, largest piece" if protocol.largest_piece else f"{shots}"
+
+
+def progress(folder: Path, name: str) -> Path:
+    """Name the file that an unfinished search of this name goes on from."""
+    return folder / f"tuning-{name.replace(', ', '-').replace(' ', '-')}.jsonl"
 
 
 def save(

@@ -118,6 +118,19 @@ def write_cases(path: Path, cases: Sequence[tuple]) -> None:
             )
 
 
+def read_cases(path: Path, kind: type) -> list:
+    """Read cases back, each field as its named tuple `kind` has it."""
+
+    def as_written(of: type, cell: str):
+        return of(cell or math.nan) if of is float else of(cell)
+
+    with path.open(newline="") as file:
+        return [
+            kind(**{name: as_written(kind.__annotations__[name], row[name]) for name in row})
+            for row in csv.DictReader(file)
+        ]
+
+
 def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> None:
     """Draw slices with the contours of truth and prediction.
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,18 +12,19 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from experiments import tuning
-from experiments.meta_test import Options
+from experiments import summary, tuning
+from experiments.meta_test import Options, rows_of
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
-from experiments.outcome import alive, lines_of
 from experiments.rows import heads as heads_of
 from experiments.runs import open_run
+from experiments.summary import alive, lines_of
 from experiments.tuning import Setting
+from jaxmeta import report
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluate import Case
+from jaxmeta.evaluate import Case, Row
 from jaxmeta.finetune import Finetune, Found, Grid
 
 ROWS = {"adapted", "zero steps", "copied mask", "scratch"}
@@ -63,8 +65,8 @@ def test_only_held_out_organs_and_patients_are_scored(tested, run):
 
 
 def test_the_summary_repeats_the_table_and_its_protocol(tested, run):
-    summary = json.loads((run / "report" / "summary.json").read_text())
-    for table, shots in zip(summary["tables"], (2, 1), strict=True):
+    values = json.loads((run / "report" / "summary.json").read_text())
+    for table, shots in zip(values["tables"], (2, 1), strict=True):
         assert f"{shots} slice" in table["protocol"]
         assert {line["row"] for line in table["lines"]} == ROWS
         for line in table["lines"]:
@@ -76,7 +78,7 @@ def test_the_summary_repeats_the_table_and_its_protocol(tested, run):
             assert line["dice"]["mean"] == pytest.approx(np.mean(own))
             assert line["counts"]["cases"] == len(own)
             assert (line["behind"] is None) == (line["row"] == "adapted")
-        assert table["adaptation_seconds"] > 0
+        assert table["adaptation_seconds"][0] > 0
 
 
 def test_a_saved_mask_is_the_one_that_was_scored_and_lies_on_its_image(tested, run, scanned):
@@ -100,6 +102,81 @@ def test_a_saved_mask_is_the_one_that_was_scored_and_lies_on_its_image(tested, r
 def test_pictures_are_written(tested, run):
     for name in ("overlay_2shot.png", "overlay_1shot.png", "curves.png"):
         assert (run / "report" / name).stat().st_size > 5000
+
+
+def test_a_report_read_back_is_what_was_found(tested, run):
+    found = summary.read(run)
+    bare = [table._replace(pictures=[]) for table in tested.tables]
+    assert repr(found) == repr(tested._replace(tables=tuple(bare)))
+
+
+@pytest.fixture
+def reported(tested, run, tmp_path):
+    """Make two runs of one: the same report in two folders, the cases of one a little better."""
+    for name in ("one", "two"):
+        shutil.copytree(run / "report", tmp_path / name / "report")
+    cases = report.read_cases(tmp_path / "two" / "report" / "cases.csv", Case)
+    better = [c._replace(dice=c.dice + 0.1) if c.row == "adapted" else c for c in cases]
+    report.write_cases(tmp_path / "two" / "report" / "cases.csv", better)
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_runs_tested_one_by_one_are_compared_from_their_reports(reported, tmp_path):
+    text = summary.compare(reported, tmp_path / "both")
+    values = json.loads((tmp_path / "both" / "summary.json").read_text())
+    assert [run["folder"] for run in values["runs"]] == list(map(str, reported))
+    for folder, table in enumerate(values["tables"]):
+        alone = json.loads((reported[0] / "report" / "summary.json").read_text())["tables"][folder]
+        for line, own in zip(table["lines"], alone["lines"], strict=True):
+            more = 0.05 if line["row"] == "adapted" else 0  # the mean of none and .1 more
+            assert line["dice"]["mean"] == pytest.approx(own["dice"]["mean"] + more)
+            assert line["counts"]["cases"] == 2 * own["counts"]["cases"]
+            assert (line["behind_runs"] is None) == (line["row"] == "adapted")
+    assert "[x run]" in text
+    assert not list((tmp_path / "both").glob("overlay*"))
+
+
+def test_runs_that_were_not_tested_alike_are_not_compared(reported):
+    path = reported[1] / "report" / "summary.json"
+    values = json.loads(path.read_text())
+    values["runs"][0]["draws"] += 1
+    path.write_text(json.dumps(values))
+    with pytest.raises(
+        BadInput, match="one was tested with draws 2, .*two with 3: test them alike"
+    ):
+        summary.compare(reported)
+    path.write_text("{}")
+    with pytest.raises(BadInput, match="not the report of this version"):
+        summary.compare(reported)
+    path.unlink()
+    with pytest.raises(BadInput, match="two has no report"):
+        summary.compare(reported)
+
+
+def test_two_lines_of_one_setting_are_computed_once():
+    same, other = Finetune("adam", 0.01, 300), Finetune("sgd", 0.1, 300)
+    settings = {
+        "adapted": same,
+        "scratch": same,
+        "scratch, same steps": same,
+        "transfer": other,
+        "transfer, same steps": same,
+    }
+    settings = {name: Setting(each, "found") for name, each in settings.items()}
+    row = Row("", None, None)
+    rows, lines = rows_of(lambda name, *_: row._replace(name=name), settings, "all")
+    computed = [
+        "adapted",
+        "zero steps",
+        "copied mask",
+        "scratch",
+        "transfer",
+        "transfer, same steps",
+    ]
+    assert [row.name for row in rows] == computed
+    assert lines["scratch"] == ["scratch", "scratch, same steps"]
+    assert sum(lines.values(), []) == [*computed[:4], "scratch, same steps", *computed[4:]]
+    assert [row.name for row in rows_of(lambda name, *_: row, settings, "none")[0]] == [""]
 
 
 def test_the_same_test_again_gives_the_same_numbers(tested, run):
@@ -209,8 +286,7 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
             output=tmp_path / "both",
         )
     )
-    summary = json.loads((tmp_path / "both" / "summary.json").read_text())
-    (table,) = summary["tables"]
+    (table,) = json.loads((tmp_path / "both" / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
     both = {"scratch, same steps", "transfer", "transfer, same steps", "supervised"}
     assert lines.keys() == ROWS | both
@@ -236,6 +312,14 @@ def test_the_method_s_own_rule_wins_only_where_it_is_better():
     assert better.edges == ()
     endless = tuning.with_own_rule(found, lambda setting: setting.steps, (5, 10))
     assert endless.edges == ("most steps",)
+
+
+def test_searches_that_keep_other_masks_do_not_share_their_progress(tmp_path):
+    protocols = tuning.Protocol(), tuning.Protocol(largest_piece=True)
+    plain, whole = (
+        tuning.progress(tmp_path, tuning.searched_as(5, protocol)) for protocol in protocols
+    )
+    assert (plain.name, whole.name) == ("tuning-5.jsonl", "tuning-5-largest-piece.jsonl")
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path):
