@@ -83,9 +83,8 @@ def trained(config: Config, stop: list[int]) -> bool:
             shown = ("loss", "dice_before", "dice", "grad_norm")
             bar.set_postfix({k: f"{values[k]:.3f}" for k in shown if k in values}, refresh=False)
 
-        def save(number: int, state) -> None:
-            regular = number % config.every == 0 or number == config.steps
-            value = score(state) if regular else None  # a stop must not offer another choice
+        def save(number: int, state, due: bool) -> None:
+            value = score(state) if due else None  # a stop must not offer another choice
             if value is not None:
                 bar.write(f"step {number}: Dice {value:.3f} on validation organs", file=sys.stdout)
                 write(number, dict(validation_dice=value))

@@ -29,11 +29,13 @@ def train(
     every: int,
     place: Callable[[Task], Task],
     log: Callable[[int, dict], None],
-    save: Callable[[int, PyTree], None],
+    save: Callable[[int, PyTree, bool], None],
     interrupted: Callable[[], bool] = lambda: False,
     name_task: Callable[[int], str] = str,
 ) -> tuple[int, PyTree, dict[str, float]]:
     """Make the steps behind `start` up to `steps`, saving each `every` steps and at the end.
+
+    `save` is told whether that is due, or an interruption made it so.
 
     Returns the last step made, the state and the seconds spent on data, device and checkpoints.
     Raises BadInput at the first loss or direction that is not a number, naming the task.
@@ -63,11 +65,11 @@ def train(
         if number % every == 0 or number == steps:
             report()
             with timed(spent, "checkpoint"):
-                save(number, state)
+                save(number, state, True)
             began = time.perf_counter()
     report()
     if start < number < steps and number % every:  # else the loop has saved it
-        save(number, state)
+        save(number, state, False)
     return number, state, dict(spent)
 
 

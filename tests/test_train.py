@@ -73,7 +73,9 @@ def run(step, folder, *, until, every=2, steps=6):
             every=every,
             place=lambda batch: batch,
             log=track.metrics_file(folder / "metrics.jsonl", after=start),
-            save=lambda number, state: checkpoint.save(checkpoints, number, state, batches, None),
+            save=lambda number, state, due: checkpoint.save(
+                checkpoints, number, state, batches, None
+            ),
             interrupted=lambda: next(made) >= left,
         )
 
@@ -113,7 +115,7 @@ def test_a_killed_run_repeats_what_was_behind_its_checkpoint(step, tmp_path):
             train(
                 step, state, batches, start=0, steps=6, every=2, place=lambda batch: batch,
                 log=track.metrics_file(killed / "metrics.jsonl"),
-                save=lambda n, s: die(n, s) if n == 4 else checkpoint.save(checkpoints, n, s, batches, None),
+                save=lambda n, s, due: die(n, s) if n == 4 else checkpoint.save(checkpoints, n, s, batches, None),
             )  # fmt: skip
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # what a kill in the middle of a line leaves
@@ -138,7 +140,7 @@ def test_a_loss_that_is_not_a_number_names_its_task(step):
             every=1,
             place=lambda batch: batch,
             log=lambda number, values: None,
-            save=lambda number, state: None,
+            save=lambda number, state, due: None,
             name_task="task {} of the fox".format,
         )
 

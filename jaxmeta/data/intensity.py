@@ -9,7 +9,7 @@ numbers are in real units and stored, hence invertible.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Real, Shaped
+from jaxtyping import Float, Real, Shaped
 
 from jaxmeta.data.grid import Grid, resize_image
 from jaxmeta.data.nifti import quantise
@@ -66,14 +66,6 @@ def histogram(stored: Shaped[np.ndarray, "..."]) -> tuple[int, np.ndarray]:
         chunk = flat[start : start + (1 << 17)].astype(np.int64)
         count += np.bincount(chunk - first, minlength=length)
     return first, count
-
-
-def normalise(
-    values: Real[np.ndarray, "*any"], intensity: Intensity
-) -> Float32[np.ndarray, "*any"]:
-    """Map real units to network input."""
-    clipped = np.clip(values.astype(np.float32), intensity.low, intensity.high)
-    return (clipped - np.float32(intensity.mean)) / np.float32(intensity.std)
 
 
 def network_input(

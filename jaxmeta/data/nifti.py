@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Integer
 
 from jaxmeta.data.grid import Grid
 from jaxmeta.errors import BadInput
@@ -135,11 +135,6 @@ def quantise(
     slope = (high - low) / 65535
     levels = np.rint((np.clip(values, low, high) - low) / slope) - 32768
     return levels.astype(np.int16), float(slope), float(low + 32768 * slope)
-
-
-def real(image: Image) -> Float32[np.ndarray, "x y z"]:
-    """Give the image in its real units."""
-    return image.values * np.float32(image.slope) + np.float32(image.intercept)
 
 
 def save_mask(path: str | Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) -> None:

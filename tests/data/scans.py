@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import inv_ornt_aff, ornt_transform
 
+from jaxmeta.data.nifti import Image
+
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 SHAPE = (18, 24, 9)
 
@@ -22,6 +24,11 @@ def oriented(codes: str, shape=SHAPE, zooms=(1.5, 1.25, 4.0)) -> np.ndarray:
     return affine @ inv_ornt_aff(
         ornt_transform(RAS, nib.orientations.axcodes2ornt(codes)), ras_shape
     )
+
+
+def real(image: Image) -> np.ndarray:
+    """Give an image as it was read in its real units."""
+    return image.values * np.float32(image.slope) + np.float32(image.intercept)
 
 
 def anatomy(shape=SHAPE, values=(1, 2), seed=0) -> tuple[np.ndarray, np.ndarray]:

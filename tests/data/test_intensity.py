@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.data.grid import Grid, resize_image
-from jaxmeta.data.intensity import CT, histogram, measure, network_input, normalise
+from jaxmeta.data.intensity import CT, Intensity, histogram, measure, network_input
 from jaxmeta.errors import BadInput
 from tests.data.scans import oriented
 
@@ -20,11 +20,17 @@ def brain(shape=(40, 40, 10), seed=0):
     return volume
 
 
+def normalise(values: np.ndarray, intensity: Intensity) -> np.ndarray:
+    """Map real units to what a network sees, as the definition says."""
+    clipped = np.clip(values.astype(np.float32), intensity.low, intensity.high)
+    return (clipped - np.float32(intensity.mean)) / np.float32(intensity.std)
+
+
 def test_ct_has_one_window_whatever_the_voxels():
     assert measure(brain(), "ct") == CT
-    np.testing.assert_allclose(
-        normalise(np.array([-2000, -160, 40, 240, 9000]), CT), [-2, -2, 0, 2, 2]
-    )
+    flat = np.array([-2000, -160, 40, 240, 9000]).repeat(16).reshape(5, 4, 4)
+    seen = network_input(flat, Grid((4, 4, 5), np.eye(4), b"", "axial"), CT, size=4)
+    np.testing.assert_allclose(seen[:, 0, 0, 0], [-2, -2, 0, 2, 2], atol=1e-6)
 
 
 def test_mr_percentiles_are_those_of_the_voxels_that_are_not_background():

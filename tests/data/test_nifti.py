@@ -17,11 +17,10 @@ from jaxmeta.data.nifti import (
     read_image,
     read_label,
     read_pair,
-    real,
     save_mask,
 )
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, oriented, save
+from tests.data.scans import anatomy, oriented, real, save
 
 
 @given(

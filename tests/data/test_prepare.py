@@ -16,11 +16,11 @@ from hypothesis.extra import numpy as hnp
 
 from jaxmeta.data.grid import AXES, from_slices, sliced_shape, to_slices
 from jaxmeta.data.masks import decode_mask, masks_of
-from jaxmeta.data.nifti import read_image, real, save_mask
+from jaxmeta.data.nifti import read_image, save_mask
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import holders, load_images, load_masks, open_shards, structures
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, contents, oriented, save
+from tests.data.scans import anatomy, contents, oriented, real, save
 
 ROOT = Path(__file__).resolve().parents[2]
 
