@@ -271,7 +271,9 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
             pretrained(run, "transfer", as_run),
             pretrained(run, "transfer_upright", upright(as_run)),
         )
-        transfer = better(run, transfers, max(options.shots), protocol_of(options))
+        transfer = better(
+            run, transfers, max(options.shots), protocol_of(options), anew=options.tune
+        )
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
         transfer.split.train_patients
     ) - set(run.split.train_patients):

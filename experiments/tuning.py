@@ -109,8 +109,17 @@ def validation_trials(run: Run, shots: int, protocol: Protocol) -> tuple[Trial, 
     )
 
 
-def better(run: Run, transfers: Sequence[Run], shots: int, protocol: Protocol) -> Run:
-    """Choose a pre-training by how well it fine-tunes to validation organs."""
+def better(
+    run: Run, transfers: Sequence[Run], shots: int, protocol: Protocol, *, anew: bool = False
+) -> Run:
+    """Choose a pre-training by how well it fine-tunes to validation organs.
+
+    The one that an earlier search tuned is taken at once, unless all is to be searched `anew`.
+    """
+    tuned = stored(run.folder).get(searched_as(shots, protocol), {}).get("transfer")
+    for transfer in transfers:
+        if tuned == which(transfer) and not anew:
+            return transfer
     asked = validation_trials(run, shots, protocol)
 
     def dice(transfer: Run) -> float:

@@ -236,6 +236,19 @@ def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, 
     assert set(tuning.read(tmp_path, "5", other)) == {"scratch"}
 
 
+def test_the_pre_training_that_a_search_tuned_is_chosen_at_once(run, tmp_path, monkeypatch):
+    opened = open_run(run)._replace(folder=tmp_path)
+    both = [opened._replace(folder=tmp_path / name) for name in ("transfer", "transfer_upright")]
+    monkeypatch.setattr(tuning, "validation_trials", lambda *asked: [])
+    monkeypatch.setattr(tuning, "mean_dice", lambda row, asked: next(scores))
+    scores = iter([0.6, 0.5])
+    assert tuning.better(opened, both, 5, tuning.Protocol()) is both[0]
+    tuning.save(tmp_path, "5", {}, {}, tuning.which(both[1]))
+    assert tuning.better(opened, both, 5, tuning.Protocol()) is both[1]
+    scores = iter([0.6, 0.5])
+    assert tuning.better(opened, both, 5, tuning.Protocol(), anew=True) is both[0]
+
+
 @pytest.mark.parametrize("organ", ["liver", "heart"])
 def test_an_organ_that_was_not_held_out_is_refused(run, organ):
     with pytest.raises(BadInput, match=f"{organ} is not a test organ"):
