@@ -11,20 +11,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmeta.models.convolution import convolve
+from jaxmeta.models.convolution import convolve, convolve_upsampled
 
 
 class Convolution(nn.Module):
-    """3x3 convolution without bias (a normalisation follows)."""
+    """3x3 convolution without bias (a normalisation follows).
+
+    `below`, of half the size, is seen upsampled, its channels before those of `image`: the same as
+    upsampling it and concatenating both, with fewer products and nothing copied.
+    """
 
     features: int
 
     @nn.compact
-    def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N H W O"]:
-        kernel = self.param(
-            "kernel", nn.initializers.he_normal(), (3, 3, image.shape[-1], self.features)
-        )
-        return convolve(image, kernel)
+    def __call__(
+        self,
+        image: Float[Array, "N H W C"],
+        below: Float[Array, "N H//2 W//2 D"] | None = None,
+    ) -> Float[Array, "N H W O"]:
+        coarse = 0 if below is None else below.shape[-1]
+        shape = (3, 3, coarse + image.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        result = convolve(image, kernel[:, :, coarse:])
+        return result + convolve_upsampled(below, kernel[:, :, :coarse]) if coarse else result
 
 
 class GroupNorm(nn.Module):
@@ -72,10 +81,3 @@ def blocks(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 2 W//2 2 C"]:
     """View an image as 2x2 blocks."""
     n, height, width, channels = image.shape
     return image.reshape(n, height // 2, 2, width // 2, 2, channels)
-
-
-def upsample(image: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
-    """Repeat every pixel twice in both directions."""
-    n, height, width, channels = image.shape
-    wide = jnp.broadcast_to(image[:, :, None, :, None], (n, height, 2, width, 2, channels))
-    return wide.reshape(n, 2 * height, 2 * width, channels)

@@ -11,21 +11,21 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmeta.models.layers import Convolution, GroupNorm, max_pool, upsample
+from jaxmeta.models.layers import Convolution, GroupNorm, max_pool
 from jaxmeta.models.model import Model
 
 
 class Block(nn.Module):
-    """Twice: convolve, normalise, activate."""
+    """Twice: convolve, normalise, activate; the first convolution sees what comes from below too."""
 
     features: int
     groups: int
     activation: Callable
 
     @nn.compact
-    def __call__(self, x):
-        for number in (1, 2):
-            x = Convolution(self.features, name=f"conv_{number}")(x)
+    def __call__(self, x, below=None):
+        for number, beside in ((1, below), (2, None)):
+            x = Convolution(self.features, name=f"conv_{number}")(x, beside)
             x = self.activation(GroupNorm(self.groups, name=f"norm_{number}")(x))
         return x
 
@@ -48,8 +48,8 @@ class UNet(nn.Module):
             x = Block(features, self.groups, self.activation, name=f"down_{level}")(x)
             kept.append(x)
         for level in reversed(range(len(self.widths) - 1)):
-            x = jnp.concatenate([upsample(x), kept[level]], axis=-1)
-            x = Block(self.widths[level], self.groups, self.activation, name=f"up_{level}")(x)
+            block = Block(self.widths[level], self.groups, self.activation, name=f"up_{level}")
+            x = block(kept[level], x)
         bias = nn.initializers.constant(self.prior)
         return nn.Dense(self.classes, bias_init=bias, name="head")(x)
 

@@ -8,7 +8,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxmeta.models import unet
-from jaxmeta.models.layers import GroupNorm, max_pool, mean_pool, upsample
+from jaxmeta.models.layers import Convolution, GroupNorm, max_pool, mean_pool
 from small import on_arrays
 
 
@@ -37,9 +37,12 @@ def test_pooling_equals_the_library_s(image):
     np.testing.assert_allclose(mean_pool(image), nn.avg_pool(image, (2, 2), (2, 2)), atol=1e-6)
 
 
-def test_mean_pooling_undoes_upsampling(image):
-    assert upsample(image).shape == (2, 16, 24, 6)
-    np.testing.assert_allclose(mean_pool(upsample(image)), image, atol=1e-6)
+def test_what_comes_from_below_is_seen_upsampled_before_the_image(image):
+    layer, below = Convolution(5), image[:, :4, :6, :2]
+    variables = layer.init(jax.random.key(0), image, below)
+    large = jnp.repeat(jnp.repeat(below, 2, 1), 2, 2)
+    whole = layer.apply(variables, jnp.concatenate([large, image], -1))
+    np.testing.assert_allclose(layer.apply(variables, image, below), whole, atol=1e-5)
 
 
 def test_group_norm_is_twice_differentiable(x64):
