@@ -1,7 +1,8 @@
-"""The layers of a network that is differentiated twice: each is plain arithmetic on [N, H, W, C].
+"""The layers of a network that is differentiated twice, on [N, H, W, C].
 
-Pooling and upsampling are reshapes, so that no windowed reduction or transposed convolution, slow or
-imprecise in second order, stands on the adapted path. GroupNorm rather than BatchNorm: its statistics
+All but the convolution (`convolution.py`) is plain arithmetic. Pooling is a reshape, and upsampling a
+part of the convolution that follows it, so that no windowed reduction or transposed convolution, slow
+or imprecise in second order, stands on the adapted path. GroupNorm rather than BatchNorm: its statistics
 belong to one image, so there is no state, nothing leaks from query to support or from task to task,
 and support, query, training and test behave alike whatever the number of shots.
 """
