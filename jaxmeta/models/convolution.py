@@ -36,7 +36,7 @@ def convolve(
     kh, kw = kernel.shape[:2]
     if kh % 2 == 0 or kw % 2 == 0:
         raise ValueError(f"a kernel needs odd sides to have a centre, this one is {kh} x {kw}")
-    return convolution.bind(image, kernel, padding=(kh // 2, kw // 2))
+    return written.bind(convolution.bind(written.bind(image), kernel, padding=(kh // 2, kw // 2)))
 
 
 def convolve_upsampled(
@@ -53,7 +53,7 @@ def convolve_upsampled(
         first, middle, last = jnp.split(kernel, 3, axis)
         even, odd = (first, middle + last), (first + middle, last)
         kernel = jnp.concatenate([jnp.concatenate(taps, axis) for taps in (even, odd)], -1)
-    four = convolution.bind(image, kernel, padding=(1, 1))
+    four = written.bind(convolution.bind(written.bind(image), kernel, padding=(1, 1)))
     four = four.reshape(n, height + 1, width + 1, 2, 2, -1)
 
     def place(a, b):
@@ -117,6 +117,21 @@ def batched(primitive, values, axes, **options):
     return primitive.bind(*values, **options), 0
 
 
+# A third, the identity: images and what comes back for results pass it, and are written to memory.
+# XLA would else compute the chain of normalisation and activation anew in each thing that reads it. It
+# computes no division twice, so on a CPU this is one, by a 1 that it cannot know (infinity becomes NaN).
+
+written = Primitive("written")
+written.def_abstract_eval(lambda image: image)
+written.def_impl(lambda image: image)
+ad.deflinear2(written, lambda ct, image: [written.bind(ct)])
+batching.defvectorized(written)
+mlir.register_lowering(written, lambda context, image: [image])
+mlir.register_lowering(
+    written, mlir.lower_fun(lambda image: image / (1 + 0 * image), multiple_results=False), "cpu"
+)
+
+
 # Their forms. Everywhere: one matrix product, or a batch of them with an axis for tasks.
 
 
@@ -138,8 +153,6 @@ def gradient_as_product(image, other, *, padding):
     """Sum image[h+i-ph, w+j-pw] x other[h, w] over all pixels for every tap (i, j) at once."""
     kh, kw = taps_between(image, other, padding)
     channels, out = image.shape[-1], other.shape[-1]
-    # XLA computes no division twice: what is divided is written once, not once for each shift.
-    other = other / (1 + 0 * other)
     columns, rows = bordered(image, padding), other
     if channels <= FEW:
         tall = other.shape[-3]
