@@ -92,7 +92,7 @@ class Inner:
 class Outer:
     """The optimiser of the meta-parameters: AdamW with warm-up, cosine and clipping."""
 
-    rate: float = 6e-3
+    rate: float = 2e-3
     """Highest rate of the schedule."""
     warmup: float = 0.05
     """Share of the steps in which the rate rises."""
