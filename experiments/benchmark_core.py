@@ -42,7 +42,7 @@ def meta_step(
     model = unet((width, 2 * width, 4 * width, 8 * width))
     algorithm = maml(model, segmentation_loss(model), steps=steps, rate=0.01, order=order)
     mesh = devices.task_mesh(tasks)
-    meta = jax.jit(algorithm.init)(jax.random.key(0))
+    meta = devices.jit(algorithm.init)(jax.random.key(0))
     image = np.random.default_rng(0).normal(size=(tasks, shots, size, size, 1)).astype(np.float32)
     mask = (image[..., 0] > 0.5).astype(np.uint8)
     if parity:
@@ -77,7 +77,7 @@ def adaptation(*, size: int, width: int, steps: int, shots: int, repeat: int = 5
     """Time the adaptation to one support by a meta-learned rule, as at test time."""
     model = unet((width, 2 * width, 4 * width, 8 * width))
     algorithm = maml(model, segmentation_loss(model), steps=steps, rate=0.01, learn_rate=True)
-    meta = jax.jit(algorithm.init)(jax.random.key(0))
+    meta = devices.jit(algorithm.init)(jax.random.key(0))
     image = np.random.default_rng(0).normal(size=(shots, size, size, 1)).astype(np.float32)
     mask = (image[..., 0] > 0.5).astype(np.uint8)
     support = Examples(image, mask, np.ones(shots, bool))
@@ -87,7 +87,7 @@ def adaptation(*, size: int, width: int, steps: int, shots: int, repeat: int = 5
 def timed(function: Callable, first: Any, second: Any, repeat: int) -> tuple[dict, Any]:
     """Compile and run a function of two values: its figures, and its last result."""
     began = time.perf_counter()
-    compiled = jax.jit(function).lower(first, second).compile()
+    compiled = devices.jit(function).lower(first, second).compile()
     compiling = time.perf_counter() - began
     result = jax.block_until_ready(compiled(first, second))
     seconds = []

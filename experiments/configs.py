@@ -156,7 +156,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
     "unet-maml": ("U-Net, MAML with learned rates: the default.", Config()),
     "transfer": (
         "U-Net pre-trained with one output a source organ, fine-tuned on the support.",
-        Config(method="transfer", inner=Inner(optimiser="adam", rate=3e-3, test_steps=100)),
+        Config(
+            method="transfer",
+            inner=Inner(optimiser="adam", rate=3e-3, test_steps=100),
+            outer=Outer(rate=6e-3),
+        ),
     ),
     "scratch": (
         "U-Net trained on the support alone.",

@@ -32,7 +32,8 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     """Pre-train transfer on what a run learned from, with as many slice-gradients, in RUN/folder.
 
     A meta-learning step differentiates every support slice in each inner step and every query slice
-    once; a transfer step differentiates each of them once.
+    once; a transfer step differentiates each of them once. The outer rate is the preset's own: plain
+    training wants a higher one.
     """
     config, tasks = run.config, run.config.tasks
     ours = config.inner.steps * tasks.shots + tasks.queries
@@ -42,6 +43,7 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
         config,
         method="transfer",
         inner=dataclasses.replace(preset.inner, vary=config.inner.vary),
+        outer=dataclasses.replace(config.outer, rate=preset.outer.rate),
         augment=augment,
         workdir=run.folder / folder,
         steps=steps,

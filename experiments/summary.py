@@ -78,12 +78,13 @@ def refuse_twice(folders: Sequence[Path]) -> None:
 
 def alike(outcome: Outcome) -> dict[str, object]:
     """Give what runs must share to be compared."""
-    rows = {case.row for table in outcome.tables for case in table.cases}
+    cases = [case for table in outcome.tables for case in table.cases]
     return {
         "shots": tuple(table.shots for table in outcome.tables),
         "draws": outcome.draws,
         **outcome.protocol._asdict(),
-        "rows": sorted(rows),
+        "rows": sorted({case.row for case in cases}),
+        "organs": sorted({case.organ for case in cases}),
     }
 
 

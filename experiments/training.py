@@ -48,7 +48,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     claim(config, division, write=False)
     network = network_of(config.begin, division) if config.begin else None
     _, learner = configs.build(config, mesh=mesh, network=network)
-    state = devices.replicate(jax.jit(learner.init)(jax.random.key(config.seed)), mesh)
+    state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
     batches = task_batches(training, shape, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)
 
@@ -65,7 +65,7 @@ def trained(config: Config, stop: list[int]) -> bool:
         count = config.tasks.count // jax.process_count()
         example = place(load_tasks(training, config, config.seed, count))
         began = time.perf_counter()
-        step = jax.jit(learner.step, donate_argnums=0).lower(state, example).compile()
+        step = devices.jit(learner.step, donate_argnums=0).lower(state, example).compile()
         needs = cost(step)
         print(
             f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "

@@ -7,6 +7,7 @@ search, the settings shipped here are used.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -80,6 +81,8 @@ def search_settings(
     def tell(kind: str, setting: Finetune, dice: float) -> None:
         with path.open("a") as file:
             file.write(json.dumps([kind, *setting, dice]) + "\n")
+        optimiser, rate, steps = setting
+        bar.write(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}", file=sys.stdout)
         bar.update()
 
     found, grids = tune(make, asked, kinds, GRIDS, own_steps=OWN_STEPS, seen=seen, tell=tell)

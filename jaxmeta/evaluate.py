@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, PyTree
 
 from jaxmeta import metrics
 from jaxmeta.algorithms.algorithm import key_of
-from jaxmeta.devices import replicate, task_mesh
+from jaxmeta.devices import jit, replicate, task_mesh
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.task import Task
 from jaxmeta.tasks.trial import Query, Support, Trial, places
@@ -65,14 +65,14 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
     mesh = task_mesh(draws)
     idents = np.zeros((draws, 2), np.int32)
 
-    @jax.jit
+    @jit
     def adapt(state, tasks):
         def one(state, task):
             return (), predictor(state).adapt(task.support, key_of(task))
 
         return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
 
-    @jax.jit
+    @jit
     def probability(shared, phis):
         def one(shared, task):
             state, image = shared

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.algorithms.algorithm import key_of
+from jaxmeta.devices import jit
 from jaxmeta.learner import Learner
 from jaxmeta.losses import hard_dice
 from jaxmeta.over_tasks import over_tasks
@@ -25,7 +25,7 @@ def validation(
         logits = predictor.predict(phi, task.query.image, task.query.given)
         return (), hard_dice(logits[..., 0], task.query.mask, task.query.valid)
 
-    return jax.jit(lambda state, tasks: over_tasks(outer, mesh=mesh)(state, tasks)[1])
+    return jit(lambda state, tasks: over_tasks(outer, mesh=mesh)(state, tasks)[1])
 
 
 def mean_over_structures(dice: Float[np.ndarray, " T"], ident: np.ndarray) -> float:

@@ -145,6 +145,12 @@ def test_runs_that_were_not_tested_alike_are_not_compared(reported):
         BadInput, match="one was tested with draws 2, .*two with 3: test them alike"
     ):
         summary.compare(reported)
+    values["runs"][0]["draws"] -= 1
+    path.write_text(json.dumps(values))
+    cases = report.read_cases(path.with_name("cases.csv"), Case)
+    report.write_cases(path.with_name("cases.csv"), [c._replace(organ="pancreas") for c in cases])
+    with pytest.raises(BadInput, match="with organs .*two with \\['pancreas'\\]: test them alike"):
+        summary.compare(reported)
     path.write_text("{}")
     with pytest.raises(BadInput, match="not the report of this version"):
         summary.compare(reported)
