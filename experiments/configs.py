@@ -164,7 +164,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
     ),
     "scratch": (
         "U-Net trained on the support alone.",
-        Config(method="scratch", steps=0, inner=Inner(optimiser="adam", rate=1e-2, test_steps=100)),
+        Config(
+            method="scratch",
+            steps=0,
+            inner=Inner(optimiser="sgd", rate=1.0, test_steps=100, clip=None),
+        ),
     ),
 }
 

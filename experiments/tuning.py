@@ -21,16 +21,18 @@ from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, score
 from jaxmeta.files import beside, write_json
-from jaxmeta.finetune import GRIDS, Finetune, Found, Grid, Grids, search
+from jaxmeta.finetune import GRIDS, MOST_STEPS, Finetune, Found, Grid, Grids, search
 from jaxmeta.tasks.split import pool
 from jaxmeta.tasks.trial import Trial, trials
 
 OWN_STEPS = (5, 10, 20, 40, 80)
 PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
+MOST_SLICES = 4500  # that a fine-tuning of a widened grid sees: 900 steps of 5, or 4500 of 1
 DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
 
-# Scratch where no search was made, by shots: a plain choice, not yet one of `meta_test --tune`.
-SHIPPED = {1: Finetune("adam", 1e-2, 100), 5: Finetune("adam", 1e-2, 100)}
+# Scratch where no search was made, by shots: what `meta_test --shots 5 1 --baselines all` of
+# `meta_train --seed 11` chose on the validation organs of its phantoms.
+SHIPPED = {1: Finetune("sgd", 1.0, 900), 5: Finetune("sgd", 1.0, 100)}
 
 
 class Protocol(NamedTuple):
@@ -60,7 +62,9 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
     own = Finetune(OWN, 1.0, run.config.inner.test_steps)
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
-    shipped = Setting(SHIPPED[nearest], "shipped, not searched; --tune searches")
+    shipped = Setting(
+        SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
+    )
     return {"adapted": Setting(own, "the preset's"), "scratch": shipped} | dict(found)
 
 
@@ -85,7 +89,8 @@ def search_settings(
         bar.write(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}", file=sys.stdout)
         bar.update()
 
-    found, grids = tune(make, asked, kinds, GRIDS, own_steps=OWN_STEPS, seen=seen, tell=tell)
+    how = {"own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
+    found, grids = tune(make, asked, kinds, GRIDS, seen=seen, tell=tell, **how)
     bar.close()
     save(run.folder, name, found, grids, which(transfer))
     path.unlink()
@@ -162,6 +167,7 @@ def tune(
     grids: Grids,
     *,
     own_steps: Sequence[int],
+    most: int = MOST_STEPS,
     seen: Mapping[tuple[str, Finetune], float] = {},
     tell: Callable[[str, Finetune, float], None] = lambda *score: None,
 ) -> tuple[dict[str, Found], Grids]:
@@ -183,7 +189,7 @@ def tune(
         return scored
 
     competitors = {kind: competitor(kind) for kind in kinds}
-    found, grids = search(competitors, grids)
+    found, grids = search(competitors, grids, most=most)
     found["adapted"] = with_own_rule(found["adapted"], competitors.pop("adapted"), own_steps)
     steps = found["adapted"].winner.steps
     given = {optimiser: Grid(grid.rates, (steps,)) for optimiser, grid in grids.items()}

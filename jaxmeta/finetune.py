@@ -86,7 +86,7 @@ GRIDS = {
     "sgd": Grid((0.03, 0.1, 0.3, 1.0), (20, 100, 300)),
     "adam": Grid((1e-3, 3e-3, 1e-2, 3e-2), (20, 100, 300)),
 }
-MOST_STEPS = 900  # of a widened grid
+MOST_STEPS = 900  # of a widened grid, where nothing else is said
 
 
 class Found(NamedTuple):
@@ -122,10 +122,10 @@ def edges(winner: Finetune, grids: Grids) -> tuple[str, ...]:
     return tuple(side for side, there in sides.items() if there)
 
 
-def widened(grids: Grids, winner: Finetune) -> Grids:
+def widened(grids: Grids, winner: Finetune, most: int = MOST_STEPS) -> Grids:
     """Add one value beyond each side on which the winner lies, a factor of about 3 further.
 
-    Steps end at `MOST_STEPS`: each factor costs as much again as all before it together.
+    Steps end at `most`: each factor costs as much again as all before it together.
     """
     rates, steps = map(list, grids[winner.optimiser])
     for side in edges(winner, grids):
@@ -135,7 +135,7 @@ def widened(grids: Grids, winner: Finetune) -> Grids:
             rates.append(float(f"{rates[-1] * 3:.1g}"))
         if side == "fewest steps":
             steps.insert(0, max(1, steps[0] // 3))
-        if side == "most steps" and steps[-1] * 3 <= MOST_STEPS:
+        if side == "most steps" and steps[-1] * 3 <= most:
             steps.append(steps[-1] * 3)
     return {**grids, winner.optimiser: Grid(tuple(rates), tuple(steps))}
 
@@ -157,12 +157,13 @@ def search(
     grids: Grids = GRIDS,
     *,
     rounds: int = 4,
+    most: int = MOST_STEPS,
 ) -> tuple[dict[str, Found], Grids]:
     """Score the same settings for every competitor: the grids, then what lies around the winners.
 
     A winner at an edge widens its grid, and whatever neighbour of a winner was not tried yet is tried by
     all competitors alike, until winners have none. After `rounds` they stand, and edges that remain
-    are reported with them, those of most steps too.
+    are reported with them, those of `most` steps too.
     """
     scores = {name: {} for name in competitors}
     asked = settings(grids)
@@ -174,7 +175,7 @@ def search(
         winners = {name: max(seen, key=seen.get) for name, seen in scores.items()}
         if left:
             for winner in winners.values():
-                grids = widened(grids, winner)
+                grids = widened(grids, winner, most)
             asked = [setting for winner in winners.values() for setting in around(winner, grids)]
     found = {
         name: Found(winner, scores[name], edges(winner, grids)) for name, winner in winners.items()

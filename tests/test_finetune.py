@@ -95,3 +95,9 @@ def test_steps_end_where_the_next_factor_would_cost_too_much_and_the_edge_is_rep
     assert found["scratch"].winner == Finetune("adam", 3e-3, 900)
     assert found["scratch"].edges == ("most steps",)
     assert grids["adam"].steps == (20, 100, 300, 900)
+
+
+def test_steps_go_further_where_each_costs_less():
+    found, grids = search({"scratch": peak(3e-3, 1e5)}, SMALL, most=4500)
+    assert found["scratch"].winner == Finetune("adam", 3e-3, 2700)
+    assert grids["adam"].steps == (20, 100, 300, 900, 2700)
