@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Integer, PyTree
 
+from jaxmeta.memory import PLAIN, REMAT, Memory
 from jaxmeta.tasks.task import Examples
 
 
@@ -41,7 +42,7 @@ def adapt(
     update: optax.GradientTransformation,
     key: Array,
     order: int = 2,
-    remat: bool = True,
+    memory: Memory = REMAT,
     watch: Callable[[PyTree], Any] | None = None,
 ) -> tuple[PyTree, tuple[Float[Array, " S"], Any]]:
     """Walk down the support loss: phi <- phi + rate * update(grad loss(phi)), step by step of the plan.
@@ -51,20 +52,22 @@ def adapt(
     is the identity (Finn et al. 2017, arXiv 1703.03400, section 5.2), while whatever else the update
     rule closes over, a learned rate for instance, still gets its gradient.
 
-    `remat` recomputes a step's activations when the gradient comes back through it: memory is then
-    that of one step, plus one copy of phi and of the optimiser's state a step. An inner Adam needs
-    `eps_root > 0`, or its derivative is infinite where a gradient is 0.
+    With the `memory` modes REMAT and MIXED nothing is kept of a step but phi and the optimiser's
+    state, so memory hardly grows with S. An inner Adam needs `eps_root > 0`, or its derivative is
+    infinite where a gradient is 0.
 
     Returns phi and the trace: each step's loss before its update, and `watch(phi)` after it.
     """
     if order not in (1, 2):
         raise ValueError(f"order is 1 or 2, not {order}")
 
+    value_and_grad = memory.value_and_grad(loss)
+
     def step(carry, now):
         phi, state = carry
         number, (index, rate, live) = now
         examples = jax.tree.map(lambda a: jnp.take(a, index, axis=0), support)
-        value, g = jax.value_and_grad(loss)(phi, examples, jax.random.fold_in(key, number))
+        value, g = value_and_grad(phi, examples, jax.random.fold_in(key, number))
         seen = phi
         if order == 1:
             g, seen = jax.lax.stop_gradient((g, phi))
@@ -75,7 +78,9 @@ def adapt(
 
     if not len(plan.live) and watch is None:  # a loop of no steps would still be compiled
         return phi, (jnp.zeros(0), None)
-    walk = jax.checkpoint(step, prevent_cse=False) if remat else step  # safe, and faster, in a scan
+    walk = (
+        jax.checkpoint(step, prevent_cse=False) if memory.remat else step
+    )  # safe, and faster, in a scan
     steps = jnp.arange(len(plan.live)), jax.tree.map(jnp.asarray, plan)
     (phi, _), trace = jax.lax.scan(walk, (phi, update.init(phi)), steps)
     return phi, trace
@@ -94,5 +99,7 @@ def descend(
 
     Returns phi and each step's loss before its update.
     """
-    phi, (losses, _) = adapt(loss, phi, support, plan, update=update, key=key, order=1, remat=False)
+    phi, (losses, _) = adapt(
+        loss, phi, support, plan, update=update, key=key, order=1, memory=PLAIN
+    )
     return phi, losses

@@ -1,5 +1,7 @@
 """Properties of the inner loop, on a smooth network."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import optax
 import pytest
 
 from jaxmeta.adapt import Plan, adapt, whole_support
+from jaxmeta.algorithms.maml import scale_by
+from jaxmeta.memory import MIXED, PLAIN, REMAT
 from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
 OPTIMISERS = {
@@ -72,20 +76,66 @@ def test_slices_that_only_fill_the_shape_are_not_seen(start):
     jax.tree.map(np.testing.assert_array_equal, *seen)
 
 
+@pytest.mark.parametrize("name", OPTIMISERS)
 @pytest.mark.parametrize("order", [1, 2])
-def test_remat_changes_nothing(start, order):
-    theta, support = start
-    task = small_task()
+def test_memory_modes_agree_on_the_gradient_of_everything(x64, name, order):
+    """Of the start, of rates in the update rule, of what the loss closes over and of the images."""
+    theta, task = in_float64(MODEL.init(jax.random.key(0))), in_float64(small_task())
+    everything = dict(
+        theta=theta,
+        rate=jax.tree.map(lambda p: 1 + 0.1 * p, random_like(theta, 1)),
+        anchor=random_like(theta, 2),
+        image=task.support.image,
+    )
 
-    def query_loss(p, remat):
+    def query_loss(learned, memory):
+        def proximal(phi, examples, key):
+            away = jax.tree.map(lambda a, b: a - b, phi, learned["anchor"])
+            return LOSS(phi, examples, key) + 0.15 * optax.tree.norm(away, squared=True)
+
         phi, _ = adapt(
-            LOSS, p, support, whole_support(3, 2), update=OPTIMISERS["sgd"],
-            key=jax.random.key(1), order=order, remat=remat,
-        )  # fmt: skip
+            proximal,
+            learned["theta"],
+            task.support._replace(image=learned["image"]),
+            whole_support(3, 3),
+            update=optax.chain(OPTIMISERS[name], scale_by(learned["rate"])),
+            key=jax.random.key(1),
+            order=order,
+            memory=memory,
+        )
         return LOSS(phi, task.query, None)
 
-    gradients = [jax.jit(jax.grad(query_loss), static_argnums=1)(theta, r) for r in (True, False)]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *gradients)
+    plain, *others = (
+        jax.jit(jax.grad(partial(query_loss, memory=memory)))(everything)
+        for memory in (PLAIN, REMAT, MIXED)
+    )
+    assert all(optax.tree.norm(plain[part]) > 1e-6 for part in ("theta", "rate"))
+    if order == 2:
+        assert all(optax.tree.norm(plain[part]) > 1e-6 for part in ("anchor", "image"))
+    for other in others:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14), plain, other
+        )
+
+
+@pytest.mark.parametrize("memory", [REMAT, MIXED])
+def test_memory_hardly_grows_with_the_steps(start, memory):
+    theta, support = start
+
+    def needed(steps, memory):
+        def query_loss(p):
+            phi, _ = adapt(
+                LOSS, p, support, whole_support(3, steps), update=OPTIMISERS["sgd"],
+                key=jax.random.key(1), memory=memory,
+            )  # fmt: skip
+            return LOSS(phi, support, None)
+
+        compiled = jax.jit(jax.grad(query_loss)).lower(theta).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    copies = 15 * sum(a.nbytes for a in jax.tree.leaves(theta))
+    assert needed(16, memory) < 1.3 * needed(1, memory) + copies
+    assert needed(16, PLAIN) > 3 * needed(1, PLAIN)
 
 
 def test_watch_sees_every_step(start):

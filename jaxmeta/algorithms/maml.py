@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 
 from jaxmeta.adapt import adapt, whole_support
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
+from jaxmeta.memory import PLAIN, REMAT, Memory
 from jaxmeta.models.model import Model
 
 
@@ -30,7 +31,7 @@ def maml(
     inner: optax.GradientTransformation = optax.sgd(1.0),
     test_steps: int | None = None,
     decay: float = 1.0,
-    remat: bool = True,
+    memory: Memory = REMAT,
 ) -> Algorithm:
     """Learn an initialisation (and rates) from which `steps` inner steps segment a new structure.
 
@@ -60,7 +61,7 @@ def maml(
                 key=key,
                 order=order,
                 # first order keeps only gradients: there is no activation to spare
-                remat=remat and order == 2,
+                memory=memory if order == 2 else PLAIN,
             )
             return theta, phi, losses
 
