@@ -78,9 +78,8 @@ def adapt(
 
     if not len(plan.live) and watch is None:  # a loop of no steps would still be compiled
         return phi, (jnp.zeros(0), None)
-    walk = (
-        jax.checkpoint(step, prevent_cse=False) if memory.remat else step
-    )  # safe, and faster, in a scan
+    # without the barrier against common subexpressions: safe, and faster, in a scan
+    walk = jax.checkpoint(step, prevent_cse=False) if memory.remat else step
     steps = jnp.arange(len(plan.live)), jax.tree.map(jnp.asarray, plan)
     (phi, _), trace = jax.lax.scan(walk, (phi, update.init(phi)), steps)
     return phi, trace

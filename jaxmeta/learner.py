@@ -72,7 +72,8 @@ def episodic(
             update_norm=optax.tree.norm(updates),
             parameter_norm=optax.tree.norm(learned),
         )
-        return Episodic(state.meta._replace(learned=learned), after, state.step + 1), metrics
+        meta = algorithm.advance(state.meta._replace(learned=learned))
+        return Episodic(meta, after, state.step + 1), metrics
 
     def predictor(state: Episodic) -> Predictor:
         def adapt(support, key):

@@ -18,7 +18,10 @@ FLOORS = (
     ("jaxmeta.data",),
     ("jaxmeta.tasks",),
     ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
-    ("jaxmeta.adapt", "jaxmeta.losses", "jaxmeta.augment", "jaxmeta.devices"),
+    (
+        *("jaxmeta.adapt", "jaxmeta.memory", "jaxmeta.subtree"),
+        *("jaxmeta.losses", "jaxmeta.augment", "jaxmeta.devices"),
+    ),
     ("jaxmeta.over_tasks", "jaxmeta.algorithms"),
     ("jaxmeta.learner", "jaxmeta.finetune"),
     ("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.track", "jaxmeta.validate"),

@@ -31,6 +31,7 @@ class Algorithm(NamedTuple):
     predict(meta, phi, image, given) -> logits [N, H, W, 1]
     outer(meta, task) -> (direction like meta.learned, statistics): an optimiser descends along it
     weigh(statistics of all tasks of a step) -> one weight a task, or None for their mean
+    advance(meta) -> meta after an outer step, for what an algorithm keeps of its own
     """
 
     init: Callable[[Array], Meta]
@@ -38,6 +39,7 @@ class Algorithm(NamedTuple):
     predict: Callable[[Meta, PyTree, Array, Any], Array]
     outer: Callable[[Meta, Task], tuple[PyTree, dict]]
     weigh: Callable[[dict], Array] | None = None
+    advance: Callable[[Meta], Meta] = lambda meta: meta
 
 
 def key_of(task: Task) -> Array:

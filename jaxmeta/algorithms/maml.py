@@ -1,23 +1,27 @@
-"""Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400).
+"""Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400), and what follows from its rule.
 
     phi_0 = theta,   phi_{s+1} = phi_s + alpha * U(grad L_support(phi_s))      s = 0 .. S-1
     direction = d L_query(phi_S) / d (theta, alpha)
 
 U is any optax transformation, `sgd(1.0)` (minus the gradient) for the paper's rule. alpha is one fixed
 number, or with `learn_rate` a tree like theta that is learned too: Meta-SGD (Li et al. 2017,
-arXiv 1707.09835). `order=1` holds phi - theta fixed: FOMAML.
+arXiv 1707.09835). `order=1` holds phi - theta fixed: FOMAML. `names` are all that the inner loop moves:
+the head alone is ANIL (Raghu et al. 2020, arXiv 1909.09157).
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 
 from jaxmeta.adapt import adapt, whole_support
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
 from jaxmeta.memory import PLAIN, REMAT, Memory
 from jaxmeta.models.model import Model
+from jaxmeta.subtree import part_of
 
 
 def maml(
@@ -31,39 +35,41 @@ def maml(
     inner: optax.GradientTransformation = optax.sgd(1.0),
     test_steps: int | None = None,
     decay: float = 1.0,
+    names: Sequence[str] = (),
     memory: Memory = REMAT,
 ) -> Algorithm:
     """Learn an initialisation (and rates) from which `steps` inner steps segment a new structure.
 
     More steps at test time than in training often help: `test_steps`, by default as many. Rates were
     learned for `steps` steps and may be too high for more; each step beyond those takes `decay` times
-    the rate of the step before it.
+    the rate of the step before it. Without `names` the inner loop moves every parameter.
     """
 
     def init(key) -> Meta:
         theta = model.init(key)
-        rates = jax.tree.map(lambda p: jnp.full_like(p, rate), theta) if learn_rate else ()
+        moved, _ = part_of(theta, names)
+        rates = jax.tree.map(lambda p: jnp.full_like(p, rate), moved) if learn_rate else ()
         return Meta(dict(theta=theta, rate=rates))
 
     def walk_for(count):
-        beyond = np.maximum(np.arange(count) - steps + 1, 0)
-        factor = np.float32(decay) ** beyond.astype(np.float32)
-
         def walk(learned, frozen, support, key):
             theta = learned["theta"]
+            moved, whole = part_of(theta, names)
             alpha = learned["rate"] if learn_rate else rate
             phi, (losses, _) = adapt(
-                loss,
-                theta,
+                lambda part, *given: loss(whole(part), *given),
+                moved,
                 support,
-                whole_support(support.mask.shape[0], count)._replace(rate=factor),
+                whole_support(support.mask.shape[0], count)._replace(
+                    rate=falling(count, steps, decay)
+                ),
                 update=optax.chain(inner, scale_by(alpha)),
                 key=key,
                 order=order,
                 # first order keeps only gradients: there is no activation to spare
                 memory=memory if order == 2 else PLAIN,
             )
-            return theta, phi, losses
+            return theta, whole(phi), losses
 
         return walk
 
@@ -73,6 +79,12 @@ def maml(
 
     outer = query_gradient(walk_for(steps), loss, model)
     return Algorithm(init, adapt_to, predictor_of(model), outer)
+
+
+def falling(count: int, steps: int, decay: float) -> Float[np.ndarray, " S"]:
+    """Factors of `count` steps' rates: 1 for the `steps` of training, then `decay` from step to step."""
+    beyond = np.maximum(np.arange(count) - steps + 1, 0)
+    return np.float32(decay) ** beyond.astype(np.float32)
 
 
 def scale_by(alpha: float | PyTree) -> optax.GradientTransformation:

@@ -2,7 +2,8 @@
 
 What an algorithm's direction must equal is its own: second order is the finite difference of the
 whole, first order the finite difference with the inner updates held fixed, Reptile is theta - phi,
-transfer the plain gradient. All in float64 on a smooth network.
+implicit MAML the finite difference of where a converged inner loop ends, transfer and prototypes the
+plain gradient. All in float64 on a smooth network.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,23 @@ import optax
 import pytest
 
 from jaxmeta.adapt import adapt, whole_support
-from jaxmeta.algorithms import maml, reptile, scratch, transfer
+from jaxmeta.algorithms import (
+    imaml,
+    maml,
+    maml_plus_plus,
+    prototypes,
+    reptile,
+    scratch,
+    transfer,
+)
 from jaxmeta.algorithms.algorithm import Algorithm, key_of
+from jaxmeta.algorithms.imaml import conjugate_gradient, neumann
 from jaxmeta.algorithms.maml import scale_by
+from jaxmeta.algorithms.maml_plus_plus import importance
 from jaxmeta.losses import segmentation_loss
+from jaxmeta.memory import MIXED, PLAIN
+from jaxmeta.models.model import Model
+from jaxmeta.tasks.task import Examples
 from small import LOSS, MODEL, along, in_float64, random_like, slope, small_model, small_task
 
 STEPS = 2
@@ -34,6 +48,20 @@ def of_the_whole(algorithm, learned, task):
             algorithm.init(jax.random.key(0))._replace(learned=values), task.support, inner(task)
         )
         return LOSS(phi, task.query, None)
+
+    return query_loss
+
+
+def of_every_step(algorithm, learned, task):
+    """The weighted sum of the query losses after 1, 2, .. steps, each walked on its own."""
+    weights = importance(STEPS, jnp.asarray(MADE), ANNEAL)
+
+    def query_loss(values):
+        total = 0.0
+        for count in range(1, STEPS + 1):
+            shorter = maml_plus_plus(MODEL, LOSS, steps=STEPS, rate=0.1, test_steps=count)
+            total += weights[count - 1] * of_the_whole(shorter, learned, task)(values)
+        return total
 
     return query_loss
 
@@ -62,6 +90,18 @@ def where_it_ends(algorithm, learned, task):
     return lambda values: optax.tree.vdot(values, gap)
 
 
+def of_the_prediction(algorithm, learned, task):
+    """The query loss of what the algorithm predicts, once adapted."""
+
+    def query_loss(values):
+        meta = algorithm.init(jax.random.key(0))._replace(learned=values)
+        phi = algorithm.adapt(meta, task.support, inner(task))
+        logits = algorithm.predict(meta, phi, task.query.image)
+        return segmentation_loss(giving(logits))(values, task.query, None)
+
+    return query_loss
+
+
 def of_all_slices(algorithm, learned, task):
     """The loss of the structure's own output on support and query together."""
     slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
@@ -85,30 +125,43 @@ def inner(task):
 
 class Case(NamedTuple):
     algorithm: Algorithm
-    function: (
-        Callable | None
-    )  # (algorithm, learned, task) -> the function that `outer` differentiates
+    # (algorithm, learned, task) -> the function that `outer` differentiates
+    function: Callable | None
+    finds: str = "variables"  # what phi is: the network's variables, or something of its own
 
 
+MADE, ANNEAL = 1, 3  # where MAML++ is tested: a third of the way to the last step alone
 tune = dict(optimiser=ADAM, steps=STEPS)
+CONVERGED = dict(steps=400, strength=2.0, inner=optax.sgd(0.3))
 CASES = {
     "maml": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1), of_the_whole),
     "maml, adam inside": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.02, inner=optax.adam(1.0, eps_root=1e-4)), of_the_whole),
     "meta-sgd": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, learn_rate=True), of_the_whole),
     "fomaml": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, order=1), with_updates_held),
     "first-order meta-sgd": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, learn_rate=True, order=1), with_updates_held),
+    "maml, plain": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, memory=PLAIN), of_the_whole),
+    "meta-sgd, mixed": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, learn_rate=True, memory=MIXED), of_the_whole),
+    "anil": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, names=("head",)), of_the_whole),
+    "meta-sgd of a subtree": Case(maml(MODEL, LOSS, steps=STEPS, rate=0.1, learn_rate=True, names=("trunk", "head/bias")), of_the_whole),
+    "maml++": Case(maml_plus_plus(MODEL, LOSS, steps=STEPS, rate=0.1, anneal=ANNEAL), of_every_step),
+    "imaml": Case(imaml(MODEL, LOSS, solve=conjugate_gradient(40), **CONVERGED), of_the_whole),
+    "imaml, neumann": Case(imaml(MODEL, LOSS, solve=neumann(200, 0.5), **CONVERGED), of_the_whole),
+    "prototypes": Case(prototypes(small_model(classes=4), segmentation_loss), of_the_prediction, "prototypes"),
     "reptile": Case(reptile(MODEL, LOSS, steps=STEPS, inner=ADAM), where_it_ends),
     "transfer": Case(transfer(MODEL, HEADS, LOSS, segmentation_loss, **tune), of_all_slices),
     "scratch": Case(scratch(MODEL, LOSS, **tune), None),
 }  # fmt: skip
 LEARNING = [name for name in CASES if CASES[name].function]
+TUNING = [name for name in CASES if CASES[name].finds == "variables"]
 
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_the_direction_is_the_finite_difference_that_the_algorithm_promises(x64, name):
-    algorithm, function = CASES[name]
+    algorithm, function, _ = CASES[name]
     task = in_float64(small_task(1))
     meta = in_float64(algorithm.init(jax.random.key(0)))
+    if name == "maml++":
+        meta = algorithm.advance(meta)
     towards = random_like(meta.learned)
     direction, _ = jax.jit(algorithm.outer)(meta, task)
     expected = slope(jax.jit(function(algorithm, meta.learned, task)), meta.learned, towards)
@@ -116,7 +169,7 @@ def test_the_direction_is_the_finite_difference_that_the_algorithm_promises(x64,
     assert abs(expected) > 1e-4
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", TUNING)
 def test_adapting_lowers_the_support_loss(name):
     algorithm = CASES[name].algorithm
     task, meta = small_task(1), algorithm.init(jax.random.key(0))
@@ -202,3 +255,32 @@ def test_transfer_trains_the_output_of_the_structure_alone():
     direction, _ = algorithm.outer(meta, small_task(1))
     kernel = np.asarray(direction["head"]["kernel"])
     assert (kernel[:, 0] == 0).all() and (kernel[:, 1] != 0).any()
+
+
+def test_the_weight_of_the_steps_moves_from_all_alike_to_the_last_alone():
+    weights = [np.asarray(importance(4, jnp.asarray(made), 10)) for made in (0, 5, 10, 1000)]
+    np.testing.assert_allclose(weights[0], 0.25)
+    np.testing.assert_allclose(weights[1], [0.125, 0.125, 0.125, 0.625])
+    np.testing.assert_allclose(weights[2:], [[0, 0, 0, 1]] * 2)
+    np.testing.assert_allclose(importance(4, jnp.asarray(0), 0), [0, 0, 0, 1])
+
+
+def test_what_an_algorithm_moves_is_all_that_changes():
+    algorithm = CASES["anil"].algorithm
+    meta = algorithm.init(jax.random.key(0))
+    phi = algorithm.adapt(meta, small_task(1).support, jax.random.key(1))
+    np.testing.assert_array_equal(phi["trunk"]["kernel"], meta.learned["theta"]["trunk"]["kernel"])
+    assert (phi["head"]["kernel"] != meta.learned["theta"]["head"]["kernel"]).all()
+
+
+def test_a_structure_with_the_features_of_its_support_is_found_by_its_prototype():
+    identity = Model(lambda key: (), lambda v, image, *a, **k: (image, ()))
+    algorithm = prototypes(identity, segmentation_loss)
+    mask = np.zeros((2, 8, 8), np.uint8)
+    mask[:, 2:5, 3:6] = 1
+    image = np.where(mask[..., None], [1.0, 0.2], [-0.3, 1.0]).astype(np.float32)
+    meta = algorithm.init(jax.random.key(0))
+    support = Examples(jnp.asarray(image), jnp.asarray(mask), np.array([True, False]))
+    phi = algorithm.adapt(meta, support, jax.random.key(1))
+    found = algorithm.predict(meta, phi, jnp.asarray(image[:, ::-1]))[..., 0] > 0
+    np.testing.assert_array_equal(found, mask[:, ::-1] > 0)

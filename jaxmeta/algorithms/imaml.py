@@ -1,0 +1,101 @@
+"""Implicit MAML (Rajeswaran et al. 2019, arXiv 1909.04630): a meta-gradient that forgets the path.
+
+    phi* = argmin  L_support(phi) + lambda / 2 |phi - theta|^2
+    direction = (I + H / lambda)^-1  d L_query(phi*) / d phi,    H = d^2 L_support / d phi^2 at phi*
+
+Where the inner problem is solved, the derivative of its solution does not depend on how it was
+found: any optimiser and any number of steps, and the memory of plain training. The linear system is
+solved with Hessian-vector products alone, by conjugate gradients or by a Neumann series.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from jaxmeta.adapt import descend, whole_support
+from jaxmeta.algorithms.algorithm import (
+    Algorithm,
+    Meta,
+    inner_losses,
+    key_of,
+    predictor_of,
+    score,
+)
+from jaxmeta.models.model import Model
+
+
+def imaml(
+    model: Model,
+    loss,
+    *,
+    steps: int = 16,
+    strength: float = 1.0,
+    inner: optax.GradientTransformation = optax.sgd(0.1),
+    solve: Callable | None = None,
+    test_steps: int | None = None,
+) -> Algorithm:
+    """Learn an initialisation from which a proximal problem of `strength` lambda is solved well.
+
+    `solve(product, right)` gives x with product(x) = right; by default 5 conjugate gradient steps.
+    """
+    solve = solve or conjugate_gradient(5)
+
+    def walk(theta, support, key, count):
+        def proximal(phi, examples, key):
+            away = jax.tree.map(lambda a, b: a - b, phi, theta)
+            return loss(phi, examples, key) + strength / 2 * optax.tree.norm(away, squared=True)
+
+        plan = whole_support(support.mask.shape[0], count)
+        return descend(proximal, theta, support, plan, update=inner, key=key)
+
+    def adapt_to(meta, support, key):
+        return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
+
+    def outer(meta, task):
+        inner_key, query_key = jax.random.split(key_of(task))
+        theta = meta.learned
+        phi, losses = walk(theta, task.support, inner_key, steps)
+        value, slope = jax.value_and_grad(loss)(phi, task.query, query_key)
+
+        def gradient(phi):
+            return jax.grad(loss)(phi, task.support, inner_key)
+
+        def product(v):
+            _, curved = jax.jvp(gradient, (phi,), (v,))
+            return jax.tree.map(lambda a, h: a + h / strength, v, curved)
+
+        direction = solve(product, slope)
+        return direction, dict(
+            loss=value,
+            dice=score(model, phi, task.query),
+            dice_before=score(model, theta, task.query),
+            grad_norm=optax.tree.norm(direction),
+            **inner_losses(losses),
+        )
+
+    return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)
+
+
+def conjugate_gradient(steps: int) -> Callable[[Callable, PyTree], PyTree]:
+    """Solve a symmetric positive definite system in so many products; the best choice if it is one."""
+
+    def solve(product, right):
+        return jax.scipy.sparse.linalg.cg(product, right, tol=0.0, maxiter=steps)[0]
+
+    return solve
+
+
+def neumann(steps: int, damping: float = 1.0) -> Callable[[Callable, PyTree], PyTree]:
+    """Sum x <- x + a (right - product(x)): converges where a |product| < 2, and asks nothing else."""
+
+    def solve(product, right):
+        def step(x, _):
+            residual = jax.tree.map(jnp.subtract, right, product(x))
+            return jax.tree.map(lambda a, r: a + damping * r, x, residual), None
+
+        return jax.lax.scan(step, right, length=steps)[0]
+
+    return solve

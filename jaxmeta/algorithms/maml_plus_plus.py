@@ -1,0 +1,120 @@
+"""MAML++ (Antoniou et al. 2019, arXiv 1810.09502): rates of every layer and step, losses after every step.
+
+    phi_{s+1} = phi_s - alpha[layer, s] grad L_support(phi_s)
+    direction = d sum_s w_s L_query(phi_s) / d (theta, alpha)                    s = 1 .. S
+
+A rate for each parameter array and each step is learned (section 4, "LSLR"). The query is judged after
+each step (its "MSL"): at first all steps weigh the same, and over `anneal` outer steps the weight moves
+to the last, where MAML has it from the beginning.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Integer, PyTree
+
+from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.algorithms.algorithm import (
+    Algorithm,
+    Meta,
+    inner_losses,
+    key_of,
+    predictor_of,
+    score,
+)
+from jaxmeta.algorithms.maml import falling
+from jaxmeta.memory import PLAIN, REMAT, Memory
+from jaxmeta.models.model import Model
+from jaxmeta.subtree import part_of
+
+
+def maml_plus_plus(
+    model: Model,
+    loss,
+    *,
+    steps: int = 5,
+    rate: float = 0.01,
+    anneal: int = 0,
+    order: int = 2,
+    inner: optax.GradientTransformation = optax.sgd(1.0),
+    test_steps: int | None = None,
+    decay: float = 1.0,
+    names: Sequence[str] = (),
+    memory: Memory = REMAT,
+) -> Algorithm:
+    """Learn an initialisation and the rates of `steps` steps; later test steps go on with the last.
+
+    What the state keeps besides is how many outer steps were made.
+    """
+
+    def init(key) -> Meta:
+        theta = model.init(key)
+        moved, _ = part_of(theta, names)
+        rates = jax.tree.map(lambda p: jnp.full(steps, rate, p.dtype), moved)
+        return Meta(dict(theta=theta, rate=rates), jnp.zeros((), jnp.int32))
+
+    def walk(learned, support, key, count, watch=None):
+        moved, whole = part_of(learned["theta"], names)
+        plan = whole_support(support.mask.shape[0], count)
+        phi, (losses, seen) = adapt(
+            lambda part, *given: loss(whole(part), *given),
+            moved,
+            support,
+            plan._replace(rate=falling(count, steps, decay)),
+            update=optax.chain(inner, scale_by_step(learned["rate"])),
+            key=key,
+            order=order,
+            memory=memory if order == 2 else PLAIN,
+            watch=watch and (lambda part: watch(whole(part))),
+        )
+        return whole(phi), losses, seen
+
+    def adapt_to(meta, support, key):
+        return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
+
+    def outer(meta, task):
+        inner_key, query_key = jax.random.split(key_of(task))
+        weights = importance(steps, meta.frozen, anneal)
+
+        def query_loss(learned):
+            phi, losses, after = walk(
+                learned,
+                task.support,
+                inner_key,
+                steps,
+                lambda phi: loss(phi, task.query, query_key),
+            )
+            return weights @ after, dict(
+                loss=after[-1],
+                dice=score(model, phi, task.query),
+                dice_before=score(model, learned["theta"], task.query),
+                **inner_losses(losses),
+            )
+
+        direction, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
+        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
+
+    def advance(meta):
+        return meta._replace(frozen=meta.frozen + 1)
+
+    return Algorithm(init, adapt_to, predictor_of(model), outer, advance=advance)
+
+
+def importance(steps: int, made: Integer[Array, ""], anneal: int) -> Float[Array, " S"]:
+    """Weigh the query's loss after each inner step: all alike, then more and more the last alone."""
+    share = jnp.minimum(made / anneal, 1.0) if anneal else 1.0
+    last = jnp.arange(steps) == steps - 1
+    return share * last + (1 - share) / steps
+
+
+def scale_by_step(rates: PyTree) -> optax.GradientTransformation:
+    """Multiply updates by the rate of the step, leaf by leaf; beyond the last step by the last one's."""
+
+    def update(updates, made, params=None):
+        return jax.tree.map(
+            lambda a, u: a[jnp.minimum(made, len(a) - 1)] * u, rates, updates
+        ), made + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
