@@ -74,12 +74,7 @@ def query_gradient(walk: Callable, loss: Callable, model: Model) -> Callable:
         def query_loss(learned):
             theta, phi, inner = walk(learned, meta.frozen, task.support, inner_key)
             value = loss(phi, task.query, query_key)
-            return value, dict(
-                loss=value,
-                dice=score(model, phi, task.query),
-                dice_before=score(model, theta, task.query),
-                **inner_losses(inner),
-            )
+            return value, statistics_of(model, theta, phi, task.query, value, inner)
 
         direction, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
         return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
@@ -87,6 +82,13 @@ def query_gradient(walk: Callable, loss: Callable, model: Model) -> Callable:
     return outer
 
 
-def inner_losses(losses: Array) -> dict:
-    """Name the first and last support loss of an inner loop; nothing where no step was made."""
-    return dict(inner_first=losses[0], inner_last=losses[-1]) if losses.shape[0] else {}
+def statistics_of(
+    model: Model, theta: PyTree, phi: PyTree, query: Examples, value: Array, losses: Array
+) -> dict:
+    """Say how a walk from theta to phi went: the query's loss, its Dice at both ends, support losses.
+
+    Those are the first and the last of `losses` [S]; there are none where no step was made.
+    """
+    inner = dict(inner_first=losses[0], inner_last=losses[-1]) if losses.shape[0] else {}
+    dice, before = score(model, phi, query), score(model, theta, query)
+    return dict(loss=value, dice=dice, dice_before=before) | inner

@@ -19,10 +19,9 @@ from jaxmeta.adapt import descend, whole_support
 from jaxmeta.algorithms.algorithm import (
     Algorithm,
     Meta,
-    inner_losses,
     key_of,
     predictor_of,
-    score,
+    statistics_of,
 )
 from jaxmeta.models.model import Model
 
@@ -68,13 +67,8 @@ def imaml(
             return jax.tree.map(lambda a, h: a + h / strength, v, curved)
 
         direction = solve(product, slope)
-        return direction, dict(
-            loss=value,
-            dice=score(model, phi, task.query),
-            dice_before=score(model, theta, task.query),
-            grad_norm=optax.tree.norm(direction),
-            **inner_losses(losses),
-        )
+        statistics = statistics_of(model, theta, phi, task.query, value, losses)
+        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
 
     return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)
 

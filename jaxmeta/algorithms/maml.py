@@ -9,19 +9,21 @@ arXiv 1707.09835). `order=1` holds phi - theta fixed: FOMAML. `names` are all th
 the head alone is ANIL (Raghu et al. 2020, arXiv 1909.09157).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.adapt import adapt, whole_support
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
 from jaxmeta.memory import PLAIN, REMAT, Memory
 from jaxmeta.models.model import Model
 from jaxmeta.subtree import part_of
+from jaxmeta.tasks.task import Examples
 
 
 def maml(
@@ -54,22 +56,11 @@ def maml(
     def walk_for(count):
         def walk(learned, frozen, support, key):
             theta = learned["theta"]
-            moved, whole = part_of(theta, names)
-            alpha = learned["rate"] if learn_rate else rate
-            phi, (losses, _) = adapt(
-                lambda part, *given: loss(whole(part), *given),
-                moved,
-                support,
-                whole_support(support.mask.shape[0], count)._replace(
-                    rate=falling(count, steps, decay)
-                ),
-                update=optax.chain(inner, scale_by(alpha)),
-                key=key,
-                order=order,
-                # first order keeps only gradients: there is no activation to spare
-                memory=memory if order == 2 else PLAIN,
-            )
-            return theta, whole(phi), losses
+            update = optax.chain(inner, scale_by(learned["rate"] if learn_rate else rate))
+            how = dict(update=update, key=key, order=order, memory=memory)
+            factors = falling(count, steps, decay)
+            phi, (losses, _) = adapt_part(loss, theta, names, support, factors, **how)
+            return theta, phi, losses
 
         return walk
 
@@ -79,6 +70,35 @@ def maml(
 
     outer = query_gradient(walk_for(steps), loss, model)
     return Algorithm(init, adapt_to, predictor_of(model), outer)
+
+
+def adapt_part(
+    loss: Callable,
+    theta: PyTree,
+    names: Sequence[str],
+    support: Examples,
+    factors: Float[np.ndarray, " S"],
+    *,
+    order: int,
+    memory: Memory,
+    watch: Callable[[PyTree], Any] | None = None,
+    **how,
+) -> tuple[PyTree, tuple[Float[Array, " S"], Any]]:
+    """Let `adapt` move what lies under `names`, on the whole support; returns the whole network."""
+    moved, whole = part_of(theta, names)
+    plan = whole_support(support.mask.shape[0], len(factors))._replace(rate=factors)
+    phi, trace = adapt(
+        lambda part, *given: loss(whole(part), *given),
+        moved,
+        support,
+        plan,
+        order=order,
+        # first order keeps only gradients: there is no activation to spare
+        memory=memory if order == 2 else PLAIN,
+        watch=watch and (lambda part: watch(whole(part))),
+        **how,
+    )
+    return whole(phi), trace
 
 
 def falling(count: int, steps: int, decay: float) -> Float[np.ndarray, " S"]:

@@ -15,17 +15,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Integer, PyTree
 
-from jaxmeta.adapt import adapt, whole_support
 from jaxmeta.algorithms.algorithm import (
     Algorithm,
     Meta,
-    inner_losses,
     key_of,
     predictor_of,
-    score,
+    statistics_of,
 )
-from jaxmeta.algorithms.maml import falling
-from jaxmeta.memory import PLAIN, REMAT, Memory
+from jaxmeta.algorithms.maml import adapt_part, falling
+from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models.model import Model
 from jaxmeta.subtree import part_of
 
@@ -56,20 +54,10 @@ def maml_plus_plus(
         return Meta(dict(theta=theta, rate=rates), jnp.zeros((), jnp.int32))
 
     def walk(learned, support, key, count, watch=None):
-        moved, whole = part_of(learned["theta"], names)
-        plan = whole_support(support.mask.shape[0], count)
-        phi, (losses, seen) = adapt(
-            lambda part, *given: loss(whole(part), *given),
-            moved,
-            support,
-            plan._replace(rate=falling(count, steps, decay)),
-            update=optax.chain(inner, scale_by_step(learned["rate"])),
-            key=key,
-            order=order,
-            memory=memory if order == 2 else PLAIN,
-            watch=watch and (lambda part: watch(whole(part))),
-        )
-        return whole(phi), losses, seen
+        update = optax.chain(inner, scale_by_step(learned["rate"]))
+        how = dict(update=update, key=key, order=order, memory=memory, watch=watch)
+        factors = falling(count, steps, decay)
+        return adapt_part(loss, learned["theta"], names, support, factors, **how)
 
     def adapt_to(meta, support, key):
         return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
@@ -79,19 +67,12 @@ def maml_plus_plus(
         weights = importance(steps, meta.frozen, anneal)
 
         def query_loss(learned):
-            phi, losses, after = walk(
-                learned,
-                task.support,
-                inner_key,
-                steps,
-                lambda phi: loss(phi, task.query, query_key),
-            )
-            return weights @ after, dict(
-                loss=after[-1],
-                dice=score(model, phi, task.query),
-                dice_before=score(model, learned["theta"], task.query),
-                **inner_losses(losses),
-            )
+            def judge(phi):
+                return loss(phi, task.query, query_key)
+
+            phi, (losses, after) = walk(learned, task.support, inner_key, steps, judge)
+            ends = learned["theta"], phi
+            return weights @ after, statistics_of(model, *ends, task.query, after[-1], losses)
 
         direction, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
         return direction, statistics | dict(grad_norm=optax.tree.norm(direction))

@@ -13,10 +13,9 @@ from jaxmeta.adapt import descend, whole_support
 from jaxmeta.algorithms.algorithm import (
     Algorithm,
     Meta,
-    inner_losses,
     key_of,
     predictor_of,
-    score,
+    statistics_of,
 )
 from jaxmeta.models.model import Model
 
@@ -43,12 +42,8 @@ def reptile(
         theta = meta.learned
         phi, losses = walk(theta, task.support, inner_key, steps)
         direction = jax.tree.map(lambda a, b: a - b, theta, phi)
-        return direction, dict(
-            loss=loss(phi, task.query, query_key),
-            dice=score(model, phi, task.query),
-            dice_before=score(model, theta, task.query),
-            grad_norm=optax.tree.norm(direction),
-            **inner_losses(losses),
-        )
+        value = loss(phi, task.query, query_key)
+        statistics = statistics_of(model, theta, phi, task.query, value, losses)
+        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
 
     return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)
