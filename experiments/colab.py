@@ -38,10 +38,9 @@ sys.path.insert(0, os.getcwd())
 # ## Devices
 
 # %%
-from experiments import configs
 from jaxmeta import devices
 
-configs.begin()
+devices.begin()
 print(devices.describe_devices())
 
 # %% [markdown]
@@ -54,9 +53,10 @@ print(devices.describe_devices())
 import dataclasses
 from pathlib import Path
 
+from experiments.configs import PRESETS
 from experiments.meta_train import resolve
 
-preset = configs.PRESETS["unet-maml"][1]
+preset = PRESETS["unet-maml"][1]
 STEPS = int(os.environ.get("JAXMETA_STEPS", preset.steps))
 workdir = Path(os.environ.get("JAXMETA_WORKDIR", "runs/colab"))
 config = dataclasses.replace(preset, workdir=workdir, steps=STEPS, every=max(1, STEPS // 4))

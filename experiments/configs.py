@@ -1,29 +1,13 @@
-"""Presets, and how a configuration becomes a learner: the one place where strings become functions."""
+"""What a run is: typed configurations, presets, and where each algorithm begins."""
 
 import dataclasses
-import json
-import types
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
-import jax
-import optax
 import tyro
-from jax.sharding import Mesh
-from jaxtyping import PyTree
 
-from jaxmeta import algorithms, devices
-from jaxmeta.algorithms import Algorithm
-from jaxmeta.augment import Augmentation, augment, upright, varied
+from jaxmeta.augment import Augmentation
 from jaxmeta.errors import BadInput
-from jaxmeta.learner import Learner, episodic
-from jaxmeta.losses import segmentation_loss
-from jaxmeta.models import Model, begin_with, unet
-from jaxmeta.over_tasks import over_tasks
-from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.split import Split, split_from_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,27 +47,57 @@ class Network:
     """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice."""
 
 
+Algorithm = Literal[
+    "maml",
+    "fomaml",
+    "anil",
+    "meta-sgd",
+    "maml++",
+    "reptile",
+    "imaml",
+    "prototypes",
+    "transfer",
+    "scratch",
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    """Adaptation to a structure."""
+    """Adaptation to a structure; None stands where the algorithm has no such thing."""
 
-    steps: int = 4
+    steps: int | None = None
     """Inner steps in training."""
-    test_steps: int = 10
+    test_steps: int | None = None
     """Inner steps at test time, chosen on validation organs."""
-    rate: float = 0.15
+    rate: float | None = None
     """Inner rate, or where learned rates start."""
-    learn_rate: bool = True
-    """Learn a rate for every parameter (Meta-SGD, arXiv 1707.09835)."""
-    order: Literal[1, 2] = 1
-    """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
-    optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
+    optimiser: Literal["sgd", "momentum", "adam"] | None = None
     """Rule of the inner update."""
-    decay: float = 0.8
-    """Factor from step to step on the rate of test steps beyond `steps` (maml)."""
-    clip: float | None = 1.0
-    """Largest norm of an inner gradient; longer ones are scaled down."""
-    vary: float = 0.0
+    clip: float | None = None
+    """Largest norm of an inner gradient; longer ones are scaled down. 0: never."""
+    decay: float | None = None
+    """Factor from step to step on the rate of test steps beyond `steps`."""
+    order: Literal[1, 2] | None = None
+    """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
+    memory: Literal["plain", "remat", "mixed"] | None = None
+    """Second order keeps every activation of every step (plain), or of none: it recomputes steps
+    (remat), or goes back by Hessian-vector products (mixed)."""
+    part: tuple[str, ...] | None = None
+    """What the inner loop moves, as head or up_0/conv_1; without a name, every parameter."""
+    anneal: float | None = None
+    """Share of the training over which the loss after every inner step gives way to that after the
+    last (maml++)."""
+    strength: float | None = None
+    """How strongly a solution is held near where it began: lambda (imaml)."""
+    solver: Literal["cg", "neumann"] | None = None
+    """Conjugate gradients or a Neumann series solve for the direction (imaml)."""
+    products: int | None = None
+    """Hessian-vector products that the solver may take (imaml)."""
+    features: int | None = None
+    """Channels that describe a pixel (prototypes)."""
+    scale: float | None = None
+    """Factor from cosines to logits (prototypes)."""
+    vary: float | None = None
     """At test time each step sees the support changed anew: a factor on the changes of single images
     of `augment`, for every row of the table."""
 
@@ -112,12 +126,31 @@ class Loss:
     """Of the soft Dice loss, over all slices of a set together."""
 
 
+WALK = Inner(steps=4, test_steps=10, rate=0.15, optimiser="sgd", clip=1.0, vary=0.0)
+LEARNED = dataclasses.replace(WALK, decay=0.8, part=())
+TUNED = Inner(test_steps=100, rate=3e-3, optimiser="adam", clip=1.0, vary=0.0)
+
+# Where each algorithm begins: the options it has, and what was best for it on validation organs.
+INNER: dict[str, Inner] = {
+    "maml": dataclasses.replace(LEARNED, memory="remat"),
+    "fomaml": LEARNED,
+    "anil": dataclasses.replace(LEARNED, order=2, memory="remat", part=("head",)),
+    "meta-sgd": dataclasses.replace(LEARNED, order=1, memory="remat"),
+    "maml++": dataclasses.replace(LEARNED, order=1, memory="remat", anneal=0.3),
+    "reptile": dataclasses.replace(WALK, rate=0.15),
+    "imaml": dataclasses.replace(WALK, strength=1.0, solver="cg", products=5),
+    "prototypes": Inner(features=16, scale=20.0),
+    "transfer": TUNED,
+    "scratch": dataclasses.replace(TUNED, optimiser="sgd", rate=1.0, clip=0.0),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that repeats a run; the resolved form stands in its `config.json`."""
 
-    method: Literal["maml", "reptile", "transfer", "scratch"] = "maml"
-    """The algorithm."""
+    algorithm: Algorithm = "meta-sgd"
+    """How the network is adapted and learns to be; its own settings of `inner` come with it."""
     data: tuple[Path, ...] = ()
     """Folders of shards; without any, phantoms are made."""
     workdir: Path | None = None
@@ -142,7 +175,7 @@ class Config:
     """Fixed tasks on validation organs that score a checkpoint."""
     tasks: Tasks = Tasks()
     network: Network = Network()
-    inner: Inner = Inner()
+    inner: Inner = INNER["meta-sgd"]
     outer: Outer = Outer()
     loss: Loss = Loss()
     augment: Augmentation = Augmentation(invert=0.5)
@@ -152,31 +185,21 @@ class Config:
     """Which slices the run learns from: filled in by the run."""
 
 
+def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
+    """Take another algorithm, and begin with its own settings."""
+    own = {"transfer": {"outer": Outer(rate=6e-3)}, "scratch": {"steps": 0}}  # see RESULTS.md
+    return dataclasses.replace(
+        config, algorithm=algorithm, inner=INNER[algorithm], **own.get(algorithm, {})
+    )
+
+
 PRESETS: dict[str, tuple[str, Config]] = {
-    "unet-maml": ("U-Net, MAML with learned rates: the default.", Config()),
+    "unet-maml": ("U-Net, first-order MAML with learned rates: the default.", Config()),
     "transfer": (
         "U-Net pre-trained with one output a source organ, fine-tuned on the support.",
-        Config(
-            method="transfer",
-            inner=Inner(optimiser="adam", rate=3e-3, test_steps=100),
-            outer=Outer(rate=6e-3),
-        ),
+        with_algorithm(Config(), "transfer"),
     ),
-    "scratch": (
-        "U-Net trained on the support alone.",
-        Config(
-            method="scratch",
-            steps=0,
-            inner=Inner(optimiser="sgd", rate=1.0, test_steps=100, clip=None),
-        ),
-    ),
-}
-
-OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
-    "sgd": optax.sgd,
-    "momentum": partial(optax.sgd, momentum=0.9),
-    # eps_root keeps the derivative of Adam finite where a gradient is 0
-    "adam": partial(optax.adam, eps_root=1e-8),
+    "scratch": ("U-Net trained on the support alone.", with_algorithm(Config(), "scratch")),
 }
 
 
@@ -192,12 +215,16 @@ def check(config: Config) -> None:
         "--tasks.chunk": (tasks.chunk, 1),
         "--tasks.size": (tasks.size, 1),
         "--tasks.spacing": (tasks.spacing, 0),
-        "--inner.steps": (inner.steps, 0),
+        "--inner.steps": (inner.steps, 1 if config.algorithm == "maml++" else 0),
         "--inner.test-steps": (inner.test_steps, 0),
         "--inner.vary": (inner.vary, 0),
+        "--inner.clip": (inner.clip, 0),
+        "--inner.products": (inner.products, 0),
+        "--inner.features": (inner.features, 1),
         "--network.groups": (network.groups, 1),
         "--network.widths": (min(network.widths, default=0), 1),
     }
+    refuse_foreign(config.algorithm, inner)
     for name, (value, limit) in least.items():
         if value is not None and value < limit:
             raise BadInput(f"{name} {value}: must be at least {limit}")
@@ -207,7 +234,7 @@ def check(config: Config) -> None:
                 f"--network.widths {width}: does not split into {network.groups} groups; give a "
                 "multiple, or other --network.groups"
             )
-    if config.begin and config.method == "scratch":
+    if config.begin and config.algorithm == "scratch":
         raise BadInput("--begin with scratch: it begins at random, for every support anew")
     multiple = 2 ** (len(network.widths) - 1)
     if tasks.size is not None and tasks.size % multiple:
@@ -217,162 +244,15 @@ def check(config: Config) -> None:
         )
 
 
-def episode_shape(config: Config) -> EpisodeShape:
-    """Take the shape of a task out of a configuration."""
-    t = config.tasks
-    return EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
-
-
-def model_and_loss(config: Config, *, testing: bool = False) -> tuple[Model, Callable]:
-    """Make the network with one output, and its loss in training or at test time."""
-    model = build_model(config, 1)
-    loss = build_loss(config)(model)
-    if testing and config.inner.vary:
-        loss = varied(loss, upright(config.augment, config.inner.vary))
-    return model, loss
-
-
-def build(
-    config: Config,
-    *,
-    mesh: Mesh | None = None,
-    testing: bool = False,
-    test_steps: int | None = None,
-    network: PyTree = None,
-) -> tuple[Model, Learner]:
-    """Make the network and the learner that trains, or when `testing` predicts, with it.
-
-    `test_steps` stands in for those of the configuration; `network` are variables to begin with.
-    """
-    if test_steps is not None:
-        inner = dataclasses.replace(config.inner, test_steps=test_steps)
-        config = dataclasses.replace(config, inner=inner)
-    outer, tasks = config.outer, config.tasks
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, outer.rate, max(1, int(outer.warmup * config.steps)), max(2, config.steps)
-    )
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(outer.clip),
-        optax.adamw(schedule, weight_decay=outer.weight_decay),
-    )
-    on_cpu = mesh is None or mesh.devices.flat[0].platform == "cpu"
-    each = tasks.count // (mesh.size if mesh else 1)
-    chunk = tasks.chunk or (1 if on_cpu else each)
-    if each % chunk:
-        raise BadInput(f"--tasks.chunk {chunk}: does not divide the {each} tasks of a device")
-    learner = episodic(
-        build_algorithm(config, network, testing=testing),
-        optimiser,
-        partial(over_tasks, mesh=mesh, chunk=chunk),
-        augment=lambda task: augment(task, config.augment),
-    )
-    return build_model(config, 1), learner
-
-
-def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = False) -> Algorithm:
-    """Make the algorithm."""
-    inner, (model, loss) = config.inner, model_and_loss(config, testing=testing)
-    model = begin_with(model, network) if network else model
-    rule = inner_rule(inner)
-    tune = dict(optimiser=rule(inner.rate), steps=inner.test_steps)
-    match config.method:
-        case "maml":
-            return algorithms.maml(
-                model,
-                loss,
-                steps=inner.steps,
-                rate=inner.rate,
-                learn_rate=inner.learn_rate,
-                order=inner.order,
-                inner=rule(1.0),
-                test_steps=inner.test_steps,
-                decay=inner.decay,
-            )
-        case "reptile":
-            walk = dict(inner=rule(inner.rate), steps=inner.steps, test_steps=inner.test_steps)
-            return algorithms.reptile(model, loss, **walk)
-        case "transfer":
-            heads = build_model(config, len(config.structures))
-            heads = begin_with(heads, network) if network else heads
-            return algorithms.transfer(model, heads, loss, build_loss(config), **tune)
-        case "scratch":
-            return algorithms.scratch(model, loss, **tune)
-
-
-def inner_rule(inner: Inner) -> Callable[[float], optax.GradientTransformation]:
-    """Make rate -> the inner optimiser."""
-    rule = OPTIMISERS[inner.optimiser]
-    if inner.clip is None:
-        return rule
-    return lambda rate: optax.chain(optax.clip_by_global_norm(inner.clip), rule(rate))
-
-
-def build_model(config: Config, classes: int) -> Model:
-    """Make the network."""
-    n = config.network
-    return unet(n.widths, classes=classes, groups=n.groups, prior=n.prior)
-
-
-def build_loss(config: Config) -> Callable[[Model], Callable]:
-    """Make the loss of a model."""
-    weights = config.loss
-    return partial(
-        segmentation_loss, cross_entropy_weight=weights.cross_entropy, dice_weight=weights.dice
-    )
-
-
-def from_json(kind: Any, values: Any) -> Any:
-    """Read a value of a type back from JSON; raises BadInput for what the type does not have."""
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(values, dict):
-            raise BadInput(f"{values!r} in a configuration: should be names and values")
-        hints = get_type_hints(kind)
-        if unknown := sorted(set(values) - set(hints)):
-            raise BadInput(f"unknown configuration {unknown[0]!r}: known are {', '.join(hints)}")
-        return kind(**{name: from_json(hints[name], value) for name, value in values.items()})
-    if get_origin(kind) is tuple:
-        if not isinstance(values, (list, tuple)):
-            raise BadInput(f"{values!r} in a configuration: should be a list")
-        return tuple(from_json(get_args(kind)[0], value) for value in values)
-    if get_origin(kind) is types.UnionType:
-        return None if values is None else from_json(get_args(kind)[0], values)
-    if get_origin(kind) is Literal:
-        if values not in get_args(kind):
-            raise BadInput(
-                f"{values!r} in a configuration: known are {', '.join(map(str, get_args(kind)))}"
-            )
-        return values
-    wanted = {Path: str, float: (int, float)}.get(kind, kind)
-    if not isinstance(values, wanted) or (isinstance(values, bool) and kind is not bool):
-        raise BadInput(f"{values!r} in a configuration: should be {kind.__name__}")
-    return Path(values) if kind is Path else values
-
-
-def read_config(path: Path) -> Config:
-    """Read a configuration file: that of a run, or one's own with some of its fields."""
-    values = read_json(path)
-    return from_json(Config, values.get("config", values))
-
-
-def read(folder: Path) -> tuple[Config, Split]:
-    """Read what a run is: its configuration and who may see what."""
-    path = folder / "config.json"
-    if not path.exists():
-        raise BadInput(f"{folder} is not a run: it has no config.json")
-    values = read_json(path)
-    config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
-    return config, split_from_json(values["split"])
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise BadInput(f"{path}: not a readable configuration ({error})") from None
-
-
-def begin(cache: Path = Path("runs") / ".compiled") -> None:
-    """Ready this process: a device per core, and compiled programs kept for the next run."""
-    devices.split_processor()
-    jax.config.update("jax_compilation_cache_dir", str(cache.resolve()))
+def refuse_foreign(algorithm: str, inner: Inner) -> None:
+    """Refuse an option that the algorithm does not have, and one left out that it needs."""
+    for field in dataclasses.fields(Inner):
+        value, own = getattr(inner, field.name), getattr(INNER[algorithm], field.name)
+        option = f"--inner.{field.name.replace('_', '-')}"
+        if value is not None and own is None:
+            owners = [a for a, other in INNER.items() if getattr(other, field.name) is not None]
+            raise BadInput(f"{option} with {algorithm}: only {', '.join(owners)} can have it")
+        if value is None and own is not None:
+            raise BadInput(f"{option}: {algorithm} needs a value, for instance {own}")
+    if inner.order == 1 and inner.memory != "remat":
+        raise BadInput(f"--inner.memory {inner.memory} at --inner.order 1: it keeps no activations")

@@ -17,10 +17,9 @@ import jax
 import tyro
 from tqdm import tqdm
 
-from experiments import configs
 from experiments.command import run as run_command
 from experiments.outcome import METHOD, Outcome, Table, keep
-from experiments.rows import heads, pretrained, row_maker, upper_bound
+from experiments.rows import fine_tunes, heads, pretrained, row_maker, upper_bound
 from experiments.runs import Run, open_run
 from experiments.summary import compare, refuse_twice, write
 from experiments.tuning import (
@@ -89,7 +88,7 @@ class Options:
 def main() -> None:
     """Parse and test."""
     options = tyro.cli(Options, description=__doc__)
-    configs.begin(options.run[0].resolve().parent / ".compiled")
+    devices.begin(options.run[0].resolve().parent / ".compiled")
     test(options)
 
 
@@ -134,7 +133,8 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
     tables = []
     for shots, chosen in asked.trials.items():
         settings = choose(run, shots, options, transfer)
-        rows, twins = rows_of(make, settings, options.baselines)
+        walks = fine_tunes(run.config)
+        rows, twins = rows_of(make, settings, options.baselines, zero_steps=walks)
         seconds = adaptation_seconds(rows[0], chosen[0])
         found = followed(rows, chosen, options.seed, f"{shots} shots")
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
@@ -201,7 +201,11 @@ def protocol_of(options: Options) -> Protocol:
 
 
 def rows_of(
-    make: Callable[..., Row], settings: dict[str, Setting], baselines: str
+    make: Callable[..., Row],
+    settings: dict[str, Setting],
+    baselines: str,
+    *,
+    zero_steps: bool = True,
 ) -> tuple[list[Row], dict[str, list[str]]]:
     """List the rows to compute, the method first; and by its name, what each row is in the table.
 
@@ -209,8 +213,10 @@ def rows_of(
     """
     rows = [make(METHOD, METHOD, settings[METHOD].finetune)]
     if baselines != "none":
-        still = make("zero steps", METHOD, None)._replace(segment=rows[0].segment)  # compiled once
-        rows += [still, copied_mask("copied mask")]
+        if zero_steps:
+            still = make("zero steps", METHOD, None)
+            rows += [still._replace(segment=rows[0].segment)]  # compiled once
+        rows += [copied_mask("copied mask")]
     names = {"none": (), "default": ("scratch",), "all": sorted(settings.keys() - {METHOD})}
     same = {}
     for name in names[baselines]:

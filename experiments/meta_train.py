@@ -2,6 +2,7 @@
 
     python -m experiments.meta_train                  phantoms, five minutes, ends with a table
     python -m experiments.meta_train PRESET --data SHARDS --test-organs NAME --workdir RUN
+    python -m experiments.meta_train unet-maml --algorithm NAME       another algorithm, likewise
 
 The same command again resumes a run that was stopped. `--config-file FILE` starts from a run's
 config.json, or from a file with some of its fields, and what else is on the command line overrules it.
@@ -10,14 +11,17 @@ config.json, or from a file with some of its fields, and what else is on the com
 import dataclasses
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 
-from experiments import configs, meta_test
+from experiments import meta_test
 from experiments.command import run
-from experiments.configs import PRESETS, Config, read_config
+from experiments.configs import INNER, PRESETS, Config, with_algorithm
+from experiments.saved import read_config
 from experiments.training import meta_train
+from jaxmeta import devices
 from jaxmeta.data.phantoms import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
@@ -28,7 +32,7 @@ def main() -> None:
     name, config = parse(sys.argv[1:])
     phantoms = not config.data
     config = resolve(name, config)
-    configs.begin(config.workdir.parent / ".compiled")
+    devices.begin(config.workdir.parent / ".compiled")
     finished = meta_train(config)
     if not finished:
         print(f"stopped; resume with: {shlex.join(command_line())}")
@@ -58,11 +62,24 @@ def parse(words: list[str]) -> tuple[str, Config]:
         raise BadInput(f"preset {named} and --config-file: give one of the two")
     if named not in (None, *PRESETS):
         raise BadInput(f"unknown preset {named!r}: known are {', '.join(PRESETS)}")
-    name = named or "unet-maml"
-    if base and base.method != "maml":
-        name = base.method
-    text, preset = PRESETS.get(name, ("", base))
-    return name, tyro.cli(Config, description=text, args=words, default=base or preset)
+    text, preset = PRESETS[named or "unet-maml"]
+    base = base or preset
+    algorithm = asked_algorithm(words) or base.algorithm
+    if algorithm != base.algorithm:
+        base = with_algorithm(base, algorithm)
+    config = tyro.cli(Config, description=text, args=words, default=base)
+    usual = algorithm == PRESETS["unet-maml"][1].algorithm
+    return "unet-maml" if usual else algorithm, config
+
+
+def asked_algorithm(words: Sequence[str]) -> str | None:
+    """Find the algorithm on the command line: what else there is begins with its settings."""
+    for word, following in zip(words, [*words[1:], ""]):
+        option, _, value = word.partition("=")
+        if option == "--algorithm":
+            value = value or following
+            return value if value in INNER else None  # what is unknown is refused as any option
+    return None
 
 
 def resolve(name: str, config: Config) -> Config:

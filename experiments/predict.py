@@ -16,12 +16,11 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments import configs
 from experiments.command import run as run_command
 from experiments.rows import row_maker
 from experiments.runs import Run, open_run
 from experiments.tuning import Protocol, describe, method_setting
-from jaxmeta import report
+from jaxmeta import devices, report
 from jaxmeta.data.grid import Grid, from_slices, resize_mask, restore, spacing, to_slices
 from jaxmeta.data.intensity import measure, network_input
 from jaxmeta.data.nifti import case_stem, read_image, read_pair, save_mask
@@ -73,7 +72,7 @@ class Reading(NamedTuple):
 def main() -> None:
     """Parse and predict."""
     options = tyro.cli(Options, description=__doc__)
-    configs.begin(options.run.resolve().parent / ".compiled")
+    devices.begin(options.run.resolve().parent / ".compiled")
     predict(options)
 
 

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import optax
 
-from experiments import configs
+from experiments.build import build, model_and_loss
 from experiments.command import Stopped
-from experiments.configs import PRESETS
+from experiments.configs import Config, with_algorithm
 from experiments.runs import Run, open_run
 from experiments.training import meta_train
 from jaxmeta import track
@@ -31,18 +31,15 @@ OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0)}  # plain: nothing 
 def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     """Pre-train transfer on what a run learned from, with as many slice-gradients, in RUN/folder.
 
-    A meta-learning step differentiates every support slice in each inner step and every query slice
-    once; a transfer step differentiates each of them once. The outer rate is the preset's own: plain
-    training wants a higher one.
+    A transfer step differentiates every slice of a task once. The outer rate is the preset's own:
+    plain training wants a higher one.
     """
     config, tasks = run.config, run.config.tasks
-    ours = config.inner.steps * tasks.shots + tasks.queries
-    steps = round(config.steps * ours / (tasks.shots + tasks.queries))
-    _, preset = PRESETS["transfer"]
+    steps = round(config.steps * slice_gradients(config) / (tasks.shots + tasks.queries))
+    preset = with_algorithm(config, "transfer")
     transfer = dataclasses.replace(
-        config,
-        method="transfer",
-        inner=dataclasses.replace(preset.inner, vary=config.inner.vary),
+        preset,
+        inner=dataclasses.replace(preset.inner, vary=config.inner.vary or 0.0),
         outer=dataclasses.replace(config.outer, rate=preset.outer.rate),
         augment=augment,
         workdir=run.folder / folder,
@@ -54,6 +51,22 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     if not meta_train(transfer):
         raise Stopped(f"stopped in {transfer.workdir}; the same command goes on")
     return open_run(transfer.workdir)
+
+
+def slice_gradients(config: Config) -> int:
+    """Count the slices that a task's direction differentiates, second derivatives left aside.
+
+    The support is seen in each inner step and by each product of an implicit direction, or once where
+    nothing is walked; the query once.
+    """
+    inner, tasks = config.inner, config.tasks
+    passes = 1 if inner.steps is None else inner.steps + (inner.products or 0)
+    return passes * tasks.shots + tasks.queries
+
+
+def fine_tunes(config: Config) -> bool:
+    """Tell whether a method ends in a network that walks down the support's loss."""
+    return config.inner.test_steps is not None
 
 
 def heads(transfer: Run) -> dict[str, float]:
@@ -80,7 +93,7 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
     The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
     once, wherever it begins and at whatever rate.
     """
-    model, loss = configs.model_and_loss(run.config, testing=True)
+    model, loss = model_and_loss(run.config, testing=True)
     compiled = {}
 
     def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
@@ -109,7 +122,8 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
 
 def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
     """Make the predictor of a run's own method, with another number of steps."""
-    return configs.build(run.config, testing=True, test_steps=steps)[1].predictor
+    steps = steps if fine_tunes(run.config) else None
+    return build(run.config, testing=True, test_steps=steps).predictor
 
 
 def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row:
@@ -118,7 +132,7 @@ def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row
     It sees the images augmented as in the run's training, but for flips and inversion, which would
     make another anatomy of them.
     """
-    (model, loss), update = configs.model_and_loss(run.config), OPTIMISERS[setting.optimiser]
+    (model, loss), update = model_and_loss(run.config), OPTIMISERS[setting.optimiser]
     loss = varied(loss, upright(run.config.augment))
     trained = supervised(model, loss, update, setting.steps, batch)
     begin = networks(fresh(model), draws=folds)("start", ())

@@ -7,7 +7,8 @@ import jax
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import PyTree
 
-from experiments import configs
+from experiments import saved
+from experiments.build import build
 from experiments.configs import Config
 from jaxmeta import checkpoint
 from jaxmeta.errors import BadInput
@@ -26,11 +27,11 @@ class Run(NamedTuple):
 
 def open_run(folder: Path) -> Run:
     """Read a run's configuration, its split and its best checkpoint."""
-    config, division = configs.read(folder)
+    config, division = saved.read(folder)
     here = SingleDeviceSharding(jax.devices()[0])
     state = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-        jax.eval_shape(configs.build(config)[1].init, jax.random.key(config.seed)),
+        jax.eval_shape(build(config).init, jax.random.key(config.seed)),
     )
     step, _, state = checkpoint.load_best(folder / "checkpoints", state)
     return Run(folder, config, division, jax.device_get(state), step)
@@ -44,7 +45,7 @@ def network_of(folder: Path, division: Split) -> PyTree:
     held = set(division.test_organs) | set(division.val_organs)
     link = folder
     while link:  # what it began with, it has learned too
-        config, theirs = configs.read(link)
+        config, theirs = saved.read(link)
         chosen_by = set(theirs.val_organs) & set(division.test_organs)
         seen = sorted(held & set(theirs.train_organs) | chosen_by)
         seen += sorted(set(division.test_patients) & set(theirs.train_patients))

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments import configs
-from experiments.configs import Config, check, episode_shape
+from experiments import saved
+from experiments.build import build, episode_shape
+from experiments.configs import Config, check
 from experiments.runs import network_of
 from jaxmeta import checkpoint, devices, track
 from jaxmeta.data.shards import Shards, open_shards
@@ -41,13 +42,13 @@ def trained(config: Config, stop: list[int]) -> bool:
     single = config.tasks.single_patients
     training = pool(shards, division, "train", single_patients=single)
     print(f"device: {devices.describe_devices()}")
-    print(f"run:    {config.workdir} ({config.method}, seed {config.seed})")
+    print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
     print(count_table(shards, division, single_patients=single))
 
     mesh = devices.task_mesh(config.tasks.count)
     claim(config, division, write=False)
     network = network_of(config.begin, division) if config.begin else None
-    _, learner = configs.build(config, mesh=mesh, network=network)
+    learner = build(config, mesh=mesh, network=network)
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
     batches = task_batches(training, shape, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)
@@ -142,7 +143,7 @@ def claim(config: Config, division: Split, *, write: bool = True) -> None:
     del told["config"]["workdir"]  # a folder may be moved
     path = config.workdir / "config.json"
     if path.exists():
-        stands = configs.read_json(path)
+        stands = saved.read_json(path)
         for part, values in told.items():
             for name, value in values.items():
                 if (before := stands[part].get(name)) != value:
@@ -163,7 +164,7 @@ def validator(config: Config, shards: Shards, division: Split) -> Callable:
     seed = config.seed + 1_000_003  # not the training's episodes
     tasks = load_tasks(validating, config, seed, config.validation_tasks)
     mesh = devices.task_mesh(config.validation_tasks)
-    _, learner = configs.build(config, testing=True)
+    learner = build(config, testing=True)
     dice, placed = validation(learner, mesh), devices.place(tasks, mesh)
 
     def score(state) -> float:

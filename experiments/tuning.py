@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from experiments.rows import OWN, row_maker
+from experiments.rows import OWN, fine_tunes, row_maker
 from experiments.runs import Run
 from jaxmeta.compare import row_mean
 from jaxmeta.data.shards import open_shards
@@ -54,13 +54,14 @@ def describe(setting: Setting) -> str:
     """Write a setting in words, with a warning where a search could not leave the grid's edge."""
     optimiser, rate, steps = setting.finetune
     how = "its own rule" if optimiser == OWN else f"{optimiser}, rate {rate:g}"
+    how += f", {steps} steps" if steps else ""
     warning = f"; AT THE GRID'S EDGE: {', '.join(setting.edges)}" if setting.edges else ""
-    return f"{how}, {steps} steps ({setting.source}{warning})"
+    return f"{how} ({setting.source}{warning})"
 
 
 def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str, Setting]:
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
-    own = Finetune(OWN, 1.0, run.config.inner.test_steps)
+    own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Setting(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
@@ -74,7 +75,8 @@ def search_settings(
     """Search all settings for a number of shots, keep them beside the run, and return them."""
     asked = validation_trials(run, shots, protocol)
     make = row_maker(run, DRAWS, transfer)
-    kinds = ["adapted", "scratch"] + (["transfer"] if transfer else [])
+    kinds = (["adapted"] if fine_tunes(run.config) else []) + ["scratch"]
+    kinds += ["transfer"] if transfer else []
     name = searched_as(shots, protocol)
     path = progress(run.folder, name)
     told = {"step": run.step, "supports": [t.supports[0].slices for t in asked]}
@@ -190,6 +192,8 @@ def tune(
 
     competitors = {kind: competitor(kind) for kind in kinds}
     found, grids = search(competitors, grids, most=most)
+    if "adapted" not in competitors:  # nothing of the method is fine-tuned, or has steps
+        return found, grids
     found["adapted"] = with_own_rule(found["adapted"], competitors.pop("adapted"), own_steps)
     steps = found["adapted"].winner.steps
     given = {optimiser: Grid(grid.rates, (steps,)) for optimiser, grid in grids.items()}

@@ -27,8 +27,9 @@ class Plan(NamedTuple):
     live: Bool[Array, " S"] | np.ndarray  # False: the step changes no bit of anything
 
 
-def whole_support(shots: int, steps: int) -> Plan:
-    """Plan `steps` steps that each see all `shots` examples."""
+def whole_support(support: Examples, steps: int) -> Plan:
+    """Plan `steps` steps that each see every example."""
+    shots = support.mask.shape[0]
     index = np.broadcast_to(np.arange(shots, dtype=np.int32), (steps, shots))
     return Plan(index, np.ones(steps, np.float32), np.ones(steps, bool))
 

@@ -2,11 +2,18 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+
+def begin(cache: Path = Path("runs") / ".compiled") -> None:
+    """Ready a process of an entry point: a device per core, compiled programs kept for the next one."""
+    split_processor()
+    jax.config.update("jax_compilation_cache_dir", str(cache.resolve()))
 
 
 def split_processor(devices: int | None = None) -> None:

@@ -35,7 +35,7 @@ def finetuned(model: Model, loss: Callable, update: optax.GradientTransformation
     def predictor(rate) -> Predictor:
         def adapt_to(begun, key):
             support, phi = begun
-            plan = whole_support(support.mask.shape[0], steps)
+            plan = whole_support(support, steps)
             plan = plan._replace(rate=plan.rate * rate)
             return descend(loss, phi, support, plan, update=update, key=key)[0]
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxmeta.adapt import Plan, adapt, whole_support
-from jaxmeta.algorithms.maml import scale_by
+from jaxmeta.algorithms.walk import scale_by
 from jaxmeta.memory import MIXED, PLAIN, REMAT
 from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
@@ -48,9 +48,9 @@ def test_scan_equals_a_python_loop(start):
 
 def test_a_step_that_is_not_live_changes_no_bit(start):
     theta, support = start
-    plan = whole_support(3, 4)
+    plan = whole_support(support, 4)
     rested = plan._replace(live=np.array([True, False, True, False]))
-    short = whole_support(3, 2)
+    short = whole_support(support, 2)
     same = walked(theta, support, rested)[0]
     # the loss here draws no randomness, so two live steps are two steps wherever they stand
     jax.tree.map(np.testing.assert_array_equal, same, walked(theta, support, short)[0])
@@ -60,7 +60,7 @@ def test_a_step_that_is_not_live_changes_no_bit(start):
 
 def test_no_steps_give_back_the_start(start):
     theta, support = start
-    phi, (losses, _) = walked(theta, support, whole_support(3, 0))
+    phi, (losses, _) = walked(theta, support, whole_support(support, 0))
     jax.tree.map(np.testing.assert_array_equal, phi, theta)
     assert losses.shape == (0,)
 
@@ -71,7 +71,7 @@ def test_slices_that_only_fill_the_shape_are_not_seen(start):
         image=support.image.at[~support.valid].set(5.0),
         mask=support.mask.at[~support.valid].set(1),
     )
-    plan = whole_support(3, 2)
+    plan = whole_support(support, 2)
     seen = walked(theta, support, plan)[0], walked(theta, noisy, plan)[0]
     jax.tree.map(np.testing.assert_array_equal, *seen)
 
@@ -97,7 +97,7 @@ def test_memory_modes_agree_on_the_gradient_of_everything(x64, name, order):
             proximal,
             learned["theta"],
             task.support._replace(image=learned["image"]),
-            whole_support(3, 3),
+            whole_support(task.support, 3),
             update=optax.chain(OPTIMISERS[name], scale_by(learned["rate"])),
             key=jax.random.key(1),
             order=order,
@@ -125,7 +125,7 @@ def test_memory_hardly_grows_with_the_steps(start, memory):
     def needed(steps, memory):
         def query_loss(p):
             phi, _ = adapt(
-                LOSS, p, support, whole_support(3, steps), update=OPTIMISERS["sgd"],
+                LOSS, p, support, whole_support(support, steps), update=OPTIMISERS["sgd"],
                 key=jax.random.key(1), memory=memory,
             )  # fmt: skip
             return LOSS(phi, support, None)
@@ -140,7 +140,9 @@ def test_memory_hardly_grows_with_the_steps(start, memory):
 
 def test_watch_sees_every_step(start):
     theta, support = start
-    phi, (_, seen) = walked(theta, support, whole_support(3, 3), watch=lambda p: p["head"]["bias"])
+    phi, (_, seen) = walked(
+        theta, support, whole_support(support, 3), watch=lambda p: p["head"]["bias"]
+    )
     assert seen.shape == (3, 1)
     np.testing.assert_array_equal(seen[-1], phi["head"]["bias"])
 
@@ -154,7 +156,7 @@ def test_the_second_order_gradient_is_the_finite_difference_of_the_whole(x64, na
     @jax.jit
     def query_loss(p):
         phi, _ = adapt(
-            LOSS, p, task.support, whole_support(3, 2), update=OPTIMISERS[name],
+            LOSS, p, task.support, whole_support(task.support, 2), update=OPTIMISERS[name],
             key=jax.random.key(1),
         )  # fmt: skip
         return LOSS(phi, task.query, None)
@@ -165,13 +167,13 @@ def test_the_second_order_gradient_is_the_finite_difference_of_the_whole(x64, na
 
 def test_the_loss_goes_down(start):
     theta, support = start
-    _, (losses, _) = walked(theta, support, whole_support(3, 30), OPTIMISERS["sgd"])
+    _, (losses, _) = walked(theta, support, whole_support(support, 30), OPTIMISERS["sgd"])
     assert losses[-1] < losses[0] - 0.05
 
 
 def test_an_order_that_is_neither_1_nor_2_is_refused(start):
     with pytest.raises(ValueError, match="order is 1 or 2"):
-        walked(*start, whole_support(3, 1), order=3)
+        walked(*start, whole_support(start[1], 1), order=3)
 
 
 def test_an_inner_adam_stays_finite_where_a_gradient_is_zero(start):
@@ -183,7 +185,12 @@ def test_an_inner_adam_stays_finite_where_a_gradient_is_zero(start):
 
     def outcome(p):
         phi, _ = adapt(
-            loss, p, start[1], whole_support(3, 2), update=OPTIMISERS["adam"], key=jax.random.key(0)
+            loss,
+            p,
+            start[1],
+            whole_support(start[1], 2),
+            update=OPTIMISERS["adam"],
+            key=jax.random.key(0),
         )
         return loss(phi, start[1], None)
 

@@ -19,7 +19,7 @@ FLOORS = (
     ("jaxmeta.tasks",),
     ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
     (
-        *("jaxmeta.adapt", "jaxmeta.memory", "jaxmeta.subtree"),
+        *("jaxmeta.adapt", "jaxmeta.memory", "jaxmeta.subtree", "jaxmeta.linear"),
         *("jaxmeta.losses", "jaxmeta.augment", "jaxmeta.devices"),
     ),
     ("jaxmeta.over_tasks", "jaxmeta.algorithms"),

@@ -62,21 +62,21 @@ def score(model: Model, phi: PyTree, query: Examples) -> Array:
     return hard_dice(logits[..., 0], query.mask, query.valid)
 
 
-def query_gradient(walk: Callable, loss: Callable, model: Model) -> Callable:
-    """Make the usual `outer`: the gradient of the query loss through the walk to phi.
+def query_gradient(query_loss: Callable, model: Model) -> Callable:
+    """Make the usual `outer`: the gradient of a query loss through the walk to phi.
 
-    `walk(learned, frozen, support, key)` -> (initial parameters, phi, inner losses [S]).
+    `query_loss(learned, meta, task, inner key, query key)` -> (what is differentiated, (initial
+    parameters, phi, the query's loss under phi, losses of the walk [S])).
     """
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
-        inner_key, query_key = jax.random.split(key_of(task))
+        keys = jax.random.split(key_of(task))
 
-        def query_loss(learned):
-            theta, phi, inner = walk(learned, meta.frozen, task.support, inner_key)
-            value = loss(phi, task.query, query_key)
-            return value, statistics_of(model, theta, phi, task.query, value, inner)
+        def judged(learned):
+            value, (theta, phi, after, losses) = query_loss(learned, meta, task, *keys)
+            return value, statistics_of(model, theta, phi, task.query, after, losses)
 
-        direction, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
+        direction, statistics = jax.grad(judged, has_aux=True)(meta.learned)
         return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
 
     return outer

@@ -8,21 +8,12 @@ found: any optimiser and any number of steps, and the memory of plain training. 
 solved with Hessian-vector products alone, by conjugate gradients or by a Neumann series.
 """
 
-from collections.abc import Callable
-
 import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
 
 from jaxmeta.adapt import descend, whole_support
-from jaxmeta.algorithms.algorithm import (
-    Algorithm,
-    Meta,
-    key_of,
-    predictor_of,
-    statistics_of,
-)
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, statistics_of
+from jaxmeta.linear import Solve, conjugate_gradient
 from jaxmeta.models.model import Model
 
 
@@ -33,21 +24,17 @@ def imaml(
     steps: int = 16,
     strength: float = 1.0,
     inner: optax.GradientTransformation = optax.sgd(0.1),
-    solve: Callable | None = None,
+    solve: Solve = conjugate_gradient(5),
     test_steps: int | None = None,
 ) -> Algorithm:
-    """Learn an initialisation from which a proximal problem of `strength` lambda is solved well.
-
-    `solve(product, right)` gives x with product(x) = right; by default 5 conjugate gradient steps.
-    """
-    solve = solve or conjugate_gradient(5)
+    """Learn an initialisation from which a proximal problem of `strength` lambda is solved well."""
 
     def walk(theta, support, key, count):
         def proximal(phi, examples, key):
             away = jax.tree.map(lambda a, b: a - b, phi, theta)
             return loss(phi, examples, key) + strength / 2 * optax.tree.norm(away, squared=True)
 
-        plan = whole_support(support.mask.shape[0], count)
+        plan = whole_support(support, count)
         return descend(proximal, theta, support, plan, update=inner, key=key)
 
     def adapt_to(meta, support, key):
@@ -71,25 +58,3 @@ def imaml(
         return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
 
     return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)
-
-
-def conjugate_gradient(steps: int) -> Callable[[Callable, PyTree], PyTree]:
-    """Solve a symmetric positive definite system in so many products; the best choice if it is one."""
-
-    def solve(product, right):
-        return jax.scipy.sparse.linalg.cg(product, right, tol=0.0, maxiter=steps)[0]
-
-    return solve
-
-
-def neumann(steps: int, damping: float = 1.0) -> Callable[[Callable, PyTree], PyTree]:
-    """Sum x <- x + a (right - product(x)): converges where a |product| < 2, and asks nothing else."""
-
-    def solve(product, right):
-        def step(x, _):
-            residual = jax.tree.map(jnp.subtract, right, product(x))
-            return jax.tree.map(lambda a, r: a + damping * r, x, residual), None
-
-        return jax.lax.scan(step, right, length=steps)[0]
-
-    return solve

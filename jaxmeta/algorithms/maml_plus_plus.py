@@ -13,16 +13,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Integer, PyTree
+from jaxtyping import Array, Float, Integer
 
-from jaxmeta.algorithms.algorithm import (
-    Algorithm,
-    Meta,
-    key_of,
-    predictor_of,
-    statistics_of,
-)
-from jaxmeta.algorithms.maml import adapt_part, falling
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
+from jaxmeta.algorithms.walk import adapt_part, falling, scale_by_step
 from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models.model import Model
 from jaxmeta.subtree import part_of
@@ -44,8 +38,12 @@ def maml_plus_plus(
 ) -> Algorithm:
     """Learn an initialisation and the rates of `steps` steps; later test steps go on with the last.
 
-    What the state keeps besides is how many outer steps were made.
+    What the state keeps besides is how many outer steps were made. Raises ValueError without a step.
     """
+    if steps < 1:
+        raise ValueError(
+            f"steps={steps}: each step has a rate and a loss of its own, so one is needed"
+        )
 
     def init(key) -> Meta:
         theta = model.init(key)
@@ -62,24 +60,18 @@ def maml_plus_plus(
     def adapt_to(meta, support, key):
         return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
 
-    def outer(meta, task):
-        inner_key, query_key = jax.random.split(key_of(task))
-        weights = importance(steps, meta.frozen, anneal)
+    def query_loss(learned, meta, task, inner_key, query_key):
+        def judge(phi):
+            return loss(phi, task.query, query_key)
 
-        def query_loss(learned):
-            def judge(phi):
-                return loss(phi, task.query, query_key)
-
-            phi, (losses, after) = walk(learned, task.support, inner_key, steps, judge)
-            ends = learned["theta"], phi
-            return weights @ after, statistics_of(model, *ends, task.query, after[-1], losses)
-
-        direction, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
-        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
+        phi, (losses, after) = walk(learned, task.support, inner_key, steps, judge)
+        value = importance(steps, meta.frozen, anneal) @ after
+        return value, (learned["theta"], phi, after[-1], losses)
 
     def advance(meta):
         return meta._replace(frozen=meta.frozen + 1)
 
+    outer = query_gradient(query_loss, model)
     return Algorithm(init, adapt_to, predictor_of(model), outer, advance=advance)
 
 
@@ -88,14 +80,3 @@ def importance(steps: int, made: Integer[Array, ""], anneal: int) -> Float[Array
     share = jnp.minimum(made / anneal, 1.0) if anneal else 1.0
     last = jnp.arange(steps) == steps - 1
     return share * last + (1 - share) / steps
-
-
-def scale_by_step(rates: PyTree) -> optax.GradientTransformation:
-    """Multiply updates by the rate of the step, leaf by leaf; beyond the last step by the last one's."""
-
-    def update(updates, made, params=None):
-        return jax.tree.map(
-            lambda a, u: a[jnp.minimum(made, len(a) - 1)] * u, rates, updates
-        ), made + 1
-
-    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)

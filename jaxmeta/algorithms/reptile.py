@@ -31,7 +31,7 @@ def reptile(
     """Learn an initialisation that is close to every task's solution."""
 
     def walk(theta, support, key, count):
-        plan = whole_support(support.mask.shape[0], count)
+        plan = whole_support(support, count)
         return descend(loss, theta, support, plan, update=inner, key=key)
 
     def adapt_to(meta, support, key):

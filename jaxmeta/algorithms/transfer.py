@@ -39,7 +39,7 @@ def transfer(
     def adapt_to(meta, support, key):
         fresh, walk = jax.random.split(key)
         phi = {**meta.learned, head: model.init(fresh)[head]}
-        plan = whole_support(support.mask.shape[0], steps)
+        plan = whole_support(support, steps)
         return descend(loss, phi, support, plan, update=optimiser, key=walk)[0]
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
@@ -72,7 +72,7 @@ def scratch(
 
     def adapt_to(meta, support, key):
         fresh, walk = jax.random.split(key)
-        plan = whole_support(support.mask.shape[0], steps)
+        plan = whole_support(support, steps)
         return descend(loss, model.init(fresh), support, plan, update=optimiser, key=walk)[0]
 
     def outer(meta, task):

@@ -26,9 +26,9 @@ from jaxmeta.algorithms import (
     transfer,
 )
 from jaxmeta.algorithms.algorithm import Algorithm, key_of
-from jaxmeta.algorithms.imaml import conjugate_gradient, neumann
-from jaxmeta.algorithms.maml import scale_by
 from jaxmeta.algorithms.maml_plus_plus import importance
+from jaxmeta.algorithms.walk import scale_by
+from jaxmeta.linear import conjugate_gradient, neumann
 from jaxmeta.losses import segmentation_loss
 from jaxmeta.memory import MIXED, PLAIN
 from jaxmeta.models.model import Model
@@ -84,7 +84,13 @@ def with_updates_held(algorithm, learned, task):
 def where_it_ends(algorithm, learned, task):
     """A linear function whose slope is theta - phi, phi from `adapt` itself."""
     phi, _ = adapt(
-        LOSS, learned, task.support, whole_support(3, STEPS), update=ADAM, key=inner(task), order=1
+        LOSS,
+        learned,
+        task.support,
+        whole_support(task.support, STEPS),
+        update=ADAM,
+        key=inner(task),
+        order=1,
     )
     gap = jax.tree.map(lambda a, b: a - b, learned, phi)
     return lambda values: optax.tree.vdot(values, gap)
@@ -179,7 +185,7 @@ def test_adapting_lowers_the_support_loss(name):
     assert logits.shape == (2, 8, 8, 1)
     again = jax.jit(algorithm.adapt)(meta, task.support, key)
     jax.tree.map(np.testing.assert_array_equal, phi, again)
-    more = adapt(LOSS, phi, task.support, whole_support(3, 0), update=ADAM, key=key)[0]
+    more = adapt(LOSS, phi, task.support, whole_support(task.support, 0), update=ADAM, key=key)[0]
     before = LOSS(starting(name, meta, key), task.support, None)
     assert LOSS(more, task.support, None) < before
 

@@ -1,10 +1,11 @@
 """A run to test: two meta-steps of a very small network on two small data sets."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from experiments.configs import Config, Inner, Network, Tasks
+from experiments.configs import INNER, Config, Network, Tasks
 from experiments.training import meta_train
 from jaxmeta.augment import Augmentation
 from jaxmeta.data.prepare import prepare
@@ -33,7 +34,7 @@ def config(scanned) -> Config:
         validation_tasks=2,
         tasks=Tasks(size=16, shots=2, queries=2, count=2),
         network=Network(widths=(4, 8), groups=2),
-        inner=Inner(steps=1, test_steps=2),
+        inner=dataclasses.replace(INNER["meta-sgd"], steps=1, test_steps=2),
         augment=Augmentation(invert=0.5),
     )
 

@@ -14,10 +14,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import configs
+from experiments import configs, saved
 from experiments.command import Stopped
 from experiments.command import run as run_command
-from experiments.configs import Config, from_json
+from experiments.build import build
+from experiments.configs import Config, with_algorithm
+from experiments.saved import from_json
 from experiments.meta_train import parse
 from experiments.runs import network_of, open_run
 from experiments.training import meta_train, trained
@@ -96,7 +98,7 @@ def test_a_second_call_of_a_finished_run_trains_no_more(run, config, capsys):
 
 
 def test_what_a_run_is_stands_in_its_folder_and_is_enough_to_repeat_it(run, config):
-    told, division = configs.read(run)
+    told, division = saved.read(run)
     assert dataclasses.replace(told, structures=()) == config
     assert division.test_organs == ("spleen",) and division.val_organs == ("heart",)
     assert told.structures == ("belly/kidney", "belly/liver", "chest/lung")
@@ -141,14 +143,14 @@ def test_organs_of_one_patient_are_learned_from_where_asked(config, tmp_path):
             config, tasks=tasks, data=data, workdir=tmp_path / f"run{single}", steps=0
         )
         assert meta_train(run)
-        told, _ = configs.read(run.workdir)
+        told, _ = saved.read(run.workdir)
         assert ("alone/lung" in told.structures) == single
 
 
 def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path):
     tasks = dataclasses.replace(config.tasks, size=None)
     meta_train(dataclasses.replace(config, tasks=tasks, workdir=tmp_path / "run", steps=0))
-    told, _ = configs.read(tmp_path / "run")
+    told, _ = saved.read(tmp_path / "run")
     assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, None, "axial")
 
 
@@ -168,7 +170,7 @@ def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
     _, config = parse(["unet-maml", *words.split()])
     with pytest.raises(BadInput, match=message):
         configs.check(config)
-        configs.build(config)
+        build(config)
 
 
 def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
@@ -206,7 +208,7 @@ def test_a_configuration_goes_to_json_and_back(config):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"method": "mamll"}, "'mamll' in a configuration: known are maml, reptile"),
+        ({"algorithm": "mamll"}, "'mamll' in a configuration: known are maml, fomaml"),
         ({"seed": "1"}, "'1' in a configuration: should be int"),
         ({"tasks": 3}, "3 in a configuration: should be names and values"),
         ({"data": "shards"}, "'shards' in a configuration: should be a list"),
@@ -221,17 +223,17 @@ def test_a_preset_and_a_file_are_not_mixed(words, tmp_path):
     with pytest.raises(BadInput, match="give one of the two"):
         parse(["transfer", *words[:2]])
     file = tmp_path / "scratch.json"
-    file.write_text('{"method": "scratch"}')
+    file.write_text('{"algorithm": "scratch"}')
     name, config = parse(["--config-file", str(file)])
-    assert (name, config.method) == ("scratch", "scratch")
+    assert (name, config.algorithm) == ("scratch", "scratch")
 
 
 @pytest.mark.parametrize("preset", configs.PRESETS)
 def test_every_preset_is_known_to_the_command_line_and_builds(preset):
     name, config = parse([preset, "--seed", "3", "--inner.test-steps", "7"])
     assert (name, config.seed, config.inner.test_steps) == (preset, 3, 7)
-    model, learner = configs.build(dataclasses.replace(config, structures=("a/b",)))
-    assert callable(model.apply) and callable(learner.step)
+    learner = build(dataclasses.replace(config, structures=("a/b",)))
+    assert callable(learner.init) and callable(learner.step)
 
 
 def test_a_user_s_mistake_ends_with_one_line_and_2(capsys):
@@ -283,7 +285,7 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
         config, begin=run, train_organs=("kidney",), steps=0, workdir=tmp_path / "second"
     )
     assert meta_train(second)
-    _, division = configs.read(second.workdir)
+    _, division = saved.read(second.workdir)
     for organ in ("liver", "heart"):
         held = division._replace(test_organs=(organ,), val_organs=(), test_patients=())
         with pytest.raises(BadInput, match=f"was trained or chosen on {organ}"):
@@ -292,7 +294,9 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
 
 
 def test_scratch_begins_with_no_other_run(run, config, tmp_path):
-    begun = dataclasses.replace(config, method="scratch", begin=run, workdir=tmp_path / "scratch")
+    begun = dataclasses.replace(
+        with_algorithm(config, "scratch"), begin=run, workdir=tmp_path / "scratch"
+    )
     with pytest.raises(BadInput, match="--begin with scratch"):
         meta_train(begun)
     assert not begun.workdir.exists()
