@@ -20,6 +20,7 @@ from jaxmeta.memory import MIXED, PLAIN, REMAT
 from jaxmeta.models import Model, begin_with, unet
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.episodes import EpisodeShape
+from jaxmeta.updates import clip_norm
 
 OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
@@ -127,7 +128,7 @@ def inner_rule(inner: Inner) -> Callable[[float], optax.GradientTransformation]:
     rule = OPTIMISERS[inner.optimiser]
     if not inner.clip:
         return rule
-    return lambda rate: optax.chain(optax.clip_by_global_norm(inner.clip), rule(rate))
+    return lambda rate: optax.chain(clip_norm(inner.clip), rule(rate))
 
 
 def build_model(config: Config, classes: int, prior: float | None = None) -> Model:

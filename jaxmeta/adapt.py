@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Integer, PyTree
 
 from jaxmeta.memory import PLAIN, REMAT, Memory
+from jaxmeta.refusals import refuse_integers, refuse_singular, scalar
 from jaxmeta.tasks.task import Examples
 
 
@@ -54,15 +55,19 @@ def adapt(
     rule closes over, a learned rate for instance, still gets its gradient.
 
     With the `memory` modes REMAT and MIXED nothing is kept of a step but phi and the optimiser's
-    state, so memory hardly grows with S. An inner Adam needs `eps_root > 0`, or its derivative is
-    infinite where a gradient is 0.
+    state, so memory hardly grows with S.
 
-    Returns phi and the trace: each step's loss before its update, and `watch(phi)` after it.
+    Returns phi and the trace: each step's loss before its update, and `watch(phi)` after it. Raises
+    ValueError for a loss that is not one number, integer parameters, and at second order an update
+    without a derivative where a gradient is 0 (Adam without `eps_root`).
     """
     if order not in (1, 2):
         raise ValueError(f"order is 1 or 2, not {order}")
+    refuse_integers(phi)
+    if order == 2:
+        refuse_singular(update, phi)
 
-    value_and_grad = memory.value_and_grad(loss)
+    value_and_grad = memory.value_and_grad(scalar(loss))
 
     def step(carry, now):
         phi, state = carry

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from jaxmeta.adapt import Plan, adapt, whole_support
-from jaxmeta.algorithms.walk import scale_by
 from jaxmeta.memory import MIXED, PLAIN, REMAT
+from jaxmeta.updates import scale_by
 from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
 OPTIMISERS = {

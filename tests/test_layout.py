@@ -21,6 +21,7 @@ FLOORS = (
     (
         *("jaxmeta.adapt", "jaxmeta.memory", "jaxmeta.subtree", "jaxmeta.linear"),
         *("jaxmeta.losses", "jaxmeta.augment", "jaxmeta.devices"),
+        *("jaxmeta.refusals", "jaxmeta.updates"),
     ),
     ("jaxmeta.over_tasks", "jaxmeta.algorithms"),
     ("jaxmeta.learner", "jaxmeta.finetune"),

@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
-from jaxmeta.algorithms.walk import adapt_part, falling, scale_by
+from jaxmeta.algorithms.walk import adapt_part, falling
 from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models.model import Model
+from jaxmeta.refusals import refuse_singular
 from jaxmeta.subtree import part_of
+from jaxmeta.updates import scale_by
 
 
 def maml(
@@ -46,6 +48,8 @@ def maml(
     def init(key) -> Meta:
         theta = model.init(key)
         moved, _ = part_of(theta, names)
+        if order == 2:  # `adapt` cannot ask a rule that closes over learned rates
+            refuse_singular(inner, moved)
         rates = jax.tree.map(lambda p: jnp.full_like(p, rate), moved) if learn_rate else ()
         return Meta(dict(theta=theta, rate=rates))
 

@@ -16,10 +16,12 @@ import optax
 from jaxtyping import Array, Float, Integer
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
-from jaxmeta.algorithms.walk import adapt_part, falling, scale_by_step
+from jaxmeta.algorithms.walk import adapt_part, falling
 from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models.model import Model
+from jaxmeta.refusals import refuse_singular
 from jaxmeta.subtree import part_of
+from jaxmeta.updates import scale_by_step
 
 
 def maml_plus_plus(
@@ -48,6 +50,8 @@ def maml_plus_plus(
     def init(key) -> Meta:
         theta = model.init(key)
         moved, _ = part_of(theta, names)
+        if order == 2:  # `adapt` cannot ask a rule that closes over learned rates
+            refuse_singular(inner, moved)
         rates = jax.tree.map(lambda p: jnp.full(steps, rate, p.dtype), moved)
         return Meta(dict(theta=theta, rate=rates), jnp.zeros((), jnp.int32))
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
@@ -49,24 +47,3 @@ def falling(count: int, steps: int, decay: float) -> Float[np.ndarray, " S"]:
     """Factors of `count` steps' rates: 1 for the `steps` of training, then `decay` from step to step."""
     beyond = np.maximum(np.arange(count) - steps + 1, 0)
     return np.float32(decay) ** beyond.astype(np.float32)
-
-
-def scale_by(alpha: float | PyTree) -> optax.GradientTransformation:
-    """Multiply updates by a number, or leaf by leaf by a tree like the parameters."""
-
-    def update(updates, state, params=None):
-        if isinstance(alpha, float):
-            return jax.tree.map(lambda u: alpha * u, updates), state
-        return jax.tree.map(lambda a, u: a * u, alpha, updates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def scale_by_step(rates: PyTree) -> optax.GradientTransformation:
-    """Multiply updates by the rate of the step, leaf by leaf; beyond the last step by the last one's."""
-
-    def update(updates, made, params=None):
-        now = jax.tree.map(lambda a: a[jnp.minimum(made, len(a) - 1)], rates)
-        return jax.tree.map(jnp.multiply, now, updates), made + 1
-
-    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)

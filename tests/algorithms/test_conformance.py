@@ -27,7 +27,6 @@ from jaxmeta.algorithms import (
 )
 from jaxmeta.algorithms.algorithm import Algorithm, key_of
 from jaxmeta.algorithms.maml_plus_plus import importance
-from jaxmeta.algorithms.walk import scale_by
 from jaxmeta.linear import conjugate_gradient, neumann
 from jaxmeta.losses import segmentation_loss
 from jaxmeta.memory import MIXED, PLAIN
@@ -248,11 +247,6 @@ def test_a_fixed_rate_is_the_same_as_equal_learned_rates():
     key = jax.random.key(0)
     phis = [a.adapt(a.init(key), task.support, key) for a in (fixed, free)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *phis)
-
-
-def test_rates_scale_updates_leaf_by_leaf():
-    scaled, _ = scale_by(dict(a=jnp.array([2.0, 0.0]))).update(dict(a=jnp.array([3.0, 5.0])), ())
-    np.testing.assert_array_equal(scaled["a"], [6.0, 0.0])
 
 
 def test_transfer_trains_the_output_of_the_structure_alone():
