@@ -62,7 +62,7 @@ def build(
     if test_steps is not None:
         inner = dataclasses.replace(config.inner, test_steps=test_steps)
         config = dataclasses.replace(config, inner=inner)
-    outer, tasks = config.outer, config.tasks
+    outer = config.outer
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, outer.rate, max(1, int(outer.warmup * config.steps)), max(2, config.steps)
     )
@@ -70,17 +70,22 @@ def build(
         optax.clip_by_global_norm(outer.clip),
         optax.adamw(schedule, weight_decay=outer.weight_decay),
     )
-    on_cpu = mesh is None or mesh.devices.flat[0].platform == "cpu"
-    each = tasks.count // (mesh.size if mesh else 1)
-    chunk = tasks.chunk or (1 if on_cpu else each)
-    if each % chunk:
-        raise BadInput(f"--tasks.chunk {chunk}: does not divide the {each} tasks of a device")
     return episodic(
         build_algorithm(config, network, testing=testing),
         optimiser,
-        partial(over_tasks, mesh=mesh, chunk=chunk),
+        partial(over_tasks, mesh=mesh, chunk=side_by_side(config, mesh)),
         augment=lambda task: augment(task, config.augment),
     )
+
+
+def side_by_side(config: Config, mesh: Mesh | None) -> int:
+    """Say how many of its tasks a device does at once."""
+    if mesh is None:
+        return 1
+    each, asked = config.tasks.count // mesh.size, config.tasks.chunk
+    if asked and each % asked:
+        raise BadInput(f"--tasks.chunk {asked}: does not divide the {each} tasks of a device")
+    return asked or (1 if mesh.devices.flat[0].platform == "cpu" else each)
 
 
 def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = False) -> Algorithm:

@@ -10,6 +10,9 @@ from jaxmeta.augment import Augmentation
 from jaxmeta.errors import BadInput
 
 
+TASKS = 4  # in a step, where the devices do not ask for more
+
+
 @dataclasses.dataclass(frozen=True)
 class Tasks:
     """What a training step sees."""
@@ -29,8 +32,8 @@ class Tasks:
     """Learn from organs of one patient too; their query slices are others of the same scans."""
     empty: float = 0.25
     """Share of query slices without the organ, as in a whole volume."""
-    count: int = 4
-    """Tasks in a step."""
+    count: int | None = None
+    """Tasks in a step; by default 4, or as many more as give each GPU or TPU chip the same."""
     chunk: int | None = None
     """Tasks that a device does side by side; by default 1 on a CPU, all of its own elsewhere."""
 
@@ -179,6 +182,9 @@ class Config:
     outer: Outer = Outer()
     loss: Loss = Loss()
     augment: Augmentation = Augmentation(invert=0.5)
+    distributed: bool = False
+    """This is one of several processes, started by Slurm, Open MPI or on a TPU pod, that train one
+    run on all their devices."""
     structures: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """What training draws, as data set/organ: filled in by the run."""
     axis: Annotated[str, tyro.conf.Suppress] = "axial"
@@ -234,6 +240,8 @@ def check(config: Config) -> None:
                 f"--network.widths {width}: does not split into {network.groups} groups; give a "
                 "multiple, or other --network.groups"
             )
+    if config.distributed and not config.data:
+        raise BadInput("--distributed needs --data: each process would write phantoms of its own")
     if config.begin and config.algorithm == "scratch":
         raise BadInput("--begin with scratch: it begins at random, for every support anew")
     multiple = 2 ** (len(network.widths) - 1)

@@ -14,11 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import tyro
 
 from experiments import meta_test
 from experiments.command import run
-from experiments.configs import INNER, PRESETS, Config, with_algorithm
+from experiments.configs import INNER, PRESETS, Config, check, with_algorithm
 from experiments.saved import read_config
 from experiments.training import meta_train
 from jaxmeta import devices
@@ -30,9 +31,12 @@ from jaxmeta.errors import BadInput
 def main() -> None:
     """Parse, train, and for the phantoms test."""
     name, config = parse(sys.argv[1:])
+    check(config)  # before phantoms are written for nothing
     phantoms = not config.data
     config = resolve(name, config)
-    devices.begin(config.workdir.parent / ".compiled")
+    devices.begin(config.workdir.parent / ".compiled", distributed=config.distributed)
+    if jax.process_index():
+        sys.stdout = None  # the first process speaks for all
     finished = meta_train(config)
     if not finished:
         print(f"stopped; resume with: {shlex.join(command_line())}")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments import saved
 from experiments.build import build, episode_shape
-from experiments.configs import Config, check
+from experiments.configs import TASKS, Config, check
 from experiments.runs import network_of
 from jaxmeta import checkpoint, devices, track
 from jaxmeta.data.shards import Shards, open_shards
@@ -46,6 +46,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     print(count_table(shards, division, single_patients=single))
 
     mesh = devices.task_mesh(config.tasks.count)
+    print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // mesh.size} a device")
     claim(config, division, write=False)
     network = network_of(config.begin, division) if config.begin else None
     learner = build(config, mesh=mesh, network=network)
@@ -66,7 +67,9 @@ def trained(config: Config, stop: list[int]) -> bool:
         count = config.tasks.count // jax.process_count()
         example = place(load_tasks(training, config, config.seed, count))
         began = time.perf_counter()
-        step = devices.jit(learner.step, donate_argnums=0).lower(state, example).compile()
+        all_know = devices.everywhere(mesh)  # the metrics too: the first process writes them
+        step = devices.jit(learner.step, donate_argnums=0, out_shardings=all_know)
+        step = step.lower(state, example).compile()
         needs = cost(step)
         print(
             f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "
@@ -76,7 +79,8 @@ def trained(config: Config, stop: list[int]) -> bool:
         if start:
             print(f"resumed at step {start}")
         began = time.perf_counter()
-        bar = tqdm(total=config.steps, initial=start, disable=not sys.stderr.isatty(), unit="step")
+        quiet = jax.process_index() > 0 or not sys.stderr.isatty()
+        bar = tqdm(total=config.steps, initial=start, disable=quiet, unit="step")
 
         def log(number: int, values: dict) -> None:
             write(number, values)
@@ -101,7 +105,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             place=place,
             log=log,
             save=save,
-            interrupted=lambda: bool(stop),
+            interrupted=lambda: devices.any_process(bool(stop)),
             name_task=partial(describe_episode, training, shape, config.seed),
         )
         bar.close()
@@ -119,6 +123,7 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
     tasks = config.tasks
     tasks = dataclasses.replace(
         tasks,
+        count=devices.whole_tasks(tasks.count, TASKS, devices.to_be_fed()),
         size=tasks.size or size,
         spacing=spacing if tasks.spacing is None else tasks.spacing or None,
     )
@@ -140,7 +145,8 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
 def claim(config: Config, division: Split, *, write: bool = True) -> None:
     """Write what the run is into its folder, or check that it is what stands there."""
     told = dict(config=plain(config), split=plain(division))
-    del told["config"]["workdir"]  # a folder may be moved
+    for name in ("workdir", "distributed"):  # a folder may be moved, and processes may join
+        del told["config"][name]
     path = config.workdir / "config.json"
     if path.exists():
         stands = saved.read_json(path)
@@ -151,7 +157,7 @@ def claim(config: Config, division: Split, *, write: bool = True) -> None:
                         f"{path} is of a run with another {part}: {name} was {before}, is {value}; "
                         "give another --workdir"
                     )
-    elif write:
+    elif write and not jax.process_index():
         write_json(path, told)
 
 
@@ -163,7 +169,7 @@ def validator(config: Config, shards: Shards, division: Split) -> Callable:
     validating = pool(shards, division, "val", single_patients=single)
     seed = config.seed + 1_000_003  # not the training's episodes
     tasks = load_tasks(validating, config, seed, config.validation_tasks)
-    mesh = devices.task_mesh(config.validation_tasks)
+    mesh = devices.task_mesh(config.validation_tasks, local=True)  # every process finds the same
     learner = build(config, testing=True)
     dice, placed = validation(learner, mesh), devices.place(tasks, mesh)
 

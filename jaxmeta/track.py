@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
+
 from jaxmeta.files import beside
 
 
@@ -12,8 +14,11 @@ def metrics_file(path: Path, *, after: int = 0) -> Callable[[int, dict], None]:
     """Open a metrics file to write on, cut back to the lines of steps up to `after`.
 
     A run that resumes from the checkpoint of step n repeats the steps behind n: their lines, and a
-    last line that was cut off in the middle, are dropped first.
+    last line that was cut off in the middle, are dropped first. Only the first of several processes
+    writes.
     """
+    if jax.process_index():
+        return lambda step, values: None
     lines = [line for line in read_metrics(path) if line["step"] <= after]
     with beside(path) as part:
         part.write_text("".join(json.dumps(line) + "\n" for line in lines))

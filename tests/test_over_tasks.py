@@ -11,6 +11,7 @@ from jax import export
 
 from jaxmeta import devices
 from jaxmeta.algorithms import maml
+from jaxmeta.errors import BadInput
 from jaxmeta.learner import episodic
 from jaxmeta.over_tasks import over_tasks
 from small import LOSS, MODEL, in_float64, small_batch
@@ -86,6 +87,13 @@ def test_a_batch_that_does_not_split_into_chunks_is_refused(given):
 
 def test_the_mesh_takes_the_most_devices_that_share_the_tasks():
     assert [devices.task_mesh(n).size for n in (1, 2, 3, 4, 6, 8)] == [1, 2, 3, 4, 3, 4]
+
+
+def test_every_chip_gets_as_many_tasks_unless_another_number_was_asked_for():
+    assert [devices.whole_tasks(None, 4, n) for n in (1, 3, 4, 8)] == [4, 6, 4, 8]
+    assert devices.whole_tasks(16, 4, 8) == 16
+    with pytest.raises(BadInput, match="6 tasks .* over 8 devices: ask for 8, or leave the number"):
+        devices.whole_tasks(6, 4, 8)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])

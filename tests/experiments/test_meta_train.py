@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from experiments.runs import network_of, open_run
 from experiments.training import meta_train, trained
 from jaxmeta import track
 from jaxmeta.data.prepare import prepare
+from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
 from tests.tasks.cohorts import write_scans
@@ -42,9 +44,9 @@ def words(config, tmp_path):
     return ["--config-file", str(file), "--workdir"]
 
 
-def start(words, folder):
+def start(words, folder, **environment):
     command = [sys.executable, "-m", "experiments.meta_train", *words, str(folder)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -88,6 +90,53 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(words, tmp_path, how):
     finish(start(words, stopped))
     assert losses(stopped) == losses(whole)
     assert [step for step, _ in losses(whole)] == list(range(1, STEPS + 1))
+
+
+def slurm(process: int, port: int) -> dict[str, str]:
+    """What Slurm tells one of two processes; JAX takes its port from the job's number."""
+    return dict(
+        SLURM_JOB_ID=str(port - 61440),
+        SLURM_STEP_NODELIST="localhost",
+        SLURM_NTASKS="2",
+        SLURM_PROCID=str(process),
+        SLURM_LOCALID=str(process),
+        JAX_NUM_CPU_DEVICES="2",
+    )
+
+
+def free_port() -> int:
+    for port in range(61440, 65536):
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)):
+                return port
+    pytest.skip("no free port")
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run_and_a_stop_of_one_stops_both(words, tmp_path):
+    words = ["--tasks.count", "4", *words]
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    finish(start(words, alone))
+    for resumed in (False, True):
+        port = free_port()
+        both = [start(["--distributed", *words], shared, **slurm(n, port)) for n in (0, 1)]
+        if not resumed:
+            wait_for_step(shared, 3)
+            both[1].send_signal(signal.SIGTERM)
+        said = [finish(process) for process in both]
+        assert "device: 4 x cpu" in said[0] and "device:" not in said[1]
+        assert ("resume with" in said[0]) != resumed
+        assert losses(shared)[-1][0] == STEPS or not resumed
+    mine, theirs = (np.array(losses(folder)) for folder in (alone, shared))
+    np.testing.assert_allclose(mine, theirs, rtol=1e-3)
+
+
+def test_a_process_that_was_told_of_no_others_is_refused(words, tmp_path):
+    process = start(["--distributed", *words], tmp_path / "run")
+    _, error = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert error.startswith("error: --distributed: nothing here tells this process of others")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_second_call_of_a_finished_run_trains_no_more(run, config, capsys):
@@ -159,7 +208,6 @@ def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path
     [
         ("--tasks.size 50", "--tasks.size 50: a network of 4 levels needs a multiple of 8"),
         ("--network.widths 12 24", "--network.widths 12: does not split into 8 groups"),
-        ("--tasks.chunk 3", "--tasks.chunk 3: does not divide the 4 tasks"),
         ("--every 0", "--every 0: must be at least 1"),
         ("--seed -1", "--seed -1: must be at least 0"),
         ("--validation-tasks 0", "--validation-tasks 0: must be at least 1"),
@@ -170,7 +218,12 @@ def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
     _, config = parse(["unet-maml", *words.split()])
     with pytest.raises(BadInput, match=message):
         configs.check(config)
-        build(config)
+
+
+def test_a_chunk_that_does_not_divide_the_tasks_of_a_device_is_refused():
+    _, config = parse("unet-maml --tasks.count 8 --tasks.chunk 3".split())
+    with pytest.raises(BadInput, match="--tasks.chunk 3: does not divide the 2 tasks of a device"):
+        build(config, mesh=task_mesh(4))
 
 
 def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
