@@ -8,13 +8,13 @@ speak for the files that match, whatever is declared. A rule that applies to not
 import re
 from collections import Counter
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.intensity import MODALITIES
-from jaxmeta.data.layouts import LAYOUTS, Found, Pair, slug
+from jaxmeta.data.found import Found, Pair
+from jaxmeta.data.layouts import LAYOUTS
+from jaxmeta.data.rules import Rule, label_rule, matches, modality_rule
 from jaxmeta.errors import BadInput
 
 PATIENT = re.compile(r"(.+)_frame\d+")  # ACDC: two phases of one heart
@@ -32,15 +32,6 @@ class Case(NamedTuple):
     label: Path
     names: dict[str, tuple[int, ...]] | None  # structure -> its values; None: v is `prefix` v
     prefix: str = "label_"  # holds the data set: a nameless 1 is not the same organ everywhere
-
-
-class Rule(NamedTuple):
-    """One word of --modality or --labels."""
-
-    text: str  # as the user wrote it
-    pattern: str | None  # of files; None for a bare word
-    value: int  # of the label; 0 for a modality
-    word: str  # the modality or the structure
 
 
 def find_cases(
@@ -75,22 +66,6 @@ def find_cases(
         if one.name == other.name:
             raise BadInput(f"{one.image} and {other.image} are both called {one.name}; rename one")
     return cases, sorted(alone), notes
-
-
-def modality_rule(text: str) -> Rule:
-    """Read `ct`, `mr` or `PATTERN=ct`."""
-    pattern, told, word = text.rpartition("=")
-    if word not in MODALITIES or (told and not pattern):
-        raise BadInput(f"--modality {text}: must be ct or mr, or PATTERN=ct, PATTERN=mr")
-    return Rule(text, pattern or None, 0, word)
-
-
-def label_rule(text: str) -> Rule:
-    """Read `1=cord` or `PATTERN:1=cord`."""
-    match = re.fullmatch(r"(?:(?P<pattern>.+):)?(?P<value>\d+)=(?P<name>[^=]*)", text)
-    if not match or not slug(match["name"]) or int(match["value"]) == 0:
-        raise BadInput(f"--labels {text}: must be VALUE=NAME or PATTERN:VALUE=NAME, values from 1")
-    return Rule(text, match["pattern"], int(match["value"]), slug(match["name"]))
 
 
 def _found(folder: Path, pair_suffix: str | None) -> Found:
@@ -139,7 +114,7 @@ def _named(folder, found, modalities, names, pattern, used):
 
 def _modality(dataset: str, pair: Pair, rules: list[Rule], used: set) -> str:
     """Say ct or mr; never by looking at voxels."""
-    matching = [rule for rule in rules if _matches(rule, dataset, pair, pair.image)]
+    matching = [rule for rule in rules if _fits(rule, dataset, pair.case, pair.image)]
     if matching:
         used.update(matching)
         return matching[0].word
@@ -163,7 +138,7 @@ def _names(found: Found, pair: Pair, rules: list[Rule], plain: bool, used: set):
     """Give structure -> values for one pair, or None if nobody names any value."""
     values = {}  # value -> structure: of several rules the first
     for rule in rules:
-        if _matches(rule, found.dataset, pair, pair.label):
+        if _fits(rule, found.dataset, pair.case, pair.label):
             used.add(rule)
             values.setdefault(rule.value, rule.word)
     if not values and found.names:
@@ -195,12 +170,8 @@ def _patients(folder, pairs, pattern, used):
     return patients
 
 
-def _matches(rule, dataset, pair, file):
-    """Patterns are of a file's name, a case's, or, with a slash, of data set / case."""
-    if rule.pattern is None:
-        return False
-    names = [f"{dataset}/{pair.case}"] if "/" in rule.pattern else [file.name, pair.case]
-    return any(fnmatch(name, rule.pattern) for name in names)
+def _fits(rule, dataset, case, file):
+    return matches(rule, file.name, case, f"{dataset}/{case}")
 
 
 def _contradicts(rule, cases):

@@ -11,13 +11,11 @@ Four layouts are known and tried in this order. To add one, write a function fro
 Nothing is guessed from voxels: a modality comes from the data set's own file or from the user.
 """
 
-import json
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+from jaxmeta.data.found import Found, Pair, described, slug, unused, volumes_in
 from jaxmeta.data.nifti import SUFFIXES, case_stem
 from jaxmeta.errors import BadInput
 
@@ -29,56 +27,12 @@ LABEL_SUFFIX = re.compile(
 PAIRS_OF_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("image", "label"))
 
 
-class Pair(NamedTuple):
-    """An image with its label, as a layout finds them."""
-
-    case: str
-    image: Path
-    label: Path
-    modality: str | None = None  # as the data set's own file declares it
-    patient: str | None = None  # where the layout knows it
-    what: str = ""  # which kind of label this is, where one folder holds several kinds
-
-
-class Found(NamedTuple):
-    """What a layout says of a folder."""
-
-    dataset: str
-    pairs: list[Pair]
-    names: dict[str, tuple[int, ...]] | None  # structure -> the label values it is made of
-    alone: list[tuple[str, str]]  # (case, why it cannot be used)
-    unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
-
-
-def slug(name: str) -> str:
-    """Spell a name the one way it is spelled inside: lower case, underscores for blanks."""
-    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
-
-
-def unused(name: str, names: Mapping, folder: Path) -> str:
-    """Return the name, unless another label has it already."""
-    if name in names:
-        raise BadInput(f"{folder / 'dataset.json'}: two labels are called {name}; rename one")
-    return name
-
-
-def volumes_in(folder: Path) -> dict[str, Path]:
-    """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [f for f in files if f.name.endswith(SUFFIXES) and not f.name.startswith(".")]
-    stems = Counter(case_stem(file) for file in files)
-    for file in files:
-        if stems[case_stem(file)] > 1:
-            raise BadInput(f"{file}: there is both a .nii and a .nii.gz of it; remove one")
-    return {case_stem(file): file for file in files}
-
-
 # --- the layouts: (folder, the user's --pair-suffix) -> Found, or None where it is another ---------
 
 
 def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
     """Read the layout of the Medical Segmentation Decathlon."""
-    declared = _dataset_json(folder)
+    declared = described(folder, "dataset.json")
     if declared is None or not isinstance(declared.get("training"), list):
         return None
     if pair_suffix:
@@ -122,7 +76,7 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
 
 def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     """Read the layout of nnU-Net v2; each channel is a volume of its own, of the same patient."""
-    declared = _dataset_json(folder)
+    declared = described(folder, "dataset.json")
     if declared is None or "channel_names" not in declared:
         return None
     if pair_suffix:
@@ -215,14 +169,3 @@ def _label_stem(stem, pair_suffix):
         return (stem[: -len(pair_suffix)], "") if stem.endswith(pair_suffix) else None
     match = LABEL_SUFFIX.fullmatch(stem)
     return (match["stem"], match["what"].lower()) if match else None
-
-
-def _dataset_json(folder):
-    file = folder / "dataset.json"
-    if not file.exists():
-        return None
-    try:
-        declared = json.loads(file.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: not JSON ({error})") from None
-    return declared if isinstance(declared, dict) else None

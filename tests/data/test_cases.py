@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.layouts import slug
+from jaxmeta.data.found import slug
 from jaxmeta.errors import BadInput
 from tests.data.scans import anatomy, decathlon, save
 
