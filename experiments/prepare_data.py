@@ -37,6 +37,10 @@ class Arguments:
     labels: tuple[str, ...] = ()
     """Names of label values where no file names them: 1=cord; PATTERN:1=cord for the files that
     match (e.g. '*gmseg*:1=grey_matter')."""
+    channel: tuple[str, ...] = ()
+    """Which channel of images that hold several, as (x, y, z, channel) or as files of their own
+    (nnU-Net): NAME where the data set declares names, or NUMBER from 0;
+    PATTERN=NAME for files that match. Of several given each makes a volume of the same patient."""
     patient_pattern: str | None = None
     """Regular expression whose first group, found in a case's name, is the patient; without it
     NAME_frame01 and NAME_frame02 are one patient and every other case is one of its own."""

@@ -1,13 +1,12 @@
 """What a layout says of a folder, and the small things that every layout needs to say it."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.nifti import SUFFIXES, case_stem
+from jaxmeta.data.names import SUFFIXES, case_stem
 from jaxmeta.errors import BadInput
 
 
@@ -20,6 +19,8 @@ class Pair(NamedTuple):
     modality: str | None = None  # as the data set's own file declares it
     patient: str | None = None  # where the layout knows it
     what: str = ""  # which kind of label this is, where one folder holds several kinds
+    channels: tuple[str, ...] = ()  # as the data set's own file declares them, in order
+    channel: int | None = None  # which of them this image is, where each is a file of its own
 
 
 class Found(NamedTuple):
@@ -32,13 +33,8 @@ class Found(NamedTuple):
     unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
 
 
-def slug(name: str) -> str:
-    """Spell a name the one way it is spelled inside: lower case, underscores for blanks."""
-    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
-
-
 def unused(name: str, names: Mapping, folder: Path) -> str:
-    """Return the name, unless another label has it already."""
+    """Return the name, unless another label of a dataset.json has it already."""
     if name in names:
         raise BadInput(f"{folder / 'dataset.json'}: two labels are called {name}; rename one")
     return name
@@ -55,9 +51,9 @@ def volumes_in(folder: Path) -> dict[str, Path]:
     return {case_stem(file): file for file in files}
 
 
-def described(folder: Path, name: str) -> dict | None:
-    """Read the JSON object in which a data set describes itself; None where there is no such file."""
-    file = folder / name
+def described(folder: Path) -> dict | None:
+    """Read the dataset.json in which a data set describes itself; None where there is none."""
+    file = folder / "dataset.json"
     if not file.exists():
         return None
     try:

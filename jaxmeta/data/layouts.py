@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxmeta.data.found import Found, Pair, described, slug, unused, volumes_in
-from jaxmeta.data.nifti import SUFFIXES, case_stem
+from jaxmeta.data.found import Found, Pair, described, unused, volumes_in
+from jaxmeta.data.names import SUFFIXES, case_stem, slug
 from jaxmeta.errors import BadInput
 
 LABEL_SUFFIX = re.compile(
@@ -32,14 +32,13 @@ PAIRS_OF_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("image", "l
 
 def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
     """Read the layout of the Medical Segmentation Decathlon."""
-    declared = described(folder, "dataset.json")
+    declared = described(folder)
     if declared is None or not isinstance(declared.get("training"), list):
         return None
     if pair_suffix:
         raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
-    modality = declared.get("modality")
-    if isinstance(modality, dict):
-        modality = next(iter(modality.values()), None)
+    channels = channel_names(declared)
+    modality = channels[0] if channels else None
     names = {}
     for value, name in declared.get("labels", {}).items():
         if not str(value).isdigit():
@@ -64,7 +63,7 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
         if missing:
             alone.append((case, f"{missing[0]}: in dataset.json but not there"))
         else:
-            pairs.append(Pair(case, image, label, modality))
+            pairs.append(Pair(case, image, label, modality, channels=channels))
     unlisted = tuple(
         str(Path(part) / file.name)
         for part in ("imagesTr", "labelsTr")
@@ -76,7 +75,7 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
 
 def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     """Read the layout of nnU-Net v2; each channel is a volume of its own, of the same patient."""
-    declared = described(folder, "dataset.json")
+    declared = described(folder)
     if declared is None or "channel_names" not in declared:
         return None
     if pair_suffix:
@@ -93,17 +92,19 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
         values = values if isinstance(values, list) else [values]
         if values != [0]:
             names[unused(slug(name), names, folder)] = tuple(int(value) for value in values)
-    channels = declared["channel_names"]
+    channels = channel_names(declared)
     images, labels = volumes_in(folder / "imagesTr"), volumes_in(folder / "labelsTr")
     pairs, alone = [], []
     for case, label in labels.items():
-        for number, channel in channels.items():
-            image = images.pop(f"{case}_{int(number):04d}", None)
+        for number, channel in enumerate(channels):
+            image = images.pop(f"{case}_{number:04d}", None)
             if image is None:
-                alone.append((case, f"{label}: no image {case}_{int(number):04d} in imagesTr"))
-                continue
-            name = case if len(channels) == 1 else case_stem(image)
-            pairs.append(Pair(name, image, label, channel, patient=case))
+                alone.append((case, f"{label}: no image {case}_{number:04d} in imagesTr"))
+            elif len(channels) == 1:
+                pairs.append(Pair(case, image, label, channel, patient=case))
+            else:
+                pair = Pair(case_stem(image), image, label, channel, patient=case)
+                pairs.append(pair._replace(channels=channels, channel=number))
     alone += [(stem, f"{image}: no label in labelsTr") for stem, image in images.items()]
     return Found(slug(declared.get("name") or folder.resolve().name), pairs, names, alone)
 
@@ -161,6 +162,26 @@ LAYOUTS: tuple[Callable[[Path, str | None], Found | None], ...] = (
     two_folders,
     suffixes,
 )
+
+
+def channel_names(declared: dict) -> tuple[str, ...]:
+    """Give the names of an image's channels as a dataset.json declares them, in their order."""
+    names = declared.get("modality", declared.get("channel_names"))  # Decathlon, nnU-Net v2
+    if isinstance(names, dict):
+        numbers = sorted(names, key=lambda number: int(number) if number.isdecimal() else 0)
+        names = [names[number] for number in numbers]
+    if isinstance(names, list):
+        return tuple(map(str, names))
+    return (names,) if isinstance(names, str) else ()
+
+
+def channels_beside(image: Path) -> tuple[str, ...]:
+    """Give the channels' names for an image that lies in a data set's folder, or one above."""
+    for folder in image.absolute().parents[:2]:
+        declared = described(folder)
+        if declared is not None:
+            return channel_names(declared)
+    return ()
 
 
 def _label_stem(stem, pair_suffix):

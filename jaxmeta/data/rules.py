@@ -1,4 +1,4 @@
-"""The user's own words about files: `ct`, `ct_*=ct`, `1=cord`, `*gmseg*:1=grey`.
+"""The user's own words about files: `ct`, `ct_*=ct`, `1=cord`, `*gmseg*:1=grey`, `brats*=FLAIR`.
 
 A bare word speaks for the files about which no file of the data set says anything; a word with a
 pattern speaks for the files that match, whatever is declared.
@@ -6,20 +6,22 @@ pattern speaks for the files that match, whatever is declared.
 
 import re
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.found import slug
 from jaxmeta.data.intensity import MODALITIES
+from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
 
 
 class Rule(NamedTuple):
-    """One word of --modality or --labels."""
+    """One word of --modality, --labels or --channel."""
 
+    flag: str
     text: str  # as the user wrote it
     pattern: str | None  # of files; None for a bare word
-    value: int  # of the label; 0 for a modality
-    word: str  # the modality or the structure
+    word: str  # the modality, the structure or the channel
+    value: int = 0  # of the label
 
 
 def modality_rule(text: str) -> Rule:
@@ -27,7 +29,7 @@ def modality_rule(text: str) -> Rule:
     pattern, told, word = text.rpartition("=")
     if word not in MODALITIES or (told and not pattern):
         raise BadInput(f"--modality {text}: must be ct or mr, or PATTERN=ct, PATTERN=mr")
-    return Rule(text, pattern or None, 0, word)
+    return Rule("--modality", text, pattern or None, word)
 
 
 def label_rule(text: str) -> Rule:
@@ -35,15 +37,25 @@ def label_rule(text: str) -> Rule:
     match = re.fullmatch(r"(?:(?P<pattern>.+):)?(?P<value>\d+)=(?P<name>[^=]*)", text)
     if not match or not slug(match["name"]) or int(match["value"]) == 0:
         raise BadInput(f"--labels {text}: must be VALUE=NAME or PATTERN:VALUE=NAME, values from 1")
-    return Rule(text, match["pattern"], int(match["value"]), slug(match["name"]))
+    return Rule("--labels", text, match["pattern"], slug(match["name"]), int(match["value"]))
 
 
-def matches(rule: Rule, *names: str) -> bool:
-    """Say whether a rule's pattern fits a name of a file; one with a slash is of names with a slash.
+def channel_rule(text: str) -> Rule:
+    """Read `FLAIR`, `0`, `PATTERN=FLAIR` or `PATTERN=0`."""
+    pattern, told, word = text.rpartition("=")
+    if not slug(word) or (told and not pattern):
+        raise BadInput(
+            f"--channel {text}: must be NAME, NUMBER from 0, PATTERN=NAME or PATTERN=NUMBER"
+        )
+    return Rule("--channel", text, pattern or None, word)
+
+
+def fits(rule: Rule, dataset: str, case: str, file: Path) -> bool:
+    """Say whether a rule's pattern fits a file's name or its case; one with a slash, data set/case.
 
     A bare word fits none.
     """
     if rule.pattern is None:
         return False
-    alike = (name for name in names if ("/" in name) == ("/" in rule.pattern))
-    return any(fnmatch(name, rule.pattern) for name in alike)
+    names = (f"{dataset}/{case}",) if "/" in rule.pattern else (file.name, case)
+    return any(fnmatch(name, rule.pattern) for name in names)
