@@ -35,6 +35,7 @@ class Case(NamedTuple):
     prefix: str = "label_"  # holds the data set: a nameless 1 is not the same organ everywhere
     channel: int | None = None  # of an image that holds several
     channels: tuple[str, ...] = ()  # their declared names
+    atlas: bool = False  # `names` are those of an atlas: more than any one label holds
 
 
 def find_cases(
@@ -86,7 +87,7 @@ def _found(folder: Path, pair_suffix: str | None) -> Found:
     if found is None or not (found.pairs or found.alone):
         raise BadInput(
             f"{folder}: no image with a label found; known are dataset.json with imagesTr/ and "
-            "labelsTr/, images/ with labels/, and NAME.nii.gz with "
+            "labelsTr/, BIDS with derivatives/, images/ with labels/, and NAME.nii.gz with "
             "NAME_seg.nii.gz (for another suffix --pair-suffix)"
         )
     times = Counter(pair.case for pair in found.pairs)
@@ -117,6 +118,7 @@ def _named(found, modalities, names, used):
                 prefix="_".join([found.dataset, *kind, "label_"]),
                 channel=pair.channel,
                 channels=pair.channels,
+                atlas=pair.atlas,
             )
         )
     return cases
@@ -151,8 +153,9 @@ def _names(found: Found, pair: Pair, rules: list[Rule], plain: bool, used: set):
         if fits(rule, found.dataset, pair.case, pair.label):
             used.add(rule)
             values.setdefault(rule.value, rule.word)
-    if not values and found.names:
-        return found.names
+    declared = pair.names or found.names
+    if not values and declared:
+        return declared
     for rule in rules:
         if rule.pattern is None and plain:
             used.add(rule)

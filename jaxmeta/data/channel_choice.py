@@ -1,11 +1,11 @@
 """The user's --channel, applied to the pairs that a layout found.
 
 The channels of a patient are one file of several (Medical Decathlon), or a file each: nnU-Net's
-case_0000 and case_0001. Of what is chosen each channel becomes a volume of
+case_0000 and case_0001, the T1w and T2w of BIDS. Of what is chosen each channel becomes a volume of
 its own, of the same patient.
 """
 
-from jaxmeta.data.channels import channel_count, names_of, numbered
+from jaxmeta.data.channels import channel_count, choices, names_of, numbered
 from jaxmeta.data.found import Found, Pair
 from jaxmeta.data.names import slug
 from jaxmeta.data.nifti_bytes import shape_of
@@ -34,6 +34,9 @@ def _channels(dataset, pair, rules, used):
 def _file(pair, wanted, used):
     """Keep a pair, or not, whose image is a file of one channel."""
     used.update(wanted)
+    if pair.choose and not wanted:
+        told = choices(len(pair.channels), pair.channels)
+        raise BadInput(f"{pair.label}: may be of {pair.image} or of another; choose with {told}")
     if wanted and pair.channel not in _numbers(pair, wanted, len(pair.channels)):
         return []
     inside = channel_count(shape_of(pair.image))

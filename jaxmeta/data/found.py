@@ -21,6 +21,9 @@ class Pair(NamedTuple):
     what: str = ""  # which kind of label this is, where one folder holds several kinds
     channels: tuple[str, ...] = ()  # as the data set's own file declares them, in order
     channel: int | None = None  # which of them this image is, where each is a file of its own
+    choose: bool = False  # the label fits several channels' files, and only the user knows which
+    names: dict[str, tuple[int, ...]] | None = None  # structure -> values, of this label alone
+    atlas: bool = False  # the names are those of an atlas: more than any one label holds
 
 
 class Found(NamedTuple):

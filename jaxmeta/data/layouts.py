@@ -1,10 +1,11 @@
 """Which file is which: find images and their labels in a folder, and what the folder declares.
 
-Four layouts are known and tried in this order. To add one, write a function from a folder to
+Five layouts are known and tried in this order. To add one, write a function from a folder to
 `Found` (None if it is not that layout) and put it into `LAYOUTS`.
 
     medical decathlon   dataset.json with "training": [{"image", "label"}]
     nnU-Net v2          dataset.json with "channel_names", imagesTr/<case>_0000, labelsTr/<case>
+    BIDS                sub-*/anat with labels in derivatives/ (bids.py)
     two folders         images/ and labels/ (or imagesTr/ and labelsTr/) with equal names
     suffixes            one folder with t2.nii.gz and t2_seg.nii.gz
 
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxmeta.data.bids import bids
 from jaxmeta.data.found import Found, Pair, described, unused, volumes_in
 from jaxmeta.data.names import SUFFIXES, case_stem, slug
 from jaxmeta.errors import BadInput
@@ -159,6 +161,7 @@ def suffixes(folder: Path, pair_suffix: str | None) -> Found | None:
 LAYOUTS: tuple[Callable[[Path, str | None], Found | None], ...] = (
     decathlon,
     nnunet,
+    bids,
     two_folders,
     suffixes,
 )

@@ -181,6 +181,8 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     except BadInput as error:
         raise BadInput(f"{case.image}: {error}") from None
     found, unnamed = masks_of(to_slices(label, grid), case.names, case.prefix)
+    if case.atlas:
+        found = {structure: masks for structure, masks in found.items() if masks}
     slices = to_slices(image.values, grid)
     slices = slices.astype(slices.dtype.newbyteorder("<"), copy=False)
     structures, number = {}, first + len(slices)
