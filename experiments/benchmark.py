@@ -68,6 +68,7 @@ def prepare(
     input: tuple[Path, ...],
     modality: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
+    channel: tuple[str, ...] = (),
     repeat: int = 3,
     json: bool = False,
 ) -> None:
@@ -77,10 +78,11 @@ def prepare(
         input: folders of volumes, as prepare_data takes them.
         modality: as prepare_data takes it.
         labels: as prepare_data takes them.
+        channel: as prepare_data takes it.
         repeat: timed runs; the median counts.
         json: print one JSON object.
     """
-    options = dict(modality=modality, labels=labels)
+    options = dict(modality=modality, labels=labels, channel=channel)
     show({}, benchmark_data.prepare(input, repeat=repeat, **options), json)
 
 

@@ -21,9 +21,10 @@ from jaxmeta.data.shards import holders, load_images, load_masks, open_shards, s
 def prepare(folders: Sequence[str | Path], *, repeat: int = 3, **options) -> dict:
     """Time preparing folders with one worker against loading their files with nibabel.
 
-    `options` are those of `prepare_data` that the folders need (modality, labels).
+    `options` are those of `prepare_data` that the folders need (modality, labels, channel).
     """
-    finding = {key: options[key] for key in ("modality", "labels") if key in options}
+    words = ("modality", "labels", "channel")
+    finding = {key: options[key] for key in words if key in options}
     files = [
         file for case in find_cases(folders, **finding)[0] for file in (case.image, case.label)
     ]

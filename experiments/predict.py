@@ -21,9 +21,13 @@ from experiments.rows import row_maker
 from experiments.runs import Run, open_run
 from experiments.tuning import Protocol, describe, method_setting
 from jaxmeta import devices, report
+from jaxmeta.data.channels import channel_count, chosen, numbered
 from jaxmeta.data.grid import Grid, from_slices, resize_mask, restore, spacing, to_slices
 from jaxmeta.data.intensity import measure, network_input
-from jaxmeta.data.nifti import case_stem, read_image, read_pair, save_mask
+from jaxmeta.data.layouts import channels_beside
+from jaxmeta.data.names import case_stem
+from jaxmeta.data.nifti import read_image, read_pair, save_mask
+from jaxmeta.data.nifti_bytes import shape_of
 from jaxmeta.data.prediction import predicted_mask
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
@@ -51,6 +55,9 @@ class Options:
     """What the volumes are; needed where the run learned from both."""
     axis: Literal["axial", "coronal", "sagittal"] | None = None
     """Which slices are cut; by default those that the run learned from."""
+    channel: str | None = None
+    """Which channel of volumes that hold several, as (x, y, z, channel): NAME where a dataset.json
+    beside declares names, or NUMBER from 0; by default the one that the run learned from."""
     nan_to: float | None = None
     """Value for voxels that are NaN or Inf; without it they are refused."""
     largest_piece: bool = False
@@ -67,6 +74,7 @@ class Reading(NamedTuple):
     axis: str
     modality: str
     nan_to: float | None
+    channel: str | None = None  # name or number, of volumes that hold several
 
 
 def main() -> None:
@@ -82,6 +90,7 @@ def predict(options: Options) -> list[Path]:
     masks = outputs(options, [path for image, label, _ in pairs for path in (image, label)])
     run = open_run(options.run)
     reading = reading_for(run, options)
+    tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options)
     support = read_support(pairs, reading, options.shots)
     shots = len(support.place)
     setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
@@ -135,9 +144,13 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
 
 def reading_for(run: Run, options: Options) -> Reading:
     """Read files as the run's training data was read; ask where that does not say enough."""
-    modality = options.modality
+    volumes = open_shards(run.config.data).volumes
+    modality, channel = options.modality, options.channel
+    if channel is None:  # of several none is more right: then the file that holds several asks
+        channels = {volume.channel for volume in volumes}
+        channel = channels.pop() if len(channels) == 1 else None
     if modality is None:
-        known = {volume.modality for volume in open_shards(run.config.data).volumes}
+        known = {volume.modality for volume in volumes}
         if len(known) > 1:
             raise BadInput(
                 f"{run.folder} learned from ct and mr: say --modality ct or --modality mr"
@@ -145,7 +158,21 @@ def reading_for(run: Run, options: Options) -> Reading:
         (modality,) = known
     tasks = run.config.tasks
     axis = options.axis or run.config.axis
-    return Reading(tasks.size, tasks.spacing, axis, modality, options.nan_to)
+    return Reading(tasks.size, tasks.spacing, axis, modality, options.nan_to, channel)
+
+
+def tell_channel(images: Sequence[Path], reading: Reading, options: Options) -> None:
+    """Print which channel is read, where there is a choice; refuse a choice where there is none.
+
+    Where a choice is missing it is asked for now, not behind the adaptation.
+    """
+    several = [image for image in images if channel_count(shape_of(image)) > 1]
+    for image in several:
+        told(image, reading)
+    if options.channel is not None and not several:
+        raise BadInput(f"--channel {options.channel}: no image holds several channels")
+    if reading.channel is not None and several:
+        print(f"reading channel {reading.channel} of {len(several)} volume(s) that hold several")
 
 
 def read_support(
@@ -154,7 +181,7 @@ def read_support(
     """Read all labelled slices that hold the structure, or `shots` of them evenly spaced."""
     parts, names = [], []
     for image, label, value in pairs:
-        scan, labels = read_pair(image, label, nan_to=reading.nan_to)
+        scan, labels = read_pair(image, label, **told(image, reading))
         here = labels > 0 if value is None else labels == value
         if not here.any():
             found = ", ".join(map(str, np.unique(labels)[:20]))
@@ -169,15 +196,26 @@ def read_support(
     image, mask, place = (np.concatenate(each) for each in zip(*parts, strict=True))
     if shots is not None and not 0 < shots <= len(image):
         raise BadInput(f"--shots {shots}: the support has {len(image)} slices with the structure")
-    chosen = np.linspace(0, len(image) - 1, shots or len(image)).round().astype(int)
-    examples = Examples(image[chosen], mask[chosen], np.ones(len(chosen), bool))
+    kept = np.linspace(0, len(image) - 1, shots or len(image)).round().astype(int)
+    examples = Examples(image[kept], mask[kept], np.ones(len(kept), bool))
     patients = tuple(str(image) for image, _, _ in pairs)
-    return Support(examples, place[chosen], patients, tuple(names[n] for n in chosen))
+    return Support(examples, place[kept], patients, tuple(names[n] for n in kept))
 
 
 def read_scan(path: Path, reading: Reading) -> tuple[np.ndarray, Grid]:
     """Read a volume as slices ready for the network, and its grid."""
-    return as_input(path, read_image(path, nan_to=reading.nan_to), reading)
+    return as_input(path, read_image(path, **told(path, reading)), reading)
+
+
+def told(path: Path, reading: Reading) -> dict:
+    """Give what `read_image` wants to be told of a file: its channel by number, and their names."""
+    names, shape = channels_beside(path), shape_of(path)
+    channel = None
+    if channel_count(shape) > 1:
+        if reading.channel is not None:
+            channel = numbered(reading.channel, channel_count(shape), names, path)
+        chosen(shape, channel, names, path)
+    return {"nan_to": reading.nan_to, "channel": channel, "channels": names}
 
 
 def as_input(path: Path, scan, reading: Reading) -> tuple[np.ndarray, Grid]:

@@ -22,8 +22,9 @@ class Arguments:
     """Turn folders of NIfTI volumes with labels into slice shards."""
 
     input: tuple[Path, ...]
-    """Folders of one data set each: dataset.json (Medical Decathlon, nnU-Net v2), images/ with
-    labels/, or NAME.nii.gz beside NAME_seg.nii.gz."""
+    """Folders of one data set each: dataset.json (Medical Decathlon, nnU-Net v2), BIDS with labels
+    in derivatives/ (of several pipelines give the folder of one), images/ with labels/, or
+    NAME.nii.gz beside NAME_seg.nii.gz."""
     output: Path
     """Where the shards go."""
     modality: tuple[str, ...] = ()
@@ -37,11 +38,17 @@ class Arguments:
     labels: tuple[str, ...] = ()
     """Names of label values where no file names them: 1=cord; PATTERN:1=cord for the files that
     match (e.g. '*gmseg*:1=grey_matter')."""
+    channel: tuple[str, ...] = ()
+    """Which channel of images that hold several, as (x, y, z, channel) or as files of their own
+    (nnU-Net, the T1w and T2w of BIDS): NAME where the data set declares names, or NUMBER from 0;
+    PATTERN=NAME for files that match. Of several given each makes a volume of the same patient."""
     patient_pattern: str | None = None
     """Regular expression whose first group, found in a case's name, is the patient; without it
-    NAME_frame01 and NAME_frame02 are one patient and every other case is one of its own."""
+    NAME_frame01 and NAME_frame02 are one patient, as are the sessions of a BIDS subject, and every
+    other case is one of its own."""
     pair_suffix: str | None = None
-    """What a label's name adds to its image's name, if it is not _seg, _label, _mask or the like."""
+    """What a label's name adds to its image's name, if it is not _seg, _label, _mask or the like;
+    for BIDS the kind of label, where there are several: _desc-manual_dseg."""
     skip_bad: bool = False
     """Leave unusable cases out and list them, instead of stopping."""
     nan_to: float | None = None

@@ -8,13 +8,14 @@ speak for the files that match, whatever is declared. A rule that applies to not
 import re
 from collections import Counter
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.intensity import MODALITIES
-from jaxmeta.data.layouts import LAYOUTS, Found, Pair, slug
+from jaxmeta.data.channel_choice import chosen_channels
+from jaxmeta.data.found import Found, Pair
+from jaxmeta.data.layouts import LAYOUTS
+from jaxmeta.data.rules import Rule, channel_rule, fits, label_rule, modality_rule
 from jaxmeta.errors import BadInput
 
 PATIENT = re.compile(r"(.+)_frame\d+")  # ACDC: two phases of one heart
@@ -32,15 +33,9 @@ class Case(NamedTuple):
     label: Path
     names: dict[str, tuple[int, ...]] | None  # structure -> its values; None: v is `prefix` v
     prefix: str = "label_"  # holds the data set: a nameless 1 is not the same organ everywhere
-
-
-class Rule(NamedTuple):
-    """One word of --modality or --labels."""
-
-    text: str  # as the user wrote it
-    pattern: str | None  # of files; None for a bare word
-    value: int  # of the label; 0 for a modality
-    word: str  # the modality or the structure
+    channel: int | None = None  # of an image that holds several
+    channels: tuple[str, ...] = ()  # their declared names
+    atlas: bool = False  # `names` are those of an atlas: more than any one label holds
 
 
 def find_cases(
@@ -48,12 +43,14 @@ def find_cases(
     *,
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),
+    channel: Sequence[str] = (),
     patient_pattern: str | None = None,
     pair_suffix: str | None = None,
 ) -> tuple[list[Case], list[tuple[str, str]], list[str]]:
     """Find the cases of all folders: (sorted by name, those that cannot be used and why, notes)."""
     modalities = [modality_rule(text) for text in modality]
     names = [label_rule(text) for text in labels]
+    channels = [channel_rule(text) for text in channel]
     if sum(rule.pattern is None for rule in modalities) > 1:
         raise BadInput(f"--modality {' '.join(modality)}: one bare word at most; give patterns")
     pattern = _compiled(patient_pattern)
@@ -62,11 +59,15 @@ def find_cases(
     cases, alone, notes, used = [], [], [], set()
     for folder in map(Path, folders):
         found = _found(folder, pair_suffix)
-        cases += _named(folder, found, modalities, names, pattern, used)
+        patients = _patients(folder, found.pairs, pattern, used)
+        pairs = [pair._replace(patient=patients[pair.case]) for pair in found.pairs]
+        found = found._replace(pairs=pairs)
+        found = found._replace(pairs=chosen_channels(found, channels, used))
+        cases += _named(found, modalities, names, used)
         alone += [(f"{found.dataset}/{case}", why) for case, why in found.alone]
         notes += [f"{folder / file}: not in dataset.json, left out" for file in found.unlisted]
-    for rule in modalities + names:
-        if rule not in used and (rule.pattern or rule.value or _contradicts(rule, cases)):
+    for rule in modalities + names + channels:
+        if rule not in used and not _agrees(rule, cases):
             raise BadInput(_unused(rule))
     if pattern and cases and pattern not in used:
         raise BadInput(f"--patient-pattern {patient_pattern}: found in no case, as {cases[0].name}")
@@ -75,22 +76,6 @@ def find_cases(
         if one.name == other.name:
             raise BadInput(f"{one.image} and {other.image} are both called {one.name}; rename one")
     return cases, sorted(alone), notes
-
-
-def modality_rule(text: str) -> Rule:
-    """Read `ct`, `mr` or `PATTERN=ct`."""
-    pattern, told, word = text.rpartition("=")
-    if word not in MODALITIES or (told and not pattern):
-        raise BadInput(f"--modality {text}: must be ct or mr, or PATTERN=ct, PATTERN=mr")
-    return Rule(text, pattern or None, 0, word)
-
-
-def label_rule(text: str) -> Rule:
-    """Read `1=cord` or `PATTERN:1=cord`."""
-    match = re.fullmatch(r"(?:(?P<pattern>.+):)?(?P<value>\d+)=(?P<name>[^=]*)", text)
-    if not match or not slug(match["name"]) or int(match["value"]) == 0:
-        raise BadInput(f"--labels {text}: must be VALUE=NAME or PATTERN:VALUE=NAME, values from 1")
-    return Rule(text, match["pattern"], int(match["value"]), slug(match["name"]))
 
 
 def _found(folder: Path, pair_suffix: str | None) -> Found:
@@ -102,8 +87,8 @@ def _found(folder: Path, pair_suffix: str | None) -> Found:
     if found is None or not (found.pairs or found.alone):
         raise BadInput(
             f"{folder}: no image with a label found; known are dataset.json with imagesTr/ and "
-            "labelsTr/, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz (for another "
-            "suffix --pair-suffix)"
+            "labelsTr/, BIDS with derivatives/, images/ with labels/, and NAME.nii.gz with "
+            "NAME_seg.nii.gz (for another suffix --pair-suffix)"
         )
     times = Counter(pair.case for pair in found.pairs)
     for case in times:
@@ -112,9 +97,8 @@ def _found(folder: Path, pair_suffix: str | None) -> Found:
     return found
 
 
-def _named(folder, found, modalities, names, pattern, used):
+def _named(found, modalities, names, used):
     """Turn a folder's pairs into cases; put the rules that applied into `used`."""
-    patients = _patients(folder, found.pairs, pattern, used)
     kinds = {pair.what for pair in found.pairs}
     told = {pair.case: _modality(found.dataset, pair, modalities, used) for pair in found.pairs}
     mixed = len(set(told.values())) > 1
@@ -125,13 +109,16 @@ def _named(folder, found, modalities, names, pattern, used):
         cases.append(
             Case(
                 name=f"{found.dataset}/{pair.case}",
-                patient=f"{found.dataset}/{patients[pair.case]}",
+                patient=f"{found.dataset}/{pair.patient}",
                 dataset=found.dataset,
                 modality=told[pair.case],
                 image=pair.image,
                 label=pair.label,
                 names=_names(found, pair, names, plain, used),
                 prefix="_".join([found.dataset, *kind, "label_"]),
+                channel=pair.channel,
+                channels=pair.channels,
+                atlas=pair.atlas,
             )
         )
     return cases
@@ -139,7 +126,7 @@ def _named(folder, found, modalities, names, pattern, used):
 
 def _modality(dataset: str, pair: Pair, rules: list[Rule], used: set) -> str:
     """Say ct or mr; never by looking at voxels."""
-    matching = [rule for rule in rules if _matches(rule, dataset, pair, pair.image)]
+    matching = [rule for rule in rules if fits(rule, dataset, pair.case, pair.image)]
     if matching:
         used.update(matching)
         return matching[0].word
@@ -163,11 +150,12 @@ def _names(found: Found, pair: Pair, rules: list[Rule], plain: bool, used: set):
     """Give structure -> values for one pair, or None if nobody names any value."""
     values = {}  # value -> structure: of several rules the first
     for rule in rules:
-        if _matches(rule, found.dataset, pair, pair.label):
+        if fits(rule, found.dataset, pair.case, pair.label):
             used.add(rule)
             values.setdefault(rule.value, rule.word)
-    if not values and found.names:
-        return found.names
+    declared = pair.names or found.names
+    if not values and declared:
+        return declared
     for rule in rules:
         if rule.pattern is None and plain:
             used.add(rule)
@@ -195,25 +183,20 @@ def _patients(folder, pairs, pattern, used):
     return patients
 
 
-def _matches(rule, dataset, pair, file):
-    """Patterns are of a file's name, a case's, or, with a slash, of data set / case."""
-    if rule.pattern is None:
-        return False
-    names = [f"{dataset}/{pair.case}"] if "/" in rule.pattern else [file.name, pair.case]
-    return any(fnmatch(name, rule.pattern) for name in names)
-
-
-def _contradicts(rule, cases):
-    return any(case.modality != rule.word for case in cases)
+def _agrees(rule, cases):
+    """Say whether a bare modality, though nobody had to ask for it, is what the files declare."""
+    bare = rule.flag == "--modality" and rule.pattern is None
+    return bare and all(case.modality == rule.word for case in cases)
 
 
 def _unused(rule):
-    flag = "--labels" if rule.value else "--modality"
     if rule.pattern:
-        return f"{flag} {rule.text}: no file matches {rule.pattern}"
+        return f"{rule.flag} {rule.text}: no file matches {rule.pattern}"
+    if rule.flag == "--channel":
+        return f"--channel {rule.text}: no image holds several channels"
     return (
-        f"{flag} {rule.text}: every folder's own files say what they are; to overrule them for some "
-        f"files give {flag} 'PATTERN{':' if rule.value else '='}{rule.text}'"
+        f"{rule.flag} {rule.text}: every folder's own files say what they are; to overrule them for "
+        f"some files give {rule.flag} 'PATTERN{':' if rule.value else '='}{rule.text}'"
     )
 
 

@@ -1,24 +1,24 @@
 """Which file is which: find images and their labels in a folder, and what the folder declares.
 
-Four layouts are known and tried in this order. To add one, write a function from a folder to
+Five layouts are known and tried in this order. To add one, write a function from a folder to
 `Found` (None if it is not that layout) and put it into `LAYOUTS`.
 
     medical decathlon   dataset.json with "training": [{"image", "label"}]
     nnU-Net v2          dataset.json with "channel_names", imagesTr/<case>_0000, labelsTr/<case>
+    BIDS                sub-*/anat with labels in derivatives/ (bids.py)
     two folders         images/ and labels/ (or imagesTr/ and labelsTr/) with equal names
     suffixes            one folder with t2.nii.gz and t2_seg.nii.gz
 
 Nothing is guessed from voxels: a modality comes from the data set's own file or from the user.
 """
 
-import json
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from jaxmeta.data.nifti import SUFFIXES, case_stem
+from jaxmeta.data.bids import bids
+from jaxmeta.data.found import Found, Pair, described, unused, volumes_in
+from jaxmeta.data.names import SUFFIXES, case_stem, slug
 from jaxmeta.errors import BadInput
 
 LABEL_SUFFIX = re.compile(
@@ -29,63 +29,18 @@ LABEL_SUFFIX = re.compile(
 PAIRS_OF_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("image", "label"))
 
 
-class Pair(NamedTuple):
-    """An image with its label, as a layout finds them."""
-
-    case: str
-    image: Path
-    label: Path
-    modality: str | None = None  # as the data set's own file declares it
-    patient: str | None = None  # where the layout knows it
-    what: str = ""  # which kind of label this is, where one folder holds several kinds
-
-
-class Found(NamedTuple):
-    """What a layout says of a folder."""
-
-    dataset: str
-    pairs: list[Pair]
-    names: dict[str, tuple[int, ...]] | None  # structure -> the label values it is made of
-    alone: list[tuple[str, str]]  # (case, why it cannot be used)
-    unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
-
-
-def slug(name: str) -> str:
-    """Spell a name the one way it is spelled inside: lower case, underscores for blanks."""
-    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
-
-
-def unused(name: str, names: Mapping, folder: Path) -> str:
-    """Return the name, unless another label has it already."""
-    if name in names:
-        raise BadInput(f"{folder / 'dataset.json'}: two labels are called {name}; rename one")
-    return name
-
-
-def volumes_in(folder: Path) -> dict[str, Path]:
-    """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [f for f in files if f.name.endswith(SUFFIXES) and not f.name.startswith(".")]
-    stems = Counter(case_stem(file) for file in files)
-    for file in files:
-        if stems[case_stem(file)] > 1:
-            raise BadInput(f"{file}: there is both a .nii and a .nii.gz of it; remove one")
-    return {case_stem(file): file for file in files}
-
-
 # --- the layouts: (folder, the user's --pair-suffix) -> Found, or None where it is another ---------
 
 
 def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
     """Read the layout of the Medical Segmentation Decathlon."""
-    declared = _dataset_json(folder)
+    declared = described(folder)
     if declared is None or not isinstance(declared.get("training"), list):
         return None
     if pair_suffix:
         raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
-    modality = declared.get("modality")
-    if isinstance(modality, dict):
-        modality = next(iter(modality.values()), None)
+    channels = channel_names(declared)
+    modality = channels[0] if channels else None
     names = {}
     for value, name in declared.get("labels", {}).items():
         if not str(value).isdigit():
@@ -110,7 +65,7 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
         if missing:
             alone.append((case, f"{missing[0]}: in dataset.json but not there"))
         else:
-            pairs.append(Pair(case, image, label, modality))
+            pairs.append(Pair(case, image, label, modality, channels=channels))
     unlisted = tuple(
         str(Path(part) / file.name)
         for part in ("imagesTr", "labelsTr")
@@ -122,7 +77,7 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
 
 def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     """Read the layout of nnU-Net v2; each channel is a volume of its own, of the same patient."""
-    declared = _dataset_json(folder)
+    declared = described(folder)
     if declared is None or "channel_names" not in declared:
         return None
     if pair_suffix:
@@ -139,17 +94,19 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
         values = values if isinstance(values, list) else [values]
         if values != [0]:
             names[unused(slug(name), names, folder)] = tuple(int(value) for value in values)
-    channels = declared["channel_names"]
+    channels = channel_names(declared)
     images, labels = volumes_in(folder / "imagesTr"), volumes_in(folder / "labelsTr")
     pairs, alone = [], []
     for case, label in labels.items():
-        for number, channel in channels.items():
-            image = images.pop(f"{case}_{int(number):04d}", None)
+        for number, channel in enumerate(channels):
+            image = images.pop(f"{case}_{number:04d}", None)
             if image is None:
-                alone.append((case, f"{label}: no image {case}_{int(number):04d} in imagesTr"))
-                continue
-            name = case if len(channels) == 1 else case_stem(image)
-            pairs.append(Pair(name, image, label, channel, patient=case))
+                alone.append((case, f"{label}: no image {case}_{number:04d} in imagesTr"))
+            elif len(channels) == 1:
+                pairs.append(Pair(case, image, label, channel, patient=case))
+            else:
+                pair = Pair(case_stem(image), image, label, channel, patient=case)
+                pairs.append(pair._replace(channels=channels, channel=number))
     alone += [(stem, f"{image}: no label in labelsTr") for stem, image in images.items()]
     return Found(slug(declared.get("name") or folder.resolve().name), pairs, names, alone)
 
@@ -204,9 +161,30 @@ def suffixes(folder: Path, pair_suffix: str | None) -> Found | None:
 LAYOUTS: tuple[Callable[[Path, str | None], Found | None], ...] = (
     decathlon,
     nnunet,
+    bids,
     two_folders,
     suffixes,
 )
+
+
+def channel_names(declared: dict) -> tuple[str, ...]:
+    """Give the names of an image's channels as a dataset.json declares them, in their order."""
+    names = declared.get("modality", declared.get("channel_names"))  # Decathlon, nnU-Net v2
+    if isinstance(names, dict):
+        numbers = sorted(names, key=lambda number: int(number) if number.isdecimal() else 0)
+        names = [names[number] for number in numbers]
+    if isinstance(names, list):
+        return tuple(map(str, names))
+    return (names,) if isinstance(names, str) else ()
+
+
+def channels_beside(image: Path) -> tuple[str, ...]:
+    """Give the channels' names for an image that lies in a data set's folder, or one above."""
+    for folder in image.absolute().parents[:2]:
+        declared = described(folder)
+        if declared is not None:
+            return channel_names(declared)
+    return ()
 
 
 def _label_stem(stem, pair_suffix):
@@ -215,14 +193,3 @@ def _label_stem(stem, pair_suffix):
         return (stem[: -len(pair_suffix)], "") if stem.endswith(pair_suffix) else None
     match = LABEL_SUFFIX.fullmatch(stem)
     return (match["stem"], match["what"].lower()) if match else None
-
-
-def _dataset_json(folder):
-    file = folder / "dataset.json"
-    if not file.exists():
-        return None
-    try:
-        declared = json.loads(file.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: not JSON ({error})") from None
-    return declared if isinstance(declared, dict) else None

@@ -64,6 +64,7 @@ def prepare(
     axis: str = "axial",
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),
+    channel: Sequence[str] = (),
     patient_pattern: str | None = None,
     pair_suffix: str | None = None,
     skip_bad: bool = False,
@@ -84,6 +85,7 @@ def prepare(
         folders,
         modality=modality,
         labels=labels,
+        channel=channel,
         patient_pattern=patient_pattern,
         pair_suffix=pair_suffix,
     )
@@ -170,7 +172,8 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     `first` is the number of its first record. A row's structure is [first slice that holds it,
     record of that slice's mask, pixels in it and in the slices up to the last that holds it].
     """
-    image, label = read_pair(case.image, case.label, nan_to=options.nan_to)
+    which = {"channel": case.channel, "channels": case.channels}
+    image, label = read_pair(case.image, case.label, nan_to=options.nan_to, **which)
     grid = Grid(image.values.shape, image.affine, image.header, options.axis)
     try:
         scale = {"slope": image.slope, "intercept": image.intercept}
@@ -178,6 +181,8 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     except BadInput as error:
         raise BadInput(f"{case.image}: {error}") from None
     found, unnamed = masks_of(to_slices(label, grid), case.names, case.prefix)
+    if case.atlas:
+        found = {structure: masks for structure, masks in found.items() if masks}
     slices = to_slices(image.values, grid)
     slices = slices.astype(slices.dtype.newbyteorder("<"), copy=False)
     structures, number = {}, first + len(slices)
@@ -193,6 +198,7 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
         "patient": case.patient,
         "dataset": case.dataset,
         "modality": case.modality,
+        "channel": _channel(case),
         "grid": grid_to_json(grid),
         "intensity": list(intensity),
         "dtype": slices.dtype.str,
@@ -203,6 +209,13 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     }
     masks = (record for _, masks in sorted(found.items()) for _, _, record in masks)
     return row, chain((plane.tobytes() for plane in slices), masks), number - first
+
+
+def _channel(case):
+    """Name the channel that was read of an image that holds several."""
+    if case.channel is None:
+        return None
+    return case.channels[case.channel] if case.channels else str(case.channel)
 
 
 def _run(parts, output, options, workers, progress):

@@ -54,6 +54,7 @@ class Volume(NamedTuple):
     intensity: Intensity
     counts: dict[str, np.ndarray]  # structure -> int32[slices], its pixels at native resolution
     stored: Stored
+    channel: str | None = None  # name or number, where the image's file holds several
 
 
 class Defaults(NamedTuple):
@@ -229,4 +230,5 @@ def _volume(row, files, firsts):
         Intensity(*row["intensity"]),
         counts,
         stored,
+        row.get("channel"),
     )

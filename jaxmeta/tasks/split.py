@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmeta.data.layouts import slug
+from jaxmeta.data.names import slug
 from jaxmeta.data.shards import Shards, holders, structures
 from jaxmeta.errors import BadInput
 

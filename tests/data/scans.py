@@ -74,8 +74,16 @@ def decathlon(
     labels = {"0": "background"} | {str(n): name for n, name in enumerate(names, 1)}
     about = {"name": folder.name, "labels": labels, "training": training}
     if modality:
-        about["modality"] = {"0": modality}
+        about["modality"] = modality if isinstance(modality, dict) else {"0": modality}
     (folder / "dataset.json").write_text(json.dumps(about | more))
+    return folder
+
+
+def touch(folder, *names):
+    """Make files that only their names matter of."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
     return folder
 
 

@@ -5,17 +5,9 @@ import json
 import pytest
 
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.layouts import slug
+from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, decathlon, save
-
-
-def touch(folder, *names):
-    """Make files that only their names matter of."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"")
-    return folder
+from tests.data.scans import anatomy, decathlon, save, touch
 
 
 def pairs(folder, **told):

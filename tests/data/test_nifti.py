@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxmeta.data.grid import Grid
+from jaxmeta.data.names import case_stem
 from jaxmeta.data.nifti import (
-    case_stem,
     quantise,
     read_image,
     read_label,
@@ -187,7 +187,7 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
         ("stub", "not a NIfTI file"),
         ("text", "not a NIfTI file"),
         ("short", "truncated or damaged"),
-        ("4d", "4 dimensions"),
+        ("4d", "holds 2 channels; choose with --channel 0 or 1"),
         ("nan", "2 voxels are NaN or Inf; fill them with --nan-to"),
         ("flat", "singular"),
         ("colour", "not read"),

@@ -132,3 +132,23 @@ def test_a_liver_is_where_canonical_orientation_says(prepared):
             for organ in ("liver", "spleen", "right_kidney", "left_kidney")
         }
         assert row["liver"] > row["spleen"] and row["right_kidney"] > row["left_kidney"]
+
+
+def test_a_data_set_told_as_bids_is_the_same_data_set(scans, prepared, tmp_path):
+    """Files keep their bytes, and structures and patients their voxels, under another layout."""
+    shards = prepared("CHAOS_T2SPIR")
+    folder, home = tmp_path / "chaos", tmp_path / "chaos/derivatives/hand"
+    for number, case in enumerate(find_cases([scans / "CHAOS_T2SPIR"])[0]):
+        for place, file, ending in ((folder, case.image, "T2w"), (home, case.label, "dseg")):
+            name = f"sub-{number:02d}/ses-1/anat/sub-{number:02d}_ses-1_{ending}.nii.gz"
+            (place / name).parent.mkdir(parents=True)
+            (place / name).symlink_to(file.resolve())
+    rows = [f"{values[0]}\t{name}\n" for name, values in case.names.items()]
+    (home / "dseg.tsv").write_text("index\tname\n0\tbackground\n" + "".join(rows))
+    prepare([folder], tmp_path / "out", workers=1)
+    same = open_shards([tmp_path / "out"])
+    assert [v.patient for v in same.volumes] == [f"chaos/sub-{n:02d}" for n in range(10)]
+    for one, other in zip(shards.volumes, same.volumes, strict=True):
+        assert one.intensity == other.intensity and one.modality == other.modality
+        for structure, counts in other.counts.items():
+            np.testing.assert_array_equal(counts, one.counts[structure])

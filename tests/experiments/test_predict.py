@@ -1,13 +1,25 @@
 """`predict` on files of one's own: the test's own path, masks on the image's grid, one line a mistake."""
 
+import dataclasses
 import gzip
+import json
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.predict import Options, Reading, parsed, predict, read_scan, read_support
+from experiments.predict import (
+    Options,
+    Reading,
+    parsed,
+    predict,
+    read_scan,
+    read_support,
+    reading_for,
+)
+from experiments.runs import open_run
 from jaxmeta.data.nifti import save_mask
+from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_images, load_masks, open_shards
 from jaxmeta.errors import BadInput
 
@@ -120,6 +132,65 @@ def test_an_image_is_never_written_over(run, scanned):
     folder = scanned / "belly" / "imagesTr"
     with pytest.raises(BadInput, match="is one of the inputs"):
         predict(options(run, scanned, output=folder))
+
+
+@pytest.fixture(scope="module")
+def channels(scanned, tmp_path_factory):
+    """Case 5 as the second of two channels, in a data set that names them and in one that does not."""
+    root = tmp_path_factory.mktemp("channels")
+    scan = nib.load(scanned / "belly" / "imagesTr" / "case5.nii.gz")
+    image = np.asarray(scan.dataobj)
+    both = nib.Nifti1Image(np.stack([image.max() - image, image], -1), scan.affine, scan.header)
+    label = (scanned / "belly" / "labelsTr" / "case5.nii.gz").read_bytes()
+    for name in ("named", "bare"):
+        for part in ("imagesTr", "labelsTr"):
+            (root / name / part).mkdir(parents=True)
+        nib.save(both, root / name / "imagesTr" / "case5.nii.gz")
+        (root / name / "labelsTr" / "case5.nii.gz").write_bytes(label)
+    about = json.loads((scanned / "belly" / "dataset.json").read_text())
+    rows = [row for row in about["training"] if "case5" in row["image"]]
+    about |= {"modality": {"0": "T1", "1": "T2"}, "training": rows}
+    (root / "named" / "dataset.json").write_text(json.dumps(about))
+    prepare([root / "named"], root / "shards", channel=["T2"], size=16, workers=1)
+    return root
+
+
+def test_the_channel_of_the_training_is_read_unless_another_is_asked_for(
+    run, scanned, channels, tmp_path
+):
+    trained = open_run(run)
+    other = trained._replace(
+        config=dataclasses.replace(trained.config, data=(channels / "shards",))
+    )
+    asked = options(run, scanned)
+    assert reading_for(other, asked).channel == "T2"
+    assert reading_for(trained, asked).channel is None
+    assert reading_for(other, dataclasses.replace(asked, channel="0")).channel == "0"
+    both = trained.config.data + (channels / "shards",)
+    mixed = trained._replace(config=dataclasses.replace(trained.config, data=both))
+    assert reading_for(mixed, asked).channel is None, "none is more right than another"
+
+
+def test_one_channel_of_several_is_predicted_like_a_file_of_its_own(
+    run, scanned, channels, tmp_path, capsys
+):
+    alone = predict(options(run, scanned, output=tmp_path / "a"))
+    image = channels / "named" / "imagesTr" / "case5.nii.gz"
+    with pytest.raises(BadInput, match="case5.nii.gz: holds 2 channels; .* --channel T1, T2 or"):
+        predict(options(run, scanned, image=(image,), output=tmp_path / "b"))
+    assert not (tmp_path / "b").exists(), "asked before the work, not behind it"
+    capsys.readouterr()
+    masks = predict(options(run, scanned, image=(image,), output=tmp_path / "b", channel="t2"))
+    assert "reading channel t2 of 1 volume(s) that hold several" in capsys.readouterr().out
+    one, other = (nib.load(path) for path in (*alone, *masks))
+    np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
+    assert other.shape == one.shape and len(other.shape) == 3
+    bare = channels / "bare" / "imagesTr" / "case5.nii.gz"
+    told = options(run, scanned, image=(bare,), output=tmp_path / "c")
+    with pytest.raises(BadInput, match="no channel T2; choose with --channel 0 or 1$"):
+        predict(dataclasses.replace(told, channel="T2"))
+    with pytest.raises(BadInput, match="--channel T2: no image holds several channels"):
+        predict(options(run, scanned, output=tmp_path / "d", channel="T2"))
 
 
 def test_two_images_of_one_name_are_refused(run, scanned):

@@ -1,0 +1,66 @@
+"""What a layout says of a folder, and the small things that every layout needs to say it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmeta.data.names import SUFFIXES, case_stem
+from jaxmeta.errors import BadInput
+
+
+class Pair(NamedTuple):
+    """An image with its label, as a layout finds them."""
+
+    case: str
+    image: Path
+    label: Path
+    modality: str | None = None  # as the data set's own file declares it
+    patient: str | None = None  # where the layout knows it
+    what: str = ""  # which kind of label this is, where one folder holds several kinds
+    channels: tuple[str, ...] = ()  # as the data set's own file declares them, in order
+    channel: int | None = None  # which of them this image is, where each is a file of its own
+    choose: bool = False  # the label fits several channels' files, and only the user knows which
+    names: dict[str, tuple[int, ...]] | None = None  # structure -> values, of this label alone
+    atlas: bool = False  # the names are those of an atlas: more than any one label holds
+
+
+class Found(NamedTuple):
+    """What a layout says of a folder."""
+
+    dataset: str
+    pairs: list[Pair]
+    names: dict[str, tuple[int, ...]] | None  # structure -> the label values it is made of
+    alone: list[tuple[str, str]]  # (case, why it cannot be used)
+    unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
+
+
+def unused(name: str, names: Mapping, folder: Path) -> str:
+    """Return the name, unless another label of a dataset.json has it already."""
+    if name in names:
+        raise BadInput(f"{folder / 'dataset.json'}: two labels are called {name}; rename one")
+    return name
+
+
+def volumes_in(folder: Path) -> dict[str, Path]:
+    """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [f for f in files if f.name.endswith(SUFFIXES) and not f.name.startswith(".")]
+    stems = Counter(case_stem(file) for file in files)
+    for file in files:
+        if stems[case_stem(file)] > 1:
+            raise BadInput(f"{file}: there is both a .nii and a .nii.gz of it; remove one")
+    return {case_stem(file): file for file in files}
+
+
+def described(folder: Path) -> dict | None:
+    """Read the dataset.json in which a data set describes itself; None where there is none."""
+    file = folder / "dataset.json"
+    if not file.exists():
+        return None
+    try:
+        declared = json.loads(file.read_text())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: not JSON ({error})") from None
+    return declared if isinstance(declared, dict) else None

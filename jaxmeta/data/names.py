@@ -1,0 +1,22 @@
+"""How things are called: files, and the names that users and data sets give."""
+
+import re
+from pathlib import Path
+
+from jaxmeta.errors import BadInput
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+def slug(name: str) -> str:
+    """Spell a name the one way it is spelled inside: lower case, underscores for blanks."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def case_stem(path: str | Path) -> str:
+    """Give the file's name without .nii or .nii.gz."""
+    name = Path(path).name
+    for suffix in SUFFIXES:
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    raise BadInput(f"{path}: not a NIfTI file by its name; .nii.gz and .nii are read")
