@@ -60,11 +60,8 @@ def bids(folder: Path, pair_suffix: str | None) -> Found | None:
             f"{home}: labels of several kinds; choose with --pair-suffix {' or '.join(kinds)}"
         )
     contrasts = tuple(sorted({image.contrast for own in fits for image in own}))
-    pairs, alone, done = (
-        [],
-        [],
-        set(),
-    )  # done: of a session's scans of one contrast some have labels
+    pairs, alone = [], []
+    done = set()  # of a session's scans of one contrast some have labels
     for label, own in zip(labels, fits, strict=True):
         names = lookup(label.file, root) if label.kind.endswith("dseg") else None
         for image in own:
