@@ -227,6 +227,7 @@ def check(config: Config) -> None:
         "--inner.clip": (inner.clip, 0),
         "--inner.products": (inner.products, 0),
         "--inner.features": (inner.features, 1),
+        "--augment.elastic-cells": (config.augment.elastic_cells, 1),
         "--network.groups": (network.groups, 1),
         "--network.widths": (min(network.widths, default=0), 1),
     }

@@ -20,7 +20,7 @@ FLOORS = (
     ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
     (
         *("jaxmeta.adapt", "jaxmeta.memory", "jaxmeta.subtree", "jaxmeta.linear"),
-        *("jaxmeta.losses", "jaxmeta.augment", "jaxmeta.devices"),
+        *("jaxmeta.losses", "jaxmeta.warps", "jaxmeta.augment", "jaxmeta.devices"),
         *("jaxmeta.refusals", "jaxmeta.updates"),
     ),
     ("jaxmeta.over_tasks", "jaxmeta.algorithms"),

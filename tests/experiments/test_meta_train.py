@@ -211,6 +211,7 @@ def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path
         ("--every 0", "--every 0: must be at least 1"),
         ("--seed -1", "--seed -1: must be at least 0"),
         ("--validation-tasks 0", "--validation-tasks 0: must be at least 1"),
+        ("--augment.elastic-cells 0", "--augment.elastic-cells 0: must be at least 1"),
         ("--tasks.spacing -1", "--tasks.spacing -1.0: must be at least 0"),
     ],
 )
