@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxmeta.augment import Augmentation
+from jaxmeta.dashboards import package
 from jaxmeta.errors import BadInput
 
 
@@ -176,6 +177,9 @@ class Config:
     """Seed of everything that is drawn: split, weights, tasks."""
     validation_tasks: int = 12
     """Fixed tasks on validation organs that score a checkpoint."""
+    track: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where the metrics go beside `metrics.jsonl`: files in the run's folder for TensorBoard, Weights &
+    Biases, or both; each needs the optional extra of its name."""
     tasks: Tasks = Tasks()
     network: Network = Network()
     inner: Inner = INNER["meta-sgd"]
@@ -227,6 +231,7 @@ def check(config: Config) -> None:
         "--inner.clip": (inner.clip, 0),
         "--inner.products": (inner.products, 0),
         "--inner.features": (inner.features, 1),
+        "--augment.elastic-cells": (config.augment.elastic_cells, 1),
         "--network.groups": (network.groups, 1),
         "--network.widths": (min(network.widths, default=0), 1),
     }
@@ -242,6 +247,8 @@ def check(config: Config) -> None:
             )
     if config.distributed and not config.data:
         raise BadInput("--distributed needs --data: each process would write phantoms of its own")
+    for dashboard in config.track:
+        package(dashboard)
     if config.begin and config.algorithm == "scratch":
         raise BadInput("--begin with scratch: it begins at random, for every support anew")
     multiple = 2 ** (len(network.widths) - 1)

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 
 import jax
@@ -16,7 +16,7 @@ from experiments import saved
 from experiments.build import build, episode_shape
 from experiments.configs import TASKS, Config, check
 from experiments.runs import network_of
-from jaxmeta import checkpoint, devices, track
+from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain, write_json
@@ -26,6 +26,8 @@ from jaxmeta.tasks.split import Pool, Split, count_table, pool, split
 from jaxmeta.tasks.task import Task
 from jaxmeta.train import cost, train
 from jaxmeta.validate import mean_over_structures, validation
+
+DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
 
 
 def meta_train(config: Config) -> bool:
@@ -54,9 +56,9 @@ def trained(config: Config, stop: list[int]) -> bool:
     batches = task_batches(training, shape, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)
 
-    with checkpoint.open_checkpoints(config.workdir / "checkpoints") as checkpoints:
+    folder = config.workdir / "checkpoints"
+    with checkpoint.open_checkpoints(folder) as checkpoints, ExitStack() as opened:
         start, state = checkpoint.resume(checkpoints, state, batches)
-        write = track.metrics_file(config.workdir / "metrics.jsonl", after=start)
         if start >= config.steps:
             claim(config, division)
             if checkpoints.latest is None:
@@ -75,6 +77,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "
             f"temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted once"
         )
+        write = opened.enter_context(tracking(config, after=start))
         claim(config, division)  # not before all that could be refused has been
         if start:
             print(f"resumed at step {start}")
@@ -142,10 +145,19 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
     return dataclasses.replace(config, structures=names), division
 
 
+def tracking(config: Config, *, after: int) -> AbstractContextManager[track.Write]:
+    """Open what a run's metrics go to; only the first of several processes writes any."""
+    if jax.process_index():
+        return nullcontext(lambda step, values: None)
+    told = dict(config=plain(config), structures=config.structures)
+    chosen = [partial(DASHBOARDS[name], **told) for name in DASHBOARDS if name in config.track]
+    return track.tracking(config.workdir, chosen, after=after)
+
+
 def claim(config: Config, division: Split, *, write: bool = True) -> None:
     """Write what the run is into its folder, or check that it is what stands there."""
     told = dict(config=plain(config), split=plain(division))
-    for name in ("workdir", "distributed"):  # a folder may be moved, and processes may join
+    for name in ("workdir", "track", "distributed"):  # who looks on or helps changes no result
         del told["config"][name]
     path = config.workdir / "config.json"
     if path.exists():

@@ -1,20 +1,20 @@
 """Augmentation on the device, a pure function of the task and its key.
 
-What is drawn once for the whole task (flips, another pose, inversion of contrast) makes another
-structure or another protocol of it; what is drawn for each image (a small affine map, gain, offset,
-noise) makes another patient. Support and query always agree on what the structure is.
+What is drawn once for the whole task (flips, another pose, another form, inversion of contrast) makes
+another structure or another protocol of it; what is drawn for each image (a small affine map, a smooth
+bend, gain, offset, noise) makes another patient. Support and query always agree on what the structure
+is. How slices are moved is in `warps.py`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
 from jaxmeta.tasks.task import Examples, Task
+from jaxmeta.warps import combine, pose, warp
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,32 @@ class Augmentation:
     """Largest relative change of size of the whole task, up or down."""
     task_shift: float = 0.0
     """Largest shift of the whole task, in sides of the slice, either way."""
+    task_elastic: float = 0.0
+    """Standard deviation of a smooth displacement of the whole task, in sides of the slice."""
     rotate: float = 10.0
     """Largest turn of an image, degrees either way."""
     zoom: float = 0.1
     """Largest relative change of size of an image, either way."""
     shift: float = 0.04
     """Largest shift of an image, in sides of the slice, either way."""
+    elastic: float = 0.0
+    """Standard deviation of an image's smooth displacement, in sides of the slice: 0.02 is plain to
+    see. While it and `task_elastic` together are at most 0.1 / `elastic_cells`, nothing folds."""
     gain: float = 0.1
     """Standard deviation of an image's relative change of contrast."""
     offset: float = 0.1
     """Standard deviation of an image's change of brightness."""
     noise: float = 0.05
     """Standard deviation of pixel noise."""
+    elastic_cells: int = 4
+    """Cells of the control grid along each side; fewer bend more smoothly."""
 
 
 def upright(how: Augmentation, strength: float = 1.0) -> Augmentation:
     """Keep the changes of single images, `strength` times as large: what patients differ by."""
-    kept = ("rotate", "zoom", "shift", "gain", "offset", "noise")
-    return Augmentation(flip=0.0, **{name: strength * getattr(how, name) for name in kept})
+    kept = ("rotate", "zoom", "shift", "elastic", "gain", "offset", "noise")
+    changes = {name: strength * getattr(how, name) for name in kept}
+    return Augmentation(flip=0.0, elastic_cells=how.elastic_cells, **changes)
 
 
 def varied(loss: Callable, how: Augmentation) -> Callable:
@@ -69,9 +77,9 @@ def augment(task: Task, how: Augmentation) -> Task:
     shared, support, query = jax.random.split(
         jax.random.fold_in(jax.random.wrap_key_data(task.key), 1), 3
     )
-    of_tasks = how.task_rotate, how.task_zoom, how.task_shift
-    of_images = how.rotate, how.zoom, how.shift
-    of_task = pose(jax.random.fold_in(shared, 4), *of_tasks)
+    of_tasks = how.task_rotate, how.task_zoom, how.task_shift, how.task_elastic
+    of_images = how.rotate, how.zoom, how.shift, how.elastic
+    of_task = pose(jax.random.fold_in(shared, 4), *of_tasks, cells=how.elastic_cells)
 
     def change(examples: Examples, key) -> Examples:
         keys = jax.random.split(key, examples.image.shape[0])
@@ -79,7 +87,8 @@ def augment(task: Task, how: Augmentation) -> Task:
         if any((*of_tasks, *of_images)):
 
             def move(image, mask, key):
-                return warp(image, mask, combine(of_task, pose(key, *of_images)))
+                of_image = pose(key, *of_images, cells=how.elastic_cells)
+                return warp(image, mask, combine(of_task, of_image))
 
             image, mask = jax.vmap(move)(image, mask, keys)
         image, mask = flip(image, mask, shared, how.flip)
@@ -99,49 +108,6 @@ def flip(image: Array, mask: Array, key: Array, chance: float) -> tuple[Array, A
         image = jnp.where(mirrored, jnp.flip(image, axis), image)
         mask = jnp.where(mirrored, jnp.flip(mask, axis), mask)
     return image, mask
-
-
-class Pose(NamedTuple):
-    """Where a slice lies: turned (radians), enlarged (above 1), then shifted (in its sides)."""
-
-    angle: Float[Array, ""]
-    scale: Float[Array, ""]
-    shift: Float[Array, "2"]
-
-
-def pose(key: Array, rotate: float, zoom: float, shift: float) -> Pose:
-    """Draw a pose: turned up to `rotate` degrees, larger or smaller by up to `zoom`, shifted."""
-    turned, zoomed, shifted = jax.random.split(key, 3)
-    return Pose(
-        jnp.deg2rad(rotate) * jax.random.uniform(turned, (), minval=-1, maxval=1),
-        (1 + zoom) ** jax.random.uniform(zoomed, (), minval=-1, maxval=1),
-        shift * jax.random.uniform(shifted, (2,), minval=-1, maxval=1),
-    )
-
-
-def combine(one: Pose, other: Pose) -> Pose:
-    """Put two poses together."""
-    return Pose(one.angle + other.angle, one.scale * other.scale, one.shift + other.shift)
-
-
-def warp(
-    image: Float[Array, "H W C"], mask: Array, to: Pose
-) -> tuple[Float[Array, "H W C"], Array]:
-    """Map one slice about its centre: linear image, its edge repeated outside; nearest mask, 0 outside."""
-    height, width = mask.shape
-    rows = jnp.arange(height)[:, None] - (height - 1) / 2 - to.shift[0] * height
-    columns = jnp.arange(width)[None] - (width - 1) / 2 - to.shift[1] * width
-    cos, sin = jnp.cos(to.angle) / to.scale, jnp.sin(to.angle) / to.scale
-    where = [
-        cos * rows - sin * columns + (height - 1) / 2,
-        sin * rows + cos * columns + (width - 1) / 2,
-    ]
-
-    def linear(channel):
-        return map_coordinates(channel, where, order=1, mode="nearest")
-
-    moved = jnp.stack([linear(image[..., c]) for c in range(image.shape[-1])], axis=-1)
-    return moved, map_coordinates(mask, where, order=0, mode="constant", cval=0)
 
 
 def bend(image: Array, key: Array, spread: float) -> Array:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.augment import Augmentation, Pose, augment, upright, varied, warp
+from jaxmeta.augment import Augmentation, augment, upright, varied
 from jaxmeta.tasks.task import Examples, Task
 
-NOTHING = Augmentation(*[0.0] * 12)
+NOTHING = Augmentation(*[0.0] * 14)
 SIDE = 16
 
 
@@ -34,7 +34,7 @@ def test_nothing_asked_is_nothing_done():
 
 
 def test_the_same_key_gives_the_same_change_and_another_key_another():
-    how = Augmentation(invert=0.5)
+    how = Augmentation(invert=0.5, elastic=0.02, task_elastic=0.005)
     one, again, other = changed(task(0), how), changed(task(0), how), changed(task(1), how)
     jax.tree.map(np.testing.assert_array_equal, one, again)
     assert (one.support.image != other.support.image).any()
@@ -56,7 +56,7 @@ def test_flips_and_inversion_are_shared_by_the_whole_task():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_mask_moves_with_the_image(seed):
-    how = replace(NOTHING, flip=0.5, rotate=30.0, zoom=0.2, shift=0.1)
+    how = replace(NOTHING, flip=0.5, rotate=30.0, zoom=0.2, shift=0.1, elastic=0.02)
     new = changed(task(seed), how)
     for examples in (new.support, new.query):
         inside = np.asarray(examples.image[..., 0]) > 0.5  # half way between the two intensities
@@ -66,14 +66,18 @@ def test_the_mask_moves_with_the_image(seed):
         assert set(np.unique(examples.mask)) == {0, 1}
 
 
-def test_images_of_a_task_move_apart():
-    new = changed(task(), replace(NOTHING, rotate=10.0, zoom=0.1, shift=0.05))
+@pytest.mark.parametrize("how", [dict(rotate=10.0, zoom=0.1, shift=0.05), dict(elastic=0.1)])
+def test_images_of_a_task_move_apart(how):
+    new = changed(task(), replace(NOTHING, **how))
     masks = [np.asarray(m) for m in (*new.support.mask, *new.query.mask)]
     assert len({m.tobytes() for m in masks}) == 6
 
 
-def test_a_pose_of_the_task_is_shared_by_all_its_images_and_differs_from_task_to_task():
-    how = replace(NOTHING, task_rotate=90.0, task_zoom=0.5, task_shift=0.1)
+@pytest.mark.parametrize(
+    "how", [dict(task_rotate=90.0, task_zoom=0.5, task_shift=0.1), dict(task_elastic=0.1)]
+)
+def test_a_pose_of_the_task_is_shared_by_all_its_images_and_differs_from_task_to_task(how):
+    how = replace(NOTHING, **how)
     seen = set()
     for seed in range(8):
         new = changed(task(seed), how)
@@ -81,6 +85,20 @@ def test_a_pose_of_the_task_is_shared_by_all_its_images_and_differs_from_task_to
         assert (masks == masks[0]).all() and masks[0].any()
         seen.add(masks[0].tobytes())
     assert len(seen) == 8
+
+
+def test_without_displacements_the_program_has_no_trace_of_them():
+    program = changed.lower(task(), Augmentation()).as_text()
+    assert changed.lower(task(), Augmentation(elastic_cells=9)).as_text() == program
+    assert "dot_general" not in program
+    bent = changed.lower(task(), Augmentation(elastic=0.01)).as_text()
+    assert "dot_general" in bent
+
+
+def test_displacements_leave_all_other_draws_as_they_were():
+    plain, bent = (changed(task(), Augmentation(elastic=spread)) for spread in (0.0, 1e-7))
+    for was, now in zip(jax.tree.leaves(plain), jax.tree.leaves(bent), strict=True):
+        np.testing.assert_allclose(was, now, atol=1e-4)
 
 
 def test_intensity_changes_leave_the_mask_alone():
@@ -104,26 +122,14 @@ def test_a_bent_curve_makes_another_contrast_of_the_whole_task():
     assert len(shades) == 4
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_right_angles_turn_a_slice_exactly(turns):
-    image, mask = task().support.image[0], task().support.mask[0]
-    moved, turned = warp(image, mask, Pose(turns * jnp.pi / 2, 1.0, jnp.zeros(2)))
-    np.testing.assert_array_equal(turned, np.rot90(mask, -turns))
-    np.testing.assert_allclose(moved, np.rot90(image, -turns), atol=1e-4)
-
-
-def test_shifts_and_scales_are_of_the_slice():
-    image, mask = task().support.image[0], task().support.mask[0]
-    _, shifted = warp(image, mask, Pose(0.0, 1.0, jnp.array([0.25, -0.125])))
-    np.testing.assert_array_equal(shifted, np.roll(mask, (4, -2), (0, 1)))
-    _, larger = warp(image, mask, Pose(0.0, 1.5, jnp.zeros(2)))
-    assert larger.sum() / mask.sum() == pytest.approx(1.5**2, rel=0.15)
-
-
 def test_upright_changes_keep_an_anatomy_the_right_way_round():
-    how = upright(Augmentation(flip=0.5, invert=0.5, curve=1.0, zoom=0.1, noise=0.05), 2.0)
-    assert (how.flip, how.invert, how.curve) == (0.0, 0.0, 0.0)
+    asked = Augmentation(
+        flip=0.5, invert=0.5, curve=1.0, task_elastic=0.01, zoom=0.1, elastic=0.01, elastic_cells=3
+    )
+    how = upright(asked, 2.0)
+    assert (how.flip, how.invert, how.curve, how.task_elastic) == (0.0, 0.0, 0.0, 0.0)
     assert (how.rotate, how.zoom, how.noise) == (20.0, 0.2, 0.1)
+    assert (how.elastic, how.elastic_cells) == (0.02, 3)
 
 
 def test_a_varied_loss_sees_other_examples_with_every_key_and_the_mask_with_its_image():

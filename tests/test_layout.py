@@ -20,12 +20,15 @@ FLOORS = (
     ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
     (
         *("jaxmeta.adapt", "jaxmeta.memory", "jaxmeta.subtree", "jaxmeta.linear"),
-        *("jaxmeta.losses", "jaxmeta.augment", "jaxmeta.devices"),
+        *("jaxmeta.losses", "jaxmeta.warps", "jaxmeta.augment", "jaxmeta.devices"),
         *("jaxmeta.refusals", "jaxmeta.updates"),
     ),
     ("jaxmeta.over_tasks", "jaxmeta.algorithms"),
     ("jaxmeta.learner", "jaxmeta.finetune"),
-    ("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.track", "jaxmeta.validate"),
+    (
+        *("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.validate"),
+        *("jaxmeta.track", "jaxmeta.dashboards"),
+    ),
     ("jaxmeta.evaluate",),
     ("jaxmeta.compare",),
     ("jaxmeta.report",),
@@ -43,7 +46,7 @@ WALLS = (
     ("jaxmeta.learner", ("jaxmeta.data", "jaxmeta.models", "jaxmeta.devices")),
     *(
         (part, ("jaxmeta.adapt", "jaxmeta.algorithms", "jaxmeta.models", "jaxmeta.data"))
-        for part in ("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.track")
+        for part in ("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.track", "jaxmeta.dashboards")
     ),
     ("jaxmeta.report", ("jax", "jaxmeta.evaluate", "jaxmeta.data")),
 )

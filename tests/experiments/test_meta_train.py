@@ -21,7 +21,7 @@ from experiments.command import run as run_command
 from experiments.build import build
 from experiments.configs import Config, with_algorithm
 from experiments.saved import from_json
-from experiments.meta_train import parse
+from experiments.meta_train import main, parse
 from experiments.runs import network_of, open_run
 from experiments.training import meta_train, trained
 from jaxmeta import track
@@ -211,6 +211,7 @@ def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path
         ("--every 0", "--every 0: must be at least 1"),
         ("--seed -1", "--seed -1: must be at least 0"),
         ("--validation-tasks 0", "--validation-tasks 0: must be at least 1"),
+        ("--augment.elastic-cells 0", "--augment.elastic-cells 0: must be at least 1"),
         ("--tasks.spacing -1", "--tasks.spacing -1.0: must be at least 0"),
     ],
 )
@@ -243,6 +244,29 @@ def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
     lines = track.read_metrics(config.workdir / "metrics.jsonl")
     assert [line["step"] for line in lines if "validation_dice" in line] == [2, 4]
     assert open_run(config.workdir).step in (2, 4)
+
+
+def test_a_dashboard_that_is_not_installed_is_refused_before_anything_is_made(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr(sys, "argv", ["meta_train", "--track", "wandb"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert 'pip install -e ".[wandb]"' in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_dashboards_follow_a_run_and_are_no_part_of_what_it_is(config, tmp_path):
+    pytest.importorskip("tensorboardX")
+    config = dataclasses.replace(config, workdir=tmp_path / "run", track=("tensorboard",))
+    assert not trained(config, [signal.SIGTERM])
+    assert list(config.workdir.glob("tensorboard/events.*"))
+    assert "track" not in saved.read_json(config.workdir / "config.json")["config"]
+    assert trained(dataclasses.replace(config, track=()), [])
 
 
 def test_signals_are_as_before_when_training_is_over(config, run):
