@@ -4,8 +4,11 @@ import os
 import tempfile
 from pathlib import Path
 
-import jax
-import pytest
+# Compiling is what these tests cost. What a command runs (`devices.jit`) says how hard by itself.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
