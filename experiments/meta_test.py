@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from experiments.command import run as run_command
 from experiments.outcome import METHOD, Outcome, Table, keep
+from experiments.reports import write
 from experiments.rows import fine_tunes, heads, pretrained, row_maker, upper_bound
 from experiments.runs import Run, open_run
-from experiments.summary import compare, refuse_twice, write
+from experiments.summary import compare, refuse_twice
 from experiments.tuning import (
     Protocol,
     Setting,
