@@ -36,7 +36,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         lines = lines_of(cases, [part.settings for part in parts])
         title = protocol(outcomes, cases, each)
         seconds = float(np.median([part.seconds for part in parts]))
-        texts.append(report.table(title, lines, METHOD))
+        texts.append(report.table(title, lines, f"{METHOD} minus it"))
         organs = by_organ(cases, [line.row for line in lines])
         texts.append(report.grid(f"Dice by organ at {each} shots", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))

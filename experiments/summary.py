@@ -2,7 +2,8 @@
 
     python -m experiments.summary --run RUN RUN [RUN ...]
 
-`meta_test` writes RUN/report/ for each run it tests; nothing is computed again.
+`meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one algorithm
+are seeds of one method; those of several make a contest (`contest.py`).
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import tyro
 
+from experiments import contest
 from experiments.command import run as run_command
 from experiments.outcome import Outcome
 from experiments.reports import read, write
@@ -40,16 +42,17 @@ def compare(folders: Sequence[Path], output: Path | None = None) -> str:
     """
     refuse_twice(folders)
     outcomes = [read(folder) for folder in folders]
+    several = len({outcome.algorithm for outcome in outcomes}) > 1
     asked = [alike(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
         for what, value in asked[0].items():
-            if other[what] != value:
+            if other[what] != value and not (several and what == "rows"):  # each has its own
                 raise BadInput(
                     f"{folders[0]} was tested with {what} {value}, {folder} with {other[what]}: "
                     "test them alike"
                 )
     beside = folders[0] / "report" / f"of_{len(outcomes)}_runs"
-    return write(output or beside, outcomes)
+    return (contest.write if several else write)(output or beside, outcomes)
 
 
 def refuse_twice(folders: Sequence[Path]) -> None:
