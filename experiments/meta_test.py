@@ -4,7 +4,8 @@
 
 The method is adapted to each held-out organ from K labelled slices of support patients and segments
 whole volumes of every other patient who has the organ. Scores are 3-D, at the original resolution.
-Several runs make one paired comparison; `experiments.summary` makes it of runs tested one by one.
+Several runs make one paired comparison, of seeds of one algorithm or of several algorithms;
+`experiments.summary` makes it of runs tested one by one.
 """
 
 import time
@@ -17,11 +18,14 @@ import jax
 import tyro
 from tqdm import tqdm
 
+from experiments import saved
 from experiments.command import run as run_command
-from experiments.outcome import METHOD, Outcome, Table, keep
+from experiments.outcome import METHOD, Outcome, Table, cohort_of, keep
+from experiments.pairing import Entry, refuse_unpaired
+from experiments.reports import write
 from experiments.rows import fine_tunes, heads, pretrained, row_maker, upper_bound
 from experiments.runs import Run, open_run
-from experiments.summary import compare, refuse_twice, write
+from experiments.summary import compare, refuse_twice
 from experiments.tuning import (
     Protocol,
     Setting,
@@ -68,7 +72,8 @@ class Options:
     tune: bool = False
     """Search the settings anew, although the run has those of an earlier search."""
     settings: Path | None = None
-    """Another run whose search to take the settings from, instead of searching for each run."""
+    """Another run whose search to take the settings from, instead of searching for each run; a run of
+    another algorithm takes those of scratch and transfer, not of the method."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients."""
     largest_piece: bool = False
@@ -104,6 +109,7 @@ def test(options: Options) -> list[Outcome]:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
     runs = [open_run(folder) for folder in options.run]
     asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
+    refuse_unpaired([entered(run, one) for run, one in zip(runs, asked, strict=True)])
     outcomes = []
     for number, run in enumerate(runs):
         transfer = transfer_run(run, options, number)
@@ -120,6 +126,12 @@ class Asked(NamedTuple):
     held_out: Pool
     how: dict  # size, mm and seed: how its slices are read and drawn
     trials: dict[int, tuple[Trial, ...]]  # by shots
+
+
+def entered(run: Run, asked: Asked) -> Entry:
+    """Enter a run to a comparison."""
+    config, cohort = run.config, cohort_of(asked.held_out.shards)
+    return Entry(run.folder, config.algorithm, config.seed, cohort, run.split)
 
 
 def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> Outcome:
@@ -144,6 +156,8 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
     alive = heads(transfer) if transfer else {}
     return Outcome(
         run.folder,
+        run.config.algorithm,
+        run.config.seed,
         run.step,
         run.split,
         options.draws,
@@ -192,7 +206,15 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
         raise BadInput(f"{options.settings}: {what}; run it with --tune")
     if options.tune or lacking:
         found = search_settings(run, shots, transfer, protocol)
+    elif options.settings and saved.read(options.settings)[0].algorithm != run.config.algorithm:
+        found = lent(found, read(run.folder, searched_as(shots, protocol)))
     return settings_for(run, shots, found)
+
+
+def lent(found: dict[str, Setting], own: dict[str, Setting]) -> dict[str, Setting]:
+    """Take the baselines' settings of another algorithm's search; the method's are its own."""
+    baselines = {row: found[row] for row in ("scratch", "transfer") if row in found}
+    return baselines | {row: own[row] for row in (METHOD,) if row in own}
 
 
 def protocol_of(options: Options) -> Protocol:

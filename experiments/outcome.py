@@ -35,6 +35,8 @@ class Outcome(NamedTuple):
     """What the test of a run gave."""
 
     folder: Path  # of the run
+    algorithm: str
+    seed: int  # of its training
     step: int  # of its best checkpoint
     split: Split
     draws: int

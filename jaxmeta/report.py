@@ -22,13 +22,13 @@ TRUTH, PREDICTED = "#2ca02c", "#d62728"
 
 
 class Line(NamedTuple):
-    """One row of the table: its scores, what stands behind them, and what is ahead of it by how much."""
+    """One row of the table: its scores, what stands behind them, and what it is compared with."""
 
     row: str
     dice: Interval
     iou: Interval
     counts: Counts
-    behind: Interval | None = None  # adapted minus this row: supports x patients resampled
+    behind: Interval | None = None  # a paired difference: supports x patients resampled
     behind_runs: Interval | None = None  # the same, runs resampled too
     note: str = ""
 
@@ -43,9 +43,9 @@ class Picture(NamedTuple):
     spacing: tuple[float, float]  # mm along X, along Y
 
 
-def table(title: str, lines: Sequence[Line], reference: str) -> str:
-    """Lay one block of results out as text: every row with cases, misses and its distance."""
-    head = ["", "Dice [95 %, patients]", "IoU", "cases", "missed", "false", f"{reference} minus it"]
+def table(title: str, lines: Sequence[Line], compared: str) -> str:
+    """Lay one block of results out as text: every row with cases, misses and what is `compared`."""
+    head = ["", "Dice [95 %, patients]", "IoU", "cases", "missed", "false", compared]
     body = [
         [
             line.row,
@@ -65,9 +65,7 @@ def table(title: str, lines: Sequence[Line], reference: str) -> str:
         body = [cells + [""] * (len(head) - len(cells)) for cells in body]
     elif any(line.behind for line in lines):
         head[-1] += " [95 %, support x patient]"
-    rows = [head, *body]
-    widths = [max(len(cells[i]) for cells in rows) for i in range(len(head))]
-    text = [aligned(cells, widths) for cells in rows]
+    text = columns([head, *body])
     text.insert(1, "-" * max(map(len, text)))
     notes = [f"  {line.row}: {line.note}" for line in lines if line.note]
     return "\n".join([title, *text, *notes])
@@ -75,22 +73,25 @@ def table(title: str, lines: Sequence[Line], reference: str) -> str:
 
 def grid(title: str, values: Mapping[str, Mapping[str, tuple[float, Counts]]]) -> str:
     """Lay means out as text, a line for each row and a column for each organ, misses beside them."""
-    columns = list(dict.fromkeys(name for own in values.values() for name in own))
+    heads = list(dict.fromkeys(name for own in values.values() for name in own))
 
     def cell(mean: float, counts: Counts) -> str:
         return f"{counts.missed} missed, {number(mean)}" if counts.missed else number(mean)
 
-    rows = [[title, *columns]]
+    rows = [[title, *heads]]
     rows += [
-        [row, *(cell(*own[c]) if c in own else "" for c in columns)] for row, own in values.items()
+        [row, *(cell(*own[c]) if c in own else "" for c in heads)] for row, own in values.items()
     ]
-    widths = [max(len(cells[i]) for cells in rows) for i in range(len(columns) + 1)]
-    return "\n".join(aligned(cells, widths) for cells in rows)
+    return "\n".join(columns(rows))
 
 
-def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Join cells into a line of text: the first to the left, numbers to the right."""
-    return "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Make a line of text of each row of cells: the first to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
+        for cells in rows
+    ]
 
 
 def number(value: float, *, sign: bool = False) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxmeta.compare import difference, row_mean, supports
+from jaxmeta.compare import difference, questions, row_mean, standings, supports
 from jaxmeta.evaluate import Case
 
 
@@ -83,3 +83,70 @@ def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_
     assert len(set(shared.unit)) == 1
     own = supports([case("x", 1, 0, run="a", slices="p"), case("x", 1, 0, run="b", slices="q")])
     assert len(set(own.unit)) == len(set(own.stratum)) == 2
+
+
+def contest(runs="a"):
+    """Make cases of two entrants and scratch: the first is .2 ahead of scratch, the second .05."""
+    scratch = [
+        case("scratch", n, 0.4 + 0.05 * n + 0.02 * d, draw=d, run=r)
+        for n in range(4)
+        for d in range(2)
+        for r in runs
+    ]
+    ahead = {"second": 0.05, "first": 0.2}
+    return scratch + [
+        c._replace(row=row, dice=c.dice + more) for row, more in ahead.items() for c in scratch
+    ]
+
+
+def test_a_contest_ranks_entrants_and_holds_them_against_scratch_and_the_best():
+    first, second, scratch = standings(contest(), ["second", "first"], "scratch")
+    assert [first.row, second.row, scratch.row] == ["first", "second", "scratch"]
+    assert first.ahead.supports[:3] == pytest.approx((0.2, 0.2, 0.2))
+    assert second.ahead.supports[:3] == pytest.approx((0.05, 0.05, 0.05))
+    assert second.behind.supports[:3] == pytest.approx((0.15, 0.15, 0.15))
+    assert first.behind is scratch.behind is scratch.ahead is None
+    assert scratch.counts.cases == second.behind.supports.records == 8
+
+
+def test_a_contest_pairs_cases_by_their_question_in_whatever_order_they_come():
+    shuffled = [contest()[n] for n in np.random.default_rng(1).permutation(24)]
+    ranked = standings(shuffled, ["second", "first"], "scratch")
+    assert ranked[1].behind.supports[:3] == pytest.approx((0.15, 0.15, 0.15))
+    assert ranked[0].ahead.supports[:3] == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_runs_are_resampled_where_there_are_several():
+    one, several = (standings(contest(r), ["second", "first"], "scratch") for r in ("a", "ab"))
+    assert one[1].behind.runs is one[0].ahead.runs is None
+    assert several[1].behind.runs.mean == pytest.approx(0.15)
+    cases = [
+        c._replace(dice=c.dice + (0.1 if (c.row, c.run) == ("first", "b") else 0))
+        for c in contest("ab")
+    ]
+    margin = standings(cases, ["second", "first"], "scratch")[1].behind
+    assert margin.supports.mean == margin.runs.mean == pytest.approx(0.2)  # of .15 and .25
+    assert (margin.runs.low, margin.runs.high) == pytest.approx((0.15, 0.25))
+    assert margin.supports.low == pytest.approx(0.2)
+
+
+def test_rows_apart_and_contests_without_scratch_have_no_distance_to_it():
+    bound = [case("bound", n, 0.9) for n in range(4)]
+    lines = standings(contest() + bound, ["first", "second"], "scratch", apart=["bound"])
+    assert lines[-1].row == "bound" and lines[-1].ahead is None
+    without = [c for c in contest() if c.row != "scratch"]
+    assert [line.ahead for line in standings(without, ["first", "second"], "scratch")] == [None] * 2
+
+
+def test_an_entrant_without_a_number_comes_last():
+    cases = [c._replace(dice=np.nan) if c.row == "second" else c for c in contest()]
+    assert [line.row for line in standings(cases, ["second", "first"], "x")][:2] == [
+        "first",
+        "second",
+    ]
+
+
+def test_questions_tell_supports_apart_that_have_the_same_number():
+    ours, theirs = [case("x", 1, 0.5)], [case("y", 1, 0.1)]
+    assert questions(ours) == questions(theirs)
+    assert questions(ours) != questions([case("y", 1, 0.1, slices="a/s0:4")])

@@ -33,7 +33,7 @@ def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
     text = table(
         "5 slices of 1 patient",
         [line("adapted", 0.64), line("scratch", 0.5, Interval(0.14, -0.01, 0.3, 8))],
-        "adapted",
+        "adapted minus it",
     ).splitlines()
     assert text[0] == "5 slices of 1 patient"
     assert text[3].split() == ["adapted", ".640", "[.540,", ".740]", ".320", "8", "1", "0"]

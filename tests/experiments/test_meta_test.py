@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from experiments import summary, tuning
+from experiments import reports, summary, tuning
 from experiments.meta_test import Options, rows_of
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
+from experiments.reports import alive, lines_of
 from experiments.rows import heads as heads_of
 from experiments.runs import open_run
-from experiments.summary import alive, lines_of
 from experiments.tuning import Setting
 from jaxmeta import report
 from jaxmeta.data.prepare import prepare
@@ -105,7 +105,7 @@ def test_pictures_are_written(tested, run):
 
 
 def test_a_report_read_back_is_what_was_found(tested, run):
-    found = summary.read(run)
+    found = reports.read(run)
     bare = [table._replace(pictures=[]) for table in tested.tables]
     assert repr(found) == repr(tested._replace(tables=tuple(bare)))
 

@@ -1,0 +1,116 @@
+"""A contest: the report of several algorithms, compared on identical questions.
+
+For each number of shots a table ranks them beside the baselines that they share, with paired
+differences to scratch, and to the best of them. Who may take part is `pairing.py`'s business, the
+arithmetic that of `standings` in `jaxmeta/compare.py`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.outcome import BOUND, Outcome
+from experiments.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
+from experiments.reports import alive, by_organ, protocol
+from jaxmeta import report
+from jaxmeta.compare import Standing, standings
+from jaxmeta.files import write_json
+from jaxmeta.report import Line, between
+
+
+def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
+    """Write the report of a contest; return its tables as text.
+
+    Raises BadInput where the runs do not pair.
+    """
+    entries = [entered(outcome) for outcome in outcomes]
+    refuse_unpaired(entries)
+    entrants = list(dict.fromkeys(entry.row for entry in entries))
+    texts, tables, cases = [], [], []
+    for number, first in enumerate(outcomes[0].tables):
+        asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
+        found = gathered([part_of(entry, of_run) for entry, of_run in asked])
+        cases += found.cases
+        lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND,))
+        organs = by_organ(found.cases, [line.row for line in lines])
+        seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
+        title = protocol(outcomes, found.cases, first.shots)
+        texts.append(table(title, lines, found.notes))
+        texts.append(behind(lines, found.left_out))
+        texts.append(report.grid(f"Dice by organ at {first.shots} shots", organs))
+        texts.append(adaptation(seconds, outcomes))
+        tables.append(
+            {
+                "shots": first.shots,
+                "protocol": title,
+                "best": lines[0].row,
+                "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
+                "left_out": found.left_out,
+                "organs": organs,
+                "adaptation_seconds": seconds,
+            }
+        )
+    if any(case.row == TRANSFER for case in cases):
+        texts += dict.fromkeys(alive(outcome.heads) for outcome in outcomes if outcome.heads)
+    report.write_cases(folder / "cases.csv", cases)
+    runs = [outcome._replace(tables=()) for outcome in outcomes]
+    write_json(folder / "summary.json", {"runs": runs, "jax": jax.__version__, "tables": tables})
+    return "\n\n".join([*texts, f"report: {folder}"])
+
+
+def entered(outcome: Outcome) -> Entry:
+    """Enter a tested run."""
+    cohort = outcome.tables[0].cases[0].cohort
+    return Entry(outcome.folder, outcome.algorithm, outcome.seed, cohort, outcome.split)
+
+
+def table(title: str, lines: Sequence[Standing], notes: dict[str, str]) -> str:
+    """Lay out all rows, the algorithms from best to worst, under the line that says by how much."""
+    shown = [
+        Line(
+            line.row,
+            line.dice,
+            line.iou,
+            line.counts,
+            line.ahead and line.ahead.supports,
+            line.ahead and line.ahead.runs,
+            notes[line.row],
+        )
+        for line in lines
+    ]
+    compared = f"minus {SCRATCH}" if any(line.ahead for line in lines) else ""
+    return report.table(f"{title}\n{headline(lines)}", shown, compared)
+
+
+def headline(lines: Sequence[Standing]) -> str:
+    """Say which algorithm is best on these cases, and by how much."""
+    best, following = lines[:2]
+    ahead = [(best.ahead, SCRATCH)] if best.ahead else []
+    text = f"best: {best.row}, Dice {report.number(best.dice.mean)}"
+    for margin, other in [*ahead, (following.behind, following.row)]:
+        text += f", {between(margin.supports, sign=True)} over {other}"
+        if margin.runs:
+            text += f" (runs resampled too: {between(margin.runs, sign=True)})"
+    if not following.behind.runs:
+        text += "; one training run each, so another seed may rank them otherwise"
+    return text
+
+
+def behind(lines: Sequence[Standing], left_out: Sequence[str]) -> str:
+    """Lay out by how much the best algorithm is ahead of each other one, and name what has no row."""
+    others = [line for line in lines if line.behind]
+    several = bool(others[0].behind.runs)
+    rows = [[f"{lines[0].row} minus", "[95 %, support x patient]", *["[x run]"] * several]]
+    for line in others:
+        margins = [margin for margin in line.behind if margin]
+        rows.append([line.row, *(between(margin, sign=True) for margin in margins)])
+    return "\n".join(report.columns(rows) + [f"left out: {each}" for each in left_out])
+
+
+def adaptation(seconds: dict[str, list[float]], outcomes: Sequence[Outcome]) -> str:
+    """Say how long one adaptation takes by each algorithm."""
+    took = ", ".join(f"{row} {np.median(own):.2f} s" for row, own in seconds.items())
+    machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
+    return f"one adaptation takes: {took}, on one of {machines}"

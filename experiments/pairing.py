@@ -1,0 +1,188 @@
+"""Who may meet whom in a contest of algorithms, and how their cases come together.
+
+A run answers for its algorithm, and runs of the same seed on the same data are one replicate: they were
+given the same split and the same questions, so their cases pair one by one. A baseline is computed in
+every run's test; those of a replicate have it once, if their tests agree on it. What only one algorithm
+can have is left out: its zero steps, and baselines given as many steps as it takes.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.outcome import METHOD, Table
+from experiments.reports import NOTES
+from experiments.tuning import Setting, describe
+from jaxmeta import report
+from jaxmeta.compare import difference, questions
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluate import Case
+from jaxmeta.tasks.split import Split
+
+SCRATCH, TRANSFER = "scratch", "transfer"
+# By how much a baseline's mean Dice may differ between the tests of a replicate: machines round in
+# their own ways, and hundreds of steps make that visible. No margin of the table moves by more.
+SAME = 0.01
+
+
+class Entry(NamedTuple):
+    """A run that takes part."""
+
+    folder: Path
+    algorithm: str
+    seed: int
+    cohort: str
+    split: Split
+
+    @property
+    def replicate(self) -> str:
+        """Name what runs share that are compared case by case."""
+        return f"seed {self.seed} on {self.cohort}"
+
+    @property
+    def row(self) -> str:
+        """Name the algorithm, unlike the baseline that it may be."""
+        return f"{self.algorithm} run" if self.algorithm in (SCRATCH, TRANSFER) else self.algorithm
+
+
+class Part(NamedTuple):
+    """What a run found for one number of shots; the run of its cases is their replicate."""
+
+    entry: Entry
+    rows: dict[str, list[Case]]
+    settings: dict[str, Setting]
+
+    @property
+    def replicate(self) -> str:
+        return self.entry.replicate
+
+
+class Gathered(NamedTuple):
+    """The cases of one number of shots, each row once a replicate."""
+
+    cases: list[Case]
+    notes: dict[str, str]  # by row
+    left_out: list[str]
+
+
+def refuse_unpaired(entries: Sequence[Entry]) -> None:
+    """Refuse runs of several algorithms that do not pair one by one; those of one are never paired."""
+    algorithms = dict.fromkeys(entry.algorithm for entry in entries)
+    if len(algorithms) < 2:
+        return
+    known = {}
+    for entry in entries:
+        other = known.setdefault((entry.algorithm, entry.replicate), entry)
+        if other is not entry:
+            raise BadInput(
+                f"{other.folder} and {entry.folder} are both {entry.algorithm}, {entry.replicate}: "
+                "beside another algorithm, name one run a seed"
+            )
+    first = firsts(entries)
+    for entry, algorithm in product(first.values(), algorithms):
+        if (algorithm, entry.replicate) not in known:
+            raise BadInput(
+                f"{entry.folder} ({entry.algorithm}, {entry.replicate}) has no run of {algorithm} beside it: "
+                "name one of the same seed and data, or leave this one out"
+            )
+    for entry in entries:
+        other = first[entry.replicate]
+        if list(map(set, other.split)) != list(map(set, entry.split)):
+            raise BadInput(
+                f"{other.folder} and {entry.folder} ({entry.replicate}) learned from other organs or "
+                "patients: train both with the same --train-organs, --val-organs, --test-organs and "
+                "--test-patients"
+            )
+
+
+def firsts(those: Iterable[Entry | Part]) -> dict[str, Entry | Part]:
+    """Take the first of each replicate."""
+    first = {}
+    for each in those:
+        first.setdefault(each.replicate, each)
+    return first
+
+
+def gathered(parts: Sequence[Part]) -> Gathered:
+    """Bring the cases of all runs together, the method's under its algorithm's name.
+
+    Raises BadInput where runs of a replicate were asked other questions, or do not agree on scratch or
+    on the copied mask. Another baseline that they do not agree on is left out.
+    """
+    for other, part in pairs(parts):
+        if questions(part.rows[METHOD]) != questions(other.rows[METHOD]):
+            raise BadInput(
+                f"{other.entry.folder} and {part.entry.folder} ({part.replicate}) were asked other "
+                "questions: train both at the same --tasks.size, and test them with the same --seed, "
+                "--organs and --data"
+            )
+    cases, notes, left_out = [], {}, []
+    for entrant in dict.fromkeys(part.entry.row for part in parts):
+        own = [part for part in parts if part.entry.row == entrant]
+        cases += [case._replace(row=entrant) for part in own for case in part.rows[METHOD]]
+        notes[entrant] = described(METHOD, own)
+    for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
+        if row == "zero steps" or row.endswith(", same steps"):
+            left_out.append(f"{row} (each algorithm's own)")
+        elif not all(row in part.rows for part in parts):
+            left_out.append(f"{row} (not in every report)")
+        elif (dispute := disputed(row, parts)) and row in (SCRATCH, "copied mask"):
+            raise BadInput(dispute)
+        elif dispute:
+            left_out.append(dispute)
+        else:
+            cases += [case for part in firsts(parts).values() for case in part.rows[row]]
+            told = described(row, parts) or NOTES.get(row, "")
+            notes[row] = "; ".join(filter(None, [told, rounding(row, parts)]))
+    return Gathered(cases, notes, left_out)
+
+
+def disputed(row: str, parts: Sequence[Part]) -> str | None:
+    """Say how the tests of a replicate differ in a baseline that they should share, if they do."""
+    mend = ", and the same --transfer for both" if row == TRANSFER else ""
+    for other, part in pairs(parts):
+        settings = [each.settings[row] for each in (other, part) if row in each.settings]
+        if len({setting.finetune for setting in settings}) > 1:
+            how = " and ".join(
+                f"{describe(each.settings[row])} in {each.entry.folder}" for each in (other, part)
+            )
+            return (
+                f"{row} is not the same for all, {how}: test both with --settings RUN, whose search "
+                f"both then take{mend}"
+            )
+        if abs(gap := difference(part.rows[row], other.rows[row]).mean) > SAME:
+            return (
+                f"{row} has {report.number(gap, sign=True)} Dice in the test of {part.entry.folder} "
+                f"over that of {other.entry.folder}: give both the same network, loss, --tasks.size "
+                f"and --inner.vary{mend}"
+            )
+    return None
+
+
+def rounding(row: str, parts: Sequence[Part]) -> str:
+    """Tell by how much tests differ in a baseline that they share, where it can be seen."""
+    gaps = [abs(difference(part.rows[row], other.rows[row]).mean) for other, part in pairs(parts)]
+    gap = max((gap for gap in gaps if gap == gap), default=0.0)
+    return f"the same within {report.number(gap)} in every test" if gap >= 0.0005 else ""
+
+
+def pairs(parts: Sequence[Part]) -> list[tuple[Part, Part]]:
+    """Pair the first of each replicate with each other one."""
+    first = firsts(parts)
+    return [(first[p.replicate], p) for p in parts if p is not first[p.replicate]]
+
+
+def described(row: str, parts: Iterable[Part]) -> str:
+    """Tell the settings that a row had in some runs."""
+    return " | ".join(
+        dict.fromkeys(describe(part.settings[row]) for part in parts if row in part.settings)
+    )
+
+
+def part_of(entry: Entry, table: Table) -> Part:
+    """Sort what a run found by row, and call the run by its replicate."""
+    rows = {}
+    for case in table.cases:
+        rows.setdefault(case.row, []).append(case._replace(run=entry.replicate))
+    return Part(entry, rows, table.settings)

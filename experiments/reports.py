@@ -1,0 +1,173 @@
+"""The report of a test, written beside its run and read back."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.outcome import BOUND, METHOD, Outcome, Table
+from experiments.tuning import Protocol, Setting, describe
+from jaxmeta import report, track
+from jaxmeta.compare import difference, row_mean
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluate import Case
+from jaxmeta.files import write_json
+from jaxmeta.finetune import Finetune
+from jaxmeta.metrics import Counts
+from jaxmeta.report import Line, Picture
+from jaxmeta.tasks.split import split_from_json
+
+NOTES = {
+    "zero steps": "the method before any step on the support",
+    "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
+    BOUND: "the same network, trained on all labels of all other patients: an upper bound",
+}
+
+
+def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
+    """Write the report of one run, or of several together; return its tables as text."""
+    shots = [table.shots for table in outcomes[0].tables]
+    texts, tables = [], []
+    for number, each in enumerate(shots):
+        parts = [outcome.tables[number] for outcome in outcomes]
+        cases = [case for part in parts for case in part.cases]
+        lines = lines_of(cases, [part.settings for part in parts])
+        title = protocol(outcomes, cases, each)
+        seconds = float(np.median([part.seconds for part in parts]))
+        texts.append(report.table(title, lines, f"{METHOD} minus it"))
+        organs = by_organ(cases, [line.row for line in lines])
+        texts.append(report.grid(f"Dice by organ at {each} shots", organs))
+        machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
+        texts.append(f"one adaptation takes {seconds:.2f} s on one of {machines}")
+        tables.append(
+            {
+                "shots": each,
+                "protocol": title,
+                "lines": lines,
+                "organs": organs,
+                "settings": [part.settings for part in parts],
+                "adaptation_seconds": [part.seconds for part in parts],
+            }
+        )
+        chosen = [shown for part in parts for shown in worst_to_best(part.pictures)]
+        if chosen:
+            report.overlay(folder / f"overlay_{each}shot.png", chosen)
+    texts += [alive(outcome.heads) for outcome in outcomes if outcome.heads]
+    everything = [case for o in outcomes for table in o.tables for case in table.cases]
+    report.write_cases(folder / "cases.csv", everything)
+    runs = [o._replace(tables=()) for o in outcomes]
+    write_json(folder / "summary.json", {"runs": runs, "jax": jax.__version__, "tables": tables})
+    if len(outcomes) == 1:
+        draw_curves(folder / "curves.png", outcomes[0].folder / "metrics.jsonl")
+    texts.append(f"report: {folder}")
+    return "\n\n".join(texts)
+
+
+def read(folder: Path) -> Outcome:
+    """Read what the test of a run found back from its report, but for the pictures."""
+    path = folder / "report" / "summary.json"
+    if not path.exists():
+        raise BadInput(f"{folder} has no report: python -m experiments.meta_test --run {folder}")
+    try:
+        values = json.loads(path.read_text())
+        (run,) = values["runs"]
+        cases = report.read_cases(path.with_name("cases.csv"), Case)
+        cases = [case._replace(run=str(folder)) for case in cases]
+        tables = tuple(
+            Table(
+                shots=table["shots"],
+                cases=[case for case in cases if case.shots == table["shots"]],
+                pictures=[],
+                settings={row: setting_from_json(of) for row, of in table["settings"][0].items()},
+                seconds=table["adaptation_seconds"][0],
+            )
+            for table in values["tables"]
+        )
+        known = {"folder": folder, "split": split_from_json(run["split"]), "tables": tables}
+        return Outcome(**run | known | {"protocol": Protocol(**run["protocol"])})
+    except (KeyError, TypeError, ValueError, FileNotFoundError):
+        raise BadInput(
+            f"{path.parent}: not the report of this version; test the run again"
+        ) from None
+
+
+def setting_from_json(values: dict) -> Setting:
+    """Read a row's setting back."""
+    return Setting(Finetune(**values["finetune"]), values["source"], tuple(values["edges"]))
+
+
+def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> list[Line]:
+    """Make the table's lines, in the order in which rows were scored; `settings` of each run."""
+    rows = {}
+    for case in cases:
+        rows.setdefault(case.row, []).append(case)
+    lines = []
+    for row, own in rows.items():
+        (dice, counts), (iou, _) = row_mean(own), row_mean(own, "iou")
+        compared = row not in (METHOD, BOUND)
+        behind = difference(rows[METHOD], own) if compared else None
+        several = compared and len(settings) > 1
+        over_runs = difference(rows[METHOD], own, runs_too=True) if several else None
+        used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
+        note = " | ".join(used) or NOTES.get(row, "")
+        lines.append(Line(row, dice, iou, counts, behind, over_runs, note))
+    return lines
+
+
+def alive(heads: dict[str, float]) -> str:
+    """Say whether every head of the transfer run learned its organ."""
+    dead = [name for name, dice in heads.items() if dice < 0.1]
+    text = f"transfer: {len(heads)} pre-training heads, Dice {report.number(min(heads.values()))}"
+    text += f" to {report.number(max(heads.values()))}"
+    return text + (f"; DEAD, so the baseline is too weak: {', '.join(dead)}" if dead else "")
+
+
+def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
+    """Say in a sentence how the numbers came about."""
+    first = outcomes[0]
+    organs = sorted({case.organ for case in cases})
+    patients = {(case.cohort, case.patient) for case in cases}
+    slices = f"{shots} slice{'s' * (shots != 1)}"
+    lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
+    kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
+    runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
+    return (
+        f"{slices} of {lenders} as support, {first.draws} supports an organ; organs never trained "
+        f"on: {', '.join(organs)}; {len(patients)} patients never seen; whole volumes, 3-D, "
+        f"original resolution{kept}; {runs}"
+    )
+
+
+def by_organ(
+    cases: Sequence[Case], rows: Sequence[str]
+) -> dict[str, dict[str, tuple[float, Counts]]]:
+    """Average each row's Dice organ by organ, with what stands behind it."""
+    found = {row: {} for row in rows}
+    for row, organ in sorted({(case.row, case.organ) for case in cases}):
+        dice, counts = row_mean([c for c in cases if (c.row, c.organ) == (row, organ)])
+        found[row][organ] = dice.mean, counts
+    return found
+
+
+def worst_to_best(pictures: Sequence[tuple[Case, Picture]]) -> list[Picture]:
+    """Pick the worst, the median and the best case of each organ."""
+    chosen = []
+    for organ in sorted({case.organ for case, _ in pictures}):
+        own = [(case.dice, case.case, shown) for case, shown in pictures if case.organ == organ]
+        own = sorted((each for each in own if each[0] == each[0]), key=lambda each: each[:2])
+        places = sorted({0, len(own) // 2, len(own) - 1}) if own else []
+        chosen += [own[place][2] for place in places]
+    return chosen
+
+
+def draw_curves(path: Path, metrics: Path) -> None:
+    """Draw how training went, where the run kept its metrics."""
+    lines = track.read_metrics(metrics)
+    names = {"loss": "loss", "dice/before": "dice_before", "dice/after": "dice"}
+    names |= {"validation Dice": "validation_dice", "norm of the direction": "direction_norm"}
+    series = {shown: track.column(lines, name) for shown, name in names.items()}
+    series = {shown: points for shown, points in series.items() if points[0]}
+    if series:
+        report.curves(path, series)

@@ -1,0 +1,268 @@
+"""Several algorithms on identical questions: hand-made reports, and two tiny runs from end to end."""
+
+import dataclasses
+import json
+import random
+import shutil
+
+import pytest
+
+from experiments import contest, tuning
+from experiments.configs import INNER, with_algorithm
+from experiments.meta_test import Options, choose, lent
+from experiments.meta_test import test as meta_test
+from experiments.outcome import Outcome, Table
+from experiments.runs import open_run
+from experiments.summary import compare
+from experiments.training import meta_train
+from experiments.tuning import Protocol, Setting
+from jaxmeta import report
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluate import Case
+from jaxmeta.finetune import Finetune, Found
+from jaxmeta.tasks.split import Split
+
+SPLIT = Split(("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3"))
+SHARED, WALK = Finetune("sgd", 1.0, 100), Finetune("own", 1.0, 10)
+DICE = {"copied mask": 0.2, "scratch": 0.5}
+
+
+def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> Outcome:
+    """Make what a run found: 2 supports with 3 patients each, every patient .1 better than the last."""
+    folder = folder or f"{algorithm}-{seed}"
+    rows = {"adapted": dice, **DICE, **baselines}
+    cases = [
+        Case(row, "spleen", draw, f"p{draw}", f"p{draw}:{seed}", f"p{patient}", f"p{patient}",
+             of + 0.1 * patient, of / 2, "scored", 5, folder, cohort)
+        for row, of in rows.items() for draw in (0, 1) for patient in range(4) if patient != draw
+    ]  # fmt: skip
+    settings = {"adapted": Setting(WALK, "the preset's"), "scratch": Setting(SHARED, "shipped")}
+    table = Table(5, cases, [], settings, 0.5)
+    return Outcome(folder, algorithm, seed, 7, SPLIT, 2, Protocol(), "CPU", (table,), {})
+
+
+def with_table(outcome, **values) -> Outcome:
+    return outcome._replace(tables=(outcome.tables[0]._replace(**values),))
+
+
+def ranked(folder, outcomes):
+    """Write a contest, and read the lines of its table and its cases back."""
+    text = contest.write(folder, outcomes)
+    (table,) = json.loads((folder / "summary.json").read_text())["tables"]
+    lines = {line["row"]: line for line in table["lines"]}
+    return text, table | {"lines": lines}, report.read_cases(folder / "cases.csv", Case)
+
+
+def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
+    outcomes = [
+        found("reptile", 0.55, **{"zero steps": 0.3}),
+        found("maml", 0.65),
+        found("anil", 0.6),
+    ]
+    text, table, cases = ranked(tmp_path, outcomes)
+    lines = table["lines"]
+    assert list(lines) == ["maml", "anil", "reptile", "copied mask", "scratch"]
+    assert table["best"] == "maml"
+    margins = {"maml": 0.15, "anil": 0.1, "reptile": 0.05, "copied mask": -0.3}
+    for row, margin in margins.items():
+        assert lines[row]["ahead"]["supports"]["mean"] == pytest.approx(margin)
+        assert lines[row]["ahead"]["supports"]["low"] == pytest.approx(margin)
+        assert lines[row]["ahead"]["runs"] is None
+    assert lines["scratch"]["ahead"] is None
+    assert lines["anil"]["behind"]["supports"]["mean"] == pytest.approx(0.05)
+    assert lines["reptile"]["behind"]["supports"]["mean"] == pytest.approx(0.1)
+    assert lines["scratch"]["counts"]["cases"] == lines["maml"]["counts"]["cases"] == 6
+    assert len(cases) == 5 * 6 and {case.run for case in cases} == {"seed 0 on c"}
+    assert "best: maml, Dice .833, +.150 [+.150, +.150] over scratch, +.050" in text
+    assert "another seed may rank them otherwise" in text
+    assert "left out: zero steps (each algorithm's own)" in text
+
+
+def test_cases_are_paired_by_their_question_and_not_by_their_order(tmp_path):
+    outcomes = [found("reptile", 0.55), found("maml", 0.65)]
+    cases = list(outcomes[1].tables[0].cases)
+    random.Random(0).shuffle(cases)
+    _, table, _ = ranked(tmp_path, [outcomes[0], with_table(outcomes[1], cases=cases)])
+    for margin in (table["lines"]["maml"]["ahead"], table["lines"]["reptile"]["behind"]):
+        assert margin["supports"]["low"] == pytest.approx(margin["supports"]["high"])
+
+
+def test_seeds_pair_with_their_own_and_widen_the_interval(tmp_path):
+    gains = {0: 0.1, 1: 0.3}
+    outcomes = [found("maml", 0.5 + gain, seed=seed) for seed, gain in gains.items()]
+    outcomes += [found("reptile", 0.5, seed=seed) for seed in reversed(gains)]
+    text, table, cases = ranked(tmp_path, outcomes)
+    behind = table["lines"]["reptile"]["behind"]
+    assert behind["supports"]["mean"] == behind["runs"]["mean"] == pytest.approx(0.2)
+    assert (behind["runs"]["low"], behind["runs"]["high"]) == pytest.approx((0.1, 0.3))
+    assert table["lines"]["scratch"]["counts"]["cases"] == 12
+    assert {case.run for case in cases} == {"seed 0 on c", "seed 1 on c"}
+    assert "[x run]" in text and "runs resampled too" in text and "another seed" not in text
+
+
+def test_what_only_some_have_is_left_out_and_named(tmp_path):
+    extra = {"transfer": 0.55, "scratch, same steps": 0.4}
+    outcomes = [found("maml", 0.6, **extra), found("anil", 0.6)]
+    _, table, cases = ranked(tmp_path, outcomes)
+    assert {case.row for case in cases} == {"maml", "anil", "copied mask", "scratch"}
+    assert table["left_out"] == [
+        "transfer (not in every report)",
+        "scratch, same steps (each algorithm's own)",
+    ]
+
+
+def test_a_transfer_that_differs_is_left_out_with_the_way_to_have_it(tmp_path):
+    outcomes = [found("maml", 0.6, transfer=0.55), found("anil", 0.6, transfer=0.5)]
+    _, table, _ = ranked(tmp_path, outcomes)
+    (why,) = table["left_out"]
+    assert why.startswith("transfer has -.050 Dice in the test of anil-0 over that of maml-0")
+    assert why.endswith("the same --transfer for both")
+
+
+def test_what_a_machine_rounds_is_told_and_no_reason_to_refuse(tmp_path):
+    _, table, _ = ranked(tmp_path, [found("maml", 0.6), found("anil", 0.6, scratch=0.504)])
+    assert table["lines"]["scratch"]["dice"]["mean"] == pytest.approx(0.5 + 1.1 / 6)
+    assert table["lines"]["scratch"]["note"].endswith(
+        "(shipped); the same within .004 in every test"
+    )
+
+
+def test_a_transfer_run_is_not_taken_for_the_baseline(tmp_path):
+    outcomes = [found("transfer", 0.6, transfer=0.5), found("maml", 0.7, transfer=0.5)]
+    _, table, _ = ranked(tmp_path, outcomes)
+    assert list(table["lines"])[:2] == ["maml", "transfer run"]
+    assert table["lines"]["transfer"]["counts"]["cases"] == 6
+
+
+def test_a_contest_without_baselines_has_the_ranking_alone(tmp_path):
+    outcomes = [found("maml", 0.6), found("anil", 0.5)]
+    bare = [
+        with_table(o, cases=[c for c in o.tables[0].cases if c.row == "adapted"]) for o in outcomes
+    ]
+    text, table, _ = ranked(tmp_path, bare)
+    assert list(table["lines"]) == ["maml", "anil"] and "scratch" not in text
+    assert "best: maml, Dice .783, +.100 [+.100, +.100] over anil" in text
+
+
+def other_split(outcome):
+    return outcome._replace(split=SPLIT._replace(train_organs=("liver", "lung")))
+
+
+def other_support(outcome):
+    cases = [case._replace(support_slices="p0:9") for case in outcome.tables[0].cases]
+    return with_table(outcome, cases=cases)
+
+
+def other_scratch(outcome):
+    settings = outcome.tables[0].settings
+    searched = Setting(Finetune("adam", 0.01, 50), "chosen on validation organs of anil-0")
+    return with_table(outcome, settings=settings | {"scratch": searched})
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (
+            [found("anil", 0.5, seed=1)],
+            "maml-0 .*has no run of anil beside it: name one of the same",
+        ),
+        ([found("anil", 0.5, cohort="d")], "maml-0 .*seed 0 on c.* has no run of anil"),
+        (
+            [found("anil", 0.5), found("anil", 0.6, folder="again")],
+            "anil-0 and again are both anil, seed 0 on c: .*name one run a seed",
+        ),
+        (
+            [other_split(found("anil", 0.5))],
+            "maml-0 and anil-0 .*learned from other organs or patients: train both with the same",
+        ),
+        (
+            [other_support(found("anil", 0.5))],
+            "maml-0 and anil-0 .*were asked other questions: .*the same --seed",
+        ),
+        (
+            [other_scratch(found("anil", 0.5))],
+            "scratch is not the same for all, sgd, rate 1, 100 steps .* in maml-0 and adam, .* in "
+            "anil-0: test both with --settings RUN",
+        ),
+        ([found("anil", 0.5, scratch=0.45)], "scratch has -.050 Dice in the test of anil-0 over"),
+        (
+            [found("anil", 0.5, **{"copied mask": 0.3})],
+            r"copied mask has \+.100 Dice in the test of anil-0",
+        ),
+    ],
+)
+def test_runs_that_do_not_pair_are_refused(tmp_path, others, message):
+    with pytest.raises(BadInput, match=message) as refused:
+        contest.write(tmp_path, [found("maml", 0.6), *others])
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_search_lends_its_baselines_to_another_algorithm_and_not_its_own_setting():
+    theirs = ("adapted", "scratch", "scratch, same steps", "transfer")
+    theirs = {row: Setting(SHARED, "theirs") for row in theirs}
+    own = {"adapted": Setting(WALK, "own"), "scratch": Setting(WALK, "own")}
+    assert lent(theirs, own) == {
+        "adapted": own["adapted"],
+        "scratch": theirs["scratch"],
+        "transfer": theirs["transfer"],
+    }
+    assert "adapted" not in lent(theirs, {})
+
+
+def test_the_search_of_another_algorithm_settles_scratch_alone(run, rival, tmp_path):
+    searched = shutil.copytree(run, tmp_path / "searched")
+    found = {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch", "scratch, same steps")}
+    tuning.save(searched, "2", found, {}, None)
+    options = Options(run=(), settings=searched)
+    theirs, same = (
+        choose(open_run(rival), 2, options, None),
+        choose(open_run(run), 2, options, None),
+    )
+    assert theirs.keys() == {"adapted", "scratch"} and theirs["scratch"] == same["scratch"]
+    assert theirs["adapted"].finetune.optimiser == tuning.OWN
+    assert same["adapted"].finetune == SHARED
+
+
+@pytest.fixture(scope="module")
+def rival(config):
+    """Train prototypes on what the run learned from."""
+    rival = dataclasses.replace(
+        with_algorithm(config, "prototypes"),
+        workdir=config.workdir.parent / "rival",
+        inner=dataclasses.replace(INNER["prototypes"], features=4),
+    )
+    assert meta_train(rival)
+    return rival.workdir
+
+
+def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monkeypatch, capsys):
+    monkeypatch.setattr(tuning, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
+    ours, theirs = meta_test(Options(run=(run, rival), shots=(2,), draws=2, masks=False))
+    printed = capsys.readouterr().out
+    assert (ours.algorithm, theirs.algorithm, ours.seed) == ("meta-sgd", "prototypes", 0)
+
+    def alone(outcome, row):
+        return [case.dice for case in outcome.tables[0].cases if case.row == row]
+
+    for row in ("copied mask", "scratch"):  # computed twice, and the same to the last bit
+        assert alone(ours, row) == alone(theirs, row)
+    folder = run / "report" / "of_2_runs"
+    (table,) = json.loads((folder / "summary.json").read_text())["tables"]
+    lines = {line["row"]: line for line in table["lines"]}
+    assert lines.keys() == {"meta-sgd", "prototypes", "copied mask", "scratch"}
+    for row, outcome in {"meta-sgd": ours, "prototypes": theirs}.items():
+        gains = [a - b for a, b in zip(alone(outcome, "adapted"), alone(outcome, "scratch"))]
+        assert lines[row]["ahead"]["supports"]["mean"] == pytest.approx(sum(gains) / len(gains))
+    assert {c.row for c in report.read_cases(folder / "cases.csv", Case)} == lines.keys()
+    assert f"best: {table['best']}" in printed
+    assert compare((run, rival)) in printed  # from the reports alone, the same
+
+
+def test_runs_that_cannot_pair_are_refused_before_they_are_tested(run, rival, tmp_path):
+    later = shutil.copytree(run, tmp_path / "later")
+    values = json.loads((later / "config.json").read_text())
+    values["config"]["seed"] = 1
+    (later / "config.json").write_text(json.dumps(values))
+    with pytest.raises(BadInput, match="later .*has no run of prototypes beside it"):
+        meta_test(Options(run=(run, rival, later), shots=(2,)))
