@@ -229,7 +229,7 @@ def check(config: Config) -> None:
         "--inner.test-steps": (inner.test_steps, 0),
         "--inner.vary": (inner.vary, 0),
         "--inner.clip": (inner.clip, 0),
-        "--inner.products": (inner.products, 0),
+        "--inner.products": (inner.products, 1),
         "--inner.features": (inner.features, 1),
         "--augment.elastic-cells": (config.augment.elastic_cells, 1),
         "--network.groups": (network.groups, 1),
