@@ -84,7 +84,7 @@ class Inner:
     order: Literal[1, 2] | None = None
     """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
     memory: Literal["plain", "remat", "mixed"] | None = None
-    """Second order keeps every activation of every step (plain), or of none: it recomputes steps
+    """Second order keeps the convolutions of every step (plain), or of none: it recomputes steps
     (remat), or goes back by Hessian-vector products (mixed)."""
     part: tuple[str, ...] | None = None
     """What the inner loop moves, as head or up_0/conv_1; without a name, every parameter."""

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Integer, PyTree
 
-from jaxmeta.memory import PLAIN, REMAT, Memory
+from jaxmeta.memory import REMAT, Memory
 from jaxmeta.refusals import refuse_integers, refuse_singular, scalar
 from jaxmeta.tasks.task import Examples
 
@@ -54,8 +54,8 @@ def adapt(
     is the identity (Finn et al. 2017, arXiv 1703.03400, section 5.2), while whatever else the update
     rule closes over, a learned rate for instance, still gets its gradient.
 
-    With the `memory` modes REMAT and MIXED nothing is kept of a step but phi and the optimiser's
-    state, so memory hardly grows with S.
+    With the `memory` modes REMAT and MIXED nothing is kept of a second-order step but phi and the
+    optimiser's state, so memory hardly grows with S.
 
     Returns phi and the trace: each step's loss before its update, and `watch(phi)` after it. Raises
     ValueError for a loss that is not one number, integer parameters, and at second order an update
@@ -67,7 +67,7 @@ def adapt(
     if order == 2:
         refuse_singular(update, phi)
 
-    value_and_grad = memory.value_and_grad(scalar(loss))
+    value_and_grad = (jax if order == 1 else memory).value_and_grad(scalar(loss))
 
     def step(carry, now):
         phi, state = carry
@@ -84,10 +84,11 @@ def adapt(
 
     if not len(plan.live) and watch is None:  # a loop of no steps would still be compiled
         return phi, (jnp.zeros(0), None)
-    # without the barrier against common subexpressions: safe, and faster, in a scan
-    walk = jax.checkpoint(step, prevent_cse=False) if memory.remat else step
+    if order == 2:  # else only gradients are kept, and there is nothing to spare
+        # without the barrier against common subexpressions: safe, and faster, in a scan
+        step = jax.checkpoint(step, prevent_cse=False, policy=memory.keep)
     steps = jnp.arange(len(plan.live)), jax.tree.map(jnp.asarray, plan)
-    (phi, _), trace = jax.lax.scan(walk, (phi, update.init(phi)), steps)
+    (phi, _), trace = jax.lax.scan(step, (phi, update.init(phi)), steps)
     return phi, trace
 
 
@@ -104,7 +105,5 @@ def descend(
 
     Returns phi and each step's loss before its update.
     """
-    phi, (losses, _) = adapt(
-        loss, phi, support, plan, update=update, key=key, order=1, memory=PLAIN
-    )
+    phi, (losses, _) = adapt(loss, phi, support, plan, update=update, key=key, order=1)
     return phi, losses

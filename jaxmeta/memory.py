@@ -1,8 +1,11 @@
 """What a differentiated inner loop keeps of its steps: the choice between memory and time.
 
-    PLAIN   every activation of every step                       most memory, nothing computed twice
+    PLAIN   what every step's convolutions and products gave     most memory, fastest
     REMAT   parameters and optimiser state of every step         one more forward and backward a step
     MIXED   the same, and of a step's second derivative nothing  Hessian-vector products
+
+PLAIN computes what lies between two convolutions, normalisation and activation, a second time: on a
+processor that is faster than writing it to memory and reading it back.
 
 Reverse mode through a gradient first runs the whole gradient forwards, keeping what it computed of
 both its passes. MIXED carries the meta-gradient back differently: for a cotangent v of the inner
@@ -26,8 +29,16 @@ import jax.numpy as jnp
 class Memory(NamedTuple):
     """How the inner loop is kept for its derivative."""
 
-    remat: bool  # recompute each step when the derivative comes back through it
+    keep: Callable | None  # the policy of `jax.checkpoint` for a step; None keeps what comes in
     value_and_grad: Callable  # how the inner loss is differentiated
+
+
+PRODUCTS = ("convolution", "conv_general_dilated", "dot_general")
+
+
+def products(primitive, *_, **__) -> bool:
+    """Tell that the result of an operation is dear: a policy of `jax.checkpoint`."""
+    return primitive.name in PRODUCTS
 
 
 def forward_over_reverse(loss: Callable) -> Callable:
@@ -71,6 +82,6 @@ def forward_over_reverse(loss: Callable) -> Callable:
     return value_and_grad
 
 
-PLAIN = Memory(False, jax.value_and_grad)
-REMAT = Memory(True, jax.value_and_grad)
-MIXED = Memory(True, forward_over_reverse)
+PLAIN = Memory(products, jax.value_and_grad)
+REMAT = Memory(None, jax.value_and_grad)
+MIXED = Memory(None, forward_over_reverse)

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.adapt import adapt, whole_support
-from jaxmeta.memory import PLAIN, Memory
+from jaxmeta.memory import Memory
 from jaxmeta.subtree import part_of
 from jaxmeta.tasks.task import Examples
 
@@ -36,8 +36,7 @@ def adapt_part(
         update=update,
         key=key,
         order=order,
-        # first order keeps only gradients: there is no activation to spare
-        memory=memory if order == 2 else PLAIN,
+        memory=memory,
         watch=watch and (lambda part: watch(whole(part))),
     )
     return whole(phi), trace

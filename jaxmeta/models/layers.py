@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmeta.models.convolution import convolve, convolve_upsampled
+from jaxmeta.models.convolution import convolve, convolve_upsampled, written
 
 
 class Convolution(nn.Module):
@@ -56,15 +56,16 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
 
-        def grouped(moment):
-            return moment.reshape(n, groups, -1).mean(-1)
+        def grouped(values):
+            sums = written.bind(values.sum((1, 2))).reshape(n, groups, -1).sum(-1)
+            return sums / (height * width * (channels // groups))
 
-        mean = grouped(image.mean((1, 2)))
-        variance = jnp.maximum(grouped((image * image).mean((1, 2))) - mean * mean, 0.0)
+        mean = grouped(image)
+        variance = jnp.maximum(grouped(image * image) - mean * mean, 0.0)
         inverse = jax.lax.rsqrt(variance + self.epsilon)
         mean, inverse = (jnp.repeat(a, channels // groups, axis=1) for a in (mean, inverse))
-        slope = inverse * scale[None]
-        shift = bias[None] - mean * slope
+        slope = written.bind(inverse * scale[None])
+        shift = written.bind(bias[None] - mean * slope)
         return image * slope[:, None, None] + shift[:, None, None]
 
 
