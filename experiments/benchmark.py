@@ -1,17 +1,22 @@
 """Measure what this machine makes of the library; `BENCHMARKS.md` holds what was measured before.
 
 python -m experiments.benchmark meta-step --size 64 --width 16 --steps 3 --tasks 4 --shots 5
+python -m experiments.benchmark sweep --over steps --values 1 2 4 8 16 --output steps.png
 python -m experiments.benchmark prepare --input DIR
 """
 
 import json as json_
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
-from experiments import benchmark_core, benchmark_data
+from experiments import benchmark_core, benchmark_data, benchmark_sweep
 from experiments.command import run
 from jaxmeta import devices
+
+Memory = Literal["plain", "remat", "mixed"]
+Algorithm = Literal["maml", "anil", "meta-sgd", "maml++", "reptile", "imaml", "prototypes"]
 
 
 def meta_step(
@@ -20,12 +25,14 @@ def meta_step(
     steps: int = 3,
     tasks: int = 4,
     shots: int = 5,
-    order: int = 2,
+    order: Literal[1, 2] = 2,
+    algorithm: Algorithm = "maml",
+    memory: Memory = "remat",
     repeat: int = 5,
     parity: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Time one meta-gradient of MAML on the yardstick's network.
+    """Time one meta-gradient on the yardstick's network.
 
     Args:
         size: rows and columns of a slice.
@@ -34,12 +41,36 @@ def meta_step(
         tasks: tasks in the batch, spread over the devices.
         shots: slices of a task, support and query alike.
         order: 2 differentiates through the inner steps, 1 holds them fixed.
+        algorithm: what is differentiated.
+        memory: what the second order keeps of inner steps.
         repeat: timed runs after the first; the median counts.
         parity: a file of weights, batch and results of another framework to agree with.
         json: print one JSON object.
     """
     options = dict(size=size, width=width, steps=steps, tasks=tasks, shots=shots, order=order)
+    options |= dict(algorithm=algorithm, memory=memory)
     show(options, benchmark_core.meta_step(**options, repeat=repeat, parity=parity), json)
+
+
+def sweep(
+    over: Literal["steps", "tasks", "size"],
+    values: tuple[int, ...],
+    output: Path,
+    memory: tuple[Memory, ...] = ("plain", "remat", "mixed"),
+    width: int = 16,
+    repeat: int = 3,
+) -> None:
+    """Draw time and memory of the second-order meta-gradient against one of its sizes.
+
+    Args:
+        over: what varies; the others are 3 inner steps, 4 tasks and 64 rows and columns, 5 slices.
+        values: its values.
+        output: the picture; the figures are written beside it, as CSV.
+        memory: modes to compare.
+        width: channels of the first of four levels.
+        repeat: timed runs after the first; the median counts.
+    """
+    benchmark_sweep.sweep(over, values, output, memory, width=width, repeat=repeat)
 
 
 def adapt(
@@ -121,7 +152,13 @@ def show(options: dict, figures: dict, json: bool) -> None:
 def main() -> None:
     """Parse and measure."""
     devices.split_processor()  # no cache of compiled programs: compiling is timed too
-    commands = {"meta-step": meta_step, "prepare": prepare, "load": load, "adapt": adapt}
+    commands = {
+        "meta-step": meta_step,
+        "sweep": sweep,
+        "prepare": prepare,
+        "load": load,
+        "adapt": adapt,
+    }
     tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
 
 

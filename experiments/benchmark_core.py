@@ -15,10 +15,12 @@ import jax
 import numpy as np
 import optax
 
-from jaxmeta import devices
-from jaxmeta.algorithms import maml
+from experiments.build import MEMORY
+from jaxmeta import algorithms, devices
+from jaxmeta.algorithms import Algorithm
 from jaxmeta.errors import BadInput
 from jaxmeta.losses import segmentation_loss
+from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models import unet
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
@@ -34,13 +36,14 @@ def meta_step(
     steps: int,
     tasks: int,
     shots: int,
-    order: int,
+    order: int = 2,
+    algorithm: str = "maml",
+    memory: str = "remat",
     repeat: int = 5,
     parity: Path | None = None,
 ) -> dict:
     """Time the meta-gradient of a batch of tasks; with `parity`, raise BadInput where results differ."""
-    model = unet((width, 2 * width, 4 * width, 8 * width))
-    algorithm = maml(model, segmentation_loss(model), steps=steps, rate=0.01, order=order)
+    algorithm = build(algorithm, width, steps=steps, order=order, memory=MEMORY[memory])
     mesh = devices.task_mesh(tasks)
     meta = devices.jit(algorithm.init)(jax.random.key(0))
     image = np.random.default_rng(0).normal(size=(tasks, shots, size, size, 1)).astype(np.float32)
@@ -73,10 +76,31 @@ def meta_step(
     return figures
 
 
+def build(name: str, width: int, *, steps: int, order: int, memory: Memory) -> Algorithm:
+    """Make an algorithm of the yardstick's network, its inner loop SGD at 0.01."""
+    model = unet((width, 2 * width, 4 * width, 8 * width))
+    loss, walk = segmentation_loss(model), dict(steps=steps, rate=0.01, order=order, memory=memory)
+    match name:
+        case "maml":
+            return algorithms.maml(model, loss, **walk)
+        case "anil":
+            return algorithms.maml(model, loss, **walk, names=("head",))
+        case "meta-sgd":
+            return algorithms.maml(model, loss, **walk, learn_rate=True)
+        case "maml++":
+            return algorithms.maml_plus_plus(model, loss, **walk)
+        case "reptile":
+            return algorithms.reptile(model, loss, steps=steps)
+        case "imaml":
+            return algorithms.imaml(model, loss, steps=steps)
+        case "prototypes":
+            return algorithms.prototypes(model, segmentation_loss)
+    raise BadInput(f"unknown algorithm {name!r}")
+
+
 def adaptation(*, size: int, width: int, steps: int, shots: int, repeat: int = 5) -> dict:
     """Time the adaptation to one support by a meta-learned rule, as at test time."""
-    model = unet((width, 2 * width, 4 * width, 8 * width))
-    algorithm = maml(model, segmentation_loss(model), steps=steps, rate=0.01, learn_rate=True)
+    algorithm = build("meta-sgd", width, steps=steps, order=1, memory=REMAT)
     meta = devices.jit(algorithm.init)(jax.random.key(0))
     image = np.random.default_rng(0).normal(size=(shots, size, size, 1)).astype(np.float32)
     mask = (image[..., 0] > 0.5).astype(np.uint8)
