@@ -105,10 +105,12 @@ def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = F
     learned |= dict(names=inner.part or (), memory=MEMORY[inner.memory or "remat"])
     tune = dict(optimiser=rule(inner.rate), steps=inner.test_steps)
     match config.algorithm:
-        case "maml" | "anil":
-            return algorithms.maml(model, loss, **learned, order=inner.order or 2)
+        case "maml":
+            return algorithms.maml(model, loss, **learned, order=2)
         case "fomaml":
             return algorithms.maml(model, loss, **learned, order=1)
+        case "anil":
+            return algorithms.maml(model, loss, **learned, order=inner.order)
         case "meta-sgd":
             return algorithms.maml(model, loss, **learned, order=inner.order, learn_rate=True)
         case "maml++":

@@ -138,11 +138,11 @@ TUNED = Inner(test_steps=100, rate=3e-3, optimiser="adam", clip=1.0, vary=0.0)
 INNER: dict[str, Inner] = {
     "maml": dataclasses.replace(LEARNED, memory="remat"),
     "fomaml": LEARNED,
-    "anil": dataclasses.replace(LEARNED, order=2, memory="remat", part=("head",)),
+    "anil": dataclasses.replace(LEARNED, order=1, memory="remat", part=("up_0", "head")),
     "meta-sgd": dataclasses.replace(LEARNED, order=1, memory="remat"),
     "maml++": dataclasses.replace(LEARNED, order=1, memory="remat", anneal=0.3),
     "reptile": dataclasses.replace(WALK, rate=0.15),
-    "imaml": dataclasses.replace(WALK, strength=1.0, solver="cg", products=5),
+    "imaml": dataclasses.replace(WALK, steps=8, strength=0.3, solver="cg", products=3),
     "prototypes": Inner(features=16, scale=20.0),
     "transfer": TUNED,
     "scratch": dataclasses.replace(TUNED, optimiser="sgd", rate=1.0, clip=0.0),

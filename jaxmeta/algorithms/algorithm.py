@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
@@ -90,5 +91,6 @@ def statistics_of(
     Those are the first and the last of `losses` [S]; there are none where no step was made.
     """
     inner = dict(inner_first=losses[0], inner_last=losses[-1]) if losses.shape[0] else {}
-    dice, before = score(model, phi, query), score(model, theta, query)
+    both = jax.tree.map(lambda *ends: jnp.stack(ends), theta, phi)
+    before, dice = jax.lax.map(lambda v: score(model, v, query), both)  # compiled once for both
     return dict(loss=value, dice=dice, dice_before=before) | inner
