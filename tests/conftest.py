@@ -19,6 +19,13 @@ jax.config.update(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Keep a file's tests in one process, for they share what they compile; and those of a trained run."""
+    for item in items:
+        shared = item.path.parent if item.path.parent.name == "experiments" else item.path
+        item.add_marker(pytest.mark.xdist_group(shared.stem))
+
+
 @pytest.fixture
 def x64():
     """Run one test in float64 (`jax.enable_x64` is not in every supported version)."""

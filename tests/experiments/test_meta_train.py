@@ -131,6 +131,7 @@ def test_two_processes_train_one_run_and_a_stop_of_one_stops_both(words, tmp_pat
     np.testing.assert_allclose(mine, theirs, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_process_that_was_told_of_no_others_is_refused(words, tmp_path):
     process = start(["--distributed", *words], tmp_path / "run")
     _, error = process.communicate(timeout=100)
