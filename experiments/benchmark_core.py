@@ -55,7 +55,7 @@ def meta_step(
         if image.shape != (tasks, shots, size, size, 1):
             raise BadInput(f"{parity} holds a batch of {image.shape}: give its sizes")
     batch = devices.place(a_batch(image, mask), mesh)
-    chunk = 1 if mesh.devices.flat[0].platform == "cpu" else tasks // mesh.size
+    chunk = devices.side_by_side(tasks, mesh)
     function = over_tasks(algorithm.outer, mesh=mesh, chunk=chunk)
     figures, (direction, statistics_) = timed(
         function, devices.replicate(meta, mesh), batch, repeat

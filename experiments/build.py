@@ -12,6 +12,7 @@ from experiments.configs import Config, Inner
 from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm
 from jaxmeta.augment import augment, upright, varied
+from jaxmeta.devices import side_by_side
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import Learner, episodic
 from jaxmeta.linear import conjugate_gradient, neumann
@@ -73,19 +74,19 @@ def build(
     return episodic(
         build_algorithm(config, network, testing=testing),
         optimiser,
-        partial(over_tasks, mesh=mesh, chunk=side_by_side(config, mesh)),
+        partial(over_tasks, mesh=mesh, chunk=chunk_of(config, mesh)),
         augment=lambda task: augment(task, config.augment),
     )
 
 
-def side_by_side(config: Config, mesh: Mesh | None) -> int:
+def chunk_of(config: Config, mesh: Mesh | None) -> int:
     """Say how many of its tasks a device does at once."""
     if mesh is None:
         return 1
     each, asked = config.tasks.count // mesh.size, config.tasks.chunk
     if asked and each % asked:
         raise BadInput(f"--tasks.chunk {asked}: does not divide the {each} tasks of a device")
-    return asked or (1 if mesh.devices.flat[0].platform == "cpu" else each)
+    return asked or side_by_side(config.tasks.count, mesh)
 
 
 def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = False) -> Algorithm:

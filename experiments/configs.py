@@ -141,7 +141,7 @@ INNER: dict[str, Inner] = {
     "anil": dataclasses.replace(LEARNED, order=1, memory="remat", part=("up_0", "head")),
     "meta-sgd": dataclasses.replace(LEARNED, order=1, memory="remat"),
     "maml++": dataclasses.replace(LEARNED, order=1, memory="remat", anneal=0.3),
-    "reptile": dataclasses.replace(WALK, rate=0.15),
+    "reptile": WALK,
     "imaml": dataclasses.replace(WALK, steps=8, strength=0.3, solver="cg", products=3),
     "prototypes": Inner(features=16, scale=20.0),
     "transfer": TUNED,

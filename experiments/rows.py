@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
@@ -19,7 +18,7 @@ from experiments.runs import Run, open_run
 from experiments.training import meta_train
 from jaxmeta import track
 from jaxmeta.augment import Augmentation, upright, varied
-from jaxmeta.devices import task_mesh
+from jaxmeta.devices import side_by_side, task_mesh
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import Finetune, applied, finetuned, supervised
 from jaxmeta.learner import Predictor
@@ -94,11 +93,11 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
     once, wherever it begins and at whatever rate.
     """
     model, loss = model_and_loss(run.config, testing=True)
-    compiled = {}
+    chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
 
     def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
         if what not in compiled:
-            compiled[what] = networks(predictor(), draws=draws, chunk=side_by_side(draws))
+            compiled[what] = networks(predictor(), draws=draws, chunk=chunk)
         return compiled[what]
 
     def begin(kind: str) -> Row:
@@ -142,8 +141,3 @@ def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row
 def fresh(model) -> Callable[[Any], Predictor]:
     """Begin at random weights, drawn with each support's key."""
     return lambda state: Predictor(lambda support, key: model.init(key), applied(model))
-
-
-def side_by_side(draws: int) -> int:
-    """Say how many of a device's supports to adapt at once: one by one is best on a processor."""
-    return 1 if jax.default_backend() == "cpu" else draws // task_mesh(draws).size

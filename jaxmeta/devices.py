@@ -86,6 +86,11 @@ def task_mesh(tasks: int, *, local: bool = False) -> Mesh:
     return Mesh(np.asarray(devices[:count]), ("task",), axis_types=(AxisType.Auto,))
 
 
+def side_by_side(tasks: int, mesh: Mesh) -> int:
+    """Say how many of its tasks a device does best at once: one on a processor, all elsewhere."""
+    return 1 if mesh.devices.flat[0].platform == "cpu" else tasks // mesh.size
+
+
 def place(batch: PyTree, mesh: Mesh) -> PyTree:
     """Spread the leading axis of a host batch over the mesh; every process gives its own tasks."""
     sharding = NamedSharding(mesh, PartitionSpec("task"))

@@ -8,6 +8,8 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
+from jaxmeta.subtree import named
+
 
 def scalar(loss: Callable) -> Callable:
     """Make the same loss, which raises ValueError where it gives anything but one number."""
@@ -26,10 +28,9 @@ def scalar(loss: Callable) -> Callable:
 
 def refuse_integers(phi: PyTree) -> None:
     """Raise ValueError for parameters that no gradient can move, naming them."""
-    leaves, _ = jax.tree.flatten_with_path(phi)
     still = [
-        f"{jax.tree_util.keystr(path, simple=True, separator='/')} ({jnp.result_type(leaf)})"
-        for path, leaf in leaves
+        f"{name} ({jnp.result_type(leaf)})"
+        for name, leaf in named(phi).items()
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     ]
     if still:

@@ -39,12 +39,13 @@ def by_hand(meta, batch, weights=None):
     return direction, jax.tree.map(lambda *s: np.stack(s), *[r[1] for r in results])
 
 
-def test_chunks_equal_the_mean_of_single_tasks(given):
-    # one by one, all at once and on four devices: tests/algorithms/test_conformance.py
-    close(jax.jit(over_tasks(ALGORITHM.outer, chunk=2))(*given), by_hand(*given))
+def test_map_and_vmap_and_chunks_equal_the_mean_of_single_tasks(given):
+    expected = by_hand(*given)
+    for chunk in (1, 2, 4):
+        close(jax.jit(over_tasks(ALGORITHM.outer, chunk=chunk))(*given), expected)
 
 
-@pytest.mark.parametrize("devices_asked", [2])
+@pytest.mark.parametrize("devices_asked", [2, 4])
 def test_sharded_equals_the_mean_of_single_tasks(given, devices_asked):
     meta, batch = given
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices_asked]), ("task",))
