@@ -26,8 +26,10 @@ def start():
 
 
 def walked(phi, support, plan, update=OPTIMISERS["momentum"], **options):
-    key = jax.random.key(1)
-    return jax.jit(lambda p: adapt(LOSS, p, support, plan, update=update, key=key, **options))(phi)
+    def walk(phi, support, plan):
+        return adapt(LOSS, phi, support, plan, update=update, key=jax.random.key(1), **options)
+
+    return jax.jit(walk)(phi, support, plan)
 
 
 def test_scan_equals_a_python_loop(start):
@@ -50,10 +52,12 @@ def test_a_step_that_is_not_live_changes_no_bit(start):
     theta, support = start
     plan = whole_support(support, 4)
     rested = plan._replace(live=np.array([True, False, True, False]))
-    short = whole_support(support, 2)
+    early = plan._replace(live=np.array([True, True, False, False]))
     same = walked(theta, support, rested)[0]
     # the loss here draws no randomness, so two live steps are two steps wherever they stand
-    jax.tree.map(np.testing.assert_array_equal, same, walked(theta, support, short)[0])
+    jax.tree.map(np.testing.assert_array_equal, same, walked(theta, support, early)[0])
+    short = walked(theta, support, whole_support(support, 2))[0]  # another program: it may round
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), same, short)
     asleep = walked(theta, support, plan._replace(live=np.zeros(4, bool)))[0]
     jax.tree.map(np.testing.assert_array_equal, asleep, theta)
 

@@ -1,4 +1,4 @@
-"""A run to test: two meta-steps of a very small network on two small data sets."""
+"""A run to test: four meta-steps of a very small network on two small data sets."""
 
 import dataclasses
 from pathlib import Path
@@ -29,7 +29,7 @@ def config(scanned) -> Config:
         workdir=scanned / "runs" / "small",
         test_organs=("spleen",),
         val_organs=("heart",),
-        steps=2,
+        steps=4,
         every=2,
         validation_tasks=2,
         tasks=Tasks(size=16, shots=2, queries=2, count=2),

@@ -238,7 +238,7 @@ def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
             self.asked += 1
             return self.asked > 1
 
-    config = dataclasses.replace(config, workdir=tmp_path / "run", steps=4)
+    config = dataclasses.replace(config, workdir=tmp_path / "run")
     assert not trained(config, AfterOne())
     assert losses(config.workdir)[-1][0] == 1
     assert trained(config, [])
