@@ -6,6 +6,7 @@ from pathlib import Path
 
 # Compiling is what these tests cost: leave LLVM's optimisation out, and up to JAX 0.10 the emitters of
 # fused loops that take twice as long as those before them (later versions know only one kind).
+# What a command runs (`devices.jit`) says by itself how hard LLVM tries.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0 "
     "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"

@@ -17,14 +17,13 @@ from experiments.summary import compare
 from experiments.training import meta_train
 from experiments.tuning import Protocol, Setting
 from jaxmeta import report
-from jaxmeta.augment import Augmentation
+from jaxmeta.augment import upright
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 from jaxmeta.finetune import Finetune, Found
 from jaxmeta.tasks.split import Split
 
 SPLIT = Split(("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3"))
-NONE = Augmentation(flip=0.0, rotate=0.0, zoom=0.0, shift=0.0, gain=0.0, offset=0.0, noise=0.0)
 SHARED, WALK = Finetune("sgd", 1.0, 100), Finetune("own", 1.0, 10)
 DICE = {"copied mask": 0.2, "scratch": 0.5}
 
@@ -233,7 +232,7 @@ def rival(config):
         with_algorithm(config, "prototypes"),
         workdir=config.workdir.parent / "rival",
         inner=dataclasses.replace(INNER["prototypes"], features=4),
-        augment=NONE,
+        augment=upright(config.augment, 0.0),
     )
     assert meta_train(rival)
     return rival.workdir
