@@ -12,6 +12,7 @@ from jaxmeta.files import beside
 YARDSTICK = dict(size=64, steps=3, tasks=4, shots=5)
 FIGURES = ("seconds", "temporary_mib", "compile_seconds")
 LABELS = {"seconds": "seconds a step", "temporary_mib": "temporary MiB a device"}
+VARIED = {"steps": "inner steps", "tasks": "tasks a step", "size": "rows and columns of a slice"}
 
 
 def sweep(
@@ -55,8 +56,9 @@ def draw(found: Sequence[dict], over: str, path: Path) -> None:
         for mode in dict.fromkeys(row["memory"] for row in found):
             own = [row for row in found if row["memory"] == mode]
             axes.plot([row[over] for row in own], [row[name] for row in own], "o-", label=mode)
-        axes.set(xlabel=f"inner {over}" if over == "steps" else over, ylabel=LABELS[name])
-        axes.set_ylim(bottom=0)
+        axes.set(xlabel=VARIED[over], ylabel=LABELS[name])
+        axes.set_xticks(list(dict.fromkeys(row[over] for row in found)))
+        axes.set_ylim(0, 1.25 * max(row[name] for row in found))
         axes.grid(alpha=0.3)
         axes.legend()
     with beside(path) as part:
