@@ -6,7 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from jaxmeta.metrics import Counts, Overlap, count, dice, iou, outcome, overlap
+
+from jaxmeta.metrics import (
+    Counts,
+    Overlap,
+    count,
+    dice,
+    iou,
+    outcome,
+    overlap,
+    precision,
+    recall,
+    volume_error,
+)
 
 masks = arrays.arrays(bool, (3, 4, 2))
 
@@ -82,3 +94,11 @@ def test_removing_a_wrong_voxel_never_lowers_dice(predicted, target):
         better = predicted.copy()
         better[tuple(wrong[0])] = False
         assert dice(overlap(better, target)) >= dice(overlap(predicted, target))
+
+
+def test_precision_recall_and_volume_error_have_a_side_each():
+    counted = Overlap(both=2, predicted=4, target=5)
+    assert (precision(counted), recall(counted)) == (0.5, 0.4)
+    assert volume_error(counted) == pytest.approx(-0.2)
+    assert np.isnan(precision(Overlap(0, 0, 5))) and np.isnan(recall(Overlap(0, 4, 0)))
+    assert np.isnan(volume_error(Overlap(0, 4, 0))) and volume_error(Overlap(0, 0, 5)) == -1
