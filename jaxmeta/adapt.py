@@ -7,32 +7,17 @@ looks only at where it ends, transfer and scratch start it elsewhere.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Integer, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.memory import REMAT, Memory
+from jaxmeta.plans import Plan, all_live
 from jaxmeta.refusals import refuse_integers, refuse_singular, scalar
 from jaxmeta.tasks.task import Examples
-
-
-class Plan(NamedTuple):
-    """What each of S steps does, as data: tasks of different lengths run in one compiled scan."""
-
-    index: Integer[Array, "S B"] | np.ndarray  # which support examples the step sees
-    rate: Float[Array, " S"] | np.ndarray  # a factor on the step's update
-    live: Bool[Array, " S"] | np.ndarray  # False: the step changes no bit of anything
-
-
-def whole_support(support: Examples, steps: int) -> Plan:
-    """Plan `steps` steps that each see every example."""
-    shots = support.mask.shape[0]
-    index = np.broadcast_to(np.arange(shots, dtype=np.int32), (steps, shots))
-    return Plan(index, np.ones(steps, np.float32), np.ones(steps, bool))
 
 
 def adapt(
@@ -57,7 +42,8 @@ def adapt(
     With the `memory` modes REMAT and MIXED nothing is kept of a second-order step but phi and the
     optimiser's state, so memory hardly grows with S.
 
-    Returns phi and the trace: each step's loss before its update, and `watch(phi)` after it. Raises
+    Returns phi and the trace: each step's loss before its update (0 where it rested), and `watch(phi)`
+    after it. Raises
     ValueError for a loss that is not one number, integer parameters, and at second order an update
     without a derivative where a gradient is 0 (Adam without `eps_root`).
     """
@@ -69,9 +55,9 @@ def adapt(
 
     value_and_grad = (jax if order == 1 else memory).value_and_grad(scalar(loss))
 
-    def step(carry, now):
+    def walk(carry, now):
         phi, state = carry
-        number, (index, rate, live) = now
+        number, (index, rate, _) = now
         examples = jax.tree.map(lambda a: jnp.take(a, index, axis=0), support)
         value, g = value_and_grad(phi, examples, jax.random.fold_in(key, number))
         seen = phi
@@ -79,8 +65,18 @@ def adapt(
             g, seen = jax.lax.stop_gradient((g, phi))
         delta, after = update.update(g, state, seen)
         new = jax.tree.map(lambda p, d: (p + rate * d).astype(p.dtype), phi, delta)
-        carry = jax.tree.map(lambda a, b: jnp.where(live, a, b), (new, after), (phi, state))
-        return carry, (value, watch and watch(carry[0]))
+        return (new, after), (value, watch and watch(new))
+
+    def rest(carry, now):
+        nothing = jax.eval_shape(walk, carry, now)[1][0]
+        return carry, (jnp.zeros((), nothing.dtype), watch and watch(carry[0]))
+
+    def step(carry, now):  # a step that rests costs nothing, where tasks are not side by side
+        return (
+            walk(carry, now)
+            if all_live(plan)
+            else jax.lax.cond(now[1].live, walk, rest, carry, now)
+        )
 
     if not len(plan.live) and watch is None:  # a loop of no steps would still be compiled
         return phi, (jnp.zeros(0), None)

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxmeta.adapt import Plan, descend, whole_support
+from jaxmeta.adapt import descend
+from jaxmeta.plans import Plan, whole_support
 from jaxmeta.learner import Predictor
 from jaxmeta.models.model import Model
 
@@ -60,7 +62,7 @@ def supervised(
             walk, draw = jax.random.split(key)
             index = jax.random.randint(draw, (steps, batch), 0, support.valid.sum())
             factor = 0.5 * (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps))
-            plan = Plan(index, rate * factor, jnp.ones(steps, bool))
+            plan = Plan(index, rate * factor, np.ones(steps, bool))
             return descend(loss, phi, support, plan, update=update, key=walk)[0]
 
         return Predictor(adapt_to, applied(model))

@@ -45,6 +45,17 @@ def hard_dice(logits: Logits, mask: Mask, valid: Valid) -> Float[Array, ""]:
     return jnp.where(either > 0, 2 * both / jnp.maximum(either, 1), 1.0)
 
 
+def hard_iou(logits: Logits, mask: Mask, valid: Valid) -> Float[Array, ""]:
+    """Mean over valid slices of the IoU of the thresholded prediction; 1 where both are empty.
+
+    As MetaMedSeg scores a slice: (|P and T| + e) / (|P or T| + e) with e = 1e-4.
+    """
+    s, y = logits > 0, mask > 0
+    both, either = (s & y).sum((1, 2)), (s | y).sum((1, 2))
+    each = (both + 1e-4) / (either + 1e-4) * valid
+    return each.sum() / jnp.maximum(valid.sum(), 1)
+
+
 def segmentation_loss(
     model: Model, *, cross_entropy_weight: float = 1.0, dice_weight: float = 1.0
 ) -> Callable:

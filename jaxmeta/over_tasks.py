@@ -24,7 +24,8 @@ def over_tasks(
 ) -> Callable[[PyTree, Task], tuple[PyTree, PyTree]]:
     """Make (meta, tasks [T, ...]) -> (direction, statistics [T, ...]) of (meta, task) -> the same.
 
-    The direction is the mean over all tasks, or their sum weighted by `weigh(statistics of all T)`.
+    The direction is the mean over all tasks, or their sum weighted by `weigh(statistics of all T)`,
+    which then also hold each direction's `deviation`, its squared distance from the mean of all T.
     `chunk` tasks are done side by side with `vmap`, chunks one after another: 1 is right on a CPU,
     all of a device's tasks on an accelerator, between the two when memory is short.
 
@@ -63,8 +64,17 @@ def over_tasks(
     def weighted(meta, tasks, gather):
         directions, statistics = jax.lax.map(lambda some: side_by_side(meta, some), chunked(tasks))
         directions, statistics = merged(directions), merged(statistics)
+        statistics["deviation"] = deviation(directions, tasks.ident.shape[0])
         weights = gather(weigh)(statistics)
         return jax.tree.map(lambda d: jnp.tensordot(weights, d, 1), directions), statistics
+
+    def deviation(directions, local):
+        means = jax.tree.map(lambda d: d.sum(0) / (local * (mesh.size if mesh else 1)), directions)
+        means = jax.lax.psum(means, "task") if mesh else means
+        apart = jax.tree.map(
+            lambda d, m: ((d - m[None]) ** 2).sum(range(1, d.ndim)), directions, means
+        )
+        return sum(jax.tree.leaves(apart))
 
     def everywhere(meta, tasks):
         local = tasks.ident.shape[0]

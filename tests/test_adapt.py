@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmeta.adapt import Plan, adapt, whole_support
+from jaxmeta.adapt import adapt
 from jaxmeta.memory import MIXED, PLAIN, REMAT
+from jaxmeta.plans import Plan, one_by_one, whole_support
 from jaxmeta.updates import scale_by
 from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
@@ -60,6 +61,47 @@ def test_a_step_that_is_not_live_changes_no_bit(start):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), same, short)
     asleep = walked(theta, support, plan._replace(live=np.zeros(4, bool)))[0]
     jax.tree.map(np.testing.assert_array_equal, asleep, theta)
+
+
+def test_slices_in_turn_are_a_python_loop_that_skips_what_is_not_valid(start):
+    theta, support = start  # the last of three slices only fills the shape
+    plan = one_by_one(support, 4, decay=0.5, every=2)
+    np.testing.assert_array_equal(plan.index[:, 0], [0, 1, 2] * 4)
+    np.testing.assert_array_equal(plan.rate, [1.0] * 6 + [0.5] * 6)
+    np.testing.assert_array_equal(plan.live, [True, True, False] * 4)
+    update = OPTIMISERS["adam"]
+    phi, state = theta, update.init(theta)
+    for epoch in range(4):
+        for shot in range(2):
+            g = jax.grad(LOSS)(phi, jax.tree.map(lambda a: a[shot : shot + 1], support), None)
+            delta, state = update.update(g, state, phi)
+            phi = jax.tree.map(lambda p, d: p + 0.5 ** (epoch // 2) * d, phi, delta)
+    found, (losses, _) = walked(theta, support, plan, update, order=1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), found, phi)
+    np.testing.assert_array_equal(losses[2::3], 0)
+    assert np.all(losses[::3] > 0)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_tasks_of_different_lengths_side_by_side_are_each_as_alone(start, order):
+    theta, support = start
+    valid = jnp.array([[True, True, False], [True, False, False], [True, True, True]])
+
+    def walk(valid):
+        plan = one_by_one(support, 2)._replace(live=jnp.tile(valid, 2))
+        update = OPTIMISERS["momentum"]
+        return adapt(LOSS, theta, support, plan, update=update, key=jax.random.key(1), order=order)[
+            0
+        ]
+
+    together = jax.jit(jax.vmap(walk))(valid)
+    for number, one in enumerate(valid):
+        alone = jax.jit(walk)(one)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a[number], b, rtol=1e-5, atol=1e-6),
+            together,
+            alone,
+        )
 
 
 def test_no_steps_give_back_the_start(start):

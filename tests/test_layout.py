@@ -19,8 +19,14 @@ FLOORS = (
     ("jaxmeta.tasks",),
     ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
     (
-        *("jaxmeta.adapt", "jaxmeta.memory", "jaxmeta.subtree", "jaxmeta.linear"),
-        *("jaxmeta.losses", "jaxmeta.warps", "jaxmeta.augment", "jaxmeta.devices"),
+        *("jaxmeta.adapt", "jaxmeta.plans", "jaxmeta.memory", "jaxmeta.subtree", "jaxmeta.linear"),
+        *(
+            "jaxmeta.losses",
+            "jaxmeta.losses_of_slices",
+            "jaxmeta.warps",
+            "jaxmeta.augment",
+            "jaxmeta.devices",
+        ),
         *("jaxmeta.refusals", "jaxmeta.updates"),
     ),
     ("jaxmeta.over_tasks", "jaxmeta.algorithms"),

@@ -68,6 +68,20 @@ def test_weights_see_all_tasks_of_the_step(given, sharded):
     close(jax.device_get(direction), expected)
 
 
+@pytest.mark.parametrize("how", [dict(chunk=4), dict(chunk=2), dict(sharded=True)])
+def test_weighed_tasks_are_told_how_far_each_direction_is_from_the_mean(given, how):
+    meta, batch = given
+    single = jax.jit(ALGORITHM.outer)
+    own = [single(meta, jax.tree.map(lambda a: a[t], batch))[0] for t in range(TASKS)]
+    mean = jax.tree.map(lambda *d: sum(d) / TASKS, *own)
+    apart = [optax.tree.norm(optax.tree.sub(d, mean), squared=True) for d in own]
+    mesh = devices.task_mesh(TASKS) if how.pop("sharded", False) else None
+    spread = over_tasks(ALGORITHM.outer, mesh=mesh, weigh=lambda s: s["deviation"], **how)
+    direction, statistics = jax.jit(spread)(meta, batch)
+    close(jax.device_get(statistics["deviation"]), np.stack(apart))
+    close(jax.device_get(direction), by_hand(meta, batch, np.stack(apart))[0])
+
+
 def test_tasks_do_not_leak_into_each_other(given):
     meta, batch = given
     spread = jax.jit(over_tasks(ALGORITHM.outer, chunk=2))

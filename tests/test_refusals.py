@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.adapt import adapt
+from jaxmeta.plans import whole_support
 from jaxmeta.algorithms import maml, maml_plus_plus
 from jaxmeta.refusals import refuse_singular
 from jaxmeta.updates import clip_norm, scale_by

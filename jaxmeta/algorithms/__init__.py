@@ -5,6 +5,7 @@ from jaxmeta.algorithms.algorithm import Meta as Meta
 from jaxmeta.algorithms.imaml import imaml as imaml
 from jaxmeta.algorithms.maml import maml as maml
 from jaxmeta.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
+from jaxmeta.algorithms.metamedseg import metamedseg as metamedseg
 from jaxmeta.algorithms.prototypes import prototypes as prototypes
 from jaxmeta.algorithms.reptile import reptile as reptile
 from jaxmeta.algorithms.transfer import scratch as scratch

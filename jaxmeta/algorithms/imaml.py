@@ -11,10 +11,11 @@ solved with Hessian-vector products alone, by conjugate gradients or by a Neuman
 import jax
 import optax
 
-from jaxmeta.adapt import descend, whole_support
+from jaxmeta.adapt import descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, statistics_of
 from jaxmeta.linear import Solve, conjugate_gradient
 from jaxmeta.models.model import Model
+from jaxmeta.plans import whole_support
 
 
 def imaml(

@@ -9,7 +9,7 @@ memory is that of plain training.
 import jax
 import optax
 
-from jaxmeta.adapt import descend, whole_support
+from jaxmeta.adapt import descend
 from jaxmeta.algorithms.algorithm import (
     Algorithm,
     Meta,
@@ -18,6 +18,7 @@ from jaxmeta.algorithms.algorithm import (
     statistics_of,
 )
 from jaxmeta.models.model import Model
+from jaxmeta.plans import whole_support
 
 
 def reptile(

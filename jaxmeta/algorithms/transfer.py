@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxmeta.adapt import descend, whole_support
+from jaxmeta.adapt import descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, score
 from jaxmeta.models.model import Model
+from jaxmeta.plans import whole_support
 from jaxmeta.tasks.task import Task
 
 

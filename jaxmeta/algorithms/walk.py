@@ -7,8 +7,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.adapt import adapt, whole_support
+from jaxmeta.adapt import adapt
 from jaxmeta.memory import Memory
+from jaxmeta.plans import whole_support
 from jaxmeta.subtree import part_of
 from jaxmeta.tasks.task import Examples
 

@@ -7,22 +7,27 @@ belong to one image, so there is no state, nothing leaks from query to support o
 and support, query, training and test behave alike whatever the number of shots.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmeta.models.convolution import convolve, convolve_upsampled, written
 
 
 class Convolution(nn.Module):
-    """3x3 convolution without bias (a normalisation follows).
+    """3x3 convolution; without bias unless asked, for a normalisation follows.
 
     `below`, of half the size, is seen upsampled, its channels before those of `image`: the same as
     upsampling it and concatenating both, with fewer products and nothing copied.
     """
 
     features: int
+    kernel_init: Callable = nn.initializers.he_normal()
+    bias: bool = False
 
     @nn.compact
     def __call__(
@@ -32,20 +37,26 @@ class Convolution(nn.Module):
     ) -> Float[Array, "N H W O"]:
         coarse = 0 if below is None else below.shape[-1]
         shape = (3, 3, coarse + image.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         result = convolve(image, kernel[:, :, coarse:])
-        return result + convolve_upsampled(below, kernel[:, :, :coarse]) if coarse else result
+        if coarse:
+            result += convolve_upsampled(below, kernel[:, :, :coarse])
+        if self.bias:
+            result += self.param("bias", nn.initializers.zeros, (self.features,))[None, None, None]
+        return result
 
 
 class GroupNorm(nn.Module):
     """Normalise each image by the mean and variance of each group of channels (arXiv 1803.08494).
 
     One pass gives both moments: E[x] and E[x^2] over H W first, then over the group's channels; the
-    affine map that results is applied in one multiply-add.
+    affine map that results is applied in one multiply-add. With as many groups as channels this is
+    instance normalisation; without `affine` it has no parameters.
     """
 
     groups: int = 8
     epsilon: float = 1e-5
+    affine: bool = True
 
     @nn.compact
     def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
@@ -53,8 +64,10 @@ class GroupNorm(nn.Module):
         groups = min(self.groups, channels)
         if channels % groups:
             raise ValueError(f"{channels} channels do not split into {groups} groups")
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale, bias = jnp.ones(channels), jnp.zeros(channels)
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (channels,))
+            bias = self.param("bias", nn.initializers.zeros, (channels,))
 
         def grouped(values):
             sums = written.bind(values.sum((1, 2))).reshape(n, groups, -1).sum(-1)
@@ -77,6 +90,18 @@ def max_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
 def mean_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
     """Take the mean of every 2x2 pixels: smooth, for checks against finite differences."""
     return blocks(image).mean((2, 4))
+
+
+def double_bilinear(image: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
+    """Double both sides by linear interpolation, the corners' centres staying where they are."""
+    rows, columns = (corner_aligned(n) for n in image.shape[1:3])
+    return jnp.einsum("Hh,nhwc,Ww->nHWc", rows, image, columns)
+
+
+def corner_aligned(n: int) -> Float[np.ndarray, "m n"]:
+    """Make the matrix that interpolates 2n points between n, the first and the last among them."""
+    at = np.linspace(0, n - 1, 2 * n)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n))).astype(np.float32)
 
 
 def blocks(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 2 W//2 2 C"]:

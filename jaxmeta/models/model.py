@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
-from jaxtyping import PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.errors import BadInput
 
@@ -25,6 +27,29 @@ class Model(NamedTuple):
     init: Callable[..., Any]
     apply: Callable[..., Any]
     encode: Callable[..., Any] | None = None
+
+
+def halving(module: nn.Module, levels: int, channels: int = 1) -> Model:
+    """Make a model of a module that halves its image `levels` - 1 times.
+
+    `apply` raises ValueError where a side of the image is not a multiple of 2^(levels - 1).
+    """
+    multiple = 2 ** (levels - 1)
+
+    def init(key):
+        return module.init(key, jnp.zeros((1, multiple, multiple, channels)))["params"]
+
+    def apply(
+        variables, image: Float[Array, "N H W C"], given=(), *, key=None, train=False
+    ) -> tuple[Float[Array, "N H W K"], tuple]:
+        if image.shape[1] % multiple or image.shape[2] % multiple:
+            raise ValueError(
+                f"a U-Net of {levels} levels needs sides that are multiples of {multiple}, "
+                f"these slices are {image.shape[1]} x {image.shape[2]}"
+            )
+        return module.apply({"params": variables}, image), ()
+
+    return Model(init, apply)
 
 
 def begin_with(model: Model, variables: PyTree) -> Model:

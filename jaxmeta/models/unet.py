@@ -8,11 +8,9 @@ is the only convolution there is.
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxmeta.models.layers import Convolution, GroupNorm, max_pool
-from jaxmeta.models.model import Model
+from jaxmeta.models.model import Model, halving
 
 
 class Block(nn.Module):
@@ -73,20 +71,4 @@ def unet(
     `apply` raises ValueError where a side of the image is not a multiple of 2^(levels - 1).
     """
     module = UNet(tuple(widths), classes, groups, activation, pool, prior)
-    multiple = 2 ** (len(widths) - 1)
-
-    def init(key):
-        image = jnp.zeros((1, multiple, multiple, channels))
-        return module.init(key, image)["params"]
-
-    def apply(
-        variables, image: Float[Array, "N H W C"], given=(), *, key=None, train=False
-    ) -> tuple[Float[Array, "N H W K"], tuple]:
-        if image.shape[1] % multiple or image.shape[2] % multiple:
-            raise ValueError(
-                f"a U-Net of {len(widths)} levels needs sides that are multiples of {multiple}, "
-                f"these slices are {image.shape[1]} x {image.shape[2]}"
-            )
-        return module.apply({"params": variables}, image), ()
-
-    return Model(init, apply)
+    return halving(module, len(widths), channels)

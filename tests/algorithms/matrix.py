@@ -7,6 +7,7 @@ transfer and prototypes the plain gradient.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,12 +15,22 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmeta.adapt import adapt, whole_support
-from jaxmeta.algorithms import imaml, maml, maml_plus_plus, prototypes, reptile, scratch, transfer
+from jaxmeta.adapt import adapt
+from jaxmeta.algorithms import (
+    imaml,
+    maml,
+    maml_plus_plus,
+    metamedseg,
+    prototypes,
+    reptile,
+    scratch,
+    transfer,
+)
 from jaxmeta.algorithms.algorithm import Algorithm, key_of
 from jaxmeta.algorithms.maml_plus_plus import importance
 from jaxmeta.linear import conjugate_gradient, neumann
 from jaxmeta.models.model import Model
+from jaxmeta.plans import one_by_one, whole_support
 from small import MODEL, small_model
 
 STEPS, RATE = 2, 0.1
@@ -127,10 +138,10 @@ def with_updates_held(case, learned, task):
     return query_loss
 
 
-def where_it_ends(case, learned, task):
+def where_it_ends(case, learned, task, plan=partial(whole_support, steps=STEPS)):
     """A linear function whose slope is theta - phi, phi from `adapt` itself."""
     phi, _ = adapt(
-       pixel_loss(case.model), learned, task.support, whole_support(task.support, STEPS),
+       pixel_loss(case.model), learned, task.support, plan(task.support),
        update=ADAM, key=inner(task), order=1,
    )  # fmt: skip
     gap = jax.tree.map(lambda a, b: a - b, learned, phi)
@@ -194,6 +205,8 @@ FREE = dict(learn_rate=True)
 PART = FREE | dict(names=("trunk", "head/bias"))
 MILD = dict(rate=0.02, inner=optax.adam(1.0, eps_root=1e-4))
 ENDS = dict(steps=STEPS, inner=ADAM)
+EPOCHS = dict(epochs=STEPS, decay=0.5, every=1)
+slices_in_turn = partial(where_it_ends, plan=partial(one_by_one, **EPOCHS))
 CASES = {
     "maml": Case(walking(), of_the_whole, has=BOTH),
     "fomaml": Case(walking(order=1), with_updates_held),
@@ -202,6 +215,9 @@ CASES = {
     "maml++": Case(plus_plus, of_every_step, has=BOTH),
     "imaml": Case(implicit(conjugate_gradient(40)), of_the_whole, has=("steps",)),
     "reptile": Case(lambda of: reptile(MODEL, of(MODEL), **ENDS), where_it_ends),
+    "metamedseg": Case(
+        lambda of: metamedseg(MODEL, of(MODEL), inner=ADAM, **EPOCHS), slices_in_turn
+    ),
     "prototypes": Case(lambda of: prototypes(small_model(4), of), of_the_prediction),
     "transfer": Case(lambda of: transfer(MODEL, HEADS, of(MODEL), of, **TUNED), of_all_slices),
     "scratch": Case(lambda of: scratch(MODEL, of(MODEL), **TUNED), None),

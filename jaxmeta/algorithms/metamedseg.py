@@ -1,0 +1,77 @@
+"""MetaMedSeg (Makarevich, Farshad et al. 2021, arXiv 2109.09734): Reptile over whole volumes.
+
+    for each of n tasks:  phi_i <- epochs of Adam from theta, one slice a step, all slices of one volume
+    theta <- theta + beta sum_i W_i (phi_i - theta)
+
+What is new beside Reptile is the task, all kept slices of one patient's volume (`tasks/volumes.py`),
+and the weights (`task_weighting.py`). The outer optimiser is plain descent at rate beta. A new
+structure is learned in the same way, at a rate of its own.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmeta.adapt import descend
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, statistics_of
+from jaxmeta.losses import hard_iou
+from jaxmeta.models.model import Model
+from jaxmeta.plans import one_by_one
+from jaxmeta.tasks.task import Examples
+
+
+def metamedseg(
+    model: Model,
+    loss: Callable,
+    *,
+    epochs: int = 20,
+    inner: optax.GradientTransformation,
+    decay: float = 0.8,
+    every: int = 2,
+    tuning: optax.GradientTransformation | None = None,
+    tuning_epochs: int | None = None,
+    tuning_decay: float = 0.7,
+    weigh: Callable | None = None,
+    target: Examples | None = None,
+) -> Algorithm:
+    """Learn an initialisation that is close to what every volume asks for.
+
+    The rate falls by `decay` after every `every` epochs in training, by `tuning_decay` at test time,
+    where `tuning` (or else `inner`) is the optimiser. `target` are the labelled slices of the structure under
+    test that the rule `target_validation` looks at.
+    """
+
+    def walk(theta, support, key):
+        plan = one_by_one(support, epochs, decay=decay, every=every)
+        return descend(loss, theta, support, plan, update=inner, key=key)
+
+    def adapt_to(meta, support, key):
+        count = epochs if tuning_epochs is None else tuning_epochs
+        plan = one_by_one(support, count, decay=tuning_decay, every=every)
+        update = tuning or inner
+        return descend(loss, meta.learned, support, plan, update=update, key=key)[0]
+
+    def outer(meta, task):
+        inner_key, query_key = jax.random.split(key_of(task))
+        theta = meta.learned
+        phi, losses = walk(theta, task.support, inner_key)
+        direction = jax.tree.map(lambda a, b: a - b, theta, phi)
+        value = loss(phi, task.query, query_key)
+        shots = jnp.maximum(task.support.valid.sum(), 1)
+        by_epoch = losses.reshape(epochs, -1).sum(1) / shots  # a step that rests has 0
+        statistics = statistics_of(model, theta, phi, task.query, value, by_epoch)
+        change = jnp.abs(jnp.diff(by_epoch)).max() if epochs > 1 else jnp.zeros(())
+        moved = optax.tree.norm(direction, squared=True)
+        statistics |= dict(moved=moved, largest_change=change, grad_norm=jnp.sqrt(moved))
+        if target is not None:
+            logits, _ = model.apply(phi, meta.frozen.image, meta.frozen.given)
+            seen = meta.frozen.mask, meta.frozen.valid
+            statistics |= dict(target_iou=hard_iou(logits[..., 0], *seen))
+        return direction, statistics
+
+    def init(key):
+        return Meta(model.init(key), () if target is None else jax.tree.map(jnp.asarray, target))
+
+    return Algorithm(init, adapt_to, predictor_of(model), outer, weigh)
