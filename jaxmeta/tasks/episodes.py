@@ -120,22 +120,6 @@ def load_examples(
     return Examples(image, mask, np.arange(length) < len(slices))
 
 
-def describe_episode(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> str:
-    """Name an episode to a person: what the trainer prints when a loss is not a number."""
-    episode = draw_episode(pool, shape, seed, index)
-
-    def scans(slices: Sequence[Slice]) -> str:
-        return ", ".join(
-            f"{pool.shards.volumes[volume].name} slices {' '.join(str(n) for _, n in group)}"
-            for volume, group in itertools.groupby(sorted(slices), key=lambda s: s[0])
-        )
-
-    return (
-        f"episode {index} (seed {seed}): organ {episode.organ} of {episode.dataset}, "
-        f"support {scans(episode.support)}; query {scans(episode.query)}"
-    )
-
-
 def checked_shape(pool: Pool, shape: EpisodeShape) -> EpisodeShape:
     """Return the shape if the pool can fill it; refuse more shots than any draw could give."""
     for name in ("shots", "queries", "size", "support_patients", "query_patients"):

@@ -11,22 +11,13 @@ import jax
 from absl import flags
 
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.episodes import EpisodeShape, checked_shape, draw_episode, load_episode
-from jaxmeta.tasks.split import Pool
-from jaxmeta.tasks.task import Task
+from jaxmeta.tasks.source import Source, load_task
 
 EPISODES = 2**31 - 1  # as many as an int32 can name: no run comes to the end
 
 
-def load_task(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Task:
-    """Make task `index` of a run: the pure function that every worker calls."""
-    index = int(index)
-    return load_episode(pool, shape, draw_episode(pool, shape, seed, index), seed, index)
-
-
 def task_batches(
-    pool: Pool,
-    shape: EpisodeShape,
+    source: Source,
     *,
     seed: int,
     tasks: int,
@@ -48,7 +39,7 @@ def task_batches(
     process_count = jax.process_count() if process_count is None else process_count
     if tasks < 1 or tasks % process_count:
         raise BadInput(f"{tasks} tasks a step cannot be shared by {process_count} process(es)")
-    load = functools.partial(load_task, pool, checked_shape(pool, shape), seed)
+    load = functools.partial(load_task, source, seed)
     episodes = grain.MapDataset.range(EPISODES).map(load)[process_index::process_count]
     batches = episodes.batch(tasks // process_count, drop_remainder=True)
     stream = batches.to_iter_dataset(grain.ReadOptions(threads, prefetch))

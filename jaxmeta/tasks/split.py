@@ -36,7 +36,7 @@ class Split(NamedTuple):
 class Entry(NamedTuple):
     """One structure of one data set, and the patients of one phase who have it.
 
-    Scans of two modalities in one data set make two entries: a CT says little about an MR.
+    Scans of two modalities or channels in one data set make two entries: a CT says little about an MR.
     """
 
     dataset: str
@@ -45,6 +45,8 @@ class Entry(NamedTuple):
         str, list[tuple[int, Sequence[int]]]
     ]  # name -> (volume, its slices with the organ)
     modality: str
+    channel: str | None = None
+    weight: float = 1.0  # how often it is drawn, where weights are asked for
 
 
 class Pool(NamedTuple):
@@ -155,7 +157,7 @@ def pool(
     organs: Iterable[str] | None = None,
     single_patients: bool = False,
 ) -> Pool:
-    """Gather what `phase` ("train", "val" or "test") may draw, by data set, organ and modality.
+    """Gather what `phase` ("train", "val" or "test") may draw, by data set, organ, modality and channel.
 
     An entry of training or validation needs a second patient to prove what was learned from the first;
     `single_patients` keeps those of one patient too, whose tasks then prove it on other slices of the
@@ -182,12 +184,13 @@ def pool(
                 continue
             for volume, slices in scans:
                 scan = shards.volumes[volume]
-                patients = entries.setdefault((scan.dataset, organ, scan.modality), {})
+                kind = scan.dataset, organ, scan.modality, scan.channel or ""
+                patients = entries.setdefault(kind, {})
                 patients.setdefault(patient, []).append((volume, slices))
     least = 1 if single_patients or phase == "test" else 2
     chosen = tuple(
-        Entry(dataset, organ, dict(sorted(patients.items())), modality)
-        for (dataset, organ, modality), patients in sorted(entries.items())
+        Entry(dataset, organ, dict(sorted(patients.items())), modality, channel or None)
+        for (dataset, organ, modality, channel), patients in sorted(entries.items())
         if len(patients) >= least and (phase == "test" or slice_count(patients) >= 2)
     )
     if not chosen:
@@ -214,12 +217,13 @@ def count_table(shards: Shards, split: Split, *, single_patients: bool = False) 
             for patient, scans in holders(shards, organ).items():
                 for volume, slices in scans:
                     scan = shards.volumes[volume]
-                    sides = entries.setdefault((scan.dataset, scan.modality), ({}, {}))
+                    kind = " ".join(filter(None, (scan.modality, scan.channel)))
+                    sides = entries.setdefault((scan.dataset, kind), ({}, {}))
                     sides[patient not in seen].setdefault(patient, []).append((volume, slices))
-            for (dataset, modality), (training, test) in sorted(entries.items()):
+            for (dataset, kind), (training, test) in sorted(entries.items()):
                 trains = role != "test" and len(training) >= (1 if single_patients else 2)
                 cells = counted(training, trains) + counted(test, role == "test")
-                rows.append((role, organ, dataset, modality, *cells))
+                rows.append((role, organ, dataset, kind, *cells))
     widths = [max(map(len, column)) for column in zip(*rows[1:], strict=True)]
     return "\n".join(
         "  ".join(

@@ -67,4 +67,5 @@ def draw_support(
 
 def identity(entry: Entry) -> int:
     """Number an entry by its names, so that its draws do not depend on what else is in the pool."""
-    return zlib.crc32(f"{entry.dataset}/{entry.organ}/{entry.modality}".encode())
+    names = filter(None, (entry.dataset, entry.organ, entry.modality, entry.channel))
+    return zlib.crc32("/".join(names).encode())

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxmeta.data.grid import spacing
 from jaxmeta.data.prediction import predicted_mask
 from jaxmeta.data.shards import Shards, Volume, holders, load_images, load_masks
 from jaxmeta.errors import BadInput
@@ -39,6 +40,7 @@ class Query(NamedTuple):
     target: Bool[np.ndarray, "N H W"]
     finish: Callable[[np.ndarray], np.ndarray]  # probabilities [N, S, S] -> the mask [N, H, W]
     volume: int  # its number in the shards
+    spacing: tuple[float, float, float]  # mm along N, H and W
 
 
 class Trial(NamedTuple):
@@ -160,6 +162,7 @@ def query(
         load_masks(shards, volume, slices, organ) > 0,
         partial(predicted_mask, grid=row.grid, spacing=mm, largest_piece=largest_piece),
         volume,
+        spacing(row.grid),
     )
 
 
@@ -206,4 +209,5 @@ def every_label(
 
 def like(volume: Volume, entry: Entry) -> bool:
     """Say whether a volume is of the kind that an entry is made of."""
-    return (volume.dataset, volume.modality) == (entry.dataset, entry.modality)
+    own = volume.dataset, volume.modality, volume.channel
+    return own == (entry.dataset, entry.modality, entry.channel)

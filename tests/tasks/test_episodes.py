@@ -13,7 +13,6 @@ from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import (
     EpisodeShape,
     checked_shape,
-    describe_episode,
     draw_episode,
     load_episode,
 )
@@ -238,17 +237,3 @@ def test_keys_differ_between_episodes(shards):
         for index in range(10)
     }
     assert len(keys) == 30
-
-
-@pytest.mark.parametrize("index", range(5))
-def test_an_episode_is_described_by_what_was_drawn(index):
-    here = training(hospital(), organs=["atrium"])
-    episode = draw_episode(here, SHAPE, 0, index)
-    support, query = describe_episode(here, SHAPE, 0, index).split("; query ")
-    volume = episode.support[0][0]
-    numbers = " ".join(str(n) for _, n in sorted(episode.support))
-    assert support == (
-        f"episode {index} (seed 0): organ atrium of left, "
-        f"support {here.shards.volumes[volume].name} slices {numbers}"
-    )
-    assert all(here.shards.volumes[volume].name in query for volume, _ in episode.query)

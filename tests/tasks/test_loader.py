@@ -9,7 +9,8 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.loader import load_task, task_batches
+from jaxmeta.tasks.loader import task_batches
+from jaxmeta.tasks.source import episodes, load_task
 from jaxmeta.tasks.split import pool, split
 
 SHAPE = EpisodeShape(shots=2, queries=3, size=16)
@@ -21,7 +22,7 @@ def training(shards):
 
 
 def batches(pool, count, **options):
-    iterator = task_batches(pool, SHAPE, **(dict(seed=5, tasks=4) | options))
+    iterator = task_batches(episodes(pool, SHAPE), **(dict(seed=5, tasks=4) | options))
     return [next(iterator) for _ in range(count)]
 
 
@@ -32,7 +33,7 @@ def same(one, other):
 
 def test_a_batch_is_its_episodes_stacked(training):
     for step, batch in enumerate(batches(training, 3)):
-        tasks = [load_task(training, SHAPE, 5, step * 4 + i) for i in range(4)]
+        tasks = [load_task(episodes(training, SHAPE), 5, step * 4 + i) for i in range(4)]
         assert same(batch, jax.tree.map(lambda *leaves: np.stack(leaves), *tasks))
     assert batch.support.image.shape == (4, 2, 16, 16, 1)
     assert batch.query.valid.shape == (4, 3) and batch.ident.shape == (4, 2)
@@ -60,11 +61,11 @@ def test_processes_partition_every_batch(training, count):
 
 @pytest.mark.parametrize("stop", [0, 1, 5])
 def test_resuming_equals_never_stopping(training, stop):
-    iterator = task_batches(training, SHAPE, seed=5, tasks=4)
+    iterator = task_batches(episodes(training, SHAPE), seed=5, tasks=4)
     for _ in range(stop):
         next(iterator)
     state = json.loads(json.dumps(iterator.get_state()))
-    resumed = task_batches(training, SHAPE, seed=5, tasks=4)
+    resumed = task_batches(episodes(training, SHAPE), seed=5, tasks=4)
     resumed.set_state(state)
     for batch in batches(training, stop + 3)[stop:]:
         assert same(next(resumed), batch)
@@ -81,11 +82,11 @@ def test_threads_and_read_ahead_change_nothing(training):
 
 
 def test_the_place_is_kept_in_an_orbax_checkpoint(training, tmp_path):
-    iterator = task_batches(training, SHAPE, seed=5, tasks=4)
+    iterator = task_batches(episodes(training, SHAPE), seed=5, tasks=4)
     next(iterator), next(iterator)
     with ocp.training.Checkpointer(tmp_path / "checkpoints") as checkpointer:
         checkpointer.save_checkpointables(2, {"data": iterator})
-    resumed = task_batches(training, SHAPE, seed=5, tasks=4)
+    resumed = task_batches(episodes(training, SHAPE), seed=5, tasks=4)
     with ocp.training.Checkpointer(tmp_path / "checkpoints") as checkpointer:
         checkpointer.load_checkpointables(2, {"data": resumed})
     assert same(next(resumed), batches(training, 3)[2])
@@ -93,7 +94,7 @@ def test_the_place_is_kept_in_an_orbax_checkpoint(training, tmp_path):
 
 @pytest.mark.slow
 def test_workers_make_the_same_batches(training):
-    iterator = task_batches(training, SHAPE, seed=5, tasks=4, workers=2)
+    iterator = task_batches(episodes(training, SHAPE), seed=5, tasks=4, workers=2)
     try:
         made = [next(iterator) for _ in range(4)]
         state = json.loads(json.dumps(iterator.get_state()))
@@ -101,7 +102,7 @@ def test_workers_make_the_same_batches(training):
         iterator.close()
     for one, other in zip(made, batches(training, 4), strict=True):
         assert same(one, other)
-    resumed = task_batches(training, SHAPE, seed=5, tasks=4, workers=2)
+    resumed = task_batches(episodes(training, SHAPE), seed=5, tasks=4, workers=2)
     try:
         resumed.set_state(state)
         assert same(next(resumed), batches(training, 5)[4])
@@ -111,9 +112,9 @@ def test_workers_make_the_same_batches(training):
 
 def test_tasks_that_processes_cannot_share_are_refused(training):
     with pytest.raises(BadInput, match=r"5 tasks a step cannot be shared by 2 process"):
-        task_batches(training, SHAPE, seed=0, tasks=5, process_index=0, process_count=2)
+        task_batches(episodes(training, SHAPE), seed=0, tasks=5, process_index=0, process_count=2)
 
 
 def test_a_shape_that_the_pool_cannot_fill_is_refused_before_the_first_batch(training):
     with pytest.raises(BadInput, match="shots asked"):
-        task_batches(training, SHAPE._replace(shots=500), seed=0, tasks=4)
+        episodes(training, SHAPE._replace(shots=500))

@@ -1,0 +1,72 @@
+"""Where tasks come from: what draws one by number, and what reads its pixels.
+
+Every kind of task is a pure function of (seed, index), drawn first and read later, so the loader, the
+trainer and whoever wants to know a task's name see all kinds alike.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from jaxmeta.tasks.episodes import (
+    Episode,
+    EpisodeShape,
+    Slice,
+    checked_shape,
+    draw_episode,
+    load_episode,
+)
+from jaxmeta.tasks.split import Pool
+from jaxmeta.tasks.task import Task
+from jaxmeta.tasks.volumes import draw_pooled, draw_volume
+
+
+class Source(NamedTuple):
+    """draw(seed, index) names a task's slices, load(episode, seed, index) reads them; both can be sent
+    to another process."""
+
+    pool: Pool
+    draw: Callable[[int, int], Episode]
+    load: Callable[[Episode, int, int], Task]
+
+
+def episodes(pool: Pool, shape: EpisodeShape) -> Source:
+    """Draw few-shot episodes: support and query of different patients.
+
+    Raises BadInput where the pool cannot fill the shape.
+    """
+    shape = checked_shape(pool, shape)
+    return Source(pool, partial(draw_episode, pool, shape), partial(load_episode, pool, shape))
+
+
+def volumes(pool: Pool, shape: EpisodeShape) -> Source:
+    """Draw volumetric tasks: the slices of one scan, `shape.shots` at most."""
+    return Source(pool, partial(draw_volume, pool, shape), partial(load_episode, pool, shape))
+
+
+def pooled(pool: Pool, shape: EpisodeShape) -> Source:
+    """Draw standard tasks: `shape.shots` slices of any patients, with replacement."""
+    return Source(pool, partial(draw_pooled, pool, shape), partial(load_episode, pool, shape))
+
+
+def load_task(source: Source, seed: int, index: int) -> Task:
+    """Make task `index` of a run: the pure function that every worker calls."""
+    index = int(index)
+    return source.load(source.draw(seed, index), seed, index)
+
+
+def describe_task(source: Source, seed: int, index: int) -> str:
+    """Name a task to a person: what the trainer prints when a loss is not a number."""
+    episode, volumes = source.draw(seed, index), source.pool.shards.volumes
+
+    def scans(slices: Sequence[Slice]) -> str:
+        return ", ".join(
+            f"{volumes[volume].name} slices {' '.join(str(n) for _, n in group)}"
+            for volume, group in itertools.groupby(sorted(slices), key=lambda at: at[0])
+        )
+
+    return (
+        f"task {index} (seed {seed}): organ {episode.organ} of {episode.dataset}, "
+        f"support {scans(episode.support)}; query {scans(episode.query)}"
+    )
