@@ -8,19 +8,25 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from experiments.configs import Config, Inner
+from experiments.configs import Config, Inner, Outer
 from jaxmeta import algorithms
-from jaxmeta.algorithms import Algorithm
+from jaxmeta.algorithms import Algorithm, task_weighting
+from jaxmeta.algorithms.task_weighting import weighting
 from jaxmeta.augment import augment, upright, varied
 from jaxmeta.devices import side_by_side
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import Learner, episodic
 from jaxmeta.linear import conjugate_gradient, neumann
 from jaxmeta.losses import segmentation_loss
+from jaxmeta.losses_of_slices import LOSSES, slice_loss
 from jaxmeta.memory import MIXED, PLAIN, REMAT
-from jaxmeta.models import Model, begin_with, unet
+from jaxmeta.models import Model, begin_with, instance_unet, unet
 from jaxmeta.over_tasks import over_tasks
+from jaxmeta.tasks.decathlon import decathlon
 from jaxmeta.tasks.episodes import EpisodeShape
+from jaxmeta.tasks.source import Source, episodes, pooled, volumes
+from jaxmeta.tasks.split import Pool
+from jaxmeta.tasks.volumes import balanced, with_pixels
 from jaxmeta.updates import clip_norm
 
 OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
@@ -30,13 +36,28 @@ OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "adam": partial(optax.adam, eps_root=1e-8),
 }
 MEMORY = {"plain": PLAIN, "remat": REMAT, "mixed": MIXED}
+RULES = {
+    "uniform": task_weighting.uniform,
+    "mean": task_weighting.distance_to_mean,
+    "meta": task_weighting.distance_to_meta,
+    "loss": task_weighting.loss,
+    "loss-difference": task_weighting.loss_difference,
+}
 SOLVERS = {"cg": conjugate_gradient, "neumann": neumann}
 
 
-def episode_shape(config: Config) -> EpisodeShape:
-    """Take the shape of a task out of a configuration."""
+def task_source(config: Config, drawn: Pool) -> Source:
+    """Make what tasks are drawn from, of who may be drawn."""
     t = config.tasks
-    return EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
+    shape = EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
+    if t.least_pixels > 1:
+        drawn = with_pixels(drawn, t.least_pixels)
+        if not drawn.entries:
+            raise BadInput(f"--tasks.least-pixels {t.least_pixels}: no slice has as many")
+    if t.draw == "episodes":
+        return episodes(drawn, shape)
+    drawn = decathlon(drawn) if t.decathlon else balanced(drawn)
+    return {"volumes": volumes, "pooled": pooled}[t.draw](drawn, shape)
 
 
 def model_and_loss(config: Config, *, testing: bool = False) -> tuple[Model, Callable]:
@@ -63,20 +84,28 @@ def build(
     if test_steps is not None:
         inner = dataclasses.replace(config.inner, test_steps=test_steps)
         config = dataclasses.replace(config, inner=inner)
-    outer = config.outer
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, outer.rate, max(1, int(outer.warmup * config.steps)), max(2, config.steps)
-    )
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(outer.clip),
-        optax.adamw(schedule, weight_decay=outer.weight_decay),
-    )
     return episodic(
         build_algorithm(config, network, testing=testing),
-        optimiser,
+        outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=chunk_of(config, mesh)),
         augment=lambda task: augment(task, config.augment),
     )
+
+
+def outer_rule(outer: Outer, steps: int) -> optax.GradientTransformation:
+    """Make the optimiser of the meta-parameters for a training of so many steps."""
+    warmup, steps = max(1, int(outer.warmup * steps)), max(2, steps)
+    if outer.schedule == "cosine":
+        rate = optax.warmup_cosine_decay_schedule(0.0, outer.rate, warmup, steps)
+    else:
+        rate = (
+            optax.warmup_constant_schedule(0.0, outer.rate, warmup) if outer.warmup else outer.rate
+        )
+    if outer.optimiser == "adamw":
+        rule = optax.adamw(rate, weight_decay=outer.weight_decay)
+    else:
+        rule = optax.sgd(rate)
+    return optax.chain(optax.clip_by_global_norm(outer.clip), rule) if outer.clip else rule
 
 
 def chunk_of(config: Config, mesh: Mesh | None) -> int:
@@ -101,6 +130,8 @@ def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = F
         return algorithms.prototypes(features, build_loss(config), scale=inner.scale)
     model, loss = model_and_loss(config, testing=testing)
     model, rule = begun(model), inner_rule(inner)
+    if config.algorithm == "metamedseg":
+        return build_metamedseg(config, model, loss)
     walk = dict(steps=inner.steps, test_steps=inner.test_steps)
     learned = walk | dict(rate=inner.rate, inner=rule(1.0), decay=inner.decay)
     learned |= dict(names=inner.part or (), memory=MEMORY[inner.memory or "remat"])
@@ -131,6 +162,30 @@ def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = F
             return algorithms.scratch(model, loss, **tune)
 
 
+def build_metamedseg(config: Config, model: Model, loss: Callable) -> Algorithm:
+    """Make MetaMedSeg, whose fine-tuning has an optimiser of its own."""
+    inner, how, rule = config.inner, config.weigh, inner_rule(config.inner)
+
+    def decayed(rate: float, decay: float) -> optax.GradientTransformation:
+        return optax.chain(optax.add_decayed_weights(decay), rule(rate))
+
+    weigh = None
+    if how.rule != "uniform" or how.compounding:
+        weigh = weighting(RULES[how.rule], invert=how.invert, compounding=how.compounding)
+    return algorithms.metamedseg(
+        model,
+        loss,
+        epochs=inner.steps,
+        inner=decayed(inner.rate, inner.weight_decay),
+        decay=inner.decay,
+        every=inner.every,
+        tuning=decayed(inner.test_rate, inner.test_weight_decay),
+        tuning_epochs=inner.test_steps,
+        tuning_decay=inner.test_decay,
+        weigh=weigh,
+    )
+
+
 def inner_rule(inner: Inner) -> Callable[[float], optax.GradientTransformation]:
     """Make rate -> the inner optimiser."""
     rule = OPTIMISERS[inner.optimiser]
@@ -142,13 +197,15 @@ def inner_rule(inner: Inner) -> Callable[[float], optax.GradientTransformation]:
 def build_model(config: Config, classes: int, prior: float | None = None) -> Model:
     """Make the network; its outputs begin at the configuration's prior, or at this one."""
     n = config.network
+    if n.kind == "instance-unet":
+        return instance_unet(n.widths, classes=classes)
     prior = n.prior if prior is None else prior
     return unet(n.widths, classes=classes, groups=n.groups, prior=prior)
 
 
 def build_loss(config: Config) -> Callable[[Model], Callable]:
     """Make the loss of a model."""
-    weights = config.loss
-    return partial(
-        segmentation_loss, cross_entropy_weight=weights.cross_entropy, dice_weight=weights.dice
-    )
+    how = config.loss
+    if how.of_slice:
+        return partial(slice_loss, of=LOSSES[how.of_slice])
+    return partial(segmentation_loss, cross_entropy_weight=how.cross_entropy, dice_weight=how.dice)

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     name: python3
@@ -53,7 +55,7 @@ print(devices.describe_devices())
 import dataclasses
 from pathlib import Path
 
-from experiments.configs import PRESETS
+from experiments.presets import PRESETS
 from experiments.meta_train import resolve
 
 preset = PRESETS["unet-maml"][1]

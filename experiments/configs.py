@@ -1,4 +1,4 @@
-"""What a run is: typed configurations, presets, and where each algorithm begins."""
+"""What a run is: typed configurations, and where each algorithm begins."""
 
 import dataclasses
 from pathlib import Path
@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxmeta.augment import Augmentation
-from jaxmeta.dashboards import package
-from jaxmeta.errors import BadInput
 
 
 TASKS = 4  # in a step, where the devices do not ask for more
@@ -18,6 +16,15 @@ TASKS = 4  # in a step, where the devices do not ask for more
 class Tasks:
     """What a training step sees."""
 
+    draw: Literal["episodes", "volumes", "pooled"] = "episodes"
+    """episodes: support and query of different patients; volumes: the slices of one scan, every k-th
+    where there are more than `shots`; pooled: `shots` slices of any patients. The last two learn from the
+    support alone and watch the query."""
+    least_pixels: int = 1
+    """Pixels at native resolution that a structure must have in a slice to be trained on there."""
+    decathlon: bool = False
+    """Learn from the 24 sub-tasks that MetaMedSeg makes of the Medical Segmentation Decathlon, with
+    their thresholds and weights; otherwise every data set counts alike."""
     size: int | None = None
     """Rows and columns of a slice after resizing; by default as the shards were prepared for."""
     spacing: float | None = None
@@ -41,14 +48,17 @@ class Tasks:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The U-Net."""
+    """The U-Net; None stands where a kind has no such thing."""
 
+    kind: Literal["unet", "instance-unet"] = "unet"
+    """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg."""
     widths: tuple[int, ...] = (8, 16, 32, 64)
     """Channels of each level, from full resolution down."""
-    groups: int = 8
-    """Groups of GroupNorm."""
-    prior: float = -2.5
-    """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice."""
+    groups: int | None = 8
+    """Groups of GroupNorm (unet)."""
+    prior: float | None = -2.5
+    """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice
+    (unet)."""
 
 
 Algorithm = Literal[
@@ -58,6 +68,7 @@ Algorithm = Literal[
     "meta-sgd",
     "maml++",
     "reptile",
+    "metamedseg",
     "imaml",
     "prototypes",
     "transfer",
@@ -70,17 +81,28 @@ class Inner:
     """Adaptation to a structure; None stands where the algorithm has no such thing."""
 
     steps: int | None = None
-    """Inner steps in training."""
+    """Inner steps in training; metamedseg: epochs, with a step a slice."""
     test_steps: int | None = None
-    """Inner steps at test time, chosen on validation organs."""
+    """Inner steps at test time, chosen on validation organs; metamedseg: epochs."""
     rate: float | None = None
     """Inner rate, or where learned rates start."""
+    test_rate: float | None = None
+    """Rate at test time (metamedseg)."""
     optimiser: Literal["sgd", "momentum", "adam"] | None = None
     """Rule of the inner update."""
     clip: float | None = None
     """Largest norm of an inner gradient; longer ones are scaled down. 0: never."""
     decay: float | None = None
-    """Factor from step to step on the rate of test steps beyond `steps`."""
+    """Factor from step to step on the rate of test steps beyond `steps`; metamedseg: on the rate in
+    training, after every `every` epochs."""
+    test_decay: float | None = None
+    """The same factor at test time (metamedseg)."""
+    every: int | None = None
+    """Epochs between two falls of the rate (metamedseg)."""
+    weight_decay: float | None = None
+    """L2 decay that goes through the optimiser, in training (metamedseg)."""
+    test_weight_decay: float | None = None
+    """The same at test time (metamedseg)."""
     order: Literal[1, 2] | None = None
     """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
     memory: Literal["plain", "remat", "mixed"] | None = None
@@ -108,26 +130,49 @@ class Inner:
 
 @dataclasses.dataclass(frozen=True)
 class Outer:
-    """The optimiser of the meta-parameters: AdamW with warm-up, cosine and clipping."""
+    """The optimiser of the meta-parameters."""
 
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """sgd goes `rate` times the way that Reptile and MetaMedSeg point out."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the rate goes on after the warm-up."""
     rate: float = 2e-3
     """Highest rate of the schedule."""
     warmup: float = 0.05
     """Share of the steps in which the rate rises."""
     clip: float = 10.0
-    """Largest norm of a direction; longer ones are scaled down."""
+    """Largest norm of a direction; longer ones are scaled down. 0: never."""
     weight_decay: float = 0.0
-    """Decoupled weight decay."""
+    """Decoupled weight decay (adamw)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighting:
+    """How much each task of a step counts (metamedseg)."""
+
+    rule: Literal["uniform", "mean", "meta", "loss", "loss-difference"] = "uniform"
+    """uniform: all alike; mean, meta: by the distance from where all tasks ended on average, or from
+    where they began; loss: by how little the held-out loss differs from the last training loss;
+    loss-difference: by the largest fall of the training loss in an epoch."""
+    invert: bool = False
+    """Turn the rule around: 1 - W, normalised."""
+    compounding: bool = False
+    """As the code released with the paper, which multiplies earlier tasks by all later weights too;
+    for comparison only."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """Weights of the parts of the loss."""
+    """The loss: of a set of slices, in two parts, or of each slice alone."""
 
-    cross_entropy: float = 3.0
-    """Of the binary cross-entropy, a mean over pixels."""
-    dice: float = 1.0
-    """Of the soft Dice loss, over all slices of a set together."""
+    cross_entropy: float | None = 3.0
+    """Weight of the binary cross-entropy, a mean over pixels."""
+    dice: float | None = 1.0
+    """Weight of the soft Dice loss, over all slices of a set together."""
+    of_slice: Literal["iou", "bce", "bce_weighted", "combined", "combined2", "tversky"] | None = (
+        None
+    )
+    """A loss of MetaMedSeg instead; both weights are None then."""
 
 
 WALK = Inner(steps=4, test_steps=10, rate=0.15, optimiser="sgd", clip=1.0, vary=0.0)
@@ -142,6 +187,20 @@ INNER: dict[str, Inner] = {
     "meta-sgd": dataclasses.replace(LEARNED, order=1, memory="remat"),
     "maml++": dataclasses.replace(LEARNED, order=1, memory="remat", anneal=0.3),
     "reptile": WALK,
+    "metamedseg": Inner(
+        steps=20,
+        test_steps=20,
+        rate=0.01,
+        test_rate=0.005,
+        optimiser="adam",
+        clip=0.0,
+        decay=0.8,
+        test_decay=0.7,
+        every=2,
+        weight_decay=0.003,
+        test_weight_decay=3e-5,
+        vary=0.0,
+    ),
     "imaml": dataclasses.replace(WALK, steps=8, strength=0.3, solver="cg", products=3),
     "prototypes": Inner(features=16, scale=20.0),
     "transfer": TUNED,
@@ -184,6 +243,7 @@ class Config:
     network: Network = Network()
     inner: Inner = INNER["meta-sgd"]
     outer: Outer = Outer()
+    weigh: Weighting = Weighting()
     loss: Loss = Loss()
     augment: Augmentation = Augmentation(invert=0.5)
     distributed: bool = False
@@ -193,81 +253,3 @@ class Config:
     """What training draws, as data set/organ: filled in by the run."""
     axis: Annotated[str, tyro.conf.Suppress] = "axial"
     """Which slices the run learns from: filled in by the run."""
-
-
-def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
-    """Take another algorithm, and begin with its own settings."""
-    own = {"transfer": {"outer": Outer(rate=6e-3)}, "scratch": {"steps": 0}}  # see RESULTS.md
-    return dataclasses.replace(
-        config, algorithm=algorithm, inner=INNER[algorithm], **own.get(algorithm, {})
-    )
-
-
-PRESETS: dict[str, tuple[str, Config]] = {
-    "unet-maml": ("U-Net, first-order MAML with learned rates: the default.", Config()),
-    "transfer": (
-        "U-Net pre-trained with one output a source organ, fine-tuned on the support.",
-        with_algorithm(Config(), "transfer"),
-    ),
-    "scratch": ("U-Net trained on the support alone.", with_algorithm(Config(), "scratch")),
-}
-
-
-def check(config: Config) -> None:
-    """Refuse in one line what no run can be made of."""
-    tasks, network, inner = config.tasks, config.network, config.inner
-    least = {
-        "--steps": (config.steps, 0),
-        "--every": (config.every, 1),
-        "--seed": (config.seed, 0),
-        "--validation-tasks": (config.validation_tasks, 1),
-        "--tasks.count": (tasks.count, 1),
-        "--tasks.chunk": (tasks.chunk, 1),
-        "--tasks.size": (tasks.size, 1),
-        "--tasks.spacing": (tasks.spacing, 0),
-        "--inner.steps": (inner.steps, 1 if config.algorithm == "maml++" else 0),
-        "--inner.test-steps": (inner.test_steps, 0),
-        "--inner.vary": (inner.vary, 0),
-        "--inner.clip": (inner.clip, 0),
-        "--inner.products": (inner.products, 1),
-        "--inner.features": (inner.features, 1),
-        "--augment.elastic-cells": (config.augment.elastic_cells, 1),
-        "--network.groups": (network.groups, 1),
-        "--network.widths": (min(network.widths, default=0), 1),
-    }
-    refuse_foreign(config.algorithm, inner)
-    for name, (value, limit) in least.items():
-        if value is not None and value < limit:
-            raise BadInput(f"{name} {value}: must be at least {limit}")
-    for width in network.widths:
-        if width % min(network.groups, width):
-            raise BadInput(
-                f"--network.widths {width}: does not split into {network.groups} groups; give a "
-                "multiple, or other --network.groups"
-            )
-    if config.distributed and not config.data:
-        raise BadInput("--distributed needs --data: each process would write phantoms of its own")
-    for dashboard in config.track:
-        package(dashboard)
-    if config.begin and config.algorithm == "scratch":
-        raise BadInput("--begin with scratch: it begins at random, for every support anew")
-    multiple = 2 ** (len(network.widths) - 1)
-    if tasks.size is not None and tasks.size % multiple:
-        raise BadInput(
-            f"--tasks.size {tasks.size}: a network of {len(network.widths)} levels needs a multiple "
-            f"of {multiple}"
-        )
-
-
-def refuse_foreign(algorithm: str, inner: Inner) -> None:
-    """Refuse an option that the algorithm does not have, and one left out that it needs."""
-    for field in dataclasses.fields(Inner):
-        value, own = getattr(inner, field.name), getattr(INNER[algorithm], field.name)
-        option = f"--inner.{field.name.replace('_', '-')}"
-        if value is not None and own is None:
-            owners = [a for a, other in INNER.items() if getattr(other, field.name) is not None]
-            raise BadInput(f"{option} with {algorithm}: only {', '.join(owners)} can have it")
-        if value is None and own is not None:
-            raise BadInput(f"{option}: {algorithm} needs a value, for instance {own}")
-    if inner.order == 1 and inner.memory != "remat":
-        raise BadInput(f"--inner.memory {inner.memory} at --inner.order 1: it keeps no activations")

@@ -77,6 +77,7 @@ def table(title: str, lines: Sequence[Standing], notes: dict[str, str]) -> str:
             line.ahead and line.ahead.supports,
             line.ahead and line.ahead.runs,
             notes[line.row],
+            line.others,
         )
         for line in lines
     ]

@@ -20,7 +20,15 @@ from tqdm import tqdm
 
 from experiments import saved
 from experiments.command import run as run_command
-from experiments.outcome import METHOD, Outcome, Table, cohort_of, keep
+from experiments.outcome import (
+    METHOD,
+    Measuring,
+    Outcome,
+    Table,
+    cohort_of,
+    keep,
+    measured,
+)
 from experiments.pairing import Entry, refuse_unpaired
 from experiments.reports import write
 from experiments.rows import fine_tunes, heads, pretrained, row_maker, upper_bound
@@ -74,6 +82,11 @@ class Options:
     settings: Path | None = None
     """Another run whose search to take the settings from, instead of searching for each run; a run of
     another algorithm takes those of scratch and transfer, not of the method."""
+    convention: Literal["default", "monai", "medpy", "deepmind"] = "default"
+    """Whose HD95, ASSD and NSD, and whose treatment of empty masks; all but the default are for
+    comparison with papers that used these packages."""
+    tolerance: float = 2.0
+    """Distance in mm within which the surface Dice (NSD) counts a surface as found."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients."""
     largest_piece: bool = False
@@ -104,6 +117,8 @@ def test(options: Options) -> list[Outcome]:
         raise BadInput(
             f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
         )
+    if options.tolerance < 0:
+        raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
     for name, values in {"--draws": (options.draws,), "--shots": options.shots}.items():
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
@@ -141,14 +156,15 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
     make = row_maker(run, options.draws, transfer)
     bound = []
     if options.upper_bound:
-        bound = bounded(run, shards, held_out, how, largest_piece=options.largest_piece)
+        bound = bounded(run, shards, held_out, how, options)
     tables = []
     for shots, chosen in asked.trials.items():
         settings = choose(run, shots, options, transfer)
         walks = fine_tunes(run.config)
         rows, twins = rows_of(make, settings, options.baselines, zero_steps=walks)
         seconds = adaptation_seconds(rows[0], chosen[0])
-        found = followed(rows, chosen, options.seed, f"{shots} shots")
+        measuring = measuring_of(options)
+        found = followed(rows, chosen, options.seed, f"{shots} shots", measuring)
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
         cases = [case._replace(row=row) for case in cases for row in twins[case.row]]
         cases += [case._replace(shots=shots) for case in bound]
@@ -165,6 +181,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         devices.describe_devices(),
         tuple(tables),
         alive,
+        measuring_of(options),
     )
 
 
@@ -222,6 +239,11 @@ def protocol_of(options: Options) -> Protocol:
     return Protocol(options.support_patients, options.largest_piece)
 
 
+def measuring_of(options: Options) -> Measuring:
+    """Say how this test measures."""
+    return Measuring(options.convention, options.tolerance)
+
+
 def rows_of(
     make: Callable[..., Row],
     settings: dict[str, Setting],
@@ -247,13 +269,15 @@ def rows_of(
     return rows, {row.name: [row.name] for row in rows} | {own[0]: own for own in same.values()}
 
 
-def followed(rows: Sequence[Row], asked: Sequence[Trial], seed: int, what: str) -> Iterator:
+def followed(
+    rows: Sequence[Row], asked: Sequence[Trial], seed: int, what: str, how: Measuring
+) -> Iterator:
     """Score all trials, with a bar that counts volumes."""
     volumes = sum(len(trial.queries) for trial in asked)
     with tqdm(total=volumes, desc=what, unit="volume", disable=None) as bar:
         for trial in asked:
             last = None
-            for case, query, mask in score(rows, trial, seed=seed):
+            for case, query, mask in score(rows, trial, seed=seed, measured=measured(how)):
                 bar.update(query.case != last)
                 last = query.case
                 yield case, query, mask
@@ -269,9 +293,7 @@ def adaptation_seconds(row: Row, trial: Trial) -> float:
     return (time.perf_counter() - began) * devices.task_mesh(draws).size / draws
 
 
-def bounded(
-    run: Run, shards: Shards, held_out: Pool, how: dict, *, largest_piece: bool
-) -> list[Case]:
+def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Options) -> list[Case]:
     """Score the upper bound: each patient by a network that all the others trained."""
     cases, rows = [], {}
     for entry in held_out.entries:
@@ -279,10 +301,15 @@ def bounded(
         if len(supports) not in rows:
             rows[len(supports)] = upper_bound(run, len(supports), SUPERVISED)
         queries = whole_volumes(
-            held_out, entry, size=how["size"], mm=how["mm"], largest_piece=largest_piece
+            held_out,
+            entry,
+            size=how["size"],
+            mm=how["mm"],
+            largest_piece=options.largest_piece,
         )
         trial = Trial(entry.organ, entry.dataset, entry, supports, queries)
-        found = followed([rows[len(supports)]], [trial], how["seed"], f"upper bound, {entry.organ}")
+        row, what = rows[len(supports)], f"upper bound, {entry.organ}"
+        found = followed([row], [trial], how["seed"], what, measuring_of(options))
         cases += keep(found, run, shards, 0, masks=False)[0]
     return cases
 

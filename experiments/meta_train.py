@@ -19,7 +19,9 @@ import tyro
 
 from experiments import meta_test
 from experiments.command import run
-from experiments.configs import INNER, PRESETS, Config, check, with_algorithm
+from experiments.checks import check
+from experiments.configs import INNER, Config
+from experiments.presets import PRESETS, with_algorithm
 from experiments.saved import read_config
 from experiments.training import meta_train
 from jaxmeta import devices
@@ -59,7 +61,7 @@ def parse(words: list[str]) -> tuple[str, Config]:
         base = read_config(Path(words[at + 1]))
         del words[at : at + 2]
     if words and words[0] in ("-h", "--help"):
-        presets = "\n".join(f"    {name:10} {text}" for name, (text, _) in PRESETS.items())
+        presets = "\n".join(f"    {name:16} {text}" for name, (text, _) in PRESETS.items())
         tyro.cli(Config, description=f"{__doc__}\nPresets:\n{presets}\n", args=words)
     named = words.pop(0) if words and not words[0].startswith("-") else None
     if named and base:
@@ -72,8 +74,8 @@ def parse(words: list[str]) -> tuple[str, Config]:
     if algorithm != base.algorithm:
         base = with_algorithm(base, algorithm)
     config = tyro.cli(Config, description=text, args=words, default=base)
-    usual = algorithm == PRESETS["unet-maml"][1].algorithm
-    return "unet-maml" if usual else algorithm, config
+    name = named or "unet-maml"
+    return name if algorithm == PRESETS[name][1].algorithm else algorithm, config
 
 
 def asked_algorithm(words: Sequence[str]) -> str | None:

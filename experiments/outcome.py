@@ -1,7 +1,8 @@
 """What the test of a run found: its cases, and the pictures and masks that are made on the way."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,40 @@ from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.shards import Shards, load_images
 from jaxmeta.evaluate import Case
+from jaxmeta.metrics import CONVENTIONS, Measures, measure
+from jaxmeta.metrics.conventions import overlap_alone, refused
 from jaxmeta.report import Picture
 from jaxmeta.tasks.split import Split
 from jaxmeta.tasks.trial import Query
 
 METHOD, BOUND = "adapted", "supervised"
+
+
+class Measuring(NamedTuple):
+    """By which convention distances are measured, and the tolerance of the surface Dice in mm."""
+
+    convention: str = "default"
+    tolerance: float = 2.0
+
+
+def measured(how: Measuring) -> Callable[..., Measures]:
+    """Make measured(mask, truth, spacing=) of it; where a convention refuses empty masks, they have a
+    Dice of 0 and no distance."""
+    convention = CONVENTIONS[how.convention]
+    if convention.empty is refused:
+        convention = convention._replace(empty=overlap_alone)
+    return partial(measure, convention=convention, tolerance=how.tolerance)
+
+
+def told(how: Measuring) -> str:
+    """Say what the distances of a table are."""
+    miss = {
+        "default": "; a miss is as far off as the volume's diagonal, in brackets without misses"
+    }
+    return (
+        f"HD95 in mm and NSD within {how.tolerance:g} mm by the convention {how.convention}"
+        f"{miss.get(how.convention, '')}"
+    )
 
 
 class Table(NamedTuple):
@@ -44,6 +74,7 @@ class Outcome(NamedTuple):
     devices: str  # on which adaptations were timed
     tables: tuple[Table, ...]
     heads: dict[str, float]  # Dice of each pre-training head of the transfer run, if there is one
+    measuring: Measuring = Measuring()
 
 
 def cohort_of(shards: Shards) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.outcome import BOUND, METHOD, Outcome, Table
+from experiments.outcome import BOUND, METHOD, Measuring, Outcome, Table, told
 from experiments.tuning import Protocol, Setting, describe
 from jaxmeta import report, track
-from jaxmeta.compare import difference, row_mean
+from jaxmeta.compare import difference, other_means, row_mean
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
@@ -86,7 +86,8 @@ def read(folder: Path) -> Outcome:
             for table in values["tables"]
         )
         known = {"folder": folder, "split": split_from_json(run["split"]), "tables": tables}
-        return Outcome(**run | known | {"protocol": Protocol(**run["protocol"])})
+        known |= {"protocol": Protocol(**run["protocol"])}
+        return Outcome(**run | known | {"measuring": Measuring(**run["measuring"])})
     except (KeyError, TypeError, ValueError, FileNotFoundError):
         raise BadInput(
             f"{path.parent}: not the report of this version; test the run again"
@@ -112,7 +113,7 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
         over_runs = difference(rows[METHOD], own, runs_too=True) if several else None
         used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
         note = " | ".join(used) or NOTES.get(row, "")
-        lines.append(Line(row, dice, iou, counts, behind, over_runs, note))
+        lines.append(Line(row, dice, iou, counts, behind, over_runs, note, other_means(own)))
     return lines
 
 
@@ -136,7 +137,7 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     return (
         f"{slices} of {lenders} as support, {first.draws} supports an organ; organs never trained "
         f"on: {', '.join(organs)}; {len(patients)} patients never seen; whole volumes, 3-D, "
-        f"original resolution{kept}; {runs}"
+        f"original resolution{kept}; {told(first.measuring)}; {runs}"
     )
 
 

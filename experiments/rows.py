@@ -13,7 +13,8 @@ import optax
 
 from experiments.build import build, model_and_loss
 from experiments.command import Stopped
-from experiments.configs import Config, with_algorithm
+from experiments.configs import Config
+from experiments.presets import with_algorithm
 from experiments.runs import Run, open_run
 from experiments.training import meta_train
 from jaxmeta import track

@@ -6,7 +6,8 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from experiments.configs import Algorithm, Config, with_algorithm
+from experiments.configs import Algorithm, Config
+from experiments.presets import with_algorithm
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.split import Split, split_from_json
 

@@ -68,6 +68,7 @@ def alike(outcome: Outcome) -> dict[str, object]:
         "shots": tuple(table.shots for table in outcome.tables),
         "draws": outcome.draws,
         **outcome.protocol._asdict(),
+        **outcome.measuring._asdict(),
         "rows": sorted({case.row for case in cases}),
         "organs": sorted({case.organ for case in cases}),
     }

@@ -13,16 +13,17 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import saved
-from experiments.build import build, episode_shape
-from experiments.configs import TASKS, Config, check
+from experiments.build import build, task_source
+from experiments.checks import check
+from experiments.configs import TASKS, Config
 from experiments.runs import network_of
 from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain, write_json
-from jaxmeta.tasks.episodes import checked_shape, describe_episode
-from jaxmeta.tasks.loader import load_task, task_batches
-from jaxmeta.tasks.split import Pool, Split, count_table, pool, split
+from jaxmeta.tasks.loader import task_batches
+from jaxmeta.tasks.source import Source, describe_task, load_task
+from jaxmeta.tasks.split import Split, count_table, pool, split
 from jaxmeta.tasks.task import Task
 from jaxmeta.train import cost, train
 from jaxmeta.validate import mean_over_structures, validation
@@ -40,9 +41,8 @@ def trained(config: Config, stop: list[int]) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
     shards = open_shards(config.data)
     config, division = resolved(config, shards)
-    shape = episode_shape(config)
     single = config.tasks.single_patients
-    training = pool(shards, division, "train", single_patients=single)
+    source = task_source(config, pool(shards, division, "train", single_patients=single))
     print(f"device: {devices.describe_devices()}")
     print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
     print(count_table(shards, division, single_patients=single))
@@ -53,7 +53,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     network = network_of(config.begin, division) if config.begin else None
     learner = build(config, mesh=mesh, network=network)
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
-    batches = task_batches(training, shape, seed=config.seed, tasks=config.tasks.count)
+    batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)
 
     folder = config.workdir / "checkpoints"
@@ -67,7 +67,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             return True
         place = partial(devices.place, mesh=mesh)
         count = config.tasks.count // jax.process_count()
-        example = place(load_tasks(training, config, config.seed, count))
+        example = place(load_tasks(source, config.seed, count))
         began = time.perf_counter()
         all_know = devices.everywhere(mesh)  # the metrics too: the first process writes them
         step = devices.jit(learner.step, donate_argnums=0, out_shardings=all_know)
@@ -109,7 +109,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             log=log,
             save=save,
             interrupted=lambda: devices.any_process(bool(stop)),
-            name_task=partial(describe_episode, training, shape, config.seed),
+            name_task=partial(describe_task, source, config.seed),
         )
         bar.close()
     seconds = time.perf_counter() - began
@@ -180,7 +180,7 @@ def validator(config: Config, shards: Shards, division: Split) -> Callable:
     single = config.tasks.single_patients
     validating = pool(shards, division, "val", single_patients=single)
     seed = config.seed + 1_000_003  # not the training's episodes
-    tasks = load_tasks(validating, config, seed, config.validation_tasks)
+    tasks = load_tasks(task_source(config, validating), seed, config.validation_tasks)
     mesh = devices.task_mesh(config.validation_tasks, local=True)  # every process finds the same
     learner = build(config, testing=True)
     dice, placed = validation(learner, mesh), devices.place(tasks, mesh)
@@ -192,10 +192,9 @@ def validator(config: Config, shards: Shards, division: Split) -> Callable:
     return score
 
 
-def load_tasks(drawn: Pool, config: Config, seed: int, count: int) -> Task:
-    """Load the first `count` tasks of a pool as one batch."""
-    shape = checked_shape(drawn, episode_shape(config))
-    tasks = [load_task(drawn, shape, seed, number) for number in range(count)]
+def load_tasks(source: Source, seed: int, count: int) -> Task:
+    """Load the first `count` tasks of a source as one batch."""
+    tasks = [load_task(source, seed, number) for number in range(count)]
     return jax.tree.map(lambda *a: np.stack(a), *tasks)
 
 

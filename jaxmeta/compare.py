@@ -13,8 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxmeta.evaluate import Case
-from jaxmeta.intervals import Interval, Level, interval
+from jaxmeta.intervals import Interval, Level, Means, interval
 from jaxmeta.metrics import Counts, count
+
+
+OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
 
 
 class Margin(NamedTuple):
@@ -33,12 +36,28 @@ class Standing(NamedTuple):
     counts: Counts
     ahead: Margin | None
     behind: Margin | None
+    others: dict[str, Means]
 
 
 def row_mean(cases: Sequence[Case], measure: str = "dice") -> tuple[Interval, Counts]:
     """Mean over organs of the mean over their cases, patients resampled; and what stands behind it."""
     values = np.array([getattr(case, measure) for case in cases], np.float64)
     return interval(values, organs(cases), [patients(cases)]), count(c.outcome for c in cases)
+
+
+def other_means(cases: Sequence[Case]) -> dict[str, Means]:
+    """Average what is measured beside Dice and IoU, inside organs first."""
+    scored = [case for case in cases if case.outcome == "scored"]
+    return {name: Means(mean(cases, name), mean(scored, name)) for name in OTHERS}
+
+
+def mean(cases: Sequence[Case], measure: str) -> float:
+    """Mean over organs of the mean over their cases; those without a number are left out."""
+    values = {}
+    for case in cases:
+        if not math.isnan(value := getattr(case, measure)):
+            values.setdefault(case.organ, []).append(value)
+    return float(np.mean([np.mean(own) for own in values.values()])) if values else math.nan
 
 
 def difference(
@@ -98,7 +117,8 @@ def standings(
         ahead = margin(own, rows[baseline]) if held else None
         behind = margin(best, own) if row in ranked[1:] else None
         score, counts = scores[row]
-        lines.append(Standing(row, score, row_mean(own, "iou")[0], counts, ahead, behind))
+        iou, others = row_mean(own, "iou")[0], other_means(own)
+        lines.append(Standing(row, score, iou, counts, ahead, behind, others))
     return lines
 
 

@@ -17,12 +17,15 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, PyTree
 
-from jaxmeta import metrics
 from jaxmeta.algorithms.algorithm import key_of
 from jaxmeta.devices import jit, replicate, task_mesh
+from jaxmeta.metrics import Measures, measure
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.task import Task
 from jaxmeta.tasks.trial import Query, Support, Trial, places
+
+
+NAN = float("nan")
 
 
 class Row(NamedTuple):
@@ -53,6 +56,14 @@ class Case(NamedTuple):
     shots: int = 0
     run: str = ""
     cohort: str = ""  # tells apart patients of the same name in other data
+    precision: float = NAN
+    recall: float = NAN
+    volume_error: float = NAN
+    hd95: float = NAN  # this and the next three in mm
+    assd: float = NAN
+    asd: float = NAN
+    asd_back: float = NAN
+    nsd: float = NAN
 
 
 def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[..., Row]:
@@ -155,11 +166,17 @@ def whole_volume(
 
 
 def score(
-    rows: Sequence[Row], trial: Trial, *, seed: int = 0, chunk: int = 16
+    rows: Sequence[Row],
+    trial: Trial,
+    *,
+    seed: int = 0,
+    chunk: int = 16,
+    measured: Callable[..., Measures] = measure,
 ) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
     """Fit every row to every support of a trial, then score every query volume in 3-D.
 
-    One volume is in memory at a time. Yields each case with its volume and its mask.
+    `measured(mask, truth, spacing=)` says by which convention. One volume is in memory at a time.
+    Yields each case with its volume and its mask.
     """
     stacked = together(trial.supports)
     keys = draw_keys(len(trial.supports), seed, f"{trial.dataset}/{trial.organ}")
@@ -172,21 +189,15 @@ def score(
                 if query.patient in support.patients:
                     continue
                 mask = query.finish(probability[draw])
-                yield judged(row.name, trial.organ, draw, support, query, mask), query, mask
-
-
-def judged(row: str, organ: str, draw: int, support: Support, query: Query, mask) -> Case:
-    """Measure one mask against the truth."""
-    counted = metrics.overlap(mask, query.target)
-    return Case(
-        row=row,
-        organ=organ,
-        draw=draw,
-        support_patients=" ".join(support.patients),
-        support_slices=" ".join(support.slices),
-        patient=query.patient,
-        case=query.case,
-        dice=metrics.dice(counted),
-        iou=metrics.iou(counted),
-        outcome=metrics.outcome(counted),
-    )
+                found = measured(mask, query.target, spacing=query.spacing)
+                case = Case(
+                    row=row.name,
+                    organ=trial.organ,
+                    draw=draw,
+                    support_patients=" ".join(support.patients),
+                    support_slices=" ".join(support.slices),
+                    patient=query.patient,
+                    case=query.case,
+                    **found._asdict(),
+                )
+                yield case, query, mask

@@ -38,6 +38,13 @@ class Interval(NamedTuple):
     records: int
 
 
+class Means(NamedTuple):
+    """The mean of a measure over all cases that have it, and over those in which both masks have voxels."""
+
+    all: float
+    scored: float
+
+
 def interval(
     values: Float[np.ndarray, " R"],
     groups: Sequence,

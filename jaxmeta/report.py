@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from skimage.measure import find_contours
 
 from jaxmeta.files import beside
-from jaxmeta.intervals import Interval
+from jaxmeta.intervals import Interval, Means
 from jaxmeta.metrics import Counts
 
 TRUTH, PREDICTED = "#2ca02c", "#d62728"
@@ -31,6 +31,7 @@ class Line(NamedTuple):
     behind: Interval | None = None  # a paired difference: supports x patients resampled
     behind_runs: Interval | None = None  # the same, runs resampled too
     note: str = ""
+    others: Mapping[str, Means] = {}  # by measure
 
 
 class Picture(NamedTuple):
@@ -45,12 +46,14 @@ class Picture(NamedTuple):
 
 def table(title: str, lines: Sequence[Line], compared: str) -> str:
     """Lay one block of results out as text: every row with cases, misses and what is `compared`."""
-    head = ["", "Dice [95 %, patients]", "IoU", "cases", "missed", "false", compared]
+    head = ["", "Dice [95 %, patients]", "IoU", "HD95", "NSD", "cases", "missed", "false", compared]
     body = [
         [
             line.row,
             between(line.dice),
             number(line.iou.mean),
+            millimetres(line.others.get("hd95")),
+            number(line.others["nsd"].all) if line.others else "",
             str(line.counts.cases),
             str(line.counts.missed),
             str(line.counts.false_alarms),
@@ -100,6 +103,14 @@ def number(value: float, *, sign: bool = False) -> str:
         return "none"
     text = f"{value:+.3f}" if sign else f"{value:.3f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def millimetres(value: Means | None) -> str:
+    """Write a mean distance, in brackets that without misses where it is another."""
+    if value is None:
+        return ""
+    text = [f"{mm:.1f}" if math.isfinite(mm) else "none" for mm in value]
+    return text[0] if text[0] == text[1] else f"{text[0]} ({text[1]})"
 
 
 def between(value: Interval, *, sign: bool = False) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxmeta.compare import difference, questions, row_mean, standings, supports
+from jaxmeta.compare import difference, other_means, questions, row_mean, standings, supports
 from jaxmeta.evaluate import Case
 
 
@@ -150,3 +150,14 @@ def test_questions_tell_supports_apart_that_have_the_same_number():
     ours, theirs = [case("x", 1, 0.5)], [case("y", 1, 0.1)]
     assert questions(ours) == questions(theirs)
     assert questions(ours) != questions([case("y", 1, 0.1, slices="a/s0:4")])
+
+
+def test_other_means_are_of_organs_first_and_apart_without_misses():
+    cases = [
+        case("x", 1, 0.5, organ="liver")._replace(hd95=10.0),
+        case("x", 2, 0.0, organ="liver", outcome="missed")._replace(hd95=90.0),
+        case("x", 1, 0.5, organ="lung")._replace(hd95=4.0),
+    ]
+    found = other_means(cases)
+    assert found["hd95"] == ((50 + 4) / 2, (10 + 4) / 2)
+    assert np.isnan(found["nsd"].all)  # which no case has

@@ -48,7 +48,7 @@ def made_query(seed, slices, patient):
     rng = np.random.default_rng(seed)
     image = rng.normal(size=(slices, SIZE, SIZE, 1)).astype(np.float32)
     return Query(
-        patient, patient, image, image[..., 0] > 0.5, lambda probability: probability > 0.5, 0
+        patient, patient, image, image[..., 0] > 0.5, lambda p: p > 0.5, 0, (2.0, 1.0, 1.0)
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import meta_test, meta_train
-from experiments.configs import PRESETS
+from experiments.presets import PRESETS
 from experiments.rows import row_maker, upper_bound
 from experiments.runs import open_run
 from jaxmeta.compare import difference, row_mean

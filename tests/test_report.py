@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmeta.evaluate import Case
-from jaxmeta.intervals import Interval
+from jaxmeta.intervals import Interval, Means
 from jaxmeta.metrics import Counts
 from jaxmeta.report import (
     Line,
@@ -25,8 +25,9 @@ NONE = float("nan")
 
 
 def line(row, value, behind=None):
+    others = {"hd95": Means(34.5, 9.5), "nsd": Means(0.75, 0.8)}
     return Line(row, Interval(value, value - 0.1, value + 0.1, 8), Interval(value / 2, 0, 1, 8),
-                Counts(8, 8, 1, 0, 0), behind)  # fmt: skip
+                Counts(8, 8, 1, 0, 0), behind, others=others)  # fmt: skip
 
 
 def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
@@ -36,7 +37,19 @@ def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
         "adapted minus it",
     ).splitlines()
     assert text[0] == "5 slices of 1 patient"
-    assert text[3].split() == ["adapted", ".640", "[.540,", ".740]", ".320", "8", "1", "0"]
+    assert text[3].split() == [
+        "adapted",
+        ".640",
+        "[.540,",
+        ".740]",
+        ".320",
+        "34.5",
+        "(9.5)",
+        ".750",
+        "8",
+        "1",
+        "0",
+    ]
     assert text[4].split()[-3:] == ["+.140", "[-.010,", "+.300]"]
 
 

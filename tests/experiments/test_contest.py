@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from experiments import contest, tuning
-from experiments.configs import INNER, with_algorithm
+from experiments.configs import INNER
+from experiments.presets import with_algorithm
 from experiments.meta_test import Options, choose, lent
 from experiments.meta_test import test as meta_test
 from experiments.outcome import Outcome, Table

@@ -15,11 +15,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import configs, saved
+from experiments import checks, saved
 from experiments.command import Stopped
 from experiments.command import run as run_command
 from experiments.build import build
-from experiments.configs import Config, with_algorithm
+from experiments.configs import Config
+from experiments.presets import PRESETS, with_algorithm
 from experiments.saved import from_json
 from experiments.meta_train import main, parse
 from experiments.runs import network_of, open_run
@@ -219,7 +220,7 @@ def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path
 def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
     _, config = parse(["unet-maml", *words.split()])
     with pytest.raises(BadInput, match=message):
-        configs.check(config)
+        checks.check(config)
 
 
 def test_a_chunk_that_does_not_divide_the_tasks_of_a_device_is_refused():
@@ -306,7 +307,7 @@ def test_a_preset_and_a_file_are_not_mixed(words, tmp_path):
     assert (name, config.algorithm) == ("scratch", "scratch")
 
 
-@pytest.mark.parametrize("preset", configs.PRESETS)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_known_to_the_command_line_and_builds(preset):
     name, config = parse([preset, "--seed", "3", "--inner.test-steps", "7"])
     assert (name, config.seed, config.inner.test_steps) == (preset, 3, 7)

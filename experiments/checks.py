@@ -1,0 +1,113 @@
+"""What no run can be made of, refused in one line before anything is done."""
+
+import dataclasses
+
+from experiments.configs import INNER, Config, Inner, Weighting
+from jaxmeta.dashboards import package
+from jaxmeta.errors import BadInput
+
+
+def check(config: Config) -> None:
+    """Refuse in one line what no run can be made of."""
+    tasks, network, inner = config.tasks, config.network, config.inner
+    least = {
+        "--steps": (config.steps, 0),
+        "--every": (config.every, 1),
+        "--seed": (config.seed, 0),
+        "--validation-tasks": (config.validation_tasks, 1),
+        "--tasks.count": (tasks.count, 1),
+        "--tasks.chunk": (tasks.chunk, 1),
+        "--tasks.size": (tasks.size, 1),
+        "--tasks.shots": (tasks.shots, 1),
+        "--tasks.least-pixels": (tasks.least_pixels, 1),
+        "--tasks.spacing": (tasks.spacing, 0),
+        "--inner.steps": (inner.steps, 1 if config.algorithm == "maml++" else 0),
+        "--inner.test-steps": (inner.test_steps, 0),
+        "--inner.vary": (inner.vary, 0),
+        "--inner.clip": (inner.clip, 0),
+        "--inner.products": (inner.products, 1),
+        "--inner.features": (inner.features, 1),
+        "--inner.every": (inner.every, 1),
+        "--augment.elastic-cells": (config.augment.elastic_cells, 1),
+        "--network.groups": (network.groups, 1),
+        "--outer.clip": (config.outer.clip, 0),
+        "--network.widths": (min(network.widths, default=0), 1),
+    }
+    refuse_foreign(config.algorithm, inner)
+    refuse_unused(config)
+    for name, (value, limit) in least.items():
+        if value is not None and value < limit:
+            raise BadInput(f"{name} {value}: must be at least {limit}")
+    for width in network.widths if network.groups else ():
+        if width % min(network.groups, width):
+            raise BadInput(
+                f"--network.widths {width}: does not split into {network.groups} groups; give a "
+                "multiple, or other --network.groups"
+            )
+    if config.distributed and not config.data:
+        raise BadInput("--distributed needs --data: each process would write phantoms of its own")
+    if config.tasks.decathlon and not config.data:
+        raise BadInput(
+            "--tasks.decathlon needs --data: shards of the Medical Segmentation Decathlon; for phantoms "
+            "or other data --tasks.no-decathlon, or the preset metamedseg-small"
+        )
+    for dashboard in config.track:
+        package(dashboard)
+    if config.begin and config.algorithm == "scratch":
+        raise BadInput("--begin with scratch: it begins at random, for every support anew")
+    multiple = 2 ** (len(network.widths) - 1)
+    if tasks.size is not None and tasks.size % multiple:
+        raise BadInput(
+            f"--tasks.size {tasks.size}: a network of {len(network.widths)} levels needs a multiple "
+            f"of {multiple}"
+        )
+
+
+def refuse_unused(config: Config) -> None:
+    """Refuse options that would have no effect beside others, and parts that are missing."""
+    network, loss, outer = config.network, config.loss, config.outer
+    own = network.kind == "unet"
+    for name in ("groups", "prior"):
+        if (getattr(network, name) is not None) != own:
+            what = "needs a value" if own else "must be None"
+            raise BadInput(f"--network.{name} with --network.kind {network.kind}: {what}")
+    for name in ("cross_entropy", "dice"):
+        if (getattr(loss, name) is None) != (loss.of_slice is not None):
+            what = "must be None" if loss.of_slice else "needs a value"
+            option = f"--loss.{name.replace('_', '-')}"
+            raise BadInput(f"{option} with --loss.of-slice {loss.of_slice}: {what}")
+    if outer.weight_decay and outer.optimiser != "adamw":
+        raise BadInput(
+            f"--outer.weight-decay with --outer.optimiser {outer.optimiser}: adamw has it"
+        )
+    if config.weigh != Weighting() and config.algorithm != "metamedseg":
+        raise BadInput(f"--weigh with {config.algorithm}: only metamedseg weighs its tasks")
+    if config.weigh.rule == "uniform" and config.weigh.invert:
+        raise BadInput("--weigh.invert with --weigh.rule uniform: all alike, either way around")
+    if config.tasks.draw != "episodes" and config.algorithm not in (
+        "metamedseg",
+        "reptile",
+        "transfer",
+    ):
+        raise BadInput(
+            f"--tasks.draw {config.tasks.draw} with {config.algorithm}: its query teaches, so it needs "
+            "episodes"
+        )
+    if config.tasks.draw == "episodes" and config.tasks.decathlon:
+        raise BadInput(
+            "--tasks.decathlon with --tasks.draw episodes: its weights are for the others"
+        )
+
+
+def refuse_foreign(algorithm: str, inner: Inner) -> None:
+    """Refuse an option that the algorithm does not have, and one left out that it needs."""
+    for field in dataclasses.fields(Inner):
+        value, own = getattr(inner, field.name), getattr(INNER[algorithm], field.name)
+        option = f"--inner.{field.name.replace('_', '-')}"
+        if value is not None and own is None:
+            owners = [a for a, other in INNER.items() if getattr(other, field.name) is not None]
+            raise BadInput(f"{option} with {algorithm}: only {', '.join(owners)} can have it")
+        if value is None and own is not None:
+            raise BadInput(f"{option}: {algorithm} needs a value, for instance {own}")
+    if inner.order == 1 and inner.memory != "remat":
+        raise BadInput(f"--inner.memory {inner.memory} at --inner.order 1: it keeps no activations")

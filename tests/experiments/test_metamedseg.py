@@ -1,0 +1,130 @@
+"""MetaMedSeg from the command line: its presets, a run on shards, and what is refused."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments import checks
+from experiments.build import build, outer_rule, task_source
+from experiments.configs import Outer, Weighting
+from experiments.meta_train import parse
+from experiments.presets import METAMEDSEG, PRESETS, with_algorithm
+from experiments.runs import open_run
+from experiments.training import meta_train
+from jaxmeta import track
+from jaxmeta.data.shards import open_shards
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.split import pool, split
+
+
+@pytest.fixture
+def small(config, tmp_path):
+    """The method, with the network and sizes of the other tests."""
+    method = with_algorithm(config, "metamedseg")
+    return dataclasses.replace(
+        method,
+        tasks=dataclasses.replace(config.tasks, draw="volumes", shots=4, count=2),
+        inner=dataclasses.replace(method.inner, steps=2, test_steps=1),
+        outer=dataclasses.replace(method.outer, rate=0.5),
+        weigh=Weighting("meta", invert=True),
+        steps=2,
+        every=2,
+        workdir=tmp_path / "run",
+    )
+
+
+def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
+    assert meta_train(small)
+    lines = [x for x in track.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(np.isfinite(line["direction_norm"]) and line["direction_norm"] > 0 for line in lines)
+    run = open_run(small.workdir)
+    assert run.config.tasks.draw == "volumes" and run.config.weigh == small.weigh
+    start = build(run.config).init(jax.random.key(small.seed)).meta.learned
+    moved = optax.tree.norm(optax.tree.sub(start, run.state.meta.learned))
+    assert moved > 0
+
+
+def test_the_paper_s_preset_is_the_paper_s():
+    config = METAMEDSEG
+    told = (config.steps, config.tasks.count, config.tasks.shots, config.inner.steps)
+    assert told == (100, 8, 20, 20)  # meta-iterations, tasks, slices of a volume, epochs
+    inner, outer = config.inner, config.outer
+    assert (inner.rate, inner.weight_decay, inner.decay, inner.every) == (0.01, 0.003, 0.8, 2)
+    assert (inner.test_rate, inner.test_weight_decay, inner.test_decay) == (0.005, 3e-5, 0.7)
+    assert (outer.optimiser, outer.rate, outer.clip) == ("sgd", 0.01, 0.0)
+    variables = jax.eval_shape(build(config).init, jax.random.key(0)).meta.learned
+    assert sum(a.size for a in jax.tree.leaves(variables)) == 470_977
+
+
+def test_presets_name_their_runs_and_another_algorithm_its_own():
+    assert parse(["metamedseg-small"])[0] == "metamedseg-small"
+    assert parse(["metamedseg-small", "--algorithm", "maml"])[0] == "maml"
+    assert parse(["--algorithm", "metamedseg"])[0] == "metamedseg"
+    assert parse([])[0] == "unet-maml"
+
+
+def test_plain_descent_goes_beta_times_the_way():
+    rule = outer_rule(
+        Outer(optimiser="sgd", schedule="constant", rate=0.25, warmup=0.0, clip=0.0), 9
+    )
+    state = rule.init(jnp.zeros(2))
+    for _ in range(3):
+        updates, state = rule.update(jnp.array([1.0, -4.0]), state, jnp.zeros(2))
+        np.testing.assert_allclose(updates, [-0.25, 1.0])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("metamedseg", "--tasks.decathlon needs --data"),
+        ("unet-maml --tasks.draw volumes", "--tasks.draw volumes with meta-sgd: its query teaches"),
+        ("unet-maml --weigh.rule meta", "--weigh with meta-sgd: only metamedseg weighs"),
+        ("metamedseg-small --weigh.rule uniform", "--weigh.invert with --weigh.rule uniform"),
+        (
+            "metamedseg-small --network.groups 4",
+            "--network.groups with --network.kind instance-unet",
+        ),
+        (
+            "unet-maml --network.prior None",
+            "--network.prior with --network.kind unet: needs a value",
+        ),
+        (
+            "unet-maml --loss.of-slice iou",
+            "--loss.cross-entropy with --loss.of-slice iou: must be None",
+        ),
+        (
+            "metamedseg-small --outer.weight-decay 1",
+            "--outer.weight-decay with --outer.optimiser sgd",
+        ),
+        ("unet-maml --inner.every 2", "--inner.every with meta-sgd: only metamedseg can have it"),
+        ("metamedseg-small --tasks.least-pixels 0", "--tasks.least-pixels 0: must be at least 1"),
+    ],
+)
+def test_options_without_effect_are_refused(words, message):
+    _, config = parse(words.split())
+    with pytest.raises(BadInput, match=message):
+        checks.check(config)
+
+
+def test_thresholds_that_leave_nothing_are_refused(small):
+    shards = open_shards(small.data)
+    drawn = pool(shards, split(shards, test_organs=[], val_organs=[], seed=0), "train")
+    many = dataclasses.replace(small.tasks, least_pixels=10**6)
+    with pytest.raises(BadInput, match="--tasks.least-pixels 1000000: no slice has as many"):
+        task_source(dataclasses.replace(small, tasks=many), drawn)
+    with pytest.raises(BadInput, match="no sub-task of the Decathlon"):
+        task_source(
+            dataclasses.replace(small, tasks=dataclasses.replace(small.tasks, decathlon=True)),
+            drawn,
+        )
+
+
+def test_every_preset_can_be_run_but_for_data():
+    for name, (_, config) in PRESETS.items():
+        if name != "metamedseg":
+            checks.check(config)
