@@ -11,7 +11,7 @@ from typing import Literal
 
 import tyro
 
-from experiments import benchmark_core, benchmark_data, benchmark_sweep
+from experiments import benchmark_core, benchmark_data, benchmark_metrics, benchmark_sweep
 from experiments.command import run
 from jaxmeta import devices
 
@@ -139,6 +139,21 @@ def load(
     show({}, benchmark_data.load(data, **options), json)
 
 
+def metrics(
+    shape: tuple[int, int, int] = (512, 512, 300),
+    spacing: tuple[float, float, float] = (0.8, 0.8, 1.0),
+    json: bool = False,
+) -> None:
+    """Time all measures of one large case, by every convention, and of two cases that are hard to search.
+
+    Args:
+        shape: voxels of the volume.
+        spacing: mm along its axes.
+        json: print one JSON object.
+    """
+    show({}, benchmark_metrics.metrics(shape, spacing), json)
+
+
 def show(options: dict, figures: dict, json: bool) -> None:
     """Print figures with what they were measured for."""
     figures = options | figures
@@ -158,6 +173,7 @@ def main() -> None:
         "prepare": prepare,
         "load": load,
         "adapt": adapt,
+        "metrics": metrics,
     }
     tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
 

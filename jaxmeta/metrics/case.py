@@ -1,5 +1,6 @@
 """All measures of one case, by one convention."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -68,15 +69,15 @@ def measure(
 def distant(predicted, target, mm: Spacing, tolerance: float, convention: Convention) -> dict:
     """Take the measures of distance of two masks that both have voxels."""
 
-    def found(surface):
-        return between(surface(predicted, mm), surface(target, mm), mm)
+    def found(surface, within=math.inf):
+        return between(surface(predicted, mm), surface(target, mm), mm, within=within)
 
     distances = found(convention.surface)
     forth, back = asd(distances)
     values = dict(hd95=convention.hausdorff(distances, 95), asd=forth, asd_back=back)
     values["assd"] = convention.assd(distances) if convention.assd else NAN
     if convention.nsd and convention.nsd is not convention.surface:
-        distances = found(convention.nsd)
+        distances = found(convention.nsd, tolerance)
     values["nsd"] = surface_dice(distances, tolerance) if convention.nsd else NAN
     return values
 

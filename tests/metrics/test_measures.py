@@ -117,6 +117,7 @@ def test_other_policies_leave_a_miss_out_of_the_means_of_distances_or_of_all():
         np.testing.assert_equal(found.dice, dice)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the package, about SciPy
 def test_areas_and_distances_are_those_of_surface_distance():
     theirs = pytest.importorskip("surface_distance")
     rng = np.random.default_rng(0)
@@ -132,3 +133,15 @@ def test_areas_and_distances_are_those_of_surface_distance():
         nsd = theirs.compute_surface_dice_at_tolerance(found, 1.0)
         assert ours.nsd == pytest.approx(nsd, rel=1e-6)
         assert DEFAULT.nsd is DEEPMIND.nsd and MEDPY.nsd is None
+
+
+@given(some, some, spacings, st.sampled_from([0.5, 1.0, 2.1, 3.0]))
+def test_the_share_within_a_tolerance_needs_no_distance_beyond_it(p, t, mm, tolerance):
+    """The default looks no further than the tolerance, deepmind at all distances; a far voxel makes
+    both search a tree."""
+    far = np.pad(p, ((0, 60), (0, 60), (0, 60)))
+    far[-1, -1, -1] = True
+    other = np.pad(t, ((0, 60), (0, 60), (0, 60)))
+    how = dict(spacing=mm, tolerance=tolerance)
+    found = measure(far, other, **how)
+    assert found.nsd == measure(far, other, convention=DEEPMIND, **how).nsd
