@@ -51,6 +51,15 @@ def check(config: Config) -> None:
             "--tasks.decathlon needs --data: shards of the Medical Segmentation Decathlon; for phantoms "
             "or other data --tasks.no-decathlon, or the preset metamedseg-small"
         )
+    if config.protocol is None and (config.fold, config.setting) != (None, None):
+        raise BadInput("--fold and --setting need a --protocol")
+    if config.protocol and None in (config.fold, config.setting):
+        raise BadInput(f"--protocol {config.protocol} needs --fold and --setting")
+    if config.protocol and (config.val_organs or config.test_patients):
+        raise BadInput(
+            f"--protocol {config.protocol} says who is held out, and has no validation: leave out "
+            "--val-organs and --test-patients"
+        )
     for dashboard in config.track:
         package(dashboard)
     if config.begin and config.algorithm == "scratch":

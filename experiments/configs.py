@@ -226,6 +226,15 @@ class Config:
     """Organs to learn from; without any, all that are not held out."""
     test_patients: tuple[str, ...] = ()
     """Patients held out; without any, drawn at random where a data set has test and other organs."""
+    protocol: Literal["alpnet", "alpnet-legacy"] | None = None
+    """A protocol of the literature that says which patients train, lend and are tested; the run is
+    tested by it too. alpnet: 5 folds, one slice for each of three chunks; alpnet-legacy: as papers after
+    it, whose setting 2 drops only slices that show all organs."""
+    fold: int | None = None
+    """Which fold of the protocol, from 0."""
+    setting: Literal[1, 2] | None = None
+    """1: slices of the protocol's training patients that show test organs are trained on, without their
+    labels; 2: they are not."""
     begin: Path | None = None
     """A run whose network is where this one begins, but for a head of another size."""
     steps: int = 800

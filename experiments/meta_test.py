@@ -19,6 +19,8 @@ import tyro
 from tqdm import tqdm
 
 from experiments import saved
+from experiments.by_protocol import protocol_of as by_protocol
+from experiments.by_protocol import stated
 from experiments.command import run as run_command
 from experiments.outcome import (
     METHOD,
@@ -46,12 +48,15 @@ from experiments.tuning import (
 )
 from jaxmeta import devices
 from jaxmeta.augment import upright
+from jaxmeta.chunks import KNOWN, score_by_chunks
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune
+from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, every_label, trials, whole_volumes
+from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
 
 FOLDS = 4  # of the test patients, for the upper bound
 SUPERVISED = Finetune("adam", 3e-3, 800)
@@ -68,7 +73,8 @@ class Options:
     organs: tuple[str, ...] = ()
     """Organs to test on; by default all that the run held out."""
     shots: tuple[int, ...] = (5, 1)
-    """Labelled slices an adaptation sees; each number makes a table of its own."""
+    """Labelled slices an adaptation sees; each number makes a table of its own. This and the next two
+    are settled by the protocol of a run that was trained by one."""
     support_patients: int = 1
     """Patients whom these slices come from."""
     draws: int = 4
@@ -141,6 +147,7 @@ class Asked(NamedTuple):
     held_out: Pool
     how: dict  # size, mm and seed: how its slices are read and drawn
     trials: dict[int, tuple[Trial, ...]]  # by shots
+    protocol: Literature | None = None
 
 
 def entered(run: Run, asked: Asked) -> Entry:
@@ -151,9 +158,10 @@ def entered(run: Run, asked: Asked) -> Entry:
 
 def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> Outcome:
     """Score every row on every held-out organ, for every number of shots."""
-    held_out, how, _ = asked
+    held_out, how = asked.held_out, asked.how
     shards = held_out.shards
-    make = row_maker(run, options.draws, transfer)
+    draws = len(asked.protocol.positions) if asked.protocol else options.draws
+    make = row_maker(run, draws, transfer)
     bound = []
     if options.upper_bound:
         bound = bounded(run, shards, held_out, how, options)
@@ -164,9 +172,10 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         rows, twins = rows_of(make, settings, options.baselines, zero_steps=walks)
         seconds = adaptation_seconds(rows[0], chosen[0])
         measuring = measuring_of(options)
-        found = followed(rows, chosen, options.seed, f"{shots} shots", measuring)
+        scored = score_by_chunks if asked.protocol else score
+        found = followed(rows, chosen, options.seed, f"{shots} shots", measuring, scored)
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
-        cases = [case._replace(row=row) for case in cases for row in twins[case.row]]
+        cases = [case for each in cases for case in lines_of(each, twins)]
         cases += [case._replace(shots=shots) for case in bound]
         tables.append(Table(shots, cases, pictures, settings, seconds))
     alive = heads(transfer) if transfer else {}
@@ -176,12 +185,13 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         run.config.seed,
         run.step,
         run.split,
-        options.draws,
+        1 if asked.protocol else options.draws,
         protocol_of(options),
         devices.describe_devices(),
         tuple(tables),
         alive,
         measuring_of(options),
+        stated(asked.protocol, shards) if asked.protocol else "",
     )
 
 
@@ -195,7 +205,20 @@ def questions(run: Run, options: Options) -> Asked:
         )
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
-    protocol = protocol_of(options)
+    protocol, literature = protocol_of(options), by_protocol(run.config, shards)
+    if literature:
+        usual = Options(run=())
+        for name in ("shots", "support_patients", "draws", "organs", "upper_bound"):
+            if getattr(options, name) != getattr(usual, name):
+                option = f"--{name.replace('_', '-')}"
+                raise BadInput(
+                    f"{option}: the protocol {literature.name} of {run.folder} settles it"
+                )
+        size, mm = how["size"], how["mm"]
+        made = trials_of_protocol(
+            held_out, literature, size=size, mm=mm, largest_piece=options.largest_piece
+        )
+        return Asked(held_out, how, {1: made}, literature)
     made = {
         shots: trials(
             held_out,
@@ -269,15 +292,26 @@ def rows_of(
     return rows, {row.name: [row.name] for row in rows} | {own[0]: own for own in same.values()}
 
 
+def lines_of(case: Case, twins: dict[str, list[str]]) -> list[Case]:
+    """Give a case to every line of the table that its row stands for."""
+    name, known = case.row.removesuffix(KNOWN), KNOWN * case.row.endswith(KNOWN)
+    return [case._replace(row=row + known) for row in twins[name]]
+
+
 def followed(
-    rows: Sequence[Row], asked: Sequence[Trial], seed: int, what: str, how: Measuring
+    rows: Sequence[Row],
+    asked: Sequence[Trial],
+    seed: int,
+    what: str,
+    how: Measuring,
+    scored: Callable[..., Iterator] = score,
 ) -> Iterator:
     """Score all trials, with a bar that counts volumes."""
     volumes = sum(len(trial.queries) for trial in asked)
     with tqdm(total=volumes, desc=what, unit="volume", disable=None) as bar:
         for trial in asked:
             last = None
-            for case, query, mask in score(rows, trial, seed=seed, measured=measured(how)):
+            for case, query, mask in scored(rows, trial, seed=seed, measured=measured(how)):
                 bar.update(query.case != last)
                 last = query.case
                 yield case, query, mask

@@ -46,8 +46,8 @@ def main() -> None:
     if phantoms:
         meta_test.test(meta_test.Options(run=(config.workdir,), shots=(5, 1)))
     elif config.test_organs:
-        organs = shlex.join(config.test_organs)
-        print(f"next: python -m experiments.meta_test --run {config.workdir} --organs {organs}")
+        organs = "" if config.protocol else f" --organs {shlex.join(config.test_organs)}"
+        print(f"next: python -m experiments.meta_test --run {config.workdir}{organs}")
 
 
 def parse(words: list[str]) -> tuple[str, Config]:

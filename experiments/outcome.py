@@ -75,6 +75,7 @@ class Outcome(NamedTuple):
     tables: tuple[Table, ...]
     heads: dict[str, float]  # Dice of each pre-training head of the transfer run, if there is one
     measuring: Measuring = Measuring()
+    literature: str = ""  # the protocol of the literature that it was tested by, with its digest
 
 
 def cohort_of(shards: Shards) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from experiments.outcome import BOUND, METHOD, Measuring, Outcome, Table, told
 from experiments.tuning import Protocol, Setting, describe
 from jaxmeta import report, track
-from jaxmeta.compare import difference, other_means, row_mean
+from jaxmeta.chunks import KNOWN
+from jaxmeta.compare import difference, other_means, row_mean, trusted
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
@@ -19,6 +20,7 @@ from jaxmeta.metrics import Counts
 from jaxmeta.report import Line, Picture
 from jaxmeta.tasks.split import split_from_json
 
+ORACLE = "an oracle names the slices between which each query's organ lies, and cuts its chunks"
 NOTES = {
     "zero steps": "the method before any step on the support",
     "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
@@ -38,7 +40,9 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         seconds = float(np.median([part.seconds for part in parts]))
         texts.append(report.table(title, lines, f"{METHOD} minus it"))
         organs = by_organ(cases, [line.row for line in lines])
-        texts.append(report.grid(f"Dice by organ at {each} shots", organs))
+        literature = outcomes[0].literature
+        asked = "a slice a chunk" if literature else f"{each} slice{'s' * (each != 1)}"
+        texts.append(report.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
         texts.append(f"one adaptation takes {seconds:.2f} s on one of {machines}")
         tables.append(
@@ -107,12 +111,16 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
     lines = []
     for row, own in rows.items():
         (dice, counts), (iou, _) = row_mean(own), row_mean(own, "iou")
-        compared = row not in (METHOD, BOUND)
-        behind = difference(rows[METHOD], own) if compared else None
+        dice, iou = trusted(dice, own), trusted(iou, own)
+        name, known = row.removesuffix(KNOWN), KNOWN * row.endswith(KNOWN)
+        compared = name not in (METHOD, BOUND)
+        ours = rows[METHOD + known] if compared else ()
+        behind = trusted(difference(ours, own), own) if compared else None
         several = compared and len(settings) > 1
-        over_runs = difference(rows[METHOD], own, runs_too=True) if several else None
+        over_runs = trusted(difference(ours, own, runs_too=True), own) if several else None
         used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
         note = " | ".join(used) or NOTES.get(row, "")
+        note = ORACLE if row == METHOD + KNOWN else note
         lines.append(Line(row, dice, iou, counts, behind, over_runs, note, other_means(own)))
     return lines
 
@@ -128,6 +136,10 @@ def alive(heads: dict[str, float]) -> str:
 def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
     """Say in a sentence how the numbers came about."""
     first = outcomes[0]
+    if first.literature:
+        told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
+        runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
+        return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}"
     organs = sorted({case.organ for case in cases})
     patients = {(case.cohort, case.patient) for case in cases}
     slices = f"{shots} slice{'s' * (shots != 1)}"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from experiments import saved
 from experiments.build import build, task_source
+from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
 from experiments.runs import network_of
@@ -22,6 +23,7 @@ from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain, write_json
 from jaxmeta.tasks.loader import task_batches
+from jaxmeta.tasks.protocols import hidden_slices, split_of
 from jaxmeta.tasks.source import Source, describe_task, load_task
 from jaxmeta.tasks.split import Split, count_table, pool, split
 from jaxmeta.tasks.task import Task
@@ -42,11 +44,16 @@ def trained(config: Config, stop: list[int]) -> bool:
     shards = open_shards(config.data)
     config, division = resolved(config, shards)
     single = config.tasks.single_patients
-    source = task_source(config, pool(shards, division, "train", single_patients=single))
+    protocol = protocol_of(config, shards)
+    hidden = hidden_slices(protocol, shards) if protocol else {}
+    training = pool(shards, division, "train", single_patients=single, hidden=hidden)
+    source = task_source(config, training)
     print(f"device: {devices.describe_devices()}")
     print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
     print(count_table(shards, division, single_patients=single))
 
+    if protocol:
+        print(stated(protocol, shards))
     mesh = devices.task_mesh(config.tasks.count)
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // mesh.size} a device")
     claim(config, division, write=False)
@@ -132,15 +139,21 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
     )
     config = dataclasses.replace(config, tasks=tasks, axis=axis)
     check(config)
-    division = split(
-        shards,
-        test_organs=config.test_organs,
-        val_organs=config.val_organs,
-        train_organs=config.train_organs or None,
-        test_patients=config.test_patients or None,
-        seed=config.seed,
-    )
-    entries = pool(shards, division, "train", single_patients=tasks.single_patients).entries
+    protocol, hidden = protocol_of(config, shards), {}
+    if protocol:
+        stated(protocol, shards)
+        division, hidden = split_of(protocol, shards), hidden_slices(protocol, shards)
+    else:
+        division = split(
+            shards,
+            test_organs=config.test_organs,
+            val_organs=config.val_organs,
+            train_organs=config.train_organs or None,
+            test_patients=config.test_patients or None,
+            seed=config.seed,
+        )
+    drawn = pool(shards, division, "train", single_patients=tasks.single_patients, hidden=hidden)
+    entries = drawn.entries
     names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
     return dataclasses.replace(config, structures=names), division
 

@@ -17,6 +17,7 @@ from jaxmeta.intervals import Interval, Level, Means, interval
 from jaxmeta.metrics import Counts, count
 
 
+LEAST = 6  # patients that an interval needs
 OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
 
 
@@ -43,6 +44,12 @@ def row_mean(cases: Sequence[Case], measure: str = "dice") -> tuple[Interval, Co
     """Mean over organs of the mean over their cases, patients resampled; and what stands behind it."""
     values = np.array([getattr(case, measure) for case in cases], np.float64)
     return interval(values, organs(cases), [patients(cases)]), count(c.outcome for c in cases)
+
+
+def trusted(found: Interval, cases: Sequence[Case]) -> Interval:
+    """Take the bounds away from a mean of fewer than `LEAST` patients, who cannot be resampled."""
+    known = {(case.cohort, case.patient) for case in cases}
+    return found if len(known) >= LEAST else found._replace(low=math.nan, high=math.nan)
 
 
 def other_means(cases: Sequence[Case]) -> dict[str, Means]:

@@ -114,7 +114,9 @@ def millimetres(value: Means | None) -> str:
 
 
 def between(value: Interval, *, sign: bool = False) -> str:
-    """Write a mean with its interval."""
+    """Write a mean with its interval, where it has one."""
+    if math.isnan(value.low):
+        return number(value.mean, sign=sign)
     low, high = number(value.low, sign=sign), number(value.high, sign=sign)
     return f"{number(value.mean, sign=sign)} [{low}, {high}]"
 

@@ -36,6 +36,7 @@ FLOORS = (
         *("jaxmeta.track", "jaxmeta.dashboards"),
     ),
     ("jaxmeta.evaluate",),
+    ("jaxmeta.chunks",),
     ("jaxmeta.compare",),
     ("jaxmeta.report",),
     ("jaxmeta",),

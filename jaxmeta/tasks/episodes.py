@@ -77,7 +77,7 @@ def draw_episode(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Epis
     hands = [teaching_slices(rng, pool.shards, entry, name, shape) for name in teachers]
     support = deal(hands, shots)
     held = [[s for s in labelled(entry, name) if s not in support] for name in pupils]
-    bare = [unlabelled(pool.shards, entry, name) for name in pupils]
+    bare = [unlabelled(pool, entry, name) for name in pupils]
     share = shape.queries * shape.empty_fraction
     empty = deal([shuffled(rng, hand) for hand in bare], int(share) + (rng.random() < share % 1))
     full = deal([shuffled(rng, hand) for hand in held], shape.queries - len(empty))
@@ -165,12 +165,13 @@ def labelled(entry: Entry, patient: str) -> list[Slice]:
     return [(volume, int(n)) for volume, slices in entry.patients[patient] for n in slices]
 
 
-def unlabelled(shards: Shards, entry: Entry, patient: str) -> list[Slice]:
-    """List the slices without the organ of the scans that have it."""
+def unlabelled(pool: Pool, entry: Entry, patient: str) -> list[Slice]:
+    """List the slices without the organ of the scans that have it, but for those that are hidden."""
     return [
         (volume, int(n))
         for volume, _ in entry.patients[patient]
-        for n in np.flatnonzero(shards.volumes[volume].counts[entry.organ] == 0)
+        for n in np.flatnonzero(pool.shards.volumes[volume].counts[entry.organ] == 0)
+        if n not in pool.hidden.get(volume, ())
     ]
 
 

@@ -54,6 +54,7 @@ class Pool(NamedTuple):
 
     shards: Shards
     entries: tuple[Entry, ...]
+    hidden: Mapping[int, frozenset[int]] = {}  # volume -> slices that must not be drawn at all
 
 
 def split(
@@ -156,6 +157,7 @@ def pool(
     *,
     organs: Iterable[str] | None = None,
     single_patients: bool = False,
+    hidden: Mapping[int, frozenset[int]] = {},
 ) -> Pool:
     """Gather what `phase` ("train", "val" or "test") may draw, by data set, organ, modality and channel.
 
@@ -163,7 +165,7 @@ def pool(
     `single_patients` keeps those of one patient too, whose tasks then prove it on other slices of the
     same scans. `organs` narrows the phase to some of its organs; in the test it may also name organs
     that the split does not know, as shards prepared later have them, but never one that was trained or
-    validated on.
+    validated on. `hidden` slices are not drawn, with the organ or without.
     """
     checked(split)
     allowed = split[("train", "val", "test").index(phase)]
@@ -184,6 +186,10 @@ def pool(
                 continue
             for volume, slices in scans:
                 scan = shards.volumes[volume]
+                if volume in hidden:
+                    slices = np.array([n for n in slices if n not in hidden[volume]], np.int32)
+                if not len(slices):
+                    continue
                 kind = scan.dataset, organ, scan.modality, scan.channel or ""
                 patients = entries.setdefault(kind, {})
                 patients.setdefault(patient, []).append((volume, slices))
@@ -198,7 +204,7 @@ def pool(
             f"nothing to draw for {phase}: no {phase} organ ({listed(wanted) or 'none named'}) has "
             f"{least} patient(s) with labels on that side of the split"
         )
-    return Pool(shards, chosen)
+    return Pool(shards, chosen, hidden)
 
 
 def slice_count(patients: Mapping[str, list]) -> int:

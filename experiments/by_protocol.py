@@ -1,0 +1,40 @@
+"""The protocol of the literature that a run is trained and tested by, if it names one."""
+
+from experiments.configs import Config
+from jaxmeta.data.shards import Shards, structures
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks import protocols
+from jaxmeta.tasks.protocols import Protocol
+from jaxmeta.tasks.split import recognise
+
+
+def protocol_of(config: Config, shards: Shards) -> Protocol | None:
+    """Make the protocol that a configuration names, if it names one.
+
+    What is not tested is trained on, unless the training organs are named.
+    """
+    if config.protocol is None:
+        return None
+    known = structures(shards)
+    tested = recognise(config.test_organs, known)
+    others = [organ for organ in known if organ not in tested]
+    trained = recognise(config.train_organs, known) if config.train_organs else others
+    return protocols.protocol_of(
+        config.protocol,
+        shards,
+        tested=tested,
+        trained=trained,
+        fold=config.fold,
+        setting=config.setting,
+    )
+
+
+def stated(protocol: Protocol, shards: Shards) -> str:
+    """Say what a protocol is and what it leaves to train on; refuse one that leaves nothing."""
+    counts = protocols.left_over(protocol, shards)
+    if not any(left for _, left, _ in counts.values()):
+        raise BadInput(
+            f"setting {protocol.setting} leaves no slice of {', '.join(counts)} to train on: every one "
+            "also shows a tested organ"
+        )
+    return protocols.describe(protocol, counts)

@@ -1,0 +1,73 @@
+"""Scores by the protocol of one-shot papers: each chunk of a query by its own support slice.
+
+`tasks/protocols.py` says what the protocol is. The same networks are scored twice: with the oracle that
+papers use, who knows between which slices the query's organ lies, and on the whole volume, where a
+slice follows the support slice nearest in relative height.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmeta.evaluate import Case, Row, draw_keys, together, whole_volume
+from jaxmeta.metrics import Measures, measure
+from jaxmeta.tasks.protocols import chunks_of
+from jaxmeta.tasks.trial import Query, Support, Trial, places
+
+KNOWN = ", z-range known"  # added to the name of a row that an oracle helped
+
+
+def score_by_chunks(
+    rows: Sequence[Row],
+    trial: Trial,
+    *,
+    seed: int = 0,
+    chunk: int = 16,
+    measured: Callable[..., Measures] = measure,
+) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
+    """Fit every row to each support slice, then score every query volume without and with the oracle.
+
+    Yields each case with its volume and its mask.
+    """
+    stacked = together(trial.supports)
+    keys = draw_keys(len(trial.supports), seed, f"{trial.dataset}/{trial.organ}")
+    fitted = [row.fit(stacked, keys) for row in rows]
+    for load in trial.queries:
+        query = load()
+        for row, parameters in zip(rows, fitted, strict=True):
+            probability = whole_volume(row, parameters, query.image, chunk=chunk)
+            for suffix, seen in (
+                ("", by_height(probability, stacked)),
+                (KNOWN, by_chunk(probability, query)),
+            ):
+                mask = query.finish(seen)
+                found = measured(mask, query.target, spacing=query.spacing)
+                case = Case(
+                    row=row.name + suffix,
+                    organ=trial.organ,
+                    draw=0,
+                    support_patients=" ".join(dict.fromkeys(sum(stacked.patients, ()))),
+                    support_slices=" ".join(sum(stacked.slices, ())),
+                    patient=query.patient,
+                    case=query.case,
+                    **found._asdict(),
+                )
+                yield case, query, mask
+
+
+def by_height(
+    probability: Float[np.ndarray, "T N H W"], supports: Support
+) -> Float[np.ndarray, "N H W"]:
+    """Take each slice from the network of the support slice nearest in relative height."""
+    count = probability.shape[1]
+    nearest = np.abs(places(count)[:, None] - supports.place[:, 0]).argmin(1)
+    return probability[nearest, np.arange(count)]
+
+
+def by_chunk(probability: Float[np.ndarray, "T N H W"], query: Query) -> Float[np.ndarray, "N H W"]:
+    """Take each slice between the truth's first and last from its chunk's network; 0 elsewhere."""
+    chosen = np.zeros_like(probability[0])
+    for number, of in chunks_of(np.flatnonzero(query.target.any((1, 2))), len(probability)).items():
+        chosen[number] = probability[of, number]
+    return chosen

@@ -1,0 +1,55 @@
+"""What a protocol of the literature asks about one organ: a slice for each chunk, and the scans of a fold."""
+
+from functools import partial
+
+import numpy as np
+
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.episodes import load_examples
+from jaxmeta.tasks.protocols import Protocol, members, support_slices
+from jaxmeta.tasks.split import Pool
+from jaxmeta.tasks.trial import Support, Trial, place, query
+
+
+def trials_of_protocol(
+    pool: Pool,
+    protocol: Protocol,
+    *,
+    size: int,
+    mm: float | None = None,
+    largest_piece: bool = False,
+) -> tuple[Trial, ...]:
+    """Make a trial of every tested organ of the pool: one support a chunk, of one slice of the lender.
+
+    Raises BadInput where the fold's lender or all of its patients lack the organ.
+    """
+    queries, lender = members(protocol)
+    trials = []
+    for entry in pool.entries:
+        if lender not in entry.patients:
+            raise BadInput(
+                f"fold {protocol.fold}: {lender}, who lends the support, has no {entry.organ}; "
+                "leave the organ out, or take another fold"
+            )
+        having = [name for name in queries if name in entry.patients]
+        if not having:
+            raise BadInput(f"fold {protocol.fold} has no case of {entry.organ}; take another fold")
+        volume, slices = entry.patients[lender][0]
+        chosen = [(volume, n) for n in support_slices(slices, protocol.positions)]
+        supports = [
+            Support(
+                load_examples(pool.shards, entry.organ, [at], size=size, spacing=mm),
+                np.array([place(pool.shards, entry.organ, at)], np.float32),
+                (lender,),
+                (f"{pool.shards.volumes[volume].name}:{at[1]}",),
+            )
+            for at in chosen
+        ]
+        read = partial(query, pool.shards, size=size, mm=mm, largest_piece=largest_piece)
+        asked = tuple(
+            partial(read, number, entry.organ)
+            for name in having
+            for number, _ in entry.patients[name]
+        )
+        trials.append(Trial(entry.organ, entry.dataset, entry, tuple(supports), asked))
+    return tuple(trials)

@@ -1,0 +1,106 @@
+"""A run that is trained and tested by a protocol of the literature."""
+
+import dataclasses
+import json
+
+import pytest
+
+from experiments import checks
+from experiments.by_protocol import protocol_of, stated
+from experiments.meta_test import Options
+from experiments.meta_test import test as meta_test
+from experiments.meta_train import parse
+from experiments.training import meta_train
+from jaxmeta.data.prepare import prepare
+from jaxmeta.errors import BadInput
+from tests.tasks.cohorts import cohort, hospital, write_scans
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory, config):
+    """The configuration of the other tests, on ten patients, by the protocol."""
+    root = tmp_path_factory.mktemp("ten")
+    write_scans(root / "belly", ["liver", "kidney", "spleen"], 10, 3)
+    prepare([root / "belly"], root / "shards", size=16, workers=1)
+    return dataclasses.replace(
+        config,
+        data=(root / "shards",),
+        workdir=root / "run",
+        val_organs=(),
+        protocol="alpnet",
+        fold=1,
+        setting=1,
+        steps=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def tested(ten):
+    assert meta_train(ten)
+    (outcome,) = meta_test(Options(run=(ten.workdir,), baselines="default"))
+    return ten.workdir, outcome
+
+
+def test_the_fold_and_the_lender_are_held_out_and_the_fold_alone_is_scored(tested):
+    folder, outcome = tested
+    held_out = ["belly/case2", "belly/case3", "belly/case4"]
+    assert list(outcome.split.test_patients) == held_out
+    (table,) = outcome.tables
+    assert {case.patient for case in table.cases} == set(held_out[:2])
+    assert {case.support_patients for case in table.cases} == {"belly/case4"}
+    assert {case.organ for case in table.cases} == {"spleen"}
+    assert len(table.cases[0].support_slices.split()) == 3
+
+
+def test_every_row_has_a_score_with_the_oracle_beside_the_one_without(tested):
+    _, outcome = tested
+    rows = list(dict.fromkeys(case.row for case in outcome.tables[0].cases))
+    plain = ["adapted", "zero steps", "copied mask", "scratch"]
+    assert rows == [name + known for name in plain for known in ("", ", z-range known")]
+
+
+def test_the_report_names_the_protocol_its_digest_and_no_interval_of_two_patients(tested, capsys):
+    folder, _ = tested
+    summary = json.loads((folder / "report" / "summary.json").read_text())
+    (table,), (run,) = summary["tables"], summary["runs"]
+    assert run["literature"].startswith("protocol alpnet, fold 1 of 5, setting 1 [")
+    assert table["protocol"].startswith(run["literature"])
+    assert all(line["dice"]["low"] is None for line in table["lines"])
+    assert all(line["dice"]["mean"] is not None for line in table["lines"])
+
+
+@pytest.mark.parametrize("option", [dict(shots=(1,)), dict(draws=2), dict(organs=("spleen",))])
+def test_what_the_protocol_settles_cannot_be_asked_for(tested, option):
+    folder, _ = tested
+    with pytest.raises(BadInput, match="the protocol alpnet of .* settles it"):
+        meta_test(Options(run=(folder,), **option))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--fold 1", "--fold and --setting need a --protocol"),
+        ("--protocol alpnet --fold 1", "--protocol alpnet needs --fold and --setting"),
+        (
+            "--protocol alpnet --fold 1 --setting 2 --val-organs a",
+            "says who is held out, and has no validation",
+        ),
+    ],
+)
+def test_a_protocol_is_named_whole(words, message):
+    with pytest.raises(BadInput, match=message):
+        checks.check(parse(["unet-maml", *words.split()])[1])
+
+
+def test_a_setting_that_leaves_nothing_to_train_on_is_refused(ten):
+    """Every slice of the made-up kidney shows the spleen, too."""
+    shards = cohort({"belly": hospital.spec["belly"]})
+    asked = dataclasses.replace(ten, setting=2, train_organs=("kidney",))
+    with pytest.raises(BadInput, match="setting 2 leaves no slice of kidney to train on"):
+        stated(protocol_of(asked, shards), shards)
+
+
+def test_an_organ_that_is_trained_on_is_not_tested(ten, tmp_path):
+    both = dataclasses.replace(ten, train_organs=("liver", "spleen"), workdir=tmp_path / "run")
+    with pytest.raises(BadInput, match="organ spleen would be trained on and tested"):
+        meta_train(both)
