@@ -1,7 +1,7 @@
 """How a configuration becomes a learner: the one place where strings become functions."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import optax
@@ -13,6 +13,7 @@ from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm, task_weighting
 from jaxmeta.algorithms.task_weighting import weighting
 from jaxmeta.augment import augment, upright, varied
+from jaxmeta.data.shards import Shards
 from jaxmeta.devices import side_by_side
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import Learner, episodic
@@ -24,8 +25,9 @@ from jaxmeta.models import Model, begin_with, instance_unet, unet
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.decathlon import decathlon
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.source import Source, episodes, pooled, volumes
-from jaxmeta.tasks.split import Pool
+from jaxmeta.tasks.pseudo import unlabelled_pool
+from jaxmeta.tasks.source import Source, episodes, pooled, supervoxels, volumes
+from jaxmeta.tasks.split import Pool, Split, pool
 from jaxmeta.tasks.volumes import balanced, with_pixels
 from jaxmeta.updates import clip_norm
 
@@ -46,15 +48,27 @@ RULES = {
 SOLVERS = {"cg": conjugate_gradient, "neumann": neumann}
 
 
-def task_source(config: Config, drawn: Pool) -> Source:
-    """Make what tasks are drawn from, of who may be drawn."""
+def training_pool(
+    config: Config, shards: Shards, division: Split, hidden: Mapping[int, frozenset[int]]
+) -> Pool:
+    """Gather who may be trained on: labelled structures, or scans with supervoxels."""
+    if config.tasks.draw == "supervoxels":
+        return unlabelled_pool(shards, division, hidden)
+    single = config.tasks.single_patients
+    return pool(shards, division, "train", single_patients=single, hidden=hidden)
+
+
+def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source:
+    """Make what tasks are drawn from, of who may be drawn; supervoxels are for training alone."""
     t = config.tasks
     shape = EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
+    if t.draw == "supervoxels" and training:
+        return supervoxels(drawn, shape, least=t.least_pixels)
     if t.least_pixels > 1:
         drawn = with_pixels(drawn, t.least_pixels)
         if not drawn.entries:
             raise BadInput(f"--tasks.least-pixels {t.least_pixels}: no slice has as many")
-    if t.draw == "episodes":
+    if t.draw in ("episodes", "supervoxels"):
         return episodes(drawn, shape)
     drawn = decathlon(drawn) if t.decathlon else balanced(drawn)
     return {"volumes": volumes, "pooled": pooled}[t.draw](drawn, shape)

@@ -93,7 +93,7 @@ def refuse_unused(config: Config) -> None:
         raise BadInput(f"--weigh with {config.algorithm}: only metamedseg weighs its tasks")
     if config.weigh.rule == "uniform" and config.weigh.invert:
         raise BadInput("--weigh.invert with --weigh.rule uniform: all alike, either way around")
-    if config.tasks.draw != "episodes" and config.algorithm not in (
+    if config.tasks.draw in ("volumes", "pooled") and config.algorithm not in (
         "metamedseg",
         "reptile",
         "transfer",
@@ -102,9 +102,9 @@ def refuse_unused(config: Config) -> None:
             f"--tasks.draw {config.tasks.draw} with {config.algorithm}: its query teaches, so it needs "
             "episodes"
         )
-    if config.tasks.draw == "episodes" and config.tasks.decathlon:
+    if config.tasks.decathlon and config.tasks.draw not in ("volumes", "pooled"):
         raise BadInput(
-            "--tasks.decathlon with --tasks.draw episodes: its weights are for the others"
+            f"--tasks.decathlon with --tasks.draw {config.tasks.draw}: it has no weights"
         )
 
 

@@ -16,8 +16,10 @@ TASKS = 4  # in a step, where the devices do not ask for more
 class Tasks:
     """What a training step sees."""
 
-    draw: Literal["episodes", "volumes", "pooled"] = "episodes"
-    """episodes: support and query of different patients; volumes: the slices of one scan, every k-th
+    draw: Literal["episodes", "volumes", "pooled", "supervoxels"] = "episodes"
+    """episodes: support and query of different patients; supervoxels: without labels, a piece of one
+    scan and the same or the next slices of it, changed in another way (prepare_data --supervoxels);
+    volumes: the slices of one scan, every k-th
     where there are more than `shots`; pooled: `shots` slices of any patients. The last two learn from the
     support alone and watch the query."""
     least_pixels: int = 1

@@ -53,6 +53,8 @@ class Arguments:
     """Leave unusable cases out and list them, instead of stopping."""
     nan_to: float | None = None
     """Value for voxels that are NaN or Inf; without it they stop the preparation."""
+    supervoxels: int = 0
+    """Also cut each volume into about so many pieces that look alike, for --tasks.draw supervoxels."""
     workers: int | None = None
     """Processes; by default one per core. Each holds one volume in memory."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import saved
-from experiments.build import build, task_source
+from experiments.build import build, task_source, training_pool
 from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
@@ -46,8 +46,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     single = config.tasks.single_patients
     protocol = protocol_of(config, shards)
     hidden = hidden_slices(protocol, shards) if protocol else {}
-    training = pool(shards, division, "train", single_patients=single, hidden=hidden)
-    source = task_source(config, training)
+    source = task_source(config, training_pool(config, shards, division, hidden))
     print(f"device: {devices.describe_devices()}")
     print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
     print(count_table(shards, division, single_patients=single))
@@ -152,8 +151,7 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
             test_patients=config.test_patients or None,
             seed=config.seed,
         )
-    drawn = pool(shards, division, "train", single_patients=tasks.single_patients, hidden=hidden)
-    entries = drawn.entries
+    entries = training_pool(config, shards, division, hidden).entries
     names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
     return dataclasses.replace(config, structures=names), division
 
@@ -193,7 +191,8 @@ def validator(config: Config, shards: Shards, division: Split) -> Callable:
     single = config.tasks.single_patients
     validating = pool(shards, division, "val", single_patients=single)
     seed = config.seed + 1_000_003  # not the training's episodes
-    tasks = load_tasks(task_source(config, validating), seed, config.validation_tasks)
+    source = task_source(config, validating, training=False)
+    tasks = load_tasks(source, seed, config.validation_tasks)
     mesh = devices.task_mesh(config.validation_tasks, local=True)  # every process finds the same
     learner = build(config, testing=True)
     dice, placed = validation(learner, mesh), devices.place(tasks, mesh)

@@ -24,18 +24,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.cases import Case, find_cases
-from jaxmeta.data.grid import AXES, Grid, grid_to_json, to_slices
+from jaxmeta.data.grid import AXES, Grid, grid_to_json, spacing, to_slices
 from jaxmeta.data.intensity import measure
 from jaxmeta.data.masks import masks_of
 from jaxmeta.data.nifti import read_pair
 from jaxmeta.data.records import write_records
 from jaxmeta.data.shards import FORMAT
 from jaxmeta.data.summary import Summary, summarise
+from jaxmeta.data.supervoxels import supervoxels
 from jaxmeta.errors import BadInput
 from jaxmeta.files import beside, write_json
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
 FILE_BYTES = 64 << 20  # of records in a file
+PIECE = "supervoxel_"
 OURS = re.compile(r"\.?(\w+-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
 
 
@@ -46,6 +48,7 @@ class Options(NamedTuple):
     nan_to: float | None
     file_bytes: int
     skip_bad: bool
+    supervoxels: int
 
 
 class Part(NamedTuple):
@@ -69,16 +72,22 @@ def prepare(
     pair_suffix: str | None = None,
     skip_bad: bool = False,
     nan_to: float | None = None,
+    supervoxels: int = 0,
     workers: int | None = None,
     part_bytes: int = PART_BYTES,
     file_bytes: int = FILE_BYTES,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
-    """Prepare every case of the folders; `progress` is told of volumes done and in all."""
+    """Prepare every case of the folders; `progress` is told of volumes done and in all.
+
+    With `supervoxels` each volume is also cut into about so many pieces that look alike.
+    """
     if axis not in AXES:
         raise BadInput(f"--axis {axis}: known are {', '.join(AXES)}")
     if size < 1 or (spacing is not None and spacing <= 0) or (workers is not None and workers < 1):
         raise BadInput(f"--size {size}, --spacing {spacing}, --workers {workers}: must be above 0")
+    if supervoxels < 0:
+        raise BadInput(f"--supervoxels {supervoxels}: must be at least 0")
     if nan_to is not None and not math.isfinite(nan_to):
         raise BadInput(f"--nan-to {nan_to}: must be a finite number")
     cases, alone, notes = find_cases(
@@ -93,7 +102,7 @@ def prepare(
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
         raise BadInput(f"{alone[0][1]}{more}; --skip-bad leaves such cases out")
     parts = plan(cases, part_bytes)
-    options = Options(axis, nan_to, file_bytes, skip_bad)
+    options = Options(axis, nan_to, file_bytes, skip_bad, supervoxels)
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise BadInput(f"--output {output}: is a file, not a folder")
@@ -185,14 +194,12 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
         found = {structure: masks for structure, masks in found.items() if masks}
     slices = to_slices(image.values, grid)
     slices = slices.astype(slices.dtype.newbyteorder("<"), copy=False)
-    structures, number = {}, first + len(slices)
-    for structure, masks in sorted(found.items()):
-        start = masks[0][0] if masks else 0
-        pixels = [0] * (masks[-1][0] + 1 - start if masks else 0)
-        for plane, count, _ in masks:
-            pixels[plane - start] = count
-        structures[structure] = [start, number, pixels]
-        number += len(masks)
+    structures, number = _placed(found, first + len(slices))
+    pieces = {}
+    if options.supervoxels:
+        cut = supervoxels(slices, intensity, spacing(grid), options.supervoxels, **scale)
+        pieces, _ = masks_of(cut, None, PIECE)
+    pseudo, number = _placed(pieces, number)
     row = {
         "name": case.name,
         "patient": case.patient,
@@ -206,9 +213,27 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
         "image": first,
         "structures": structures,
         "unnamed": unnamed,
-    }
-    masks = (record for _, masks in sorted(found.items()) for _, _, record in masks)
+    } | ({"pseudo": pseudo} if pseudo else {})
+    masks = (
+        record for part in (found, pieces) for _, of in sorted(part.items()) for *_, record in of
+    )
     return row, chain((plane.tobytes() for plane in slices), masks), number - first
+
+
+def _placed(found, number):
+    """Say of every structure where its masks are, the first of all being record `number`.
+
+    Returns structure -> [first slice, first record, pixels], and the number behind the last record.
+    """
+    structures = {}
+    for structure, masks in sorted(found.items()):
+        start = masks[0][0] if masks else 0
+        pixels = [0] * (masks[-1][0] + 1 - start if masks else 0)
+        for plane, count, _ in masks:
+            pixels[plane - start] = count
+        structures[structure] = [start, number, pixels]
+        number += len(masks)
+    return structures, number
 
 
 def _channel(case):
@@ -268,6 +293,7 @@ def _key(part, options):
     """Hash everything that a part's bytes depend on: contents, not paths or dates."""
     rows = [[*case._replace(image=_sha(case.image), label=_sha(case.label))] for case in part.cases]
     told = [FORMAT, options.axis, options.nan_to, options.file_bytes, rows]
+    told += [options.supervoxels] if options.supervoxels else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 

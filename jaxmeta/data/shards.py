@@ -55,6 +55,7 @@ class Volume(NamedTuple):
     counts: dict[str, np.ndarray]  # structure -> int32[slices], its pixels at native resolution
     stored: Stored
     channel: str | None = None  # name or number, where the image's file holds several
+    pseudo: dict[str, np.ndarray] = {}  # supervoxel -> int32[slices], its pixels
 
 
 class Defaults(NamedTuple):
@@ -212,7 +213,8 @@ def _volume(row, files, firsts):
     grid = grid_from_json(row["grid"])
     total = sliced_shape(grid)[0]
     counts, masks = {}, {}
-    for structure, (start, first, pixels) in row["structures"].items():
+    pseudo = row.get("pseudo", {})
+    for structure, (start, first, pixels) in (row["structures"] | pseudo).items():
         count = np.zeros(total, np.int32)
         count[start : start + len(pixels)] = pixels
         counts[structure] = count
@@ -228,7 +230,8 @@ def _volume(row, files, firsts):
         row["modality"],
         grid,
         Intensity(*row["intensity"]),
-        counts,
+        {name: count for name, count in counts.items() if name not in pseudo},
         stored,
         row.get("channel"),
+        {name: counts[name] for name in pseudo},
     )

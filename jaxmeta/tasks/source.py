@@ -17,6 +17,7 @@ from jaxmeta.tasks.episodes import (
     draw_episode,
     load_episode,
 )
+from jaxmeta.tasks.pseudo import draw_pseudo
 from jaxmeta.tasks.split import Pool
 from jaxmeta.tasks.task import Task
 from jaxmeta.tasks.volumes import draw_pooled, draw_volume
@@ -48,6 +49,12 @@ def volumes(pool: Pool, shape: EpisodeShape) -> Source:
 def pooled(pool: Pool, shape: EpisodeShape) -> Source:
     """Draw standard tasks: `shape.shots` slices of any patients, with replacement."""
     return Source(pool, partial(draw_pooled, pool, shape), partial(load_episode, pool, shape))
+
+
+def supervoxels(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
+    """Draw pieces of scans that nobody labelled, of at least `least` pixels in a slice."""
+    draw = partial(draw_pseudo, pool, least, shape)
+    return Source(pool, draw, partial(load_episode, pool, shape))
 
 
 def load_task(source: Source, seed: int, index: int) -> Task:
