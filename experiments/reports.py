@@ -7,7 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments import pages
 from experiments.outcome import BOUND, METHOD, Measuring, Outcome, Table, told
+from experiments.pages import Block
 from experiments.tuning import Protocol, Setting, describe
 from jaxmeta import report, track
 from jaxmeta.chunks import KNOWN
@@ -31,7 +33,7 @@ NOTES = {
 def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     """Write the report of one run, or of several together; return its tables as text."""
     shots = [table.shots for table in outcomes[0].tables]
-    texts, tables = [], []
+    texts, tables, blocks = [], [], []
     for number, each in enumerate(shots):
         parts = [outcome.tables[number] for outcome in outcomes]
         cases = [case for part in parts for case in part.cases]
@@ -45,6 +47,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         texts.append(report.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
         texts.append(f"one adaptation takes {seconds:.2f} s on one of {machines}")
+        blocks.append(Block(each, asked, title, lines, organs, texts[-1], cases))
         tables.append(
             {
                 "shots": each,
@@ -65,6 +68,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     write_json(folder / "summary.json", {"runs": runs, "jax": jax.__version__, "tables": tables})
     if len(outcomes) == 1:
         draw_curves(folder / "curves.png", outcomes[0].folder / "metrics.jsonl")
+    pages.write(folder, outcomes, blocks)
     texts.append(f"report: {folder}")
     return "\n\n".join(texts)
 

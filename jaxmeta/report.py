@@ -44,8 +44,8 @@ class Picture(NamedTuple):
     spacing: tuple[float, float]  # mm along X, along Y
 
 
-def table(title: str, lines: Sequence[Line], compared: str) -> str:
-    """Lay one block of results out as text: every row with cases, misses and what is `compared`."""
+def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
+    """Write the cells of a table, the head first: every row with cases, misses and what is `compared`."""
     head = ["", "Dice [95 %, patients]", "IoU", "HD95", "NSD", "cases", "missed", "false", compared]
     body = [
         [
@@ -65,10 +65,15 @@ def table(title: str, lines: Sequence[Line], compared: str) -> str:
     if any(line.behind_runs for line in lines):
         head[-1] += " [support x patient]"
         head.append("[x run]")
-        body = [cells + [""] * (len(head) - len(cells)) for cells in body]
+        body = [row + [""] * (len(head) - len(row)) for row in body]
     elif any(line.behind for line in lines):
         head[-1] += " [95 %, support x patient]"
-    text = columns([head, *body])
+    return [head, *body]
+
+
+def table(title: str, lines: Sequence[Line], compared: str) -> str:
+    """Lay one block of results out as text, with its notes."""
+    text = columns(cells(lines, compared))
     text.insert(1, "-" * max(map(len, text)))
     notes = [f"  {line.row}: {line.note}" for line in lines if line.note]
     return "\n".join([title, *text, *notes])
@@ -76,6 +81,13 @@ def table(title: str, lines: Sequence[Line], compared: str) -> str:
 
 def grid(title: str, values: Mapping[str, Mapping[str, tuple[float, Counts]]]) -> str:
     """Lay means out as text, a line for each row and a column for each organ, misses beside them."""
+    return "\n".join(columns(organ_cells(title, values)))
+
+
+def organ_cells(
+    title: str, values: Mapping[str, Mapping[str, tuple[float, Counts]]]
+) -> list[list[str]]:
+    """Write the cells of `grid`, the head first."""
     heads = list(dict.fromkeys(name for own in values.values() for name in own))
 
     def cell(mean: float, counts: Counts) -> str:
@@ -85,7 +97,7 @@ def grid(title: str, values: Mapping[str, Mapping[str, tuple[float, Counts]]]) -
     rows += [
         [row, *(cell(*own[c]) if c in own else "" for c in heads)] for row, own in values.items()
     ]
-    return "\n".join(columns(rows))
+    return rows
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -173,8 +185,31 @@ def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> Non
         figure.savefig(part, dpi=120, format="png")
 
 
+def boxes(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> None:
+    """Draw a box plot for each organ, a box a row; the line is the median, whiskers reach 1.5 boxes."""
+    rows = max(map(len, values.values()), default=1)
+    size = (3.4 * max(1, len(values)), 1.2 + 0.32 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, max(1, len(values)), squeeze=False, sharey=True).ravel()
+    for axis, (organ, own) in zip(axes, values.items(), strict=False):
+        kept = [[v for v in each if not math.isnan(v)] for each in own.values()]
+        axis.boxplot(kept, vert=False, widths=0.6, flierprops={"markersize": 3})
+        axis.set_yticks(range(1, len(own) + 1), list(own), fontsize=8)
+        axis.set_title(organ, fontsize=9)
+        axis.set_xlabel(label, fontsize=8)
+        axis.set_xlim(-0.02, 1.02)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()
+    with beside(path) as part:
+        figure.savefig(part, dpi=120, format="png")
+
+
 def curves(
-    path: Path, series: Mapping[str, tuple[Sequence[float | int], Sequence[float | int]]]
+    path: Path,
+    series: Mapping[str, tuple[Sequence[float | int], Sequence[float | int]]],
+    *,
+    along: str = "step",
+    marker: str | None = None,
 ) -> None:
     """Draw one small plot a series (steps, values); series named a/b and a/c share the plot "a"."""
     plots = {}
@@ -185,9 +220,9 @@ def curves(
     axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, plots.items(), strict=False):
         for label, (steps, values) in lines.items():
-            axis.plot(steps, values, label=label, linewidth=1)
+            axis.plot(steps, values, label=label, linewidth=1, marker=marker, markersize=4)
         axis.set_title(title, fontsize=9)
-        axis.set_xlabel("step", fontsize=8)
+        axis.set_xlabel(along, fontsize=8)
         axis.legend(fontsize=7, frameon=False)
     with beside(path) as part:
         figure.savefig(part, dpi=120, format="png")

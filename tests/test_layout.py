@@ -38,7 +38,7 @@ FLOORS = (
     ("jaxmeta.evaluate",),
     ("jaxmeta.chunks",),
     ("jaxmeta.compare",),
-    ("jaxmeta.report",),
+    ("jaxmeta.report", "jaxmeta.page"),
     ("jaxmeta",),
     ("experiments",),
 )

@@ -13,6 +13,7 @@ from jaxmeta.report import (
     Line,
     Picture,
     beside,
+    boxes,
     curves,
     grid,
     number,
@@ -93,6 +94,12 @@ def test_empty_masks_are_drawn_without_contours(tmp_path):
         tmp_path / "o.png", [Picture("empty", np.zeros((8, 8), np.float32), empty, empty, (1, 2))]
     )
     assert (tmp_path / "o.png").stat().st_size > 1000
+
+
+def test_boxes_are_drawn_for_every_organ_and_nan_is_left_out(tmp_path):
+    values = {"liver": {"ours": [0.5, 0.6, NONE], "theirs": [0.2]}, "lung": {"ours": [0.1]}}
+    boxes(tmp_path / "b.png", values, "Dice")
+    assert matplotlib.image.imread(tmp_path / "b.png").shape[2] == 4
 
 
 def test_curves_are_drawn(tmp_path):

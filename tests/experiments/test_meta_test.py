@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case, Row
 from jaxmeta.finetune import Finetune, Found, Grid
 
+DIAGONAL = (20**2 + 24**2 + 30**2) ** 0.5  # of 20 x 24 x 10 voxels of 1 x 1 x 3 mm
 ROWS = {"adapted", "zero steps", "copied mask", "scratch"}
 
 
@@ -62,6 +64,28 @@ def test_only_held_out_organs_and_patients_are_scored(tested, run):
     split = open_run(run).split
     assert {c["organ"] for c in read_cases(run)} == {"spleen"}
     assert not {c["patient"] for c in read_cases(run)} & set(split.train_patients)
+
+
+def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
+    page, text = ((run / "report" / name).read_text() for name in ("report.html", "report.md"))
+    for row in ROWS:
+        assert page.count(f"<td>{row}</td>") == 4 and text.count(f"| {row} |") == 4
+    # two numbers of slices, boxes and overlays each; Dice against slices; training
+    assert page.count("data:image/png;base64,") == 6
+    assert not re.search(r"https?://", page)
+    missed = [c for c in read_cases(run) if c["row"] == "adapted" and c["outcome"] == "missed"]
+    named = page.count("<li>spleen of ")
+    assert named == len(missed) and (named or "The method missed none." in page)
+    assert "HD95 in mm and NSD within 2 mm by the convention default" in text
+
+
+def test_every_case_has_its_distances(tested, run):
+    for case in read_cases(run):
+        if case["outcome"] == "scored":
+            assert 0 <= float(case["assd"]) < DIAGONAL and 0 <= float(case["hd95"]) < DIAGONAL
+            assert 0 <= float(case["nsd"]) <= 1
+        if case["outcome"] == "missed":
+            assert float(case["hd95"]) == pytest.approx(DIAGONAL)
 
 
 def test_the_summary_repeats_the_table_and_its_protocol(tested, run):
@@ -398,3 +422,13 @@ def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path):
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith(f"error: {tmp_path}")
+
+
+def test_another_convention_is_named_with_every_score(run):
+    options = Options(run=(run,), shots=(1,), draws=1, baselines="none", masks=False)
+    meta_test(dataclasses.replace(options, convention="medpy", tolerance=3.0))
+    (table,) = json.loads((run / "report" / "summary.json").read_text())["tables"]
+    assert "by the convention medpy" in table["protocol"] and "3 mm" in table["protocol"]
+    assert all(case["nsd"] == "" for case in read_cases(run))  # which MedPy does not have
+    with pytest.raises(BadInput, match="--tolerance -1: must be at least 0 mm"):
+        meta_test(dataclasses.replace(options, tolerance=-1.0))

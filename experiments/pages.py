@@ -1,0 +1,154 @@
+"""The report as a page: `report.html` and `report.md`, from what `reports.py` worked out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.outcome import METHOD, Outcome
+from experiments.saved import read_json
+from jaxmeta import page, report
+from jaxmeta.evaluate import Case
+from jaxmeta.files import beside
+from jaxmeta.report import Line
+
+MOST_MISSED = 60  # cases that are named one by one
+
+
+class Block(NamedTuple):
+    """What the report says of one number of shots."""
+
+    shots: int
+    asked: str  # "5 slices", "a slice a chunk"
+    protocol: str
+    lines: list[Line]
+    organs: dict
+    seconds: str
+    cases: list[Case]
+
+
+def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> None:
+    """Write both pages beside the pictures, which the first holds in itself."""
+    draw(folder, blocks)
+    sections = {}
+    for block in blocks:
+        sections |= block_sections(folder, block)
+    if (folder / "shots.png").exists():
+        caption = "Dice against the number of labelled slices, a line a row of the tables."
+        sections["More slices"] = [page.picture(folder / "shots.png", caption)]
+    if (folder / "curves.png").exists():
+        sections["Training"] = [page.picture(folder / "curves.png", "What the run logged.")]
+    sections["Missed cases"] = missed(blocks)
+    sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
+    title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
+    organs = sorted({case.organ for block in blocks for case in block.cases})
+    lead = (
+        f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: organs that "
+        "it never trained on, in patients whom it never saw."
+    )
+    text = page.page(f"{title}: held-out organs", lead, facts(outcomes, blocks), sections)
+    for name, content in {"report.html": text, "report.md": markdown(outcomes, blocks)}.items():
+        with beside(folder / name) as part:
+            part.write_text(content)
+
+
+def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str]:
+    """Say what was tested."""
+    patients = {(case.cohort, case.patient) for block in blocks for case in block.cases}
+    told = {
+        "runs": ", ".join(f"{o.folder} (seed {o.seed}, step {o.step})" for o in outcomes),
+        "cases": f"{sum(len(b.cases) for b in blocks)} of {len(patients)} patients",
+    }
+    for block in blocks:
+        told[block.asked] = block.seconds
+    return told
+
+
+def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
+    """Write the sections of one number of shots."""
+    best = max((line for line in block.lines), key=lambda line: line.dice.mean, default=None)
+    head, *rows = report.cells(block.lines, f"{METHOD} minus it")
+    organs, *means = report.organ_cells("Dice by organ", block.organs)
+    notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]
+    first = [
+        page.note(block.protocol),
+        page.table(head, rows, best=best.row if best else None),
+        page.folded("what the rows are", "\n".join(notes)),
+        page.table(organs, means),
+        page.picture(
+            folder / f"boxes_{block.shots}shot.png", "Dice of every case, by organ and by row."
+        ),
+    ]
+    overlay = folder / f"overlay_{block.shots}shot.png"
+    if overlay.exists():
+        caption = (
+            "The worst, the median and the best case of each organ: truth green, prediction red."
+        )
+        first.append(page.picture(overlay, caption))
+    return {f"Support: {block.asked}": first}
+
+
+def draw(folder: Path, blocks: Sequence[Block]) -> None:
+    """Draw Dice as boxes, and against the number of slices where there are several."""
+    for block in blocks:
+        values = {}
+        for case in block.cases:
+            values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
+        report.boxes(folder / f"boxes_{block.shots}shot.png", dict(sorted(values.items())), "Dice")
+    if len(blocks) > 1:
+        ordered = sorted(blocks, key=lambda block: block.shots)
+        rows = [line.row for line in ordered[0].lines]
+        means = [{line.row: line.dice.mean for line in block.lines} for block in ordered]
+        shots = [block.shots for block in ordered]
+        series = {
+            f"Dice/{row}": (shots, [own[row] for own in means])
+            for row in rows
+            if all(row in own for own in means)
+        }
+        report.curves(folder / "shots.png", series, along="labelled slices", marker="o")
+
+
+def missed(blocks: Sequence[Block]) -> list[str]:
+    """Name the cases in which the method found nothing at all."""
+    names = [
+        f"{case.organ} of {case.case}, {block.asked}, support {case.support_slices}"
+        for block in blocks
+        for case in block.cases
+        if case.row == METHOD and case.outcome == "missed"
+    ]
+    if not names:
+        return [page.paragraph("The method missed none.")]
+    more = (
+        [f"and {len(names) - MOST_MISSED} more, in cases.csv"] if len(names) > MOST_MISSED else []
+    )
+    return [page.listed(names[:MOST_MISSED] + more)]
+
+
+def configured(folder: Path) -> str:
+    """Show a run's configuration."""
+    path = folder / "config.json"
+    text = json.dumps(read_json(path), indent=1) if path.exists() else "not there any more"
+    return page.folded(f"{folder}", text)
+
+
+def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> str:
+    """Write the tables for a notebook or a repository."""
+    parts = [f"# {' and '.join(dict.fromkeys(o.algorithm for o in outcomes))}: held-out organs"]
+    for block in blocks:
+        notes = [f"- {line.row}: {line.note}" for line in block.lines if line.note]
+        parts += [
+            f"## Support: {block.asked}",
+            block.protocol,
+            as_markdown(report.cells(block.lines, f"{METHOD} minus it")),
+            "\n".join(notes),
+            as_markdown(report.organ_cells("Dice by organ", block.organs)),
+            block.seconds,
+        ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def as_markdown(cells: Sequence[Sequence[str]]) -> str:
+    """Lay cells out as a table of Markdown."""
+    head, *rows = cells
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
