@@ -193,7 +193,7 @@ def boxes(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]], label
     axes = figure.subplots(1, max(1, len(values)), squeeze=False, sharey=True).ravel()
     for axis, (organ, own) in zip(axes, values.items(), strict=False):
         kept = [[v for v in each if not math.isnan(v)] for each in own.values()]
-        axis.boxplot(kept, vert=False, widths=0.6, flierprops={"markersize": 3})
+        axis.boxplot(kept, orientation="horizontal", widths=0.6, flierprops={"markersize": 3})
         axis.set_yticks(range(1, len(own) + 1), list(own), fontsize=8)
         axis.set_title(organ, fontsize=9)
         axis.set_xlabel(label, fontsize=8)
