@@ -17,6 +17,7 @@ from experiments.reports import alive, by_organ, protocol
 from jaxmeta import report
 from jaxmeta.compare import Standing, standings
 from jaxmeta.files import write_json
+from jaxmeta.intervals import holm
 from jaxmeta.report import Line, between
 
 
@@ -103,10 +104,12 @@ def behind(lines: Sequence[Standing], left_out: Sequence[str]) -> str:
     """Lay out by how much the best algorithm is ahead of each other one, and name what has no row."""
     others = [line for line in lines if line.behind]
     several = bool(others[0].behind.runs)
-    rows = [[f"{lines[0].row} minus", "[95 %, support x patient]", *["[x run]"] * several]]
-    for line in others:
+    heads = ["[95 %, support x patient]", *["[x run]"] * several, "p, Holm"]
+    rows = [[f"{lines[0].row} minus", *heads]]
+    adjusted = holm([(line.behind.runs or line.behind.supports).p for line in others])
+    for line, p in zip(others, adjusted, strict=True):
         margins = [margin for margin in line.behind if margin]
-        rows.append([line.row, *(between(margin, sign=True) for margin in margins)])
+        rows.append([line.row, *(between(m, sign=True) for m in margins), f"{p:.3f}"])
     return "\n".join(report.columns(rows) + [f"left out: {each}" for each in left_out])
 
 

@@ -30,12 +30,17 @@ class Level(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A mean, its interval, and how many records it is made of (NaN records are left out)."""
+    """A mean, its interval, and how many records it is made of (NaN records are left out).
+
+    `p` is how likely a mean as far from 0 is where there is no difference: twice the smaller share of
+    resampled means on either side of 0, at least one in their number.
+    """
 
     mean: float
     low: float
     high: float
     records: int
+    p: float = float("nan")
 
 
 class Means(NamedTuple):
@@ -77,7 +82,22 @@ def interval(
     tail = 50 * (1 - coverage)
     low, high = np.nanpercentile(means, [tail, 100 - tail])
     (mean,) = mean_of_groups(values, group, np.ones((1, known.size)))
-    return Interval(float(mean), float(low), float(high), int(known.size))
+    side = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
+    p = min(1.0, 2 * max(side, 0.5) / samples)
+    return Interval(float(mean), float(low), float(high), int(known.size), p)
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Adjust the p of several comparisons so that all together are wrong no more often (Holm 1979).
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none falls below one before it.
+    """
+    order = np.argsort(chances)
+    adjusted, highest = np.empty(len(chances)), 0.0
+    for rank, at in enumerate(order):
+        highest = max(highest, min(1.0, (len(chances) - rank) * chances[at]))
+        adjusted[at] = highest
+    return adjusted.tolist()
 
 
 def multiplicities(

@@ -1,4 +1,4 @@
-"""Soft, differentiable losses and scores of a set of slices; hard scores of volumes are in `metrics.py`.
+"""Soft, differentiable losses and scores of a set of slices; hard scores of volumes are in `metrics/`.
 
 Sums run over all valid slices of a set together, as one small volume: a slice without the structure
 then adds its false positives instead of an undefined ratio, and an all-empty set is finite, with

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta import intervals
-from jaxmeta.intervals import Level, interval, mean_of_groups, multiplicities, numbered
+from jaxmeta.intervals import Level, holm, interval, mean_of_groups, multiplicities, numbered
 
 floats = st.floats(0, 1, allow_subnormal=False)
 
@@ -113,3 +113,28 @@ def test_memory_is_bounded_in_blocks_that_do_not_show(monkeypatch):
 
 def test_labels_are_numbered_by_first_appearance():
     assert numbered(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+
+
+def test_holm_s_adjustment_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.02]) == [0.02]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_adjusted_chances_are_no_smaller_and_in_the_same_order(chances):
+    adjusted = holm(chances)
+    assert all(a >= p for a, p in zip(adjusted, chances, strict=True))
+    assert max(adjusted) <= 1
+    for i, j in itertools.permutations(range(len(chances)), 2):
+        assert chances[i] > chances[j] or adjusted[i] <= adjusted[j]
+
+
+def test_p_is_small_far_from_zero_and_one_in_its_middle():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=40)
+    level = [one_stratum(range(40))]
+    assert interval(values + 2, ["a"] * 40, level).p == pytest.approx(1 / 2000)
+    assert interval(values - values.mean(), ["a"] * 40, level).p > 0.8
+    # about what the normal distribution says at two standard errors
+    two = values - values.mean() + 2 * values.std() / 40**0.5
+    assert 0.02 < interval(two, ["a"] * 40, level).p < 0.08
