@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
@@ -28,7 +29,8 @@ from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.pseudo import unlabelled_pool
 from jaxmeta.tasks.source import Source, episodes, pooled, supervoxels, volumes
 from jaxmeta.tasks.split import Pool, Split, pool
-from jaxmeta.tasks.volumes import balanced, with_pixels
+from jaxmeta.tasks.task import Examples
+from jaxmeta.tasks.volumes import balanced, load_target, target_slices, with_pixels
 from jaxmeta.updates import clip_norm
 
 OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
@@ -37,6 +39,7 @@ OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     # eps_root keeps the derivative of Adam finite where a gradient is 0
     "adam": partial(optax.adam, eps_root=1e-8),
 }
+TARGET_SLICES = 10  # as many as the code released with MetaMedSeg looks at
 MEMORY = {"plain": PLAIN, "remat": REMAT, "mixed": MIXED}
 RULES = {
     "uniform": task_weighting.uniform,
@@ -44,6 +47,7 @@ RULES = {
     "meta": task_weighting.distance_to_meta,
     "loss": task_weighting.loss,
     "loss-difference": task_weighting.loss_difference,
+    "target": task_weighting.target_validation,
 }
 SOLVERS = {"cg": conjugate_gradient, "neumann": neumann}
 
@@ -56,6 +60,15 @@ def training_pool(
         return unlabelled_pool(shards, division, hidden)
     single = config.tasks.single_patients
     return pool(shards, division, "train", single_patients=single, hidden=hidden)
+
+
+def target_examples(config: Config, shards: Shards, division: Split) -> Examples | None:
+    """Read the slices of the organs under test that the rule `target` looks at, if it is the run's."""
+    if config.weigh.rule != "target":
+        return None
+    chosen = target_slices(shards, division, TARGET_SLICES)
+    how = dict(size=config.tasks.size, spacing=config.tasks.spacing)
+    return load_target(shards, chosen, TARGET_SLICES, **how)
 
 
 def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source:
@@ -90,16 +103,18 @@ def build(
     testing: bool = False,
     test_steps: int | None = None,
     network: PyTree = None,
+    target: Examples | None = None,
 ) -> Learner:
     """Make the learner that trains, or when `testing` predicts.
 
-    `test_steps` stands in for those of the configuration; `network` are variables to begin with.
+    `test_steps` stands in for those of the configuration; `network` are variables to begin with, `target`
+    the slices that the rule of that name looks at.
     """
     if test_steps is not None:
         inner = dataclasses.replace(config.inner, test_steps=test_steps)
         config = dataclasses.replace(config, inner=inner)
     return episodic(
-        build_algorithm(config, network, testing=testing),
+        build_algorithm(config, network, testing=testing, target=target),
         outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=chunk_of(config, mesh)),
         augment=lambda task: augment(task, config.augment),
@@ -132,7 +147,13 @@ def chunk_of(config: Config, mesh: Mesh | None) -> int:
     return asked or side_by_side(config.tasks.count, mesh)
 
 
-def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = False) -> Algorithm:
+def build_algorithm(
+    config: Config,
+    network: PyTree = None,
+    *,
+    testing: bool = False,
+    target: Examples | None = None,
+) -> Algorithm:
     """Make the algorithm."""
     inner = config.inner
 
@@ -145,7 +166,7 @@ def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = F
     model, loss = model_and_loss(config, testing=testing)
     model, rule = begun(model), inner_rule(inner)
     if config.algorithm == "metamedseg":
-        return build_metamedseg(config, model, loss)
+        return build_metamedseg(config, model, loss, target)
     walk = dict(steps=inner.steps, test_steps=inner.test_steps)
     learned = walk | dict(rate=inner.rate, inner=rule(1.0), decay=inner.decay)
     learned |= dict(names=inner.part or (), memory=MEMORY[inner.memory or "remat"])
@@ -176,9 +197,19 @@ def build_algorithm(config: Config, network: PyTree = None, *, testing: bool = F
             return algorithms.scratch(model, loss, **tune)
 
 
-def build_metamedseg(config: Config, model: Model, loss: Callable) -> Algorithm:
-    """Make MetaMedSeg, whose fine-tuning has an optimiser of its own."""
+def build_metamedseg(
+    config: Config, model: Model, loss: Callable, target: Examples | None
+) -> Algorithm:
+    """Make MetaMedSeg, whose fine-tuning has an optimiser of its own.
+
+    Where nobody trains, target slices of the same shape stand in for the run's own.
+    """
     inner, how, rule = config.inner, config.weigh, inner_rule(config.inner)
+    if how.rule == "target" and target is None:
+        plane = (TARGET_SLICES, config.tasks.size, config.tasks.size)
+        target = Examples(
+            np.zeros((*plane, 1), np.float32), np.zeros(plane, np.uint8), np.zeros(plane[0], bool)
+        )
 
     def decayed(rate: float, decay: float) -> optax.GradientTransformation:
         return optax.chain(optax.add_decayed_weights(decay), rule(rate))
@@ -197,6 +228,7 @@ def build_metamedseg(config: Config, model: Model, loss: Callable) -> Algorithm:
         tuning_epochs=inner.test_steps,
         tuning_decay=inner.test_decay,
         weigh=weigh,
+        target=target,
     )
 
 

@@ -19,7 +19,7 @@ def protocol_of(config: Config, shards: Shards) -> Protocol | None:
     tested = recognise(config.test_organs, known)
     others = [organ for organ in known if organ not in tested]
     trained = recognise(config.train_organs, known) if config.train_organs else others
-    return protocols.protocol_of(
+    made = protocols.protocol_of(
         config.protocol,
         shards,
         tested=tested,
@@ -27,6 +27,7 @@ def protocol_of(config: Config, shards: Shards) -> Protocol | None:
         fold=config.fold,
         setting=config.setting,
     )
+    return made._replace(leaks=config.allow_leak)
 
 
 def stated(protocol: Protocol, shards: Shards) -> str:

@@ -93,6 +93,13 @@ def refuse_unused(config: Config) -> None:
         raise BadInput(f"--weigh with {config.algorithm}: only metamedseg weighs its tasks")
     if config.weigh.rule == "uniform" and config.weigh.invert:
         raise BadInput("--weigh.invert with --weigh.rule uniform: all alike, either way around")
+    if (config.weigh.rule == "target") != ("target-labels" in config.allow_leak):
+        raise BadInput(
+            "--weigh.rule target looks at labels of the organs under test: it needs --allow-leak "
+            "target-labels, and nothing else does"
+        )
+    if config.weigh.rule == "target" and not config.test_organs:
+        raise BadInput("--weigh.rule target needs --test-organs to look at")
     if config.tasks.draw in ("volumes", "pooled") and config.algorithm not in (
         "metamedseg",
         "reptile",

@@ -152,10 +152,11 @@ class Outer:
 class Weighting:
     """How much each task of a step counts (metamedseg)."""
 
-    rule: Literal["uniform", "mean", "meta", "loss", "loss-difference"] = "uniform"
+    rule: Literal["uniform", "mean", "meta", "loss", "loss-difference", "target"] = "uniform"
     """uniform: all alike; mean, meta: by the distance from where all tasks ended on average, or from
     where they began; loss: by how little the held-out loss differs from the last training loss;
-    loss-difference: by the largest fall of the training loss in an epoch."""
+    loss-difference: by the largest fall of the training loss in an epoch; target: by the IoU on ten
+    labelled slices of the organs under test, which is a leak."""
     invert: bool = False
     """Turn the rule around: 1 - W, normalised."""
     compounding: bool = False
@@ -237,6 +238,9 @@ class Config:
     setting: Literal[1, 2] | None = None
     """1: slices of the protocol's training patients that show test organs are trained on, without their
     labels; 2: they are not."""
+    allow_leak: tuple[Literal["target-labels"], ...] = ()
+    """What the test must not share with the training, and does: target-labels lets --weigh.rule target
+    see labels of the organs under test. It is named with every score."""
     begin: Path | None = None
     """A run whose network is where this one begins, but for a head of another size."""
     steps: int = 800

@@ -11,6 +11,7 @@ Several runs make one paired comparison, of seeds of one algorithm or of several
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -33,7 +34,7 @@ from experiments.outcome import (
 )
 from experiments.pairing import Entry, refuse_unpaired
 from experiments.reports import write
-from experiments.rows import fine_tunes, heads, pretrained, row_maker, upper_bound
+from experiments.rows import OWN, fine_tunes, heads, pretrained, row_maker, upper_bound
 from experiments.runs import Run, open_run
 from experiments.summary import compare, refuse_twice
 from experiments.tuning import (
@@ -49,6 +50,7 @@ from experiments.tuning import (
 from jaxmeta import devices
 from jaxmeta.augment import upright
 from jaxmeta.chunks import KNOWN, score_by_chunks
+from jaxmeta.compare import row_mean
 from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
@@ -93,6 +95,8 @@ class Options:
     comparison with papers that used these packages."""
     tolerance: float = 2.0
     """Distance in mm within which the surface Dice (NSD) counts a surface as found."""
+    steps: tuple[int, ...] = ()
+    """Also score the method after these numbers of inner steps, for a curve in the report."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients."""
     largest_piece: bool = False
@@ -125,6 +129,8 @@ def test(options: Options) -> list[Outcome]:
         )
     if options.tolerance < 0:
         raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
+    if min(options.steps, default=0) < 0:
+        raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
     for name, values in {"--draws": (options.draws,), "--shots": options.shots}.items():
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
@@ -177,7 +183,9 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
         cases = [case for each in cases for case in lines_of(each, twins)]
         cases += [case._replace(shots=shots) for case in bound]
-        tables.append(Table(shots, cases, pictures, settings, seconds))
+        ask = partial(followed, asked=chosen, seed=options.seed, how=measuring, scored=scored)
+        by_steps = steps_curve(make, ask, options.steps if walks else ())
+        tables.append(Table(shots, cases, pictures, settings, seconds, by_steps))
     alive = heads(transfer) if transfer else {}
     return Outcome(
         run.folder,
@@ -191,6 +199,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         tuple(tables),
         alive,
         measuring_of(options),
+        run.config.allow_leak,
         stated(asked.protocol, shards) if asked.protocol else "",
     )
 
@@ -290,6 +299,18 @@ def rows_of(
         same.setdefault((name.split(",")[0], settings[name].finetune), []).append(name)
     rows += [make(own[0], kind, finetune) for (kind, finetune), own in same.items()]
     return rows, {row.name: [row.name] for row in rows} | {own[0]: own for own in same.values()}
+
+
+def steps_curve(
+    make: Callable[..., Row], ask: Callable[..., Iterator], counts: Sequence[int]
+) -> dict[int, float]:
+    """Score the method after each number of steps of its own rule."""
+    curve = {}
+    for count in counts:
+        row = make(METHOD, METHOD, Finetune(OWN, 1.0, count))
+        cases = [case for case, _, _ in ask([row], what=f"{count} steps")]
+        curve[count] = row_mean([case for case in cases if case.row == METHOD])[0].mean
+    return curve
 
 
 def lines_of(case: Case, twins: dict[str, list[str]]) -> list[Case]:

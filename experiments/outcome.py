@@ -59,6 +59,7 @@ class Table(NamedTuple):
     pictures: list[tuple[Case, Picture]]  # of the method, each volume once
     settings: dict[str, Setting]
     seconds: float  # of one adaptation
+    by_steps: dict[int, float] = {}  # the method's Dice after so many steps of its own rule
 
 
 class Outcome(NamedTuple):
@@ -75,6 +76,7 @@ class Outcome(NamedTuple):
     tables: tuple[Table, ...]
     heads: dict[str, float]  # Dice of each pre-training head of the transfer run, if there is one
     measuring: Measuring = Measuring()
+    leaks: tuple[str, ...] = ()  # what the run's training shared with the test
     literature: str = ""  # the protocol of the literature that it was tested by, with its digest
 
 

@@ -25,6 +25,7 @@ class Block(NamedTuple):
     organs: dict
     seconds: str
     cases: list[Case]
+    by_steps: dict[str, dict[int, float]]  # of each run
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> None:
@@ -85,6 +86,11 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
             "The worst, the median and the best case of each organ: truth green, prediction red."
         )
         first.append(page.picture(overlay, caption))
+    steps = folder / f"steps_{block.shots}shot.png"
+    if any(block.by_steps.values()):
+        first.append(
+            page.picture(steps, "Dice against the method's own inner steps, a line a run.")
+        )
     return {f"Support: {block.asked}": first}
 
 
@@ -95,6 +101,14 @@ def draw(folder: Path, blocks: Sequence[Block]) -> None:
         for case in block.cases:
             values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
         report.boxes(folder / f"boxes_{block.shots}shot.png", dict(sorted(values.items())), "Dice")
+        series = {
+            f"Dice/{run}": (list(own), list(own.values()))
+            for run, own in block.by_steps.items()
+            if own
+        }
+        if series:
+            path = folder / f"steps_{block.shots}shot.png"
+            report.curves(path, series, along="inner steps", marker="o")
     if len(blocks) > 1:
         ordered = sorted(blocks, key=lambda block: block.shots)
         rows = [line.row for line in ordered[0].lines]

@@ -47,7 +47,8 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         texts.append(report.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
         texts.append(f"one adaptation takes {seconds:.2f} s on one of {machines}")
-        blocks.append(Block(each, asked, title, lines, organs, texts[-1], cases))
+        by_steps = {str(part.folder): t.by_steps for part, t in zip(outcomes, parts, strict=True)}
+        blocks.append(Block(each, asked, title, lines, organs, texts[-1], cases, by_steps))
         tables.append(
             {
                 "shots": each,
@@ -56,6 +57,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
                 "organs": organs,
                 "settings": [part.settings for part in parts],
                 "adaptation_seconds": [part.seconds for part in parts],
+                "by_steps": [part.by_steps for part in parts],
             }
         )
         chosen = [shown for part in parts for shown in worst_to_best(part.pictures)]
@@ -90,11 +92,12 @@ def read(folder: Path) -> Outcome:
                 pictures=[],
                 settings={row: setting_from_json(of) for row, of in table["settings"][0].items()},
                 seconds=table["adaptation_seconds"][0],
+                by_steps={int(count): dice for count, dice in table["by_steps"][0].items()},
             )
             for table in values["tables"]
         )
         known = {"folder": folder, "split": split_from_json(run["split"]), "tables": tables}
-        known |= {"protocol": Protocol(**run["protocol"])}
+        known |= {"protocol": Protocol(**run["protocol"]), "leaks": tuple(run["leaks"])}
         return Outcome(**run | known | {"measuring": Measuring(**run["measuring"])})
     except (KeyError, TypeError, ValueError, FileNotFoundError):
         raise BadInput(
@@ -140,10 +143,12 @@ def alive(heads: dict[str, float]) -> str:
 def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
     """Say in a sentence how the numbers came about."""
     first = outcomes[0]
+    shared = sorted({leak for outcome in outcomes for leak in outcome.leaks})
+    leaks = f"; LEAKS {', '.join(shared)}" if shared else ""
     if first.literature:
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
         runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
-        return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}"
+        return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}{leaks}"
     organs = sorted({case.organ for case in cases})
     patients = {(case.cohort, case.patient) for case in cases}
     slices = f"{shots} slice{'s' * (shots != 1)}"
@@ -153,7 +158,7 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     return (
         f"{slices} of {lenders} as support, {first.draws} supports an organ; organs never trained "
         f"on: {', '.join(organs)}; {len(patients)} patients never seen; whole volumes, 3-D, "
-        f"original resolution{kept}; {told(first.measuring)}; {runs}"
+        f"original resolution{kept}; {told(first.measuring)}; {runs}{leaks}"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import saved
-from experiments.build import build, task_source, training_pool
+from experiments.build import build, target_examples, task_source, training_pool
 from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
@@ -57,7 +57,8 @@ def trained(config: Config, stop: list[int]) -> bool:
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // mesh.size} a device")
     claim(config, division, write=False)
     network = network_of(config.begin, division) if config.begin else None
-    learner = build(config, mesh=mesh, network=network)
+    target = target_examples(config, shards, division)
+    learner = build(config, mesh=mesh, network=network, target=target)
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)

@@ -214,8 +214,8 @@ def curves(
     """Draw one small plot a series (steps, values); series named a/b and a/c share the plot "a"."""
     plots = {}
     for name, points in series.items():
-        head, _, tail = name.rpartition("/")
-        plots.setdefault(head or name, {})[tail] = points
+        head, _, tail = name.partition("/")
+        plots.setdefault(head, {})[tail or name] = points
     figure = Figure(figsize=(4 * max(1, len(plots)), 3), layout="constrained")
     axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, plots.items(), strict=False):

@@ -11,16 +11,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxmeta.data.shards import Shards, holders
+from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import (
     Episode,
     EpisodeShape,
     Slice,
     labelled,
+    load_examples,
     pick,
     random_stream,
     shuffled,
 )
-from jaxmeta.tasks.split import Entry, Pool
+from jaxmeta.tasks.split import Entry, Pool, Split
+from jaxmeta.tasks.task import Examples
 
 
 def draw_volume(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Episode:
@@ -94,6 +98,42 @@ def kept(pool: Pool, entry: Entry, scans: list, limit: int) -> list:
         for volume, slices in scans
     ]
     return [(volume, slices) for volume, slices in enough if slices]
+
+
+def target_slices(shards: Shards, split: Split, count: int, *, seed: int = 1) -> list[tuple]:
+    """Draw labelled slices of the organs under test from patients of the training side: a leak.
+
+    MetaMedSeg's rule `target_validation` looks at ten such slices. Returns (organ, slices) of each test
+    organ, in equal numbers. Raises BadInput where nobody on that side has one of them.
+    """
+    rng, shares = random_stream(seed), np.array_split(np.arange(count), len(split.test_organs))
+    chosen = []
+    for organ, share in zip(split.test_organs, shares, strict=True):
+        scans = [
+            (volume, int(n))
+            for patient, held in sorted(holders(shards, organ).items())
+            if patient in set(split.train_patients)
+            for volume, slices in held
+            for n in slices
+        ]
+        if not scans:
+            raise BadInput(
+                f"no patient of the training side has {organ}, whose slices the rule target looks at: "
+                "name fewer --test-patients, or choose another rule"
+            )
+        chosen.append((organ, shuffled(rng, scans)[: len(share)]))
+    return chosen
+
+
+def load_target(
+    shards: Shards, chosen: list[tuple], count: int, *, size: int, spacing: float | None
+) -> Examples:
+    """Read what `target_slices` chose, filled up to `count` slices."""
+    parts = [load_examples(shards, o, s, size=size, spacing=spacing) for o, s in chosen]
+    empty = load_examples(
+        shards, "", [], count - sum(map(len, (s for _, s in chosen))), size=size, spacing=spacing
+    )
+    return Examples(*(np.concatenate(leaves) for leaves in zip(*(p[:3] for p in [*parts, empty]))))
 
 
 def balanced(pool: Pool) -> Pool:

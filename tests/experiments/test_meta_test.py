@@ -37,7 +37,7 @@ def tested(run):
     """Test with the default baselines, but scratch fine-tuned for two steps."""
     quick = pytest.MonkeyPatch()
     quick.setattr(tuning, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
-    (outcome,) = meta_test(Options(run=(run,), shots=(2, 1), draws=2))
+    (outcome,) = meta_test(Options(run=(run,), shots=(2, 1), draws=2, steps=(0, 2)))
     quick.undo()
     return outcome
 
@@ -70,13 +70,23 @@ def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
     page, text = ((run / "report" / name).read_text() for name in ("report.html", "report.md"))
     for row in ROWS:
         assert page.count(f"<td>{row}</td>") == 4 and text.count(f"| {row} |") == 4
-    # two numbers of slices, boxes and overlays each; Dice against slices; training
-    assert page.count("data:image/png;base64,") == 6
+    # two numbers of slices, boxes, steps and overlays each; Dice against slices; training
+    assert page.count("data:image/png;base64,") == 8
     assert not re.search(r"https?://", page)
     missed = [c for c in read_cases(run) if c["row"] == "adapted" and c["outcome"] == "missed"]
     named = page.count("<li>spleen of ")
     assert named == len(missed) and (named or "The method missed none." in page)
     assert "HD95 in mm and NSD within 2 mm by the convention default" in text
+
+
+def test_the_curve_over_steps_begins_with_none_and_meets_the_method(tested):
+    for table in tested.tables:
+        dice = {
+            row: np.mean([c.dice for c in table.cases if c.row == row])
+            for row in ("zero steps", "adapted")
+        }
+        assert table.by_steps[0] == pytest.approx(dice["zero steps"])
+        assert table.by_steps[2] == pytest.approx(dice["adapted"])  # whose preset has two
 
 
 def test_every_case_has_its_distances(tested, run):

@@ -1,6 +1,7 @@
 """MetaMedSeg from the command line: its presets, a run on shards, and what is refused."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ import pytest
 from experiments import checks
 from experiments.build import build, outer_rule, task_source
 from experiments.configs import Outer, Weighting
+from experiments.meta_test import Options
+from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
 from experiments.presets import METAMEDSEG, PRESETS, with_algorithm
 from experiments.runs import open_run
@@ -19,6 +22,7 @@ from jaxmeta import track
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.split import pool, split
+from jaxmeta.tasks.volumes import target_slices
 
 
 @pytest.fixture
@@ -122,6 +126,38 @@ def test_thresholds_that_leave_nothing_are_refused(small):
             dataclasses.replace(small, tasks=dataclasses.replace(small.tasks, decathlon=True)),
             drawn,
         )
+
+
+def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small):
+    leaky = dataclasses.replace(
+        small, weigh=Weighting("target"), allow_leak=("target-labels",), steps=1, every=1
+    )
+    for half in (dict(allow_leak=()), dict(weigh=Weighting())):
+        with pytest.raises(BadInput, match="--weigh.rule target looks at labels"):
+            checks.check(dataclasses.replace(leaky, **half))
+    assert meta_train(leaky)
+    (line,) = [x for x in track.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
+    assert 0 <= line["target_iou"] <= 1
+    run = open_run(small.workdir)
+    shown = run.state.meta.frozen
+    assert shown.mask.any() and shown.valid.sum() == 10
+    options = Options(run=(small.workdir,), shots=(1,), draws=1, baselines="none", masks=False)
+    meta_test(options)
+    (table,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
+    assert table["protocol"].endswith("LEAKS target-labels")
+
+
+def test_target_slices_are_labelled_ones_of_the_training_side(small):
+    shards = open_shards(small.data)
+    division = split(shards, test_organs=["spleen"], val_organs=[], seed=0)
+    ((organ, chosen),) = target_slices(shards, division, 10)
+    assert organ == "spleen" and len(set(chosen)) == len(chosen) == 10
+    for volume, number in chosen:
+        assert shards.volumes[volume].patient in division.train_patients
+        assert shards.volumes[volume].counts["spleen"][number] > 0
+    everybody = division._replace(train_patients=(), test_patients=())
+    with pytest.raises(BadInput, match="no patient of the training side has spleen"):
+        target_slices(shards, everybody, 10)
 
 
 def test_every_preset_can_be_run_but_for_data():
