@@ -11,7 +11,13 @@ from typing import Literal
 
 import tyro
 
-from experiments import benchmark_core, benchmark_data, benchmark_metrics, benchmark_sweep
+from experiments import (
+    benchmark_core,
+    benchmark_data,
+    benchmark_metrics,
+    benchmark_sweep,
+    benchmark_volumes,
+)
 from experiments.command import run
 from jaxmeta import devices
 
@@ -71,6 +77,30 @@ def sweep(
         repeat: timed runs after the first; the median counts.
     """
     benchmark_sweep.sweep(over, values, output, memory, width=width, repeat=repeat)
+
+
+def volumes(
+    size: int = 64,
+    tasks: int = 8,
+    slices: int = 20,
+    fill: float = 0.8,
+    epochs: int = 2,
+    repeat: int = 3,
+    json: bool = False,
+) -> None:
+    """Time MetaMedSeg's step over volumes of different lengths, against one whose tasks are all full.
+
+    Args:
+        size: rows and columns of a slice.
+        tasks: volumes in a step.
+        slices: slices that a task has room for.
+        fill: share of that room that volumes fill on average.
+        epochs: passes over each volume.
+        repeat: timed runs after the first; the median counts.
+        json: print one JSON object.
+    """
+    options = dict(size=size, tasks=tasks, slices=slices, fill=fill, epochs=epochs)
+    show(options, benchmark_volumes.volumes(**options, repeat=repeat), json)
 
 
 def adapt(
@@ -173,6 +203,7 @@ def main() -> None:
         "prepare": prepare,
         "load": load,
         "adapt": adapt,
+        "volumes": volumes,
         "metrics": metrics,
     }
     tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.outcome import METHOD, Outcome
+from experiments.outcome import BOUND, METHOD, Outcome
 from experiments.saved import read_json
 from jaxmeta import page, report
+from jaxmeta.chunks import KNOWN
 from jaxmeta.evaluate import Case
 from jaxmeta.files import beside
 from jaxmeta.report import Line
@@ -67,7 +68,8 @@ def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str
 
 def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     """Write the sections of one number of shots."""
-    best = max((line for line in block.lines), key=lambda line: line.dice.mean, default=None)
+    fair = [line for line in block.lines if not line.row.endswith(KNOWN) and line.row != BOUND]
+    best = max(fair, key=lambda line: line.dice.mean, default=None)
     head, *rows = report.cells(block.lines, f"{METHOD} minus it")
     organs, *means = report.organ_cells("Dice by organ", block.organs)
     notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]
