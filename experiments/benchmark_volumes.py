@@ -38,7 +38,9 @@ def volumes(
     image = np.random.default_rng(0).normal(size=(tasks, slices, size, size, 1)).astype(np.float32)
     full = a_batch(image, (image[..., 0] > 0.5).astype(np.uint8))
     lengths = np.linspace(2 * fill - 1, 1, tasks) * slices  # their mean is fill
-    dealt = [n // 2 if n % 2 == 0 else -(n // 2 + 1) for n in range(tasks)]  # short and long in turn
+    dealt = [
+        n // 2 if n % 2 == 0 else -(n // 2 + 1) for n in range(tasks)
+    ]  # short and long in turn
     lengths = lengths[dealt]
     valid = np.arange(slices) < np.round(lengths)[:, None]
     padded = full._replace(support=full.support._replace(valid=valid), query=short(full))

@@ -1,8 +1,9 @@
 """How a configuration becomes a learner: the one place where strings become functions."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import optax
@@ -14,7 +15,7 @@ from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm, task_weighting
 from jaxmeta.algorithms.task_weighting import weighting
 from jaxmeta.augment import augment, upright, varied
-from jaxmeta.data.shards import Shards
+from jaxmeta.data.shards import Shards, open_shards
 from jaxmeta.devices import side_by_side
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import Learner, episodic
@@ -50,6 +51,11 @@ RULES = {
     "target": task_weighting.target_validation,
 }
 SOLVERS = {"cg": conjugate_gradient, "neumann": neumann}
+
+
+def open_data(config: Config, folders: Sequence[Path] = ()) -> Shards:
+    """Open the data of a run, or other folders, as the run sees slices."""
+    return open_shards(folders or config.data)._replace(pictures=config.tasks.as_pictures)
 
 
 def training_pool(

@@ -27,6 +27,9 @@ class Tasks:
     decathlon: bool = False
     """Learn from the 24 sub-tasks that MetaMedSeg makes of the Medical Segmentation Decathlon, with
     their thresholds and weights; otherwise every data set counts alike."""
+    as_pictures: bool = False
+    """Slices as 8-bit pictures, each from its own least to its own largest value, as the code released
+    with MetaMedSeg has them; for comparison only."""
     size: int | None = None
     """Rows and columns of a slice after resizing; by default as the shards were prepared for."""
     spacing: float | None = None

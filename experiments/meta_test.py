@@ -20,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments import saved
+from experiments.build import open_data
 from experiments.by_protocol import protocol_of as by_protocol
 from experiments.by_protocol import stated
 from experiments.command import run as run_command
@@ -51,7 +52,7 @@ from jaxmeta import devices
 from jaxmeta.augment import upright
 from jaxmeta.chunks import KNOWN, score_by_chunks
 from jaxmeta.compare import row_mean
-from jaxmeta.data.shards import Shards, open_shards
+from jaxmeta.data.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune
@@ -206,7 +207,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
 
 def questions(run: Run, options: Options) -> Asked:
     """Make what is asked of a run; refuse what cannot be."""
-    shards = open_shards(options.data or run.config.data)
+    shards = open_data(run.config, options.data)
     if shards.defaults.axis != run.config.axis:
         raise BadInput(
             f"{run.folder} learned from {run.config.axis} slices, {' '.join(shards.folders)} holds "

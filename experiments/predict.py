@@ -89,6 +89,11 @@ def predict(options: Options) -> list[Path]:
     pairs = [parsed(text) for text in options.support]
     masks = outputs(options, [path for image, label, _ in pairs for path in (image, label)])
     run = open_run(options.run)
+    if run.config.tasks.as_pictures:
+        raise BadInput(
+            f"{options.run} learned from slices as pictures (--tasks.as-pictures), which is for comparison "
+            "alone: train a run without it to predict"
+        )
     reading = reading_for(run, options)
     tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options)
     support = read_support(pairs, reading, options.shots)

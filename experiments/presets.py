@@ -45,6 +45,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "MetaMedSeg as published: volumes of the Medical Segmentation Decathlon, inverted weights.",
         METAMEDSEG,
     ),
+    "metamedseg-released": (
+        "As the code released with the paper: slices as pictures, weights that compound.",
+        dataclasses.replace(
+            METAMEDSEG,
+            tasks=dataclasses.replace(METAMEDSEG.tasks, as_pictures=True),
+            weigh=dataclasses.replace(METAMEDSEG.weigh, compounding=True),
+        ),
+    ),
     "metamedseg-small": (
         "MetaMedSeg at a scale that a laptop finishes: 64x64, 3 tasks, 3 epochs, 12 slices.",
         dataclasses.replace(

@@ -13,13 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import saved
-from experiments.build import build, target_examples, task_source, training_pool
+from experiments.build import build, open_data, target_examples, task_source, training_pool
 from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
 from experiments.runs import network_of
 from jaxmeta import checkpoint, dashboards, devices, track
-from jaxmeta.data.shards import Shards, open_shards
+from jaxmeta.data.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain, write_json
 from jaxmeta.tasks.loader import task_batches
@@ -41,7 +41,7 @@ def meta_train(config: Config) -> bool:
 
 def trained(config: Config, stop: list[int]) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
-    shards = open_shards(config.data)
+    shards = open_data(config)
     config, division = resolved(config, shards)
     single = config.tasks.single_patients
     protocol = protocol_of(config, shards)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from experiments.build import open_data
 from experiments.rows import OWN, fine_tunes, row_maker
 from experiments.runs import Run
 from jaxmeta.compare import row_mean
-from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, score
 from jaxmeta.files import beside, write_json
@@ -107,7 +107,7 @@ def which(transfer: Run | None) -> list | None:
 def validation_trials(run: Run, shots: int, protocol: Protocol) -> tuple[Trial, ...]:
     """Make the trials that choose settings: a few supports and volumes of each validation organ."""
     return trials(
-        pool(open_shards(run.config.data), run.split, "val"),
+        pool(open_data(run.config), run.split, "val"),
         shots=shots,
         draws=DRAWS,
         patients=protocol.patients,

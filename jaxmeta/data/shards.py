@@ -25,6 +25,7 @@ from jaxtyping import Float32, UInt8
 from jaxmeta.data.grid import Grid, grid_from_json, resize_mask, sliced_shape
 from jaxmeta.data.intensity import Intensity, network_input
 from jaxmeta.data.masks import decode_mask
+from jaxmeta.data.pictures import picture_images, picture_masks
 from jaxmeta.data.records import read_record
 from jaxmeta.errors import BadInput
 
@@ -73,6 +74,7 @@ class Shards(NamedTuple):
     volumes: tuple[Volume, ...]
     defaults: Defaults
     table: dict[str, dict[str, list[tuple[int, np.ndarray]]]]  # what `holders` looks up
+    pictures: bool = False  # slices come as `pictures.py` makes them
 
 
 def open_shards(folders: Sequence[str | Path]) -> Shards:
@@ -136,6 +138,9 @@ def load_images(
     for plane, number in zip(native, slices):
         record = read_record(stored.files, stored.firsts, stored.image + int(number))
         plane[:] = np.frombuffer(record, stored.dtype).reshape(height, width)
+    if shards.pictures:
+        how = dict(size=size, spacing=spacing, slope=stored.slope)
+        return picture_images(native, row.grid, **how)
     return network_input(
         native,
         row.grid,
@@ -167,7 +172,10 @@ def load_masks(
             record = read_record(row.stored.files, row.stored.firsts, int(records[number]))
             top, left, crop = decode_mask(record)
             plane[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
-    return native if size is None else resize_mask(native, size, row.grid, spacing=spacing)
+    if size is None:
+        return native
+    resize = picture_masks if shards.pictures else resize_mask
+    return resize(native, size, row.grid, spacing=spacing)
 
 
 def _plane(row, slices):

@@ -1,0 +1,37 @@
+"""Slices as the code released with MetaMedSeg stores them, for comparison only: grey 8-bit pictures.
+
+Every slice is resized and stretched from its own least to its own largest value, so that the same
+tissue looks different from slice to slice; a mask is resized linearly and cut at half of its slice's
+own maximum, so that thin parts grow and small ones never vanish (arXiv 2109.09734, released code).
+"""
+
+import numpy as np
+from jaxtyping import Float32, Real, UInt8
+
+from jaxmeta.data.grid import Grid, resize_image
+
+
+def picture_images(
+    slices: Real[np.ndarray, "N H W"],
+    grid: Grid,
+    *,
+    size: int,
+    spacing: float | None = None,
+    slope: float = 1.0,
+) -> Float32[np.ndarray, "N S S 1"]:
+    """Resize slices and stretch each to 0 .. 1 in 256 steps; one of a single value is 0."""
+    upright = slices.astype(np.float32) * np.float32(np.sign(slope))
+    small = resize_image(upright, size, grid, spacing=spacing, fill=float(upright.min()))
+    low, high = (end(small, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
+    share = (small - low) / np.where(high > low, high - low, 1)
+    steps = np.minimum(np.floor(share * 256), 255)
+    return (steps / np.float32(255)).astype(np.float32)[..., None]
+
+
+def picture_masks(
+    slices: UInt8[np.ndarray, "N H W"], size: int, grid: Grid, *, spacing: float | None = None
+) -> UInt8[np.ndarray, "N S S"]:
+    """Resize binary slices linearly and cut each at half of its own maximum."""
+    small = resize_image(slices.astype(np.float32), size, grid, spacing=spacing)
+    half = small.max((1, 2), keepdims=True) / 2
+    return ((small > half) & (half > 0)).astype(np.uint8)

@@ -1,0 +1,49 @@
+"""Slices as 8-bit pictures: each from its own least to its own largest value."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from jaxmeta.data.grid import Grid
+from jaxmeta.data.pictures import picture_images, picture_masks
+from jaxmeta.data.shards import load_images, load_masks
+
+GRID = Grid((8, 8, 3), np.eye(4), b"", "axial")
+slices = arrays.arrays(np.int16, (3, 8, 8), elements=st.integers(-900, 900))
+
+
+@given(slices, st.integers(1, 5), st.integers(-100, 100))
+def test_every_slice_goes_from_0_to_1_whatever_its_unit(native, factor, shift):
+    shown = picture_images(native, GRID, size=8)
+    for plane, own in zip(native, shown, strict=True):
+        if plane.min() == plane.max():
+            assert not own.any()
+        else:
+            assert own.min() == 0 and own.max() == 1
+            assert np.argmax(own) == np.argmax(plane[..., None])
+    assert np.allclose(shown * 255, np.round(shown * 255), atol=1e-4)  # 8 bits
+    other = picture_images((native.astype(np.int32) * factor + shift), GRID, size=8)
+    assert np.abs(other - shown).max() <= 1.01 / 255
+
+
+def test_a_slope_below_zero_turns_the_picture_around():
+    native = np.arange(64, dtype=np.int16).reshape(1, 8, 8)
+    shown = picture_images(native, Grid((8, 8, 1), np.eye(4), b"", "axial"), size=8, slope=-2.0)
+    assert shown[0, 0, 0, 0] == 1 and shown[0, -1, -1, 0] == 0
+
+
+def test_a_small_structure_never_vanishes_and_an_empty_slice_stays_empty():
+    native = np.zeros((3, 8, 8), np.uint8)
+    native[1, 4, 4] = 1  # a quarter of a pixel at half the size
+    small = picture_masks(native, 4, GRID)
+    assert small[1].any() and not small[0].any() and not small[2].any()
+
+
+def test_shards_give_pictures_where_they_are_told_to(shards):
+    as_pictures = shards._replace(pictures=True)
+    image = load_images(as_pictures, 0, [4], size=16)
+    assert image.min() == 0 and image.max() == 1
+    assert load_images(shards, 0, [4], size=16).min() < 0
+    whole = load_masks(shards, 0, [4], "liver")
+    np.testing.assert_array_equal(load_masks(as_pictures, 0, [4], "liver"), whole)
