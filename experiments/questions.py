@@ -1,0 +1,138 @@
+"""What a test asks of a run: its options, and the questions that come of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from experiments.build import open_data
+from experiments.by_protocol import protocol_of as by_protocol
+from experiments.outcome import Measuring
+from experiments.runs import Run
+from experiments.tuning import Protocol, validation_trials
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.protocols import Protocol as Literature
+from jaxmeta.tasks.split import Pool, pool
+from jaxmeta.tasks.trial import Trial, trials
+from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
+
+
+@dataclass(frozen=True)
+class Options:
+    """Test runs on organs and patients that they never saw."""
+
+    run: tuple[Path, ...]
+    """Run folders; several make one paired comparison."""
+    data: tuple[Path, ...] = ()
+    """Shards to test on; by default those that each run was trained with."""
+    organs: tuple[str, ...] = ()
+    """Organs to test on; by default all that the run held out."""
+    shots: tuple[int, ...] = (5, 1)
+    """Labelled slices an adaptation sees; each number makes a table of its own. This and the next two
+    are settled by the protocol of a run that was trained by one."""
+    support_patients: int = 1
+    """Patients whom these slices come from."""
+    draws: int = 4
+    """Supports an organ: each from other patients as long as there are any."""
+    baselines: Literal["none", "default", "all"] = "default"
+    """none: the adapted method alone; default: zero steps, copied mask, and scratch with the setting
+    that an earlier search found or that is shipped; all: transfer too, all tuned on validation
+    organs, each with its best setting and with as many steps as the method."""
+    tune: bool = False
+    """Search the settings anew, although the run has those of an earlier search."""
+    settings: Path | None = None
+    """Another run whose search to take the settings from, instead of searching for each run; a run of
+    another algorithm takes those of scratch and transfer, not of the method."""
+    convention: Literal["default", "monai", "medpy", "deepmind"] = "default"
+    """Whose HD95, ASSD and NSD, and whose treatment of empty masks; all but the default are for
+    comparison with papers that used these packages."""
+    tolerance: float = 2.0
+    """Distance in mm within which the surface Dice (NSD) counts a surface as found."""
+    steps: tuple[int, ...] = ()
+    """Also score the method after these numbers of inner steps, for a curve in the report."""
+    upper_bound: bool = False
+    """Add the same network trained on all labels of all other patients."""
+    largest_piece: bool = False
+    """Keep the largest connected piece of every row's masks: for structures that are one body."""
+    transfer: tuple[Path, ...] = ()
+    """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained with
+    as many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright
+    without mirror images and other contrasts, and validation organs choose."""
+    seed: int = 0
+    """Draws the supports."""
+    masks: bool = True
+    """Write RUN/predictions/*.nii.gz, each volume under the first support it was scored with."""
+    output: Path | None = None
+    """Where the comparison of several runs goes; by default beside the first run's report."""
+
+
+class Asked(NamedTuple):
+    """What is asked of a run."""
+
+    held_out: Pool
+    how: dict  # size, mm and seed: how its slices are read and drawn
+    trials: dict[int, tuple[Trial, ...]]  # by shots
+    protocol: Literature | None = None
+
+
+def check(options: Options) -> None:
+    """Refuse in one line what no test can be made of."""
+    if options.transfer and len(options.transfer) != len(options.run):
+        raise BadInput(
+            f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
+        )
+    if options.tolerance < 0:
+        raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
+    if min(options.steps, default=0) < 0:
+        raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
+    for name, values in {"--draws": (options.draws,), "--shots": options.shots}.items():
+        if min(values, default=0) < 1:
+            raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
+
+
+def questions(run: Run, options: Options) -> Asked:
+    """Make what is asked of a run; refuse what cannot be."""
+    shards = open_data(run.config, options.data)
+    if shards.defaults.axis != run.config.axis:
+        raise BadInput(
+            f"{run.folder} learned from {run.config.axis} slices, {' '.join(shards.folders)} holds "
+            f"{shards.defaults.axis} ones: prepare the data with --axis {run.config.axis}"
+        )
+    held_out = pool(shards, run.split, "test", organs=options.organs or None)
+    how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
+    protocol, literature = protocol_of(options), by_protocol(run.config, shards)
+    if literature:
+        usual = Options(run=())
+        for name in ("shots", "support_patients", "draws", "organs", "upper_bound"):
+            if getattr(options, name) != getattr(usual, name):
+                option = f"--{name.replace('_', '-')}"
+                raise BadInput(
+                    f"{option}: the protocol {literature.name} of {run.folder} settles it"
+                )
+        size, mm = how["size"], how["mm"]
+        made = trials_of_protocol(
+            held_out, literature, size=size, mm=mm, largest_piece=options.largest_piece
+        )
+        return Asked(held_out, how, {1: made}, literature)
+    made = {
+        shots: trials(
+            held_out,
+            shots=shots,
+            draws=options.draws,
+            **protocol._asdict(),
+            **how,
+        )
+        for shots in options.shots
+    }
+    if options.baselines == "all" and not options.settings:
+        validation_trials(run, max(options.shots), protocol)
+    return Asked(held_out, how, made)
+
+
+def protocol_of(options: Options) -> Protocol:
+    """Say how this test asks, for the searches that choose its settings."""
+    return Protocol(options.support_patients, options.largest_piece)
+
+
+def measuring_of(options: Options) -> Measuring:
+    """Say how this test measures."""
+    return Measuring(options.convention, options.tolerance)
