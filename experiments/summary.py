@@ -3,7 +3,8 @@
     python -m experiments.summary --run RUN RUN [RUN ...]
 
 `meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one algorithm
-are seeds of one method; those of several make a contest (`contest.py`).
+are seeds of one method; those of several make a contest (`contest.py`); those of a protocol of the
+literature are its folds (`folds.py`).
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments import contest
+from experiments import contest, folds
 from experiments.command import run as run_command
 from experiments.outcome import Outcome
 from experiments.reports import read, write
@@ -42,6 +43,9 @@ def compare(folders: Sequence[Path], output: Path | None = None) -> str:
     """
     refuse_twice(folders)
     outcomes = [read(folder) for folder in folders]
+    beside = folders[0] / "report" / f"of_{len(outcomes)}_runs"
+    if any(outcome.literature for outcome in outcomes):
+        return folds.write(output or beside, outcomes)
     several = len({outcome.algorithm for outcome in outcomes}) > 1
     asked = [alike(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
@@ -51,7 +55,6 @@ def compare(folders: Sequence[Path], output: Path | None = None) -> str:
                     f"{folders[0]} was tested with {what} {value}, {folder} with {other[what]}: "
                     "test them alike"
                 )
-    beside = folders[0] / "report" / f"of_{len(outcomes)}_runs"
     return (contest.write if several else write)(output or beside, outcomes)
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import shutil
 
+import numpy as np
 import pytest
 
-from experiments import checks
+from experiments import checks, summary
 from experiments.by_protocol import protocol_of, stated
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
@@ -13,6 +15,7 @@ from experiments.meta_train import parse
 from experiments.training import meta_train
 from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
+from jaxmeta.report import number
 from tests.tasks.cohorts import cohort, hospital, write_scans
 
 
@@ -67,6 +70,29 @@ def test_the_report_names_the_protocol_its_digest_and_no_interval_of_two_patient
     assert table["protocol"].startswith(run["literature"])
     assert all(line["dice"]["low"] is None for line in table["lines"])
     assert all(line["dice"]["mean"] is not None for line in table["lines"])
+
+
+def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
+    folder, first = tested
+    other = dataclasses.replace(ten, fold=2, workdir=tmp_path / "fold2")
+    assert meta_train(other)
+    (second,) = meta_test(Options(run=(other.workdir,), baselines="none"))
+    text = summary.compare((folder, other.workdir), tmp_path / "folds")
+    assert "setting 1, 2 folds, 2 runs" in text
+    assert first.literature in text and second.literature in text
+    (table,) = json.loads((tmp_path / "folds" / "summary.json").read_text())["tables"]
+    head, one, two = table["folds"]
+    assert head == ["adapted, by fold", "spleen", "mean"] and (one[0], two[0]) == ("1", "2")
+    means = []
+    for outcome, shown in ((first, one), (second, two)):
+        dice = [c.dice for c in outcome.tables[0].cases if c.row == "adapted"]
+        assert shown[1] == number(np.mean(dice))
+        means.append(np.mean(dice))
+    lines = {line[0]: line for line in table["lines"]}
+    assert lines["adapted"][1] == number(np.mean(means)) and lines["adapted"][-2] == "4"
+    with pytest.raises(BadInput, match="is tested in .* and in .*: name one"):
+        shutil.copytree(folder, tmp_path / "again")
+        summary.compare((folder, tmp_path / "again"))
 
 
 @pytest.mark.parametrize("option", [dict(shots=(1,)), dict(draws=2), dict(organs=("spleen",))])
