@@ -1,5 +1,6 @@
 """The report of a test, written beside its run and read back."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from experiments.pages import Block
 from experiments.tuning import Protocol, Setting, describe
 from jaxmeta import report, track
 from jaxmeta.chunks import KNOWN
-from jaxmeta.compare import difference, other_means, row_mean, trusted
+from jaxmeta.compare import difference, other_means, pair_of, row_mean, trusted
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
@@ -156,10 +157,24 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
     runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
     return (
-        f"{slices} of {lenders} as support, {first.draws} supports an organ; organs never trained "
+        f"[{digest(outcomes, cases, shots)}] {slices} of {lenders} as support, {first.draws} supports an organ; organs never trained "
         f"on: {', '.join(organs)}; {len(patients)} patients never seen; whole volumes, 3-D, "
         f"original resolution{kept}; {told(first.measuring)}; {runs}{leaks}"
     )
+
+
+def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
+    """Shorten everything that the questions of a table depend on to eight characters.
+
+    Which supports were given, which volumes asked, what is kept of a mask, how it is measured, and what
+    training shared with the test; not who answers.
+    """
+    first, cases = outcomes[0], [case for case in cases if case.row != BOUND]
+    asked = sorted({(*each[1:], case.cohort) for case in cases for each in [pair_of(case)]})
+    supports = sorted({(case.organ, case.draw, case.support_slices, case.cohort) for case in cases})
+    leaks = sorted({leak for outcome in outcomes for leak in outcome.leaks})
+    told = [shots, first.protocol, first.measuring, leaks, asked, supports]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
 
 
 def by_organ(

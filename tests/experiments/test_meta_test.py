@@ -17,7 +17,8 @@ from experiments import reports, summary, tuning
 from experiments.meta_test import Options, rows_of
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
-from experiments.reports import alive, lines_of
+from experiments.outcome import Measuring
+from experiments.reports import alive, digest, lines_of
 from experiments.rows import heads as heads_of
 from experiments.runs import open_run
 from experiments.tuning import Setting
@@ -77,6 +78,27 @@ def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
     named = page.count("<li>spleen of ")
     assert named == len(missed) and (named or "The method missed none." in page)
     assert "HD95 in mm and NSD within 2 mm by the convention default" in text
+
+
+def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
+    (table, other) = tested.tables
+
+    def shown(cases, outcome=tested, shots=2):
+        return digest([outcome], cases, shots)
+
+    usual = shown(table.cases)
+    assert len(usual) == 8 and f"[{usual}]" in reports.protocol([tested], table.cases, 2)
+    assert usual == shown([c for c in table.cases if c.row == "scratch"])
+    assert usual == shown([c._replace(run="elsewhere", dice=0.0) for c in table.cases])
+    changes = [
+        shown(other.cases, shots=1),
+        shown([c._replace(support_slices="a:1") for c in table.cases]),
+        shown([c for c in table.cases if c.draw == 0]),
+        shown(table.cases, tested._replace(leaks=("target-labels",))),
+        shown(table.cases, tested._replace(measuring=Measuring("monai", 2.0))),
+        shown(table.cases, tested._replace(protocol=tuning.Protocol(largest_piece=True))),
+    ]
+    assert len({usual, *changes}) == 7
 
 
 def test_the_curve_over_steps_begins_with_none_and_meets_the_method(tested):
