@@ -51,6 +51,8 @@ def check(config: Config) -> None:
             "--tasks.decathlon needs --data: shards of the Medical Segmentation Decathlon; for phantoms "
             "or other data --tasks.no-decathlon, or the preset metamedseg-small"
         )
+    if config.protocol and "shared-patients" in config.allow_leak:
+        raise BadInput(f"--allow-leak shared-patients with --protocol {config.protocol}: give one")
     if config.protocol is None and (config.fold, config.setting) != (None, None):
         raise BadInput("--fold and --setting need a --protocol")
     if config.protocol and None in (config.fold, config.setting):

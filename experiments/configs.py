@@ -241,9 +241,10 @@ class Config:
     setting: Literal[1, 2] | None = None
     """1: slices of the protocol's training patients that show test organs are trained on, without their
     labels; 2: they are not."""
-    allow_leak: tuple[Literal["target-labels"], ...] = ()
-    """What the test must not share with the training, and does: target-labels lets --weigh.rule target
-    see labels of the organs under test. It is named with every score."""
+    allow_leak: tuple[Literal["target-labels", "shared-patients"], ...] = ()
+    """What a test must not share and this run's does, named with every score: target-labels lets
+    --weigh.rule target see labels of the organs under test; shared-patients tests on slices of the
+    patients who lend the support, as the code released with MetaMedSeg does."""
     begin: Path | None = None
     """A run whose network is where this one begins, but for a head of another size."""
     steps: int = 800

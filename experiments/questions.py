@@ -14,6 +14,7 @@ from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
 from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
+from jaxmeta.tasks.trial_of_slices import trials_of_slices
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,17 @@ def questions(run: Run, options: Options) -> Asked:
             held_out, literature, size=size, mm=mm, largest_piece=options.largest_piece
         )
         return Asked(held_out, how, {1: made}, literature)
+    if "shared-patients" in run.config.allow_leak:
+        for name in ("support_patients", "largest_piece", "upper_bound"):
+            if getattr(options, name) != getattr(Options(run=()), name):
+                option = f"--{name.replace('_', '-')}"
+                raise BadInput(f"{option}: {run.folder} is tested on slices (shared-patients)")
+        size = dict(size=how["size"], mm=how["mm"])
+        made = {
+            shots: trials_of_slices(held_out, shots=shots, draws=options.draws, **size)
+            for shots in options.shots
+        }
+        return Asked(held_out, how, made)
     made = {
         shots: trials(
             held_out,

@@ -154,12 +154,18 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     patients = {(case.cohort, case.patient) for case in cases}
     slices = f"{shots} slice{'s' * (shots != 1)}"
     lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
+    asked = f"{len(patients)} patients never seen; whole volumes, 3-D, original resolution"
+    if "shared-patients" in shared:
+        lenders = "the tested patients"
+        asked = (
+            f"other slices of the same {len(patients)} patients, one by one, original resolution"
+        )
     kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
     runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
     return (
-        f"[{digest(outcomes, cases, shots)}] {slices} of {lenders} as support, {first.draws} supports an organ; organs never trained "
-        f"on: {', '.join(organs)}; {len(patients)} patients never seen; whole volumes, 3-D, "
-        f"original resolution{kept}; {told(first.measuring)}; {runs}{leaks}"
+        f"[{digest(outcomes, cases, shots)}] {slices} of {lenders} as support, {first.draws} supports "
+        f"an organ; organs never trained on: {', '.join(organs)}; {asked}{kept}; "
+        f"{told(first.measuring)}; {runs}{leaks}"
     )
 
 

@@ -147,6 +147,22 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
     assert table["protocol"].endswith("LEAKS target-labels")
 
 
+def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(small):
+    shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=1, every=1)
+    assert meta_train(shared)
+    options = Options(run=(small.workdir,), shots=(3,), draws=2, baselines="none", masks=False)
+    (outcome,) = meta_test(options)
+    (table,) = outcome.tables
+    assert {case.support_patients for case in table.cases} == {"slices of the tested patients"}
+    lent = {at for case in table.cases for at in case.support_slices.split()}
+    assert not lent & {case.case for case in table.cases}
+    (told,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
+    assert told["protocol"].endswith("LEAKS shared-patients")
+    assert "slices of the same" in told["protocol"] and "never seen" not in told["protocol"]
+    with pytest.raises(BadInput, match="--largest-piece: .* is tested on slices"):
+        meta_test(dataclasses.replace(options, largest_piece=True))
+
+
 def test_target_slices_are_labelled_ones_of_the_training_side(small):
     shards = open_shards(small.data)
     division = split(shards, test_organs=["spleen"], val_organs=[], seed=0)

@@ -1,0 +1,43 @@
+"""Slice-level questions: divided once, lent and tested apart, however leaky."""
+
+import numpy as np
+import pytest
+
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.split import pool, split
+from jaxmeta.tasks.trial_of_slices import LENDERS, SEEDS, divided, trials_of_slices
+
+
+@pytest.fixture(scope="module")
+def spleen(shards):
+    made = split(shards, test_organs=["spleen"], val_organs=[], seed=0)
+    return pool(shards, made, "test")
+
+
+def test_a_fifth_is_tested_and_no_slice_is_on_both_sides(spleen):
+    (entry,) = spleen.entries
+    lenders, tested = divided(entry)
+    total = sum(len(s) for scans in entry.patients.values() for _, s in scans)
+    assert len(lenders) + len(tested) == total and not set(lenders) & set(tested)
+    assert len(tested) == round(total / 5)
+    assert divided(entry) == (lenders, tested)
+
+
+def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(spleen):
+    (trial,) = trials_of_slices(spleen, shots=4, draws=5, size=16)
+    names = {f"{spleen.shards.volumes[v].name}:{n}" for v, n in divided(trial.entry)[0]}
+    assert len({support.slices for support in trial.supports}) == len(SEEDS) == 5
+    for support in trial.supports:
+        assert set(support.slices) <= names and len(support.slices) == 4
+        assert support.patients == LENDERS
+    for load in trial.queries:
+        query = load()
+        assert query.image.shape == (1, 16, 16, 1) and query.target.any()
+        assert query.case not in names
+        assert query.finish(np.ones((1, 16, 16), np.float32)).shape == query.target.shape
+
+
+@pytest.mark.parametrize("asked", [dict(shots=99, draws=1), dict(shots=1, draws=6)])
+def test_more_than_there_is_is_refused(spleen, asked):
+    with pytest.raises(BadInput, match="99 shots of spleen|6 draws of slices"):
+        trials_of_slices(spleen, size=16, **asked)
