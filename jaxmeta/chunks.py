@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmeta.evaluate import Case, Row, draw_keys, together, whole_volume
+from jaxmeta.evaluate import Case, Row, case_of, draw_keys, together, whole_volume
 from jaxmeta.metrics import Measures, measure
 from jaxmeta.tasks.protocols import chunks_of
 from jaxmeta.tasks.trial import Query, Support, Trial, places
@@ -43,17 +43,8 @@ def score_by_chunks(
             ):
                 mask = query.finish(seen)
                 found = measured(mask, query.target, spacing=query.spacing)
-                case = Case(
-                    row=row.name + suffix,
-                    organ=trial.organ,
-                    draw=0,
-                    support_patients=" ".join(dict.fromkeys(sum(stacked.patients, ()))),
-                    support_slices=" ".join(sum(stacked.slices, ())),
-                    patient=query.patient,
-                    case=query.case,
-                    **found._asdict(),
-                )
-                yield case, query, mask
+                name = row.name + suffix
+                yield case_of(name, trial.organ, 0, trial.supports, query, found), query, mask
 
 
 def by_height(

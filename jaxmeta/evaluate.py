@@ -190,14 +190,20 @@ def score(
                     continue
                 mask = query.finish(probability[draw])
                 found = measured(mask, query.target, spacing=query.spacing)
-                case = Case(
-                    row=row.name,
-                    organ=trial.organ,
-                    draw=draw,
-                    support_patients=" ".join(support.patients),
-                    support_slices=" ".join(support.slices),
-                    patient=query.patient,
-                    case=query.case,
-                    **found._asdict(),
-                )
-                yield case, query, mask
+                yield case_of(row.name, trial.organ, draw, [support], query, found), query, mask
+
+
+def case_of(
+    row: str, organ: str, draw: int, supports: Sequence[Support], query: Query, found: Measures
+) -> Case:
+    """Name a score: who answered, which question, from whose slices."""
+    return Case(
+        row=row,
+        organ=organ,
+        draw=draw,
+        support_patients=" ".join(dict.fromkeys(p for s in supports for p in s.patients)),
+        support_slices=" ".join(at for s in supports for at in s.slices),
+        patient=query.patient,
+        case=query.case,
+        **found._asdict(),
+    )

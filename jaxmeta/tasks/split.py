@@ -47,6 +47,7 @@ class Entry(NamedTuple):
     modality: str
     channel: str | None = None
     weight: float = 1.0  # how often it is drawn, where weights are asked for
+    bare: tuple[int, ...] = ()  # volumes under test whose labels name the organ and show none of it
 
 
 class Pool(NamedTuple):
@@ -194,8 +195,16 @@ def pool(
                 patients = entries.setdefault(kind, {})
                 patients.setdefault(patient, []).append((volume, slices))
     least = 1 if single_patients or phase == "test" else 2
+    bare = without(shards, entries, training - held_out) if phase == "test" else {}
     chosen = tuple(
-        Entry(dataset, organ, dict(sorted(patients.items())), modality, channel or None)
+        Entry(
+            dataset,
+            organ,
+            dict(sorted(patients.items())),
+            modality,
+            channel or None,
+            bare=bare.get((dataset, organ, modality, channel), ()),
+        )
         for (dataset, organ, modality, channel), patients in sorted(entries.items())
         if len(patients) >= least and (phase == "test" or slice_count(patients) >= 2)
     )
@@ -205,6 +214,24 @@ def pool(
             f"{least} patient(s) with labels on that side of the split"
         )
     return Pool(shards, chosen, hidden)
+
+
+def without(
+    shards: Shards, kinds: Iterable[tuple[str, str, str, str]], training: set[str]
+) -> dict[tuple[str, str, str, str], tuple[int, ...]]:
+    """List for each kind of entry the volumes, not of training patients, whose labels lack the organ.
+
+    The organ is not there, or out of view: whatever is predicted in such a volume is a false alarm.
+    """
+    found = {}
+    for number, volume in enumerate(shards.volumes):
+        if volume.patient in training:
+            continue
+        for organ, counts in volume.counts.items():
+            kind = volume.dataset, organ, volume.modality, volume.channel or ""
+            if kind in kinds and not counts.any():
+                found[kind] = (*found.get(kind, ()), number)
+    return found
 
 
 def slice_count(patients: Mapping[str, list]) -> int:

@@ -99,13 +99,18 @@ def trials(
 def whole_volumes(
     pool: Pool, entry: Entry, *, size: int, mm: float | None, largest_piece: bool = False
 ) -> tuple[Callable[[], Query], ...]:
-    """Make the queries of an entry: every volume of every patient, each loaded when called."""
+    """Make the queries of an entry: every volume of every patient, each loaded when called.
+
+    Last come those whose labels show none of the organ: nothing is to be found there.
+    """
     return tuple(
         partial(
             query, pool.shards, volume, entry.organ, size=size, mm=mm, largest_piece=largest_piece
         )
-        for scans in entry.patients.values()
-        for volume, _ in scans
+        for volume in (
+            *(volume for scans in entry.patients.values() for volume, _ in scans),
+            *entry.bare,
+        )
     )
 
 

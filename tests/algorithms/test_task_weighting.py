@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta import devices
@@ -35,7 +35,6 @@ def weights(d, **how):
     return np.asarray(rules.weighting(lambda s: s["d"], **how)(dict(d=jnp.asarray(d, jnp.float32))))
 
 
-@settings(deadline=None)
 @given(scores)
 def test_weights_sum_to_about_one_and_to_one_when_inverted(d):
     total = (sum(d) + len(d) * 1e-4) / (sum(d) + 1e-4)
@@ -44,7 +43,6 @@ def test_weights_sum_to_about_one_and_to_one_when_inverted(d):
         assert weights(d, invert=True).sum() == pytest.approx(1, rel=1e-4)
 
 
-@settings(deadline=None)
 @given(scores)
 def test_inversion_turns_the_order_around(d):
     w, turned = weights(d), weights(d, invert=True)

@@ -1,11 +1,15 @@
 """Trials on real shards: supports, whole volumes with their truth, and the folds of the upper bound."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from jaxmeta.data.shards import holders, load_masks
+from jaxmeta.data.prepare import prepare
+from jaxmeta.data.shards import holders, load_masks, open_shards
+from jaxmeta.evaluate import Row, score
 from jaxmeta.tasks.split import pool, split
 from jaxmeta.tasks.trial import every_label, places, trials
+from tests.tasks.cohorts import write_scans
 
 SIZE = 16
 
@@ -77,3 +81,42 @@ def test_the_upper_bound_learns_from_everybody_but_the_fold_it_is_scored_on(held
         )
         assert support.examples.valid.sum() == total
         assert not support.examples.mask[total:].any()
+
+
+def test_a_volume_without_the_organ_is_asked_too_and_its_truth_is_empty(tmp_path):
+    """Never silently dropped: what is found there is a false alarm, and nothing found is counted."""
+    write_scans(tmp_path / "belly", ["liver", "kidney"], 4, 0)
+    path = tmp_path / "belly" / "labelsTr" / "case3.nii.gz"
+    label = nib.load(path)
+    array = np.asarray(label.dataobj).copy()
+    array[array == 2] = 0  # no kidney
+    nib.save(nib.Nifti1Image(array, label.affine), path)
+    prepare([tmp_path / "belly"], tmp_path / "shards", size=16, workers=1)
+    shards = open_shards([tmp_path / "shards"])
+    held = ["belly/case1", "belly/case2", "belly/case3"]
+    made = split(shards, test_organs=["kidney"], val_organs=[], test_patients=held, seed=0)
+    (entry,) = pool(shards, made, "test").entries
+    assert sorted(entry.patients) == held[:2] and len(entry.bare) == 1
+    (trial,) = trials(pool(shards, made, "test"), shots=1, draws=1, size=16)
+    queries = [load() for load in trial.queries]
+    assert [q.patient for q in queries] == held and not queries[-1].target.any()
+    one = Row("all", lambda s, k: None, lambda f, i, place: np.ones((1, len(i), 16, 16)))
+    none = Row("none", lambda s, k: None, lambda f, i, place: np.zeros((1, len(i), 16, 16)))
+    found = {(c.row, c.patient): c for c, _, _ in score([one, none], trial)}
+    assert found["all", "belly/case3"].outcome == "false alarm"
+    assert found["all", "belly/case3"].dice == 0
+    assert found["none", "belly/case3"].outcome == "empty"
+    assert np.isnan(found["none", "belly/case3"].dice)
+    # nobody of the training side is asked about
+    assert (
+        pool(
+            shards,
+            made._replace(
+                test_patients=tuple(held[:2]), train_patients=("belly/case0", "belly/case3")
+            ),
+            "test",
+        )
+        .entries[0]
+        .bare
+        == ()
+    )
