@@ -210,7 +210,8 @@ def build_metamedseg(
 
     Where nobody trains, target slices of the same shape stand in for the run's own.
     """
-    inner, how, rule = config.inner, config.weigh, inner_rule(config.inner)
+    inner, how = config.inner, config.weigh
+    rule = inner_rule(inner, differentiated=False)
     if how.rule == "target" and target is None:
         plane = (TARGET_SLICES, config.tasks.size, config.tasks.size)
         target = Examples(
@@ -238,9 +239,12 @@ def build_metamedseg(
     )
 
 
-def inner_rule(inner: Inner) -> Callable[[float], optax.GradientTransformation]:
-    """Make rate -> the inner optimiser."""
-    rule = OPTIMISERS[inner.optimiser]
+def inner_rule(
+    inner: Inner, *, differentiated: bool = True
+) -> Callable[[float], optax.GradientTransformation]:
+    """Make rate -> the inner optimiser; Adam as usual where nobody differentiates it."""
+    plain = inner.optimiser == "adam" and not differentiated
+    rule = optax.adam if plain else OPTIMISERS[inner.optimiser]
     if not inner.clip:
         return rule
     return lambda rate: optax.chain(clip_norm(inner.clip), rule(rate))

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from experiments import checks
-from experiments.build import build, outer_rule, task_source
+from experiments.build import build, inner_rule, outer_rule, task_source
 from experiments.configs import Outer, Weighting
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
@@ -63,6 +63,16 @@ def test_the_paper_s_preset_is_the_paper_s():
     assert (outer.optimiser, outer.rate, outer.clip) == ("sgd", 0.01, 0.0)
     variables = jax.eval_shape(build(config).init, jax.random.key(0)).meta.learned
     assert sum(a.size for a in jax.tree.leaves(variables)) == 470_977
+
+
+def test_its_inner_rule_is_adam_with_the_decay_inside_as_pytorch_has_it():
+    """g + w theta goes through Adam, whose first step is then rate * sign(g + w theta)."""
+    inner = dataclasses.replace(METAMEDSEG.inner, clip=0.0)
+    rule = inner_rule(inner, differentiated=False)(0.01)
+    update = optax.chain(optax.add_decayed_weights(0.5), rule)
+    theta, g = jnp.array([1.0, -2.0, 1e-6]), jnp.array([-0.1, 0.5, 1e-7])
+    found, _ = update.update(g, update.init(theta), theta)
+    np.testing.assert_allclose(found, -0.01 * jnp.sign(g + 0.5 * theta), rtol=0.02)
 
 
 def test_presets_name_their_runs_and_another_algorithm_its_own():
