@@ -83,14 +83,21 @@ def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source
     shape = EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
     if t.draw == "supervoxels" and training:
         return supervoxels(drawn, shape, least=t.least_pixels)
-    if t.least_pixels > 1:
-        drawn = with_pixels(drawn, t.least_pixels)
-        if not drawn.entries:
-            raise BadInput(f"--tasks.least-pixels {t.least_pixels}: no slice has as many")
+    drawn = eligible(config, drawn)
     if t.draw in ("episodes", "supervoxels"):
         return episodes(drawn, shape)
-    drawn = decathlon(drawn) if t.decathlon else balanced(drawn)
+    drawn = drawn if t.decathlon else balanced(drawn)
     return {"volumes": volumes, "pooled": pooled}[t.draw](drawn, shape)
+
+
+def eligible(config: Config, drawn: Pool) -> Pool:
+    """Keep the slices and structures that count."""
+    least = config.tasks.least_pixels
+    if least > 1:
+        drawn = with_pixels(drawn, least)
+        if not drawn.entries:
+            raise BadInput(f"--tasks.least-pixels {least}: no slice has as many")
+    return decathlon(drawn) if config.tasks.decathlon else drawn
 
 
 def model_and_loss(config: Config, *, testing: bool = False) -> tuple[Model, Callable]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.configs import INNER, Config, Inner, Weighting
+from experiments.configs import INNER, Config, Inner, Tasks, Weighting
 from jaxmeta.dashboards import package
 from jaxmeta.errors import BadInput
 
@@ -19,6 +19,7 @@ def check(config: Config) -> None:
         "--tasks.chunk": (tasks.chunk, 1),
         "--tasks.size": (tasks.size, 1),
         "--tasks.shots": (tasks.shots, 1),
+        "--tasks.queries": (tasks.queries, 1),
         "--tasks.least-pixels": (tasks.least_pixels, 1),
         "--tasks.spacing": (tasks.spacing, 0),
         "--inner.steps": (inner.steps, 1 if config.algorithm == "maml++" else 0),
@@ -111,6 +112,13 @@ def refuse_unused(config: Config) -> None:
             f"--tasks.draw {config.tasks.draw} with {config.algorithm}: its query teaches, so it needs "
             "episodes"
         )
+    if config.tasks.draw == "supervoxels" and config.algorithm == "transfer":
+        raise BadInput("--tasks.draw supervoxels with transfer: they have no output each")
+    usual = Tasks()
+    for name in ("support_patients", "empty", "single_patients"):
+        if config.tasks.draw != "episodes" and getattr(config.tasks, name) != getattr(usual, name):
+            option = f"--tasks.{name.replace('_', '-')}"
+            raise BadInput(f"{option} with --tasks.draw {config.tasks.draw}: it is for episodes")
     if config.tasks.decathlon and config.tasks.draw not in ("volumes", "pooled"):
         raise BadInput(
             f"--tasks.decathlon with --tasks.draw {config.tasks.draw}: it has no weights"

@@ -2,9 +2,9 @@
 
     python -m experiments.summary --run FOLD0 FOLD1 ...     runs that were trained and tested by a protocol
 
-Each run answers for one fold and one group of organs. A row's mean is over the scans of an organ, each
-of which is a query once, then over organs. Folds differ by far more than methods do, so every fold's
-own value is shown.
+Each run answers for one fold and one group of organs. A row's mean is over the scans of an organ, then
+over organs; a scan counts as often as the protocol's folds ask of it (once, but in what descendants of
+ALPNet made of it). Folds differ by far more than methods do, so every fold's own value is shown.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     for setting in sorted({run.setting for run in runs}):
         own = [run for run in runs if run.setting == setting]
         found = [case for run in own for case in run.cases]
-        refuse_twice(found)
+        refuse_twice(own)
         cases += found
         organs = sorted({case.organ for case in found})
         rows = list(dict.fromkeys(case.row for case in found))
@@ -84,15 +84,17 @@ def refuse_mixed(outcomes: Sequence[Outcome]) -> None:
         raise BadInput(f"folds of one table need the same protocol, these have {names}")
 
 
-def refuse_twice(cases: Sequence[Case]) -> None:
-    """Refuse a scan that answers twice for an organ: two runs of one fold and group."""
+def refuse_twice(runs: Sequence[Fold]) -> None:
+    """Refuse two runs of one fold and organ."""
     seen = {}
-    for case in cases:
-        key = case.row, case.organ, case.case
-        if seen.setdefault(key, case.run) != case.run:
-            raise BadInput(
-                f"{case.organ} of {case.case} is tested in {seen[key]} and in {case.run}: name one"
-            )
+    for run in runs:
+        for organ in sorted({case.organ for case in run.cases}):
+            before = seen.setdefault((run.fold, organ), run.outcome.folder)
+            if before != run.outcome.folder:
+                raise BadInput(
+                    f"{organ} of fold {run.fold} is tested in {before} and in {run.outcome.folder}: "
+                    "name one"
+                )
 
 
 def line(row: str, cases: Sequence[Case], organs: Sequence[str]) -> list[str]:

@@ -104,7 +104,7 @@ def keep(
             continue
         seen.add((case.organ, case.case))
         pictures.append((case, picture(shards, case, query, mask)))
-        if masks:
+        if masks and len(mask) == sliced_shape(shards.volumes[query.volume].grid)[0]:
             name = f"{case.case}_{case.organ}_{shots}shot.nii.gz".replace("/", "_")
             save_prediction(run.folder / "predictions" / name, mask, shards, query.volume)
     return cases, pictures
@@ -122,8 +122,9 @@ def picture(shards: Shards, case: Case, query: Query, mask: np.ndarray) -> Pictu
     grid = shards.volumes[query.volume].grid
     number = int(query.target.sum((1, 2)).argmax())
     side = max(sliced_shape(grid)[1:])
-    image = load_images(shards, query.volume, [number], size=side)[..., 0]
-    title = f"{case.organ}, {case.case}\nDice {report.number(case.dice)}, slice {number}"
+    shown = query.first + number
+    image = load_images(shards, query.volume, [shown], size=side)[..., 0]
+    title = f"{case.organ}, {case.case}\nDice {report.number(case.dice)}, slice {shown}"
     return Picture(
         title, restore(image, grid)[0], query.target[number], mask[number], spacing(grid)[1:]
     )

@@ -17,6 +17,8 @@ def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
     """Take another algorithm, and begin with its own settings."""
     own = {"transfer": {"outer": Outer(rate=6e-3)}, "scratch": {"steps": 0}}  # see RESULTS.md
     own["metamedseg"] = {"outer": MOVE}
+    if config.algorithm == "metamedseg":  # whose rules nobody else has
+        config = dataclasses.replace(config, outer=Outer(), weigh=Weighting())
     return dataclasses.replace(
         config, algorithm=algorithm, inner=INNER[algorithm], **own.get(algorithm, {})
     )

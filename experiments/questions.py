@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from experiments.build import open_data
+from experiments.build import eligible, open_data
 from experiments.by_protocol import protocol_of as by_protocol
 from experiments.outcome import Measuring
 from experiments.runs import Run
@@ -101,6 +101,13 @@ def questions(run: Run, options: Options) -> Asked:
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
     protocol, literature = protocol_of(options), by_protocol(run.config, shards)
+    if literature and (options.tune or options.baselines == "all"):
+        raise BadInput(
+            f"{run.folder}: protocol {literature.name} has no validation organs to tune on; give --settings "
+            "of another run's search, or --baselines default"
+        )
+    if options.baselines == "all" and not options.settings:
+        validation_trials(run, max(options.shots), protocol)
     if literature:
         usual = Options(run=())
         for name in ("shots", "support_patients", "draws", "organs", "upper_bound"):
@@ -120,8 +127,9 @@ def questions(run: Run, options: Options) -> Asked:
                 option = f"--{name.replace('_', '-')}"
                 raise BadInput(f"{option}: {run.folder} is tested on slices (shared-patients)")
         size = dict(size=how["size"], mm=how["mm"])
+        counted = eligible(run.config, held_out)
         made = {
-            shots: trials_of_slices(held_out, shots=shots, draws=options.draws, **size)
+            shots: trials_of_slices(counted, shots=shots, draws=options.draws, **size)
             for shots in options.shots
         }
         return Asked(held_out, how, made)
@@ -135,8 +143,6 @@ def questions(run: Run, options: Options) -> Asked:
         )
         for shots in options.shots
     }
-    if options.baselines == "all" and not options.settings:
-        validation_trials(run, max(options.shots), protocol)
     return Asked(held_out, how, made)
 
 

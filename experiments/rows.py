@@ -13,7 +13,7 @@ import optax
 
 from experiments.build import build, model_and_loss
 from experiments.command import Stopped
-from experiments.configs import Config
+from experiments.configs import Config, Weighting
 from experiments.presets import with_algorithm
 from experiments.runs import Run, open_run
 from experiments.training import meta_train
@@ -37,10 +37,16 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     config, tasks = run.config, run.config.tasks
     steps = round(config.steps * slice_gradients(config) / (tasks.shots + tasks.queries))
     preset = with_algorithm(config, "transfer")
+    as_usual = config.outer.optimiser == preset.outer.optimiser
+    outer = dataclasses.replace(config.outer, rate=preset.outer.rate) if as_usual else preset.outer
+    draw = "episodes" if tasks.draw == "supervoxels" else tasks.draw  # which have no output each
     transfer = dataclasses.replace(
         preset,
         inner=dataclasses.replace(preset.inner, vary=config.inner.vary or 0.0),
-        outer=dataclasses.replace(config.outer, rate=preset.outer.rate),
+        outer=outer,
+        weigh=Weighting(),
+        allow_leak=(),
+        tasks=dataclasses.replace(tasks, draw=draw),
         augment=augment,
         workdir=run.folder / folder,
         steps=steps,

@@ -37,8 +37,8 @@ def open_run(folder: Path) -> Run:
     return Run(folder, config, division, jax.device_get(state), step)
 
 
-def network_of(folder: Path, division: Split) -> PyTree:
-    """Read a run's network, for a run of another split to begin with.
+def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
+    """Read a run's network, for the run `begun`, of another split, to begin with.
 
     Raises BadInput where it learned from an organ or a patient that the other holds out.
     """
@@ -54,6 +54,10 @@ def network_of(folder: Path, division: Split) -> PyTree:
                 f"{link} was trained or chosen on {seen[0]}, which this run holds out: begin with "
                 "another"
             )
+        if leaks := sorted(set(config.allow_leak) - set(begun.allow_leak)):
+            raise BadInput(f"{link} was trained with --allow-leak {leaks[0]}: begin with another")
+        if begun.setting == 2 and (config.protocol, config.setting) != (begun.protocol, 2):
+            raise BadInput(f"{link} may have seen slices that setting 2 hides: begin with another")
         link = config.begin
     learned = open_run(folder).state.meta.learned
     if not learned:

@@ -22,6 +22,7 @@ from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.data.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain, write_json
+from jaxmeta.tasks.decathlon import lacking
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.protocols import hidden_slices, split_of
 from jaxmeta.tasks.source import Source, describe_task, load_task
@@ -47,6 +48,10 @@ def trained(config: Config, stop: list[int]) -> bool:
     protocol = protocol_of(config, shards)
     hidden = hidden_slices(protocol, shards) if protocol else {}
     source = task_source(config, training_pool(config, shards, division, hidden))
+    if config.tasks.decathlon and (gone := lacking(source.pool, config.test_organs)):
+        print(
+            f"note: {len(gone)} sub-tasks of the Decathlon are not in the data: {', '.join(gone)}"
+        )
     print(f"device: {devices.describe_devices()}")
     print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
     print(count_table(shards, division, single_patients=single))
@@ -56,7 +61,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     mesh = devices.task_mesh(config.tasks.count)
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // mesh.size} a device")
     claim(config, division, write=False)
-    network = network_of(config.begin, division) if config.begin else None
+    network = network_of(config.begin, division, config) if config.begin else None
     target = target_examples(config, shards, division)
     learner = build(config, mesh=mesh, network=network, target=target)
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
@@ -152,8 +157,11 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
             test_patients=config.test_patients or None,
             seed=config.seed,
         )
-    entries = training_pool(config, shards, division, hidden).entries
-    names = tuple(f"{entry.dataset}/{entry.organ}" for entry in entries)
+    entries = task_source(config, training_pool(config, shards, division, hidden)).pool.entries
+    names = tuple(
+        f"{entry.dataset}/{entry.organ}" + f" {entry.channel}" * bool(entry.channel)
+        for entry in entries
+    )
     return dataclasses.replace(config, structures=names), division
 
 

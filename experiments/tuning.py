@@ -66,6 +66,10 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
     shipped = Setting(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
     )
+    if run.config.network.kind != "unet":
+        shipped = shipped._replace(
+            source="shipped for another network, so UNTUNED; --tune searches"
+        )
     return {"adapted": Setting(own, "the preset's"), "scratch": shipped} | dict(found)
 
 

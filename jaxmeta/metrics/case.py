@@ -61,6 +61,8 @@ def measure(
     if values["outcome"] != "scored":
         diagonal = float(np.linalg.norm(np.multiply(mm, target.shape)))
         values |= convention.empty(values["outcome"], diagonal)
+        if convention.nsd is None:
+            values["nsd"] = NAN
     else:
         values |= distant(predicted, target, mm, tolerance, convention)
     return Measures(**values)

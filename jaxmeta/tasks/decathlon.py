@@ -6,10 +6,13 @@ probability 1 in all, but for the brain's twelve, 0.08 each. The five targets ar
 meta-training, which leaves 19 of a total weight of 4.96.
 """
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.split import Pool, listed
+from jaxmeta.tasks.split import Entry, Pool, listed
 from jaxmeta.tasks.volumes import with_pixels
 
 
@@ -43,6 +46,8 @@ SUBTASKS = (
     SubTask("spleen", "spleen", None, 600, 1.0),
     SubTask("colon", "colon_cancer_primaries", None, 400, 1.0),
 )
+# What the data sets call themselves in `dataset.json`, where it is not their folder's name.
+ALIASES = {"brats": "braintumour", "leftatrium": "heart", "hepaticvessels": "hepaticvessel"}
 TARGETS = ("left_atrium", "pz", "tz", "spleen", "colon_cancer_primaries")
 
 
@@ -52,11 +57,7 @@ def decathlon(pool: Pool) -> Pool:
     Raises BadInput where it has none of them.
     """
     known = {(sub.dataset, sub.organ, sub.channel): sub for sub in SUBTASKS}
-    found = [
-        (entry, sub)
-        for entry in pool.entries
-        if (sub := known.get((entry.dataset, entry.organ, entry.channel)))
-    ]
+    found = [(entry, sub) for entry in pool.entries if (sub := known.get(identified(entry)))]
     if not found:
         have = [
             f"{e.dataset}/{e.organ}" + f" ({e.channel})" * bool(e.channel) for e in pool.entries
@@ -68,3 +69,19 @@ def decathlon(pool: Pool) -> Pool:
     weighed = tuple(entry._replace(weight=sub.weight) for entry, sub in found)
     least = {number: sub.pixels for number, (_, sub) in enumerate(found)}
     return with_pixels(pool._replace(entries=weighed), least)
+
+
+def identified(entry: Entry) -> tuple[str, str, str | None]:
+    """Name an entry as the sub-tasks are named: Task01_BrainTumour and BRATS are one data set."""
+    name = re.sub(r"^task\d+|_", "", entry.dataset)
+    return ALIASES.get(name, name), entry.organ, entry.channel and slug(entry.channel)
+
+
+def lacking(pool: Pool, held_out: Iterable[str]) -> list[str]:
+    """Name the sub-tasks that a pool does not have, but for organs that are held out."""
+    have = {identified(entry) for entry in pool.entries}
+    return [
+        f"{sub.dataset}/{sub.organ}" + f" ({sub.channel})" * bool(sub.channel)
+        for sub in SUBTASKS
+        if sub.organ not in set(held_out) and (sub.dataset, sub.organ, sub.channel) not in have
+    ]

@@ -57,7 +57,7 @@ def draw_pseudo(pool: Pool, least: int, shape: EpisodeShape, seed: int, index: i
     volume, seen = pick(rng, entry.patients[pick(rng, sorted(entry.patients))])
     pieces = pool.shards.volumes[volume].pseudo
     large = [name for name in sorted(pieces) if (pieces[name][seen] >= least).any()]
-    piece = pick(rng, large or sorted(pieces))
+    piece = pick(rng, large or [name for name in sorted(pieces) if pieces[name][seen].any()])
     held = [n for n in seen if pieces[piece][n] >= min(least, pieces[piece][seen].max())]
     start = int(rng.integers(max(1, len(held) - shape.shots + 1)))
     support = held[start : start + shape.shots]

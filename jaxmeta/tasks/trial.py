@@ -41,6 +41,7 @@ class Query(NamedTuple):
     finish: Callable[[np.ndarray], np.ndarray]  # probabilities [N, S, S] -> the mask [N, H, W]
     volume: int  # its number in the shards
     spacing: tuple[float, float, float]  # mm along N, H and W
+    first: int = 0  # number of its first slice in the volume, of which it may be a part
 
 
 class Trial(NamedTuple):

@@ -20,7 +20,10 @@ from jaxmeta.tasks.supports import identity
 from jaxmeta.tasks.trial import Query, Support, Trial, place
 
 SEEDS = (1, 6, 25, 55, 1100)  # of the five draws of 15 slices in the paper's fine-tuning
-TESTED = 0.2  # share of the slices
+TESTED, WATCHED = (
+    0.2,
+    0.1,
+)  # share of the slices that is tested, and of the others that only validates
 SPLIT = 6  # seed of the division
 LENDERS = ("slices of the tested patients",)
 
@@ -64,7 +67,8 @@ def divided(entry: Entry) -> tuple[list[Slice], list[Slice]]:
         raise BadInput(f"{entry.organ} of {entry.dataset} has one slice: none is left to lend")
     mixed = shuffled(random_stream(SPLIT, identity(entry)), every)
     tested = max(1, round(TESTED * len(mixed)))
-    return sorted(mixed[tested:]), sorted(mixed[:tested])
+    watched = round(WATCHED * (len(mixed) - tested))
+    return sorted(mixed[tested + watched :]), sorted(mixed[:tested])
 
 
 def lent(
@@ -95,4 +99,5 @@ def one_slice(shards: Shards, organ: str, at: Slice, *, size: int, mm: float | N
         partial(predicted_mask, grid=row.grid, spacing=mm),
         volume,
         spacing(row.grid),
+        number,
     )

@@ -12,6 +12,7 @@ from experiments.by_protocol import protocol_of, stated
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
+from experiments.runs import network_of
 from experiments.training import meta_train
 from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
@@ -90,9 +91,23 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
         means.append(np.mean(dice))
     lines = {line[0]: line for line in table["lines"]}
     assert lines["adapted"][1] == number(np.mean(means)) and lines["adapted"][-2] == "4"
-    with pytest.raises(BadInput, match="is tested in .* and in .*: name one"):
+    with pytest.raises(BadInput, match="spleen of fold 1 is tested in .* and in .*: name one"):
         shutil.copytree(folder, tmp_path / "again")
         summary.compare((folder, tmp_path / "again"))
+
+
+def test_without_validation_organs_nothing_is_tuned(tested):
+    for option in (dict(tune=True), dict(baselines="all")):
+        with pytest.raises(BadInput, match="protocol alpnet has no validation organs to tune on"):
+            meta_test(Options(run=(tested[0],), **option))
+
+
+def test_setting_2_does_not_begin_from_what_saw_hidden_slices(tested, ten):
+    folder, outcome = tested
+    hiding = dataclasses.replace(ten, setting=2)
+    with pytest.raises(BadInput, match="may have seen slices that setting 2 hides"):
+        network_of(folder, outcome.split, hiding)
+    assert network_of(folder, outcome.split, ten)
 
 
 @pytest.mark.parametrize("option", [dict(shots=(1,)), dict(draws=2), dict(organs=("spleen",))])

@@ -368,8 +368,8 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
     for organ in ("liver", "heart"):
         held = division._replace(test_organs=(organ,), val_organs=(), test_patients=())
         with pytest.raises(BadInput, match=f"was trained or chosen on {organ}"):
-            network_of(second.workdir, held)
-    assert network_of(second.workdir, division)
+            network_of(second.workdir, held, config)
+    assert network_of(second.workdir, division, config)
 
 
 def test_scratch_begins_with_no_other_run(run, config, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,15 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import checks
+from experiments import checks, rows
 from experiments.build import build, inner_rule, outer_rule, task_source
+from experiments.command import Stopped
 from experiments.configs import Outer, Weighting
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
 from experiments.presets import METAMEDSEG, PRESETS, with_algorithm
-from experiments.runs import open_run
+from experiments.runs import network_of, open_run
 from experiments.training import meta_train
 from jaxmeta import track
 from jaxmeta.data.shards import open_shards
@@ -82,6 +84,25 @@ def test_presets_name_their_runs_and_another_algorithm_its_own():
     assert parse([])[0] == "unet-maml"
 
 
+def test_another_algorithm_begins_with_its_own_outer_rule_and_no_weights():
+    _, config = parse(["metamedseg-small", "--algorithm", "maml", "--tasks.draw", "episodes"])
+    assert config.outer == Outer() and config.weigh == Weighting()
+    checks.check(config)
+
+
+def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
+    begun = []
+    monkeypatch.setattr(rows, "meta_train", lambda config: begun.append(config) or False)
+    run = SimpleNamespace(
+        config=small, folder=small.workdir, split=SimpleNamespace(test_patients=())
+    )
+    with pytest.raises(Stopped):
+        rows.pretrained(run, "transfer", small.augment)
+    checks.check(begun[0])
+    assert begun[0].outer.optimiser == "adamw" and begun[0].outer.schedule == "cosine"
+    assert begun[0].network == small.network and begun[0].tasks == small.tasks
+
+
 def test_plain_descent_goes_beta_times_the_way():
     rule = outer_rule(
         Outer(optimiser="sgd", schedule="constant", rate=0.25, warmup=0.0, clip=0.0), 9
@@ -116,6 +137,15 @@ def test_plain_descent_goes_beta_times_the_way():
             "--outer.weight-decay with --outer.optimiser sgd",
         ),
         ("unet-maml --inner.every 2", "--inner.every with meta-sgd: only metamedseg can have it"),
+        (
+            "metamedseg-small --tasks.support-patients 2",
+            "--tasks.support-patients with --tasks.draw",
+        ),
+        ("metamedseg-small --tasks.queries 0", "--tasks.queries 0: must be at least 1"),
+        (
+            "transfer --tasks.draw supervoxels",
+            "--tasks.draw supervoxels with transfer: they have no output each",
+        ),
         ("metamedseg-small --tasks.least-pixels 0", "--tasks.least-pixels 0: must be at least 1"),
     ],
 )
@@ -151,6 +181,8 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
     run = open_run(small.workdir)
     shown = run.state.meta.frozen
     assert shown.mask.any() and shown.valid.sum() == 10
+    with pytest.raises(BadInput, match="was trained with --allow-leak target-labels"):
+        network_of(small.workdir, run.split, small)
     options = Options(run=(small.workdir,), shots=(1,), draws=1, baselines="none", masks=False)
     meta_test(options)
     (table,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
@@ -160,9 +192,13 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
 def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(small):
     shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=1, every=1)
     assert meta_train(shared)
-    options = Options(run=(small.workdir,), shots=(3,), draws=2, baselines="none", masks=False)
+    options = Options(run=(small.workdir,), shots=(3,), draws=2)
     (outcome,) = meta_test(options)
     (table,) = outcome.tables
+    assert {case.row for case in table.cases} == {"adapted", "zero steps", "scratch"}
+    assert not (small.workdir / "predictions").exists()  # a slice alone is no volume
+    for case, shown in table.pictures:
+        assert shown.title.endswith(f"slice {case.case.rsplit(':')[-1]}") and shown.target.any()
     assert {case.support_patients for case in table.cases} == {"slices of the tested patients"}
     lent = {at for case in table.cases for at in case.support_slices.split()}
     assert not lent & {case.case for case in table.cases}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxmeta.metrics import CONVENTIONS, measure
+from jaxmeta.metrics.conventions import overlap_alone
 
 NAN, INF = math.nan, math.inf
 
@@ -95,6 +96,10 @@ def test_medpy(case):
 def test_medpy_refuses_empty_masks(case):
     with pytest.raises(ValueError, match="empty; choose another policy"):
         measured(case, "medpy")
+    predicted, target, spacing = CASES[next(name for name in CASES if name[0] == case)]
+    lenient = CONVENTIONS["medpy"]._replace(empty=overlap_alone)
+    found = measure(predicted, target, spacing=spacing, convention=lenient)
+    assert math.isnan(found.nsd)  # which MedPy does not have, for a miss as little as for a hit
 
 
 @pytest.mark.parametrize("case", AREA)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.decathlon import SUBTASKS, TARGETS, decathlon
+from jaxmeta.tasks.decathlon import SUBTASKS, TARGETS, decathlon, lacking
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import describe_task, episodes, load_task, pooled, volumes
 from jaxmeta.tasks.split import pool, split
@@ -82,25 +82,27 @@ def test_the_decathlon_s_24_sub_tasks_weigh_4_96_without_the_targets():
 def test_of_a_decathlon_each_channel_is_a_sub_task_with_its_threshold_and_weight():
     shards = cohort(
         {
-            "braintumour": [{"edema": [0, 999, 1000, 5000]}] * 4,
+            "brats": [{"edema": [0, 999, 1000, 5000]}] * 4,
             "spleen": [{"spleen": [600, 700, 10]}] * 2,
             "other": [{"edema": [9000]}] * 2,
         }
     )
-    channels = ("flair", "t1w", "t1gd", "adc")
+    channels = ("FLAIR", "T1w", "t1gd", "adc")  # as its dataset.json spells them
     volumes = tuple(
-        volume._replace(channel=channels[n % 4] if volume.dataset == "braintumour" else None)
+        volume._replace(channel=channels[n % 4] if volume.dataset == "brats" else None)
         for n, volume in enumerate(shards.volumes)
     )
     found = decathlon(training(shards._replace(volumes=volumes)))
     told = [(e.dataset, e.organ, e.channel, e.weight) for e in found.entries]
     assert told == [
-        ("braintumour", "edema", "flair", 0.08),
-        ("braintumour", "edema", "t1gd", 0.08),
-        ("braintumour", "edema", "t1w", 0.08),
+        ("brats", "edema", "FLAIR", 0.08),
+        ("brats", "edema", "T1w", 0.08),
+        ("brats", "edema", "t1gd", 0.08),
         ("spleen", "spleen", None, 1.0),
     ]
     assert [list(n) for scans in found.entries[0].patients.values() for _, n in scans] == [[2, 3]]
+    gone = lacking(found, TARGETS)
+    assert len(gone) == 19 - 3 and "braintumour/edema (t2w)" in gone
     with pytest.raises(BadInput, match="no sub-task of the Decathlon among belly/kidney"):
         decathlon(training(hospital(), organs=["kidney"]))
 
