@@ -1,5 +1,6 @@
 """What a test asks of a run: its options, and the questions that come of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -109,23 +110,18 @@ def questions(run: Run, options: Options) -> Asked:
     if options.baselines == "all" and not options.settings:
         validation_trials(run, max(options.shots), protocol)
     if literature:
-        usual = Options(run=())
-        for name in ("shots", "support_patients", "draws", "organs", "upper_bound"):
-            if getattr(options, name) != getattr(usual, name):
-                option = f"--{name.replace('_', '-')}"
-                raise BadInput(
-                    f"{option}: the protocol {literature.name} of {run.folder} settles it"
-                )
+        settled = ("shots", "support_patients", "draws", "organs", "upper_bound")
+        refuse_changed(
+            options, settled, f"the protocol {literature.name} of {run.folder} settles it"
+        )
         size, mm = how["size"], how["mm"]
         made = trials_of_protocol(
             held_out, literature, size=size, mm=mm, largest_piece=options.largest_piece
         )
         return Asked(held_out, how, {1: made}, literature)
     if "shared-patients" in run.config.allow_leak:
-        for name in ("support_patients", "largest_piece", "upper_bound"):
-            if getattr(options, name) != getattr(Options(run=()), name):
-                option = f"--{name.replace('_', '-')}"
-                raise BadInput(f"{option}: {run.folder} is tested on slices (shared-patients)")
+        settled = ("support_patients", "largest_piece", "upper_bound")
+        refuse_changed(options, settled, f"{run.folder} is tested on slices (shared-patients)")
         size = dict(size=how["size"], mm=how["mm"])
         counted = eligible(run.config, held_out)
         made = {
@@ -144,6 +140,14 @@ def questions(run: Run, options: Options) -> Asked:
         for shots in options.shots
     }
     return Asked(held_out, how, made)
+
+
+def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:
+    """Refuse options that are not as by default."""
+    usual = Options(run=())
+    for name in names:
+        if getattr(options, name) != getattr(usual, name):
+            raise BadInput(f"--{name.replace('_', '-')}: {why}")
 
 
 def protocol_of(options: Options) -> Protocol:

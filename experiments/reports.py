@@ -146,9 +146,9 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     first = outcomes[0]
     shared = sorted({leak for outcome in outcomes for leak in outcome.leaks})
     leaks = f"; LEAKS {', '.join(shared)}" if shared else ""
+    runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
     if first.literature:
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
-        runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
         return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}{leaks}"
     organs = sorted({case.organ for case in cases})
     patients = {(case.cohort, case.patient) for case in cases}
@@ -161,7 +161,6 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
             f"other slices of the same {len(patients)} patients, one by one, original resolution"
         )
     kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
-    runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
     return (
         f"[{digest(outcomes, cases, shots)}] {slices} of {lenders} as support, {first.draws} supports "
         f"an organ; organs never trained on: {', '.join(organs)}; {asked}{kept}; "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmeta.evaluate import Case, Row, case_of, draw_keys, together, whole_volume
+from jaxmeta.evaluate import Case, Row, case_of, segmented, together
 from jaxmeta.metrics import Measures, measure
 from jaxmeta.tasks.protocols import chunks_of
 from jaxmeta.tasks.trial import Query, Support, Trial, places
@@ -30,21 +30,16 @@ def score_by_chunks(
 
     Yields each case with its volume and its mask.
     """
-    stacked = together(trial.supports)
-    keys = draw_keys(len(trial.supports), seed, f"{trial.dataset}/{trial.organ}")
-    fitted = [row.fit(stacked, keys) for row in rows]
-    for load in trial.queries:
-        query = load()
-        for row, parameters in zip(rows, fitted, strict=True):
-            probability = whole_volume(row, parameters, query.image, chunk=chunk)
-            for suffix, seen in (
-                ("", by_height(probability, stacked)),
-                (KNOWN, by_chunk(probability, query)),
-            ):
-                mask = query.finish(seen)
-                found = measured(mask, query.target, spacing=query.spacing)
-                name = row.name + suffix
-                yield case_of(name, trial.organ, 0, trial.supports, query, found), query, mask
+    supports = together(trial.supports)
+    for row, query, probability in segmented(rows, trial, seed=seed, chunk=chunk):
+        for suffix, seen in (
+            ("", by_height(probability, supports)),
+            (KNOWN, by_chunk(probability, query)),
+        ):
+            mask = query.finish(seen)
+            found = measured(mask, query.target, spacing=query.spacing)
+            name = row.name + suffix
+            yield case_of(name, trial.organ, 0, trial.supports, query, found), query, mask
 
 
 def by_height(

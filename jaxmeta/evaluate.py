@@ -175,8 +175,24 @@ def score(
 ) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
     """Fit every row to every support of a trial, then score every query volume in 3-D.
 
-    `measured(mask, truth, spacing=)` says by which convention. One volume is in memory at a time.
-    Yields each case with its volume and its mask.
+    `measured(mask, truth, spacing=)` says by which convention. Yields each case with its volume and
+    its mask.
+    """
+    for row, query, probability in segmented(rows, trial, seed=seed, chunk=chunk):
+        for draw, support in enumerate(trial.supports):
+            if query.patient in support.patients:
+                continue
+            mask = query.finish(probability[draw])
+            found = measured(mask, query.target, spacing=query.spacing)
+            yield case_of(row.name, trial.organ, draw, [support], query, found), query, mask
+
+
+def segmented(
+    rows: Sequence[Row], trial: Trial, *, seed: int, chunk: int
+) -> Iterator[tuple[Row, Query, Float[np.ndarray, "T N H W"]]]:
+    """Fit every row to every support of a trial, then segment every query volume by all of them.
+
+    One volume is in memory at a time.
     """
     stacked = together(trial.supports)
     keys = draw_keys(len(trial.supports), seed, f"{trial.dataset}/{trial.organ}")
@@ -184,13 +200,7 @@ def score(
     for load in trial.queries:
         query = load()
         for row, parameters in zip(rows, fitted, strict=True):
-            probability = whole_volume(row, parameters, query.image, chunk=chunk)
-            for draw, support in enumerate(trial.supports):
-                if query.patient in support.patients:
-                    continue
-                mask = query.finish(probability[draw])
-                found = measured(mask, query.target, spacing=query.spacing)
-                yield case_of(row.name, trial.organ, draw, [support], query, found), query, mask
+            yield row, query, whole_volume(row, parameters, query.image, chunk=chunk)
 
 
 def case_of(

@@ -5,7 +5,7 @@ volume of every patient who has the organ, whole, with its truth at the original
 is never scored under a support that its own patient gave.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -130,11 +130,24 @@ def support(
     chosen = draw_support(
         pool, entry, patients, shots=shots, size=size, seed=seed, draw=draw, spacing=mm
     )
+    return support_of(pool.shards, entry.organ, chosen, patients, size=size, mm=mm)
+
+
+def support_of(
+    shards: Shards,
+    organ: str,
+    chosen: Sequence[Slice],
+    patients: tuple[str, ...],
+    *,
+    size: int,
+    mm: float | None,
+) -> Support:
+    """Read chosen slices as the support that these patients give."""
     return Support(
-        load_examples(pool.shards, entry.organ, chosen, size=size, spacing=mm),
-        np.array([place(pool.shards, entry.organ, at) for at in chosen], np.float32),
+        load_examples(shards, organ, chosen, size=size, spacing=mm),
+        np.array([place(shards, organ, at) for at in chosen], np.float32),
         patients,
-        tuple(f"{pool.shards.volumes[volume].name}:{number}" for volume, number in chosen),
+        tuple(f"{shards.volumes[volume].name}:{number}" for volume, number in chosen),
     )
 
 

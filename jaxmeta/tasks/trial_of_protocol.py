@@ -2,13 +2,10 @@
 
 from functools import partial
 
-import numpy as np
-
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.episodes import load_examples
 from jaxmeta.tasks.protocols import Protocol, members, support_slices
 from jaxmeta.tasks.split import Pool
-from jaxmeta.tasks.trial import Support, Trial, place, query
+from jaxmeta.tasks.trial import Trial, query, support_of
 
 
 def trials_of_protocol(
@@ -37,13 +34,7 @@ def trials_of_protocol(
         volume, slices = entry.patients[lender][0]
         chosen = [(volume, n) for n in support_slices(slices, protocol.positions)]
         supports = [
-            Support(
-                load_examples(pool.shards, entry.organ, [at], size=size, spacing=mm),
-                np.array([place(pool.shards, entry.organ, at)], np.float32),
-                (lender,),
-                (f"{pool.shards.volumes[volume].name}:{at[1]}",),
-            )
-            for at in chosen
+            support_of(pool.shards, entry.organ, [at], (lender,), size=size, mm=mm) for at in chosen
         ]
         read = partial(query, pool.shards, size=size, mm=mm, largest_piece=largest_piece)
         asked = tuple(

@@ -8,16 +8,14 @@ scores are better than any new patient's would be: a leak, for comparison with t
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
 from jaxmeta.data.grid import spacing
 from jaxmeta.data.prediction import predicted_mask
 from jaxmeta.data.shards import Shards, load_images, load_masks
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.episodes import Slice, load_examples, random_stream, shuffled
+from jaxmeta.tasks.episodes import Slice, labelled, random_stream, shuffled
 from jaxmeta.tasks.split import Entry, Pool
 from jaxmeta.tasks.supports import identity
-from jaxmeta.tasks.trial import Query, Support, Trial, place
+from jaxmeta.tasks.trial import Query, Support, Trial, support_of
 
 SEEDS = (1, 6, 25, 55, 1100)  # of the five draws of 15 slices in the paper's fine-tuning
 TESTED, WATCHED = (
@@ -57,12 +55,7 @@ def trials_of_slices(
 
 def divided(entry: Entry) -> tuple[list[Slice], list[Slice]]:
     """Divide an organ's slices into those that lend and those that are tested, patients aside."""
-    every = [
-        (volume, int(n))
-        for name in sorted(entry.patients)
-        for volume, slices in entry.patients[name]
-        for n in slices
-    ]
+    every = [at for name in sorted(entry.patients) for at in labelled(entry, name)]
     if len(every) < 2:
         raise BadInput(f"{entry.organ} of {entry.dataset} has one slice: none is left to lend")
     mixed = shuffled(random_stream(SPLIT, identity(entry)), every)
@@ -79,12 +72,7 @@ def lent(
     if shots > len(lenders):
         raise BadInput(f"{shots} shots of {entry.organ}: {len(lenders)} slices may lend")
     chosen: Sequence[Slice] = shuffled(random_stream(seed, identity(entry)), lenders)[:shots]
-    return Support(
-        load_examples(shards, entry.organ, chosen, size=size, spacing=mm),
-        np.array([place(shards, entry.organ, at) for at in chosen], np.float32),
-        LENDERS,
-        tuple(f"{shards.volumes[volume].name}:{number}" for volume, number in chosen),
-    )
+    return support_of(shards, entry.organ, chosen, LENDERS, size=size, mm=mm)
 
 
 def one_slice(shards: Shards, organ: str, at: Slice, *, size: int, mm: float | None) -> Query:
