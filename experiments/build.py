@@ -78,7 +78,11 @@ def target_examples(config: Config, shards: Shards, division: Split) -> Examples
 
 
 def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source:
-    """Make what tasks are drawn from, of who may be drawn; supervoxels are for training alone."""
+    """Make what tasks are drawn from, of who may be drawn.
+
+    Supervoxels and pooled slices are for training alone: who validates by slices of the patients
+    who lend the support measures something else.
+    """
     t = config.tasks
     shape = EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
     if t.draw == "supervoxels" and training:
@@ -87,7 +91,7 @@ def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source
     if t.draw in ("episodes", "supervoxels"):
         return episodes(drawn, shape)
     drawn = drawn if t.decathlon else balanced(drawn)
-    return {"volumes": volumes, "pooled": pooled}[t.draw](drawn, shape)
+    return (pooled if t.draw == "pooled" and training else volumes)(drawn, shape)
 
 
 def eligible(config: Config, drawn: Pool) -> Pool:

@@ -1,19 +1,22 @@
-"""A contest: the report of several algorithms, compared on identical questions.
+"""A contest: the report of several methods, compared on identical questions.
 
 For each number of shots a table ranks them beside the baselines that they share, with paired
-differences to scratch, and to the best of them. Who may take part is `pairing.py`'s business, the
+differences to scratch, and to the best of them or a named one. Who may take part is `pairing.py`'s business, the
 arithmetic that of `standings` in `jaxmeta/compare.py`.
 """
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from experiments.outcome import BOUND, Outcome
+from experiments.outcome import Outcome
 from experiments.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
+from experiments.recipes import names
 from experiments.reports import alive, by_organ, protocol
+from experiments.rows import BOUND, FULL
 from jaxmeta import report
 from jaxmeta.compare import Standing, standings
 from jaxmeta.files import write_json
@@ -21,12 +24,13 @@ from jaxmeta.intervals import holm
 from jaxmeta.report import Line, between
 
 
-def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
+def write(folder: Path, outcomes: Sequence[Outcome], against: int | None = None) -> str:
     """Write the report of a contest; return its tables as text.
 
+    `against` is the place of a run whose method all others are held against, instead of the best.
     Raises BadInput where the runs do not pair.
     """
-    entries = [entered(outcome) for outcome in outcomes]
+    entries = entered(outcomes)
     refuse_unpaired(entries)
     entrants = list(dict.fromkeys(entry.row for entry in entries))
     texts, tables, cases = [], [], []
@@ -34,12 +38,13 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
         found = gathered([part_of(entry, of_run) for entry, of_run in asked])
         cases += found.cases
-        lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND,))
+        reference = None if against is None else entries[against].row
+        lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND, FULL), against=reference)
         organs = by_organ(found.cases, [line.row for line in lines])
         seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
         title = protocol(outcomes, found.cases, first.shots)
         texts.append(table(title, lines, found.notes))
-        texts.append(behind(lines, found.left_out))
+        texts.append(behind(lines, reference or lines[0].row, found.left_out))
         texts.append(report.grid(f"Dice by organ at {first.shots} shots", organs))
         texts.append(adaptation(seconds, outcomes))
         tables.append(
@@ -47,6 +52,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
                 "shots": first.shots,
                 "protocol": title,
                 "best": lines[0].row,
+                "against": reference or lines[0].row,
                 "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
                 "left_out": found.left_out,
                 "organs": organs,
@@ -61,14 +67,17 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join([*texts, f"report: {folder}"])
 
 
-def entered(outcome: Outcome) -> Entry:
-    """Enter a tested run."""
-    cohort = outcome.tables[0].cases[0].cohort
-    return Entry(outcome.folder, outcome.algorithm, outcome.seed, cohort, outcome.split)
+def entered(outcomes: Sequence[Outcome]) -> list[Entry]:
+    """Enter tested runs, each by its method."""
+    methods = names([o.algorithm for o in outcomes], [o.recipe for o in outcomes])
+    return [
+        Entry(o.folder, method, o.seed, o.tables[0].cases[0].cohort, o.split)
+        for o, method in zip(outcomes, methods, strict=True)
+    ]
 
 
 def table(title: str, lines: Sequence[Standing], notes: dict[str, str]) -> str:
-    """Lay out all rows, the algorithms from best to worst, under the line that says by how much."""
+    """Lay out all rows, the methods from best to worst, under the line that says by how much."""
     shown = [
         Line(
             line.row,
@@ -87,34 +96,38 @@ def table(title: str, lines: Sequence[Standing], notes: dict[str, str]) -> str:
 
 
 def headline(lines: Sequence[Standing]) -> str:
-    """Say which algorithm is best on these cases, and by how much."""
+    """Say which method is best on these cases, and by how much."""
     best, following = lines[:2]
     ahead = [(best.ahead, SCRATCH)] if best.ahead else []
+    if following.behind and not best.behind:
+        ahead.append((following.behind, following.row))
     text = f"best: {best.row}, Dice {report.number(best.dice.mean)}"
-    for margin, other in [*ahead, (following.behind, following.row)]:
+    for margin, other in ahead:
         text += f", {between(margin.supports, sign=True)} over {other}"
         if margin.runs:
             text += f" (runs resampled too: {between(margin.runs, sign=True)})"
-    if not following.behind.runs:
+    if not (following.behind or best.behind).runs:
         text += "; one training run each, so another seed may rank them otherwise"
     return text
 
 
-def behind(lines: Sequence[Standing], left_out: Sequence[str]) -> str:
-    """Lay out by how much the best algorithm is ahead of each other one, and name what has no row."""
+def behind(lines: Sequence[Standing], against: str, left_out: Sequence[str]) -> str:
+    """Lay out by how much the best, or a named method, is ahead of each other, and what has no row."""
     others = [line for line in lines if line.behind]
     several = bool(others[0].behind.runs)
     heads = ["[95 %, support x patient]", *["[x run]"] * several, "p, Holm"]
-    rows = [[f"{lines[0].row} minus", *heads]]
+    rows = [[f"{against} minus", *heads]]
     adjusted = holm([(line.behind.runs or line.behind.supports).p for line in others])
     for line, p in zip(others, adjusted, strict=True):
         margins = [margin for margin in line.behind if margin]
-        rows.append([line.row, *(between(m, sign=True) for m in margins), f"{p:.3f}"])
+        rows.append(
+            [line.row, *(between(m, sign=True) for m in margins), "" if isnan(p) else f"{p:.3f}"]
+        )
     return "\n".join(report.columns(rows) + [f"left out: {each}" for each in left_out])
 
 
 def adaptation(seconds: dict[str, list[float]], outcomes: Sequence[Outcome]) -> str:
-    """Say how long one adaptation takes by each algorithm."""
+    """Say how long one adaptation takes by each method."""
     took = ", ".join(f"{row} {np.median(own):.2f} s" for row, own in seconds.items())
     machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
     return f"one adaptation takes: {took}, on one of {machines}"

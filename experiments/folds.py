@@ -9,13 +9,14 @@ ALPNet made of it). Folds differ by far more than methods do, so every fold's ow
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from experiments import saved
 from experiments.outcome import METHOD, Outcome
+from experiments.recipes import names
 from jaxmeta import report
 from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import other_means, row_mean, trusted
@@ -79,9 +80,17 @@ def refuse_mixed(outcomes: Sequence[Outcome]) -> None:
         values = {getattr(outcome, what) for outcome in outcomes}
         if len(values) > 1:
             raise BadInput(f"folds of one table need the same {what}, these have {values}")
-    names = {saved.read(outcome.folder)[0].protocol for outcome in outcomes}
-    if len(names) > 1:
-        raise BadInput(f"folds of one table need the same protocol, these have {names}")
+    methods = names([o.algorithm for o in outcomes], [method_of(o) for o in outcomes])
+    if len(set(methods)) > 1:
+        raise BadInput(f"folds of one table need the same settings, these have {set(methods)}")
+    named = {saved.read(outcome.folder)[0].protocol for outcome in outcomes}
+    if len(named) > 1:
+        raise BadInput(f"folds of one table need the same protocol, these have {named}")
+
+
+def method_of(outcome: Outcome) -> dict[str, Any]:
+    """Give the settings of a run that the folds of a table share."""
+    return {name: value for name, value in outcome.recipe.items() if not name.endswith("setting")}
 
 
 def refuse_twice(runs: Sequence[Fold]) -> None:

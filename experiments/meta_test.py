@@ -17,6 +17,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments import saved
+from experiments.build import eligible
 from experiments.by_protocol import stated
 from experiments.command import run as run_command
 from experiments.outcome import (
@@ -30,8 +31,9 @@ from experiments.outcome import (
 )
 from experiments.pairing import Entry, refuse_unpaired
 from experiments.questions import Asked, Options, check, measuring_of, protocol_of, questions
+from experiments.recipes import names, recipe
 from experiments.reports import write
-from experiments.rows import OWN, fine_tunes, heads, pretrained, row_maker, upper_bound
+from experiments.rows import OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
 from experiments.runs import Run, open_run
 from experiments.summary import compare, refuse_twice
 from experiments.tuning import (
@@ -52,9 +54,9 @@ from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune
 from jaxmeta.tasks.split import Pool
 from jaxmeta.tasks.trial import Trial, every_label, whole_volumes
+from jaxmeta.tasks.trial_of_slices import trial_of_every_slice
 
 FOLDS = 4  # of the test patients, for the upper bound
-SUPERVISED = Finetune("adam", 3e-3, 800)
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def test(options: Options) -> list[Outcome]:
     runs = [open_run(folder) for folder in options.run]
     asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
     if not any(one.protocol for one in asked):  # whose folds ask of other patients each
-        refuse_unpaired([entered(run, one) for run, one in zip(runs, asked, strict=True)])
+        refuse_unpaired(entered(runs, asked))
     outcomes = []
     for number, run in enumerate(runs):
         transfer = transfer_run(run, options, number)
@@ -82,18 +84,22 @@ def test(options: Options) -> list[Outcome]:
     return outcomes
 
 
-def entered(run: Run, asked: Asked) -> Entry:
-    """Enter a run to a comparison."""
-    config, cohort = run.config, cohort_of(asked.held_out.shards)
-    return Entry(run.folder, config.algorithm, config.seed, cohort, run.split)
+def entered(runs: Sequence[Run], asked: Sequence[Asked]) -> list[Entry]:
+    """Enter runs to a comparison, each by its method."""
+    configs = [run.config for run in runs]
+    methods = names([config.algorithm for config in configs], list(map(recipe, configs)))
+    cohorts = [cohort_of(one.held_out.shards) for one in asked]
+    return [
+        Entry(run.folder, method, run.config.seed, cohort, run.split)
+        for run, method, cohort in zip(runs, methods, cohorts, strict=True)
+    ]
 
 
 def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> Outcome:
     """Score every row on every held-out organ, for every number of shots."""
     held_out, how = asked.held_out, asked.how
     shards = held_out.shards
-    draws = len(asked.protocol.positions) if asked.protocol else options.draws
-    make = row_maker(run, draws, transfer)
+    make = row_maker(run, asked.supports, transfer)
     bound = []
     if options.upper_bound:
         bound = bounded(run, shards, held_out, how, options)
@@ -121,7 +127,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         run.config.seed,
         run.step,
         run.split,
-        1 if asked.protocol else options.draws,
+        1 if asked.protocol else asked.supports,
         protocol_of(options),
         devices.describe_devices(),
         tuple(tables),
@@ -129,6 +135,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         measuring_of(options),
         run.config.allow_leak,
         stated(asked.protocol, shards) if asked.protocol else "",
+        recipe(run.config),
     )
 
 
@@ -228,22 +235,25 @@ def adaptation_seconds(row: Row, trial: Trial) -> float:
 
 
 def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Options) -> list[Case]:
-    """Score the upper bound: each patient by a network that all the others trained."""
-    cases, rows = [], {}
-    for entry in held_out.entries:
-        supports = every_label(held_out, entry, folds=FOLDS, **how)
-        if len(supports) not in rows:
-            rows[len(supports)] = upper_bound(run, len(supports), SUPERVISED)
-        queries = whole_volumes(
-            held_out,
-            entry,
-            size=how["size"],
-            mm=how["mm"],
-            largest_piece=options.largest_piece,
-        )
-        trial = Trial(entry.organ, entry.dataset, entry, supports, queries)
-        row, what = rows[len(supports)], f"upper bound, {entry.organ}"
-        found = followed([row], [trial], how["seed"], what, measuring_of(options))
+    """Score the upper bounds: each patient by networks that all the others trained.
+
+    Of a run that is tested on slices, each tested slice by networks that all slices that lend trained.
+    """
+    cases, rows, read = [], {}, {"size": how["size"], "mm": how["mm"]}
+    by_slices = "shared-patients" in run.config.allow_leak
+    pool = eligible(run.config, held_out) if by_slices else held_out
+    for entry in pool.entries:
+        if by_slices:
+            trial = trial_of_every_slice(pool, entry, **read)
+        else:
+            supports = every_label(pool, entry, folds=FOLDS, **how)
+            kept = whole_volumes(pool, entry, largest_piece=options.largest_piece, **read)
+            trial = Trial(entry.organ, entry.dataset, entry, supports, kept)
+        folds = len(trial.supports)
+        if folds not in rows:
+            rows[folds] = upper_bounds(run, folds)
+        what = f"upper bound, {entry.organ}"
+        found = followed(rows[folds], [trial], how["seed"], what, measuring_of(options))
         cases += keep(found, run, shards, 0, masks=False)[0]
     return cases
 

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from jaxmeta.report import Picture
 from jaxmeta.tasks.split import Split
 from jaxmeta.tasks.trial import Query
 
-METHOD, BOUND = "adapted", "supervised"
+METHOD = "adapted"
 
 
 class Measuring(NamedTuple):
@@ -78,6 +78,7 @@ class Outcome(NamedTuple):
     measuring: Measuring = Measuring()
     leaks: tuple[str, ...] = ()  # what the run's training shared with the test
     literature: str = ""  # the protocol of the literature that it was tested by, with its digest
+    recipe: dict[str, Any] = {}  # its settings, which tell it from others of its algorithm
 
 
 def cohort_of(shards: Shards) -> str:

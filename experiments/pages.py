@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.outcome import BOUND, METHOD, Outcome
+from experiments.outcome import METHOD, Outcome
+from experiments.rows import BOUND, FULL
 from experiments.saved import read_json
 from jaxmeta import page, report
 from jaxmeta.chunks import KNOWN
@@ -68,7 +69,8 @@ def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str
 
 def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     """Write the sections of one number of shots."""
-    fair = [line for line in block.lines if not line.row.endswith(KNOWN) and line.row != BOUND]
+    lines = [line for line in block.lines if line.row not in (BOUND, FULL)]
+    fair = [line for line in lines if not line.row.endswith(KNOWN)]
     best = max(fair, key=lambda line: line.dice.mean, default=None)
     head, *rows = report.cells(block.lines, f"{METHOD} minus it")
     organs, *means = report.organ_cells("Dice by organ", block.organs)

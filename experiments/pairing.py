@@ -1,9 +1,10 @@
-"""Who may meet whom in a contest of algorithms, and how their cases come together.
+"""Who may meet whom in a contest of methods, and how their cases come together.
 
-A run answers for its algorithm, and runs of the same seed on the same data are one replicate: they were
-given the same split and the same questions, so their cases pair one by one. A baseline is computed in
-every run's test; those of a replicate have it once, if their tests agree on it. What only one algorithm
-can have is left out: its zero steps, and baselines given as many steps as it takes.
+A run answers for its method: an algorithm, with the settings that tell it from other runs (`recipes.py`).
+Runs of the same seed on the same data are one replicate: they were given the same split and the same
+questions, so their cases pair one by one. A baseline is computed in every run's test; those of a replicate
+have it once, if their tests agree on it. What only one method can have is left out: its zero steps,
+and baselines given as many steps as it takes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ class Entry(NamedTuple):
     """A run that takes part."""
 
     folder: Path
-    algorithm: str
+    method: str
     seed: int
     cohort: str
     split: Split
@@ -42,8 +43,8 @@ class Entry(NamedTuple):
 
     @property
     def row(self) -> str:
-        """Name the algorithm, unlike the baseline that it may be."""
-        return f"{self.algorithm} run" if self.algorithm in (SCRATCH, TRANSFER) else self.algorithm
+        """Name the method, unlike the baseline that it may be."""
+        return f"{self.method} run" if self.method in (SCRATCH, TRANSFER) else self.method
 
 
 class Part(NamedTuple):
@@ -67,23 +68,23 @@ class Gathered(NamedTuple):
 
 
 def refuse_unpaired(entries: Sequence[Entry]) -> None:
-    """Refuse runs of several algorithms that do not pair one by one; those of one are never paired."""
-    algorithms = dict.fromkeys(entry.algorithm for entry in entries)
-    if len(algorithms) < 2:
+    """Refuse runs of several methods that do not pair one by one; those of one are never paired."""
+    methods = dict.fromkeys(entry.method for entry in entries)
+    if len(methods) < 2:
         return
     known = {}
     for entry in entries:
-        other = known.setdefault((entry.algorithm, entry.replicate), entry)
+        other = known.setdefault((entry.method, entry.replicate), entry)
         if other is not entry:
             raise BadInput(
-                f"{other.folder} and {entry.folder} are both {entry.algorithm}, {entry.replicate}: "
-                "beside another algorithm, name one run a seed"
+                f"{other.folder} and {entry.folder} are both {entry.method}, {entry.replicate}: "
+                "beside another method, name one run a seed"
             )
     first = firsts(entries)
-    for entry, algorithm in product(first.values(), algorithms):
-        if (algorithm, entry.replicate) not in known:
+    for entry, method in product(first.values(), methods):
+        if (method, entry.replicate) not in known:
             raise BadInput(
-                f"{entry.folder} ({entry.algorithm}, {entry.replicate}) has no run of {algorithm} beside it: "
+                f"{entry.folder} ({entry.method}, {entry.replicate}) has no run of {method} beside it: "
                 "name one of the same seed and data, or leave this one out"
             )
     for entry in entries:
@@ -105,7 +106,7 @@ def firsts(those: Iterable[Entry | Part]) -> dict[str, Entry | Part]:
 
 
 def gathered(parts: Sequence[Part]) -> Gathered:
-    """Bring the cases of all runs together, the method's under its algorithm's name.
+    """Bring the cases of all runs together, the adapted ones under their method's name.
 
     Raises BadInput where runs of a replicate were asked other questions, or do not agree on scratch or
     on the copied mask. Another baseline that they do not agree on is left out.
@@ -124,7 +125,7 @@ def gathered(parts: Sequence[Part]) -> Gathered:
         notes[entrant] = described(METHOD, own)
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
         if row == "zero steps" or row.endswith(", same steps"):
-            left_out.append(f"{row} (each algorithm's own)")
+            left_out.append(f"{row} (each method's own)")
         elif not all(row in part.rows for part in parts):
             left_out.append(f"{row} (not in every report)")
         elif (dispute := disputed(row, parts)) and row in (SCRATCH, "copied mask"):

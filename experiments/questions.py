@@ -15,7 +15,9 @@ from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
 from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
-from jaxmeta.tasks.trial_of_slices import trials_of_slices
+from jaxmeta.tasks.trial_of_slices import SEEDS, trials_of_slices
+
+DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Options:
     are settled by the protocol of a run that was trained by one."""
     support_patients: int = 1
     """Patients whom these slices come from."""
-    draws: int = 4
-    """Supports an organ: each from other patients as long as there are any."""
+    draws: int | None = None
+    """Supports an organ: each from other patients as long as there are any. By default 4; tested on
+    slices (--allow-leak shared-patients), as many as the paper's five seeds."""
     baselines: Literal["none", "default", "all"] = "default"
     """none: the adapted method alone; default: zero steps, copied mask, and scratch with the setting
     that an earlier search found or that is shipped; all: transfer too, all tuned on validation
@@ -52,7 +55,8 @@ class Options:
     steps: tuple[int, ...] = ()
     """Also score the method after these numbers of inner steps, for a curve in the report."""
     upper_bound: bool = False
-    """Add the same network trained on all labels of all other patients."""
+    """Add the same network trained on all labels of all other patients, from random weights and from
+    where the run ended."""
     largest_piece: bool = False
     """Keep the largest connected piece of every row's masks: for structures that are one body."""
     transfer: tuple[Path, ...] = ()
@@ -73,6 +77,7 @@ class Asked(NamedTuple):
     held_out: Pool
     how: dict  # size, mm and seed: how its slices are read and drawn
     trials: dict[int, tuple[Trial, ...]]  # by shots
+    supports: int  # of each trial
     protocol: Literature | None = None
 
 
@@ -86,7 +91,8 @@ def check(options: Options) -> None:
         raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
     if min(options.steps, default=0) < 0:
         raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
-    for name, values in {"--draws": (options.draws,), "--shots": options.shots}.items():
+    draws = (1 if options.draws is None else options.draws,)
+    for name, values in {"--draws": draws, "--shots": options.shots}.items():
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
 
@@ -118,28 +124,23 @@ def questions(run: Run, options: Options) -> Asked:
         made = trials_of_protocol(
             held_out, literature, size=size, mm=mm, largest_piece=options.largest_piece
         )
-        return Asked(held_out, how, {1: made}, literature)
+        return Asked(held_out, how, {1: made}, len(literature.positions), literature)
     if "shared-patients" in run.config.allow_leak:
-        settled = ("support_patients", "largest_piece", "upper_bound")
+        settled = ("support_patients", "largest_piece")
         refuse_changed(options, settled, f"{run.folder} is tested on slices (shared-patients)")
         size = dict(size=how["size"], mm=how["mm"])
-        counted = eligible(run.config, held_out)
+        counted, draws = eligible(run.config, held_out), options.draws or len(SEEDS)
         made = {
-            shots: trials_of_slices(counted, shots=shots, draws=options.draws, **size)
+            shots: trials_of_slices(counted, shots=shots, draws=draws, **size)
             for shots in options.shots
         }
-        return Asked(held_out, how, made)
+        return Asked(held_out, how, made, draws)
+    draws = options.draws or DRAWS
     made = {
-        shots: trials(
-            held_out,
-            shots=shots,
-            draws=options.draws,
-            **protocol._asdict(),
-            **how,
-        )
+        shots: trials(held_out, shots=shots, draws=draws, **protocol._asdict(), **how)
         for shots in options.shots
     }
-    return Asked(held_out, how, made)
+    return Asked(held_out, how, made, draws)
 
 
 def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:

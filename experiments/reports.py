@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from experiments import pages
-from experiments.outcome import BOUND, METHOD, Measuring, Outcome, Table, told
+from experiments.outcome import METHOD, Measuring, Outcome, Table, told
 from experiments.pages import Block
+from experiments.rows import BOUND, FULL
 from experiments.tuning import Protocol, Setting, describe
 from jaxmeta import report, track
 from jaxmeta.chunks import KNOWN
@@ -28,6 +29,7 @@ NOTES = {
     "zero steps": "the method before any step on the support",
     "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
     BOUND: "the same network, trained on all labels of all other patients: an upper bound",
+    FULL: "the method's network, likewise trained on all labels of all other patients",
 }
 
 
@@ -121,7 +123,7 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
         (dice, counts), (iou, _) = row_mean(own), row_mean(own, "iou")
         dice, iou = trusted(dice, own), trusted(iou, own)
         name, known = row.removesuffix(KNOWN), KNOWN * row.endswith(KNOWN)
-        compared = name not in (METHOD, BOUND)
+        compared = name not in (METHOD, BOUND, FULL)
         ours = rows[METHOD + known] if compared else ()
         behind = trusted(difference(ours, own), own) if compared else None
         several = compared and len(settings) > 1
@@ -174,7 +176,7 @@ def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> st
     Which supports were given, which volumes asked, what is kept of a mask, how it is measured, and what
     training shared with the test; not who answers.
     """
-    first, cases = outcomes[0], [case for case in cases if case.row != BOUND]
+    first, cases = outcomes[0], [c for c in cases if c.row not in (BOUND, FULL)]
     asked = sorted({(*each[1:], case.cohort) for case in cases for each in [pair_of(case)]})
     supports = sorted({(case.organ, case.draw, case.support_slices, case.cohort) for case in cases})
     leaks = sorted({leak for outcome in outcomes for leak in outcome.leaks})

@@ -21,9 +21,12 @@ from jaxmeta import track
 from jaxmeta.augment import Augmentation, upright, varied
 from jaxmeta.devices import side_by_side, task_mesh
 from jaxmeta.evaluate import Row, networks
-from jaxmeta.finetune import Finetune, applied, finetuned, supervised
+from jaxmeta.finetune import Finetune, applied, finetuned, pass_by_pass, supervised
 from jaxmeta.learner import Predictor
 
+BOUND, FULL = "supervised", "adapted, all slices"  # rows that saw the labels of all other patients
+SUPERVISED = Finetune("adam", 3e-3, 800)
+SLICE_EPOCHS, SLICE_RATE, SLICE_DECAY = 20, 1e-3, 3e-5  # MetaMedSeg's, with all slices
 OWN = "own"  # the method's own inner rule, with its own (learned) rates
 OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0)}  # plain: nothing differentiates them
 
@@ -132,17 +135,29 @@ def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
     return build(run.config, testing=True, test_steps=steps).predictor
 
 
-def upper_bound(run: Run, folds: int, setting: Finetune, batch: int = 16) -> Row:
-    """Make the row of the same network trained on every label of `tasks.trial.every_label`.
+def upper_bounds(
+    run: Run, folds: int, setting: Finetune = SUPERVISED, batch: int = 16
+) -> tuple[Row, ...]:
+    """Make the rows of the same network trained on every label of `tasks.trial.every_label`.
 
-    It sees the images augmented as in the run's training, but for flips and inversion, which would
-    make another anatomy of them.
+    The first begins at random weights, the second, of methods that fine-tune, where the run ended.
+    Both see images augmented as in the run's training, but for flips and inversion, which would
+    make another anatomy of them. MetaMedSeg's go slice by slice, as its paper's code does.
     """
-    (model, loss), update = model_and_loss(run.config), OPTIMISERS[setting.optimiser]
-    loss = varied(loss, upright(run.config.augment))
-    trained = supervised(model, loss, update, setting.steps, batch)
-    begin = networks(fresh(model), draws=folds)("start", ())
-    return networks(trained, draws=folds)("supervised", np.float32(setting.rate), begin)
+    config = run.config
+    model, loss = model_and_loss(config)
+    loss = varied(loss, upright(config.augment))
+    if config.algorithm == "metamedseg":
+        update = optax.chain(optax.add_decayed_weights(SLICE_DECAY), OPTIMISERS["adam"])
+        trained, rate = pass_by_pass(model, loss, update, SLICE_EPOCHS), SLICE_RATE
+    else:
+        update, rate = OPTIMISERS[setting.optimiser], setting.rate
+        trained = supervised(model, loss, update, setting.steps, batch)
+    begun = {BOUND: networks(fresh(model), draws=folds)("start", ())}
+    if fine_tunes(config):
+        begun[FULL] = networks(predictor_of(run, 0), draws=folds)("start", run.state)
+    compiled = networks(trained, draws=folds)
+    return tuple(compiled(name, np.float32(rate), begin) for name, begin in begun.items())
 
 
 def fresh(model) -> Callable[[Any], Predictor]:

@@ -3,8 +3,8 @@
     python -m experiments.summary --run RUN RUN [RUN ...]
 
 `meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one algorithm
-are seeds of one method; those of several make a contest (`contest.py`); those of a protocol of the
-literature are its folds (`folds.py`).
+with the same settings are seeds of one method; those of several methods make a contest
+(`contest.py`); those of a protocol of the literature are its folds (`folds.py`).
 """
 
 from collections.abc import Sequence
@@ -28,15 +28,19 @@ class Options:
     """Run folders, each with the report of its test."""
     output: Path | None = None
     """Where the comparison goes; by default beside the first run's report."""
+    against: Path | None = None
+    """One of the runs, whose method all other methods are held against; by default the best is."""
 
 
 def main() -> None:
     """Parse and compare."""
     options = tyro.cli(Options, description=__doc__)
-    print(compare(options.run, options.output))
+    print(compare(options.run, options.output, options.against))
 
 
-def compare(folders: Sequence[Path], output: Path | None = None) -> str:
+def compare(
+    folders: Sequence[Path], output: Path | None = None, against: Path | None = None
+) -> str:
     """Compare the reports of several runs; return the tables as text, and write them.
 
     Raises BadInput where the runs were not asked the same.
@@ -46,7 +50,10 @@ def compare(folders: Sequence[Path], output: Path | None = None) -> str:
     beside = folders[0] / "report" / f"of_{len(outcomes)}_runs"
     if any(outcome.literature for outcome in outcomes):
         return folds.write(output or beside, outcomes)
-    several = len({outcome.algorithm for outcome in outcomes}) > 1
+    several = len({entry.method for entry in contest.entered(outcomes)}) > 1
+    if against is not None and (not several or against not in folders):
+        why = "is not among the runs" if several else "has no other method to be held against"
+        raise BadInput(f"--against {against}: {why}")
     asked = [alike(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
         for what, value in asked[0].items():
@@ -55,7 +62,10 @@ def compare(folders: Sequence[Path], output: Path | None = None) -> str:
                     f"{folders[0]} was tested with {what} {value}, {folder} with {other[what]}: "
                     "test them alike"
                 )
-    return (contest.write if several else write)(output or beside, outcomes)
+    if not several:
+        return write(output or beside, outcomes)
+    place = None if against is None else list(folders).index(against)
+    return contest.write(output or beside, outcomes, place)
 
 
 def refuse_twice(folders: Sequence[Path]) -> None:

@@ -28,14 +28,15 @@ def score_by_chunks(
 ) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
     """Fit every row to each support slice, then score every query volume without and with the oracle.
 
+    Where the query has nothing of the organ no oracle can say where it is: that score is left out.
     Yields each case with its volume and its mask.
     """
     supports = together(trial.supports)
     for row, query, probability in segmented(rows, trial, seed=seed, chunk=chunk):
-        for suffix, seen in (
-            ("", by_height(probability, supports)),
-            (KNOWN, by_chunk(probability, query)),
-        ):
+        scored = {"": by_height(probability, supports)}
+        if query.target.any():
+            scored[KNOWN] = by_chunk(probability, query)
+        for suffix, seen in scored.items():
             mask = query.finish(seen)
             found = measured(mask, query.target, spacing=query.spacing)
             name = row.name + suffix

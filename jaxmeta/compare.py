@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmeta.evaluate import Case
+from jaxmeta.evaluate import NAN, Case
 from jaxmeta.intervals import Interval, Level, Means, interval
 from jaxmeta.metrics import Counts, count
 
@@ -29,7 +29,8 @@ class Margin(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A line of a contest: its scores, how far it is ahead of the baseline and behind the best."""
+    """A line of a contest: its scores, how far it is ahead of the baseline and behind the best, or
+    behind another line that all are held against."""
 
     row: str
     dice: Interval
@@ -49,7 +50,7 @@ def row_mean(cases: Sequence[Case], measure: str = "dice") -> tuple[Interval, Co
 def trusted(found: Interval, cases: Sequence[Case]) -> Interval:
     """Take the bounds away from a mean of fewer than `LEAST` patients, who cannot be resampled."""
     known = {(case.cohort, case.patient) for case in cases}
-    return found if len(known) >= LEAST else found._replace(low=math.nan, high=math.nan)
+    return found if len(known) >= LEAST else found._replace(low=NAN, high=NAN, p=NAN)
 
 
 def other_means(cases: Sequence[Case]) -> dict[str, Means]:
@@ -94,18 +95,23 @@ def questions(cases: Sequence[Case]) -> set[tuple]:
 def margin(ours: Sequence[Case], theirs: Sequence[Case]) -> Margin:
     """Take the difference, with the wider interval too where there are several runs."""
     several = len({case.run for case in ours}) > 1
-    over_runs = difference(ours, theirs, runs_too=True) if several else None
-    return Margin(difference(ours, theirs), over_runs)
+    over_runs = trusted(difference(ours, theirs, runs_too=True), ours) if several else None
+    return Margin(trusted(difference(ours, theirs), ours), over_runs)
 
 
 def standings(
-    cases: Sequence[Case], entrants: Sequence[str], baseline: str, *, apart: Sequence[str] = ()
+    cases: Sequence[Case],
+    entrants: Sequence[str],
+    baseline: str,
+    *,
+    apart: Sequence[str] = (),
+    against: str | None = None,
 ) -> list[Standing]:
     """Rank the rows that compete by their Dice, the other rows behind them in their own order.
 
     Every row but those `apart` (which answer other questions) is held against the baseline where
-    there is one, and every entrant against the best of them. The best is best on these very cases,
-    which flatters it a little: the closer the race, the more.
+    there is one, and every entrant against the entrant named `against`, or else the best of them. The
+    best is best on these very cases, which flatters it a little: the closer the race, the more.
     """
     rows = {}
     for case in cases:
@@ -117,15 +123,15 @@ def standings(
         return -math.inf if math.isnan(mean) else mean
 
     ranked = sorted(entrants, key=dice, reverse=True)
-    best = rows[ranked[0]]
+    against = against or ranked[0]
     lines = []
     for row in [*ranked, *(row for row in rows if row not in ranked)]:
         own, held = rows[row], baseline in rows and row not in (baseline, *apart)
         ahead = margin(own, rows[baseline]) if held else None
-        behind = margin(best, own) if row in ranked[1:] else None
+        behind = margin(rows[against], own) if row in ranked and row != against else None
         score, counts = scores[row]
-        iou, others = row_mean(own, "iou")[0], other_means(own)
-        lines.append(Standing(row, score, iou, counts, ahead, behind, others))
+        iou, others = trusted(row_mean(own, "iou")[0], own), other_means(own)
+        lines.append(Standing(row, trusted(score, own), iou, counts, ahead, behind, others))
     return lines
 
 

@@ -70,6 +70,28 @@ def supervised(
     return predictor
 
 
+def pass_by_pass(model: Model, loss: Callable, update: optax.GradientTransformation, epochs: int):
+    """Make the predictor that passes over many slices `epochs` times, one a step, in an order drawn anew
+    for each pass; slices that are not valid are skipped.
+
+    So MetaMedSeg fine-tunes to, and trains its own baseline on, all slices that there are.
+    """
+
+    def predictor(rate) -> Predictor:
+        def adapt_to(begun, key):
+            support, phi = begun
+            walk, draw = jax.random.split(key)
+            shots = support.valid.shape[0]
+            orders = jax.vmap(lambda key: jax.random.permutation(key, shots))
+            index = orders(jax.random.split(draw, epochs)).ravel()
+            plan = Plan(index[:, None], jnp.full(index.shape, rate), support.valid[index])
+            return descend(loss, phi, support, plan, update=update, key=walk)[0]
+
+        return Predictor(adapt_to, applied(model))
+
+    return predictor
+
+
 def applied(model: Model) -> Callable:
     """Predict with the model itself, of which phi are the variables."""
     return lambda phi, image, given=(): model.apply(phi, image, given)[0]

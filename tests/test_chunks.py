@@ -58,6 +58,15 @@ def test_both_scores_are_of_the_same_networks_and_differ_by_what_the_oracle_know
     assert whole.support_patients == "d/lender"
 
 
+def test_where_there_is_no_organ_only_the_score_without_oracle_is_asked():
+    everything = Row(
+        "all", lambda s, k: None, lambda f, image, place: np.ones((3, len(image), 4, 4))
+    )
+    trial = Trial("organ", "d", None, SUPPORTS, (lambda: query(10, 2, 1),))
+    ((case, _, _),) = score_by_chunks([everything], trial)
+    assert (case.row, case.dice, case.outcome) == ("all", 0, "false alarm")
+
+
 def test_a_copied_mask_is_that_of_the_slice_s_own_support():
     trial = Trial("organ", "d", None, SUPPORTS, (lambda: query(9, 0, 8),))
     found = {case.row: mask for case, _, mask in score_by_chunks([copied_mask("copy")], trial)}

@@ -89,7 +89,7 @@ def contest(runs="a"):
     """Make cases of two entrants and scratch: the first is .2 ahead of scratch, the second .05."""
     scratch = [
         case("scratch", n, 0.4 + 0.05 * n + 0.02 * d, draw=d, run=r)
-        for n in range(4)
+        for n in range(6)
         for d in range(2)
         for r in runs
     ]
@@ -106,11 +106,11 @@ def test_a_contest_ranks_entrants_and_holds_them_against_scratch_and_the_best():
     assert second.ahead.supports[:3] == pytest.approx((0.05, 0.05, 0.05))
     assert second.behind.supports[:3] == pytest.approx((0.15, 0.15, 0.15))
     assert first.behind is scratch.behind is scratch.ahead is None
-    assert scratch.counts.cases == second.behind.supports.records == 8
+    assert scratch.counts.cases == second.behind.supports.records == 12
 
 
 def test_a_contest_pairs_cases_by_their_question_in_whatever_order_they_come():
-    shuffled = [contest()[n] for n in np.random.default_rng(1).permutation(24)]
+    shuffled = [contest()[n] for n in np.random.default_rng(1).permutation(36)]
     ranked = standings(shuffled, ["second", "first"], "scratch")
     assert ranked[1].behind.supports[:3] == pytest.approx((0.15, 0.15, 0.15))
     assert ranked[0].ahead.supports[:3] == pytest.approx((0.2, 0.2, 0.2))

@@ -2,9 +2,25 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
-from jaxmeta.finetune import GRIDS, Finetune, Grid, around, edges, search, settings, widened
+from jaxmeta.finetune import (
+    GRIDS,
+    Finetune,
+    Grid,
+    around,
+    edges,
+    pass_by_pass,
+    search,
+    settings,
+    widened,
+)
+from jaxmeta.models.model import Model
+from jaxmeta.tasks.task import Examples
 
 SMALL = {"adam": Grid((1e-3, 3e-3, 1e-2), (20, 100, 300))}
 
@@ -101,3 +117,33 @@ def test_steps_go_further_where_each_costs_less():
     found, grids = search({"scratch": peak(3e-3, 1e5)}, SMALL, most=4500)
     assert found["scratch"].winner == Finetune("adam", 3e-3, 2700)
     assert grids["adam"].steps == (20, 100, 300, 900, 2700)
+
+
+NUMBERS = np.array([1.0, 2.0, 4.0, 8.0], np.float32)
+
+
+def passed(slope, key, epochs=3):
+    """Walk over four slices, of which the last is not valid, down slope(phi, the slice's number)."""
+    model = Model(lambda key: jnp.zeros(()), lambda phi, image, given: (image * phi, {}))
+    image = np.broadcast_to(NUMBERS[:, None, None, None], (4, 2, 2, 1))
+    support = Examples(image, np.zeros((4, 2, 2), np.uint8), np.array([True] * 3 + [False]))
+    predictor = pass_by_pass(
+        model, lambda phi, one, key: slope(phi, one.image.mean()), optax.sgd(1.0), epochs
+    )(jnp.float32(0.1))
+    return predictor.adapt((support, jnp.zeros(())), jax.random.key(key))
+
+
+def test_each_pass_sees_every_valid_slice_once():
+    found = passed(lambda phi, number: phi * number, 0)
+    np.testing.assert_allclose(found, -0.1 * 3 * NUMBERS[:3].sum(), rtol=1e-6)
+
+
+def test_passes_go_in_another_order_each():
+    """Of (phi - n)^2 / 2 the last slices count most, so where the walk ends tells their order."""
+    ends = {float(passed(lambda phi, n: (phi - n) ** 2 / 2, key, epochs=1)) for key in range(20)}
+    assert len(ends) == 6  # orders of three slices
+    for order in ((0, 1, 2), (2, 1, 0)):
+        phi = 0.0
+        for n in order:
+            phi += 0.1 * (NUMBERS[n] - phi)
+        assert any(abs(phi - end) < 1e-6 for end in ends)

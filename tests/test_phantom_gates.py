@@ -12,7 +12,7 @@ import pytest
 
 from experiments import meta_test, meta_train
 from experiments.presets import PRESETS
-from experiments.rows import row_maker, upper_bound
+from experiments.rows import SUPERVISED, row_maker, upper_bounds
 from experiments.runs import open_run
 from jaxmeta.compare import difference, row_mean
 from jaxmeta.data.shards import open_shards
@@ -63,7 +63,7 @@ def test_the_task_is_learnable_when_every_patient_is_labelled(run):
     """Two folds of the upper bound: trained on all labels of three quarters of the patients."""
     opened, held_out = opened_pool(run)
     size = opened.config.tasks.size
-    row = upper_bound(opened, 2, meta_test.SUPERVISED._replace(steps=500))
+    row, _ = upper_bounds(opened, 2, SUPERVISED._replace(steps=500))
     found = []
     for entry in held_out.entries:
         supports = every_label(held_out, entry, folds=meta_test.FOLDS, size=size)[:2]

@@ -18,6 +18,8 @@ def trials_of_protocol(
 ) -> tuple[Trial, ...]:
     """Make a trial of every tested organ of the pool: one support a chunk, of one slice of the lender.
 
+    Last come volumes whose labels show none of the organ, which only a score without oracle asks.
+
     Raises BadInput where the fold's lender or all of its patients lack the organ.
     """
     queries, lender = members(protocol)
@@ -42,5 +44,7 @@ def trials_of_protocol(
             for name in having
             for number, _ in entry.patients[name]
         )
+        bare = [n for n in entry.bare if pool.shards.volumes[n].patient in queries]
+        asked += tuple(partial(read, number, entry.organ) for number in bare)
         trials.append(Trial(entry.organ, entry.dataset, entry, tuple(supports), asked))
     return tuple(trials)

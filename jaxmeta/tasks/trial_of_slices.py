@@ -53,6 +53,19 @@ def trials_of_slices(
     )
 
 
+def trial_of_every_slice(pool: Pool, entry: Entry, *, size: int, mm: float | None = None) -> Trial:
+    """Make the trial of an entry in which every slice that may lend does."""
+    lenders, tested = divided(entry)
+    read = {"size": size, "mm": mm}
+    return Trial(
+        entry.organ,
+        entry.dataset,
+        entry,
+        (support_of(pool.shards, entry.organ, lenders, LENDERS, **read),),
+        tuple(partial(one_slice, pool.shards, entry.organ, at, **read) for at in tested),
+    )
+
+
 def divided(entry: Entry) -> tuple[list[Slice], list[Slice]]:
     """Divide an organ's slices into those that lend and those that are tested, patients aside."""
     every = [at for name in sorted(entry.patients) for at in labelled(entry, name)]

@@ -4,15 +4,17 @@ import dataclasses
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
 from experiments import contest, tuning
-from experiments.configs import INNER
+from experiments.configs import INNER, Config, Weighting
 from experiments.presets import with_algorithm
 from experiments.meta_test import Options, choose, lent
 from experiments.meta_test import test as meta_test
 from experiments.outcome import Outcome, Table
+from experiments.recipes import names, recipe
 from experiments.runs import open_run
 from experiments.summary import compare
 from experiments.training import meta_train
@@ -24,19 +26,21 @@ from jaxmeta.evaluate import Case
 from jaxmeta.finetune import Finetune, Found
 from jaxmeta.tasks.split import Split
 
-SPLIT = Split(("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3"))
+SPLIT = Split(
+    ("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3", "p4", "p5")
+)
 SHARED, WALK = Finetune("sgd", 1.0, 100), Finetune("own", 1.0, 10)
 DICE = {"copied mask": 0.2, "scratch": 0.5}
 
 
 def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> Outcome:
-    """Make what a run found: 2 supports with 3 patients each, every patient .1 better than the last."""
+    """Make what a run found: 2 supports with 5 patients each, every patient .1 better than the last."""
     folder = folder or f"{algorithm}-{seed}"
     rows = {"adapted": dice, **DICE, **baselines}
     cases = [
         Case(row, "spleen", draw, f"p{draw}", f"p{draw}:{seed}", f"p{patient}", f"p{patient}",
              of + 0.1 * patient, of / 2, "scored", 5, folder, cohort)
-        for row, of in rows.items() for draw in (0, 1) for patient in range(4) if patient != draw
+        for row, of in rows.items() for draw in (0, 1) for patient in range(6) if patient != draw
     ]  # fmt: skip
     settings = {"adapted": Setting(WALK, "the preset's"), "scratch": Setting(SHARED, "shipped")}
     table = Table(5, cases, [], settings, 0.5)
@@ -73,11 +77,11 @@ def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
     assert lines["scratch"]["ahead"] is None
     assert lines["anil"]["behind"]["supports"]["mean"] == pytest.approx(0.05)
     assert lines["reptile"]["behind"]["supports"]["mean"] == pytest.approx(0.1)
-    assert lines["scratch"]["counts"]["cases"] == lines["maml"]["counts"]["cases"] == 6
-    assert len(cases) == 5 * 6 and {case.run for case in cases} == {"seed 0 on c"}
-    assert "best: maml, Dice .833, +.150 [+.150, +.150] over scratch, +.050" in text
+    assert lines["scratch"]["counts"]["cases"] == lines["maml"]["counts"]["cases"] == 10
+    assert len(cases) == 5 * 10 and {case.run for case in cases} == {"seed 0 on c"}
+    assert "best: maml, Dice .940, +.150 [+.150, +.150] over scratch, +.050" in text
     assert "another seed may rank them otherwise" in text
-    assert "left out: zero steps (each algorithm's own)" in text
+    assert "left out: zero steps (each method's own)" in text
 
 
 def test_cases_are_paired_by_their_question_and_not_by_their_order(tmp_path):
@@ -97,7 +101,7 @@ def test_seeds_pair_with_their_own_and_widen_the_interval(tmp_path):
     behind = table["lines"]["reptile"]["behind"]
     assert behind["supports"]["mean"] == behind["runs"]["mean"] == pytest.approx(0.2)
     assert (behind["runs"]["low"], behind["runs"]["high"]) == pytest.approx((0.1, 0.3))
-    assert table["lines"]["scratch"]["counts"]["cases"] == 12
+    assert table["lines"]["scratch"]["counts"]["cases"] == 20
     assert {case.run for case in cases} == {"seed 0 on c", "seed 1 on c"}
     assert "[x run]" in text and "runs resampled too" in text and "another seed" not in text
 
@@ -109,7 +113,7 @@ def test_what_only_some_have_is_left_out_and_named(tmp_path):
     assert {case.row for case in cases} == {"maml", "anil", "copied mask", "scratch"}
     assert table["left_out"] == [
         "transfer (not in every report)",
-        "scratch, same steps (each algorithm's own)",
+        "scratch, same steps (each method's own)",
     ]
 
 
@@ -123,17 +127,72 @@ def test_a_transfer_that_differs_is_left_out_with_the_way_to_have_it(tmp_path):
 
 def test_what_a_machine_rounds_is_told_and_no_reason_to_refuse(tmp_path):
     _, table, _ = ranked(tmp_path, [found("maml", 0.6), found("anil", 0.6, scratch=0.504)])
-    assert table["lines"]["scratch"]["dice"]["mean"] == pytest.approx(0.5 + 1.1 / 6)
+    assert table["lines"]["scratch"]["dice"]["mean"] == pytest.approx(0.79)
     assert table["lines"]["scratch"]["note"].endswith(
         "(shipped); the same within .004 in every test"
     )
+
+
+def with_recipe(outcome, **values):
+    return outcome._replace(recipe={"steps": 9, "weigh.rule": "meta"} | values)
+
+
+def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_path):
+    rules = {"uniform": 0.55, "meta": 0.5, "mean": 0.65}
+    outcomes = [
+        with_recipe(found("metamedseg", dice, folder=rule), **{"weigh.rule": rule})
+        for rule, dice in rules.items()
+    ]
+    assert [entry.row for entry in contest.entered([*outcomes, found("maml", 0.6)])] == [
+        *(f"metamedseg rule={rule}" for rule in rules),
+        "maml",
+    ]
+    text = contest.write(tmp_path, outcomes, 0)
+    (table,) = json.loads((tmp_path / "summary.json").read_text())["tables"]
+    lines = {line["row"]: line for line in table["lines"]}
+    assert table["best"] == "metamedseg rule=mean" and table["against"] == "metamedseg rule=uniform"
+    margins = {"mean": -0.1, "meta": 0.05}  # uniform minus it
+    for rule, gap in margins.items():
+        behind = lines[f"metamedseg rule={rule}"]["behind"]
+        assert behind["supports"]["mean"] == pytest.approx(gap)
+    assert lines["metamedseg rule=uniform"]["behind"] is None
+    assert "metamedseg rule=uniform minus" in text
+
+
+def test_seeds_and_splits_make_no_other_method():
+    again = dict(seed=3, workdir=Path("there"), every=7, test_patients=("a",))
+    first = Config(data=(Path("a"),))
+    assert recipe(first) == recipe(dataclasses.replace(first, **again))
+    other = dataclasses.replace(first, weigh=Weighting("mean", invert=True))
+    assert names(["x", "x", "y"], list(map(recipe, (first, other, first)))) == [
+        "x rule=uniform no-invert",
+        "x rule=mean invert",
+        "y",
+    ]
+
+
+def test_what_a_run_began_with_is_part_of_its_method(run, tmp_path):
+    begun = recipe(Config(begin=run))
+    assert begun["begin.algorithm"] == "meta-sgd" and "begin" not in begun
+    assert recipe(Config(begin=tmp_path))["begin"] == str(tmp_path)
+
+
+def test_fewer_than_six_patients_have_no_interval(tmp_path):
+    few = [found("maml", 0.6), found("anil", 0.5)]
+    few = [
+        with_table(o, cases=[c for c in o.tables[0].cases if c.patient not in ("p4", "p5")])
+        for o in few
+    ]
+    text, table, _ = ranked(tmp_path, few)
+    assert "best: maml, Dice .783, +.100 over scratch, +.100 over anil" in text
+    assert table["lines"]["anil"]["behind"]["supports"]["low"] is None
 
 
 def test_a_transfer_run_is_not_taken_for_the_baseline(tmp_path):
     outcomes = [found("transfer", 0.6, transfer=0.5), found("maml", 0.7, transfer=0.5)]
     _, table, _ = ranked(tmp_path, outcomes)
     assert list(table["lines"])[:2] == ["maml", "transfer run"]
-    assert table["lines"]["transfer"]["counts"]["cases"] == 6
+    assert table["lines"]["transfer"]["counts"]["cases"] == 10
 
 
 def test_a_contest_without_baselines_has_the_ranking_alone(tmp_path):
@@ -143,7 +202,7 @@ def test_a_contest_without_baselines_has_the_ranking_alone(tmp_path):
     ]
     text, table, _ = ranked(tmp_path, bare)
     assert list(table["lines"]) == ["maml", "anil"] and "scratch" not in text
-    assert "best: maml, Dice .783, +.100 [+.100, +.100] over anil" in text
+    assert "best: maml, Dice .890, +.100 [+.100, +.100] over anil" in text
 
 
 def other_split(outcome):

@@ -364,6 +364,7 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
     (table,) = json.loads((tmp_path / "both" / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
     both = {"scratch, same steps", "transfer", "transfer, same steps", "supervised"}
+    both.add("adapted, all slices")
     assert lines.keys() == ROWS | both
     assert lines["scratch"]["behind_runs"]["records"] == lines["scratch"]["behind"]["records"]
     assert lines["supervised"]["behind"] is None

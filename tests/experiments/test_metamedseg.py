@@ -18,6 +18,7 @@ from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
 from experiments.presets import METAMEDSEG, PRESETS, with_algorithm
+from experiments.questions import questions
 from experiments.runs import network_of, open_run
 from experiments.training import meta_train
 from jaxmeta import track
@@ -192,21 +193,36 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
 def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(small):
     shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=1, every=1)
     assert meta_train(shared)
-    options = Options(run=(small.workdir,), shots=(3,), draws=2)
+    options = Options(run=(small.workdir,), shots=(3,), draws=2, upper_bound=True)
     (outcome,) = meta_test(options)
     (table,) = outcome.tables
-    assert {case.row for case in table.cases} == {"adapted", "zero steps", "scratch"}
+    rows = {"adapted", "zero steps", "scratch"}
+    assert {case.row for case in table.cases} == rows | {"supervised", "adapted, all slices"}
+    full = {case.support_slices for case in table.cases if case.row == "adapted, all slices"}
+    (every,) = full
+    tested = {case.case for case in table.cases}
+    assert len(every.split()) > 3 and not tested & set(every.split())
     assert not (small.workdir / "predictions").exists()  # a slice alone is no volume
     for case, shown in table.pictures:
         assert shown.title.endswith(f"slice {case.case.rsplit(':')[-1]}") and shown.target.any()
     assert {case.support_patients for case in table.cases} == {"slices of the tested patients"}
     lent = {at for case in table.cases for at in case.support_slices.split()}
-    assert not lent & {case.case for case in table.cases}
+    assert not lent & tested
     (told,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
     assert told["protocol"].endswith("LEAKS shared-patients")
     assert "slices of the same" in told["protocol"] and "never seen" not in told["protocol"]
     with pytest.raises(BadInput, match="--largest-piece: .* is tested on slices"):
         meta_test(dataclasses.replace(options, largest_piece=True))
+
+
+def test_tested_on_slices_the_five_seeds_of_the_paper_lend(small):
+    shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=0)
+    assert meta_train(shared)
+    run = open_run(small.workdir)
+    asked = questions(run, Options(run=(), shots=(3,)))
+    assert asked.supports == 5
+    for trial in asked.trials[3]:
+        assert len({support.slices for support in trial.supports}) == 5
 
 
 def test_target_slices_are_labelled_ones_of_the_training_side(small):
