@@ -266,10 +266,9 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
         transfer = open_run(options.transfer[number])
     else:
         as_run = run.config.augment
-        transfers = (
-            pretrained(run, "transfer", as_run),
-            pretrained(run, "transfer_upright", upright(as_run)),
-        )
+        transfers = [pretrained(run, "transfer", as_run)]
+        if upright(as_run) != as_run:
+            transfers.append(pretrained(run, "transfer_upright", upright(as_run)))
         transfer = better(
             run, transfers, max(options.shots), protocol_of(options), anew=options.tune
         )

@@ -61,9 +61,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             METAMEDSEG,
             tasks=Tasks(draw="volumes", size=64, shots=12, queries=5, count=3),
             inner=dataclasses.replace(METAMEDSEG.inner, steps=3),
-            outer=dataclasses.replace(
-                MOVE, rate=0.1
-            ),  # chosen on validation organs, see RESULTS.md
+            outer=dataclasses.replace(MOVE, rate=0.1),  # see RESULTS.md
             test_organs=(),
             steps=50,
             every=25,

@@ -21,14 +21,15 @@ from jaxmeta import track
 from jaxmeta.augment import Augmentation, upright, varied
 from jaxmeta.devices import side_by_side, task_mesh
 from jaxmeta.evaluate import Row, networks
-from jaxmeta.finetune import Finetune, applied, finetuned, pass_by_pass, supervised
+from jaxmeta.finetune import BY_SLICE, Finetune, applied, finetuned, pass_by_pass, supervised
 from jaxmeta.learner import Predictor
 
 BOUND, FULL = "supervised", "adapted, all slices"  # rows that saw the labels of all other patients
 SUPERVISED = Finetune("adam", 3e-3, 800)
 SLICE_EPOCHS, SLICE_RATE, SLICE_DECAY = 20, 1e-3, 3e-5  # MetaMedSeg's, with all slices
 OWN = "own"  # the method's own inner rule, with its own (learned) rates
-OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0)}  # plain: nothing differentiates them
+# plain: nothing differentiates them
+OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0), BY_SLICE: optax.adam(1.0)}
 
 
 def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
@@ -122,8 +123,9 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
         steps = setting.steps
         if setting.optimiser == OWN:
             return once((kind, steps), lambda: predictor_of(run, steps))(name, run.state)
+        walk = pass_by_pass if setting.optimiser == BY_SLICE else finetuned
         update = OPTIMISERS[setting.optimiser]
-        tuned = once((setting.optimiser, steps), lambda: finetuned(model, loss, update, steps))
+        tuned = once((setting.optimiser, steps), lambda: walk(model, loss, update, steps))
         return tuned(name, np.float32(setting.rate), begin(kind))
 
     return make

@@ -21,13 +21,24 @@ from jaxmeta.compare import row_mean
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, score
 from jaxmeta.files import beside, write_json
-from jaxmeta.finetune import GRIDS, MOST_STEPS, Finetune, Found, Grid, Grids, search
+from jaxmeta.finetune import (
+    BY_SLICE,
+    GRIDS,
+    GRIDS_BY_SLICE,
+    MOST_STEPS,
+    Finetune,
+    Found,
+    Grid,
+    Grids,
+    search,
+)
 from jaxmeta.tasks.split import pool
 from jaxmeta.tasks.trial import Trial, trials
 
-OWN_STEPS = (5, 10, 20, 40, 80)
+OWN_STEPS, OWN_PASSES = (5, 10, 20, 40, 80), (5, 10, 20)
 PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
 MOST_SLICES = 4500  # that a fine-tuning of a widened grid sees: 900 steps of 5, or 4500 of 1
+MOST_PASSES = 60  # of one that goes slice by slice, with a step for each
 DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
 
 # Scratch where no search was made, by shots: what `meta_test --shots 5 1 --baselines all` of
@@ -54,7 +65,8 @@ def describe(setting: Setting) -> str:
     """Write a setting in words, with a warning where a search could not leave the grid's edge."""
     optimiser, rate, steps = setting.finetune
     how = "its own rule" if optimiser == OWN else f"{optimiser}, rate {rate:g}"
-    how += f", {steps} steps" if steps else ""
+    unit = "passes" if optimiser == BY_SLICE else "steps"
+    how += f", {steps} {unit}" if steps else ""
     warning = f"; AT THE GRID'S EDGE: {', '.join(setting.edges)}" if setting.edges else ""
     return f"{how} ({setting.source}{warning})"
 
@@ -95,8 +107,11 @@ def search_settings(
         bar.write(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}", file=sys.stdout)
         bar.update()
 
-    how = {"own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
-    found, grids = tune(make, asked, kinds, GRIDS, seen=seen, tell=tell, **how)
+    if run.config.algorithm == "metamedseg":  # which goes slice by slice, so its baselines may too
+        how = {"grids": GRIDS_BY_SLICE, "own_steps": OWN_PASSES, "most": MOST_PASSES}
+    else:
+        how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
+    found, grids = tune(make, asked, kinds, seen=seen, tell=tell, **how)
     bar.close()
     save(run.folder, name, found, grids, which(transfer))
     path.unlink()
@@ -128,8 +143,11 @@ def better(
 ) -> Run:
     """Choose a pre-training by how well it fine-tunes to validation organs.
 
-    The one that an earlier search tuned is taken at once, unless all is to be searched `anew`.
+    The one that an earlier search tuned is taken at once, unless all is to be searched `anew`, and so
+    is the only one.
     """
+    if len(transfers) == 1:
+        return transfers[0]
     tuned = stored(run.folder).get(searched_as(shots, protocol), {}).get("transfer")
     for transfer in transfers:
         if tuned == which(transfer) and not anew:
@@ -170,8 +188,8 @@ def tune(
     make: Callable[..., Row],
     asked: Sequence[Trial],
     kinds: Sequence[str],
-    grids: Grids,
     *,
+    grids: Grids,
     own_steps: Sequence[int],
     most: int = MOST_STEPS,
     seen: Mapping[tuple[str, Finetune], float] = {},

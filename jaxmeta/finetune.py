@@ -20,7 +20,8 @@ from jaxmeta.models.model import Model
 
 
 class Finetune(NamedTuple):
-    """A setting of fine-tuning: the optimiser's name, its rate, and how many steps."""
+    """A setting of fine-tuning: the optimiser's name, its rate, and how many steps (passes, if it goes
+    slice by slice)."""
 
     optimiser: str
     rate: float
@@ -110,6 +111,8 @@ GRIDS = {
     "sgd": Grid((0.03, 0.1, 0.3, 1.0), (20, 100, 300)),
     "adam": Grid((1e-3, 3e-3, 1e-2, 3e-2), (20, 100, 300)),
 }
+BY_SLICE = "adam by slice"
+GRIDS_BY_SLICE = {BY_SLICE: Grid((1e-3, 3e-3, 1e-2, 3e-2), (5, 20))}
 MOST_STEPS = 900  # of a widened grid, where nothing else is said
 
 

@@ -422,9 +422,8 @@ def test_a_search_computes_no_score_that_was_seen():
         {("scratch", setting): 0.5, ("adapted", setting): 0.5},
     )
     with pytest.raises(KeyboardInterrupt):
-        tuning.tune(
-            make, (), ["adapted", "scratch"], grids, own_steps=(7,), seen=seen, tell=told.append
-        )
+        kinds = ["adapted", "scratch"]
+        tuning.tune(make, (), kinds, grids=grids, own_steps=(7,), seen=seen, tell=told.append)
     assert not any(score in seen for score in asked) and not told
 
 

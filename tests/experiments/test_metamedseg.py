@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import checks, rows
+from experiments import checks, rows, tuning
 from experiments.build import build, inner_rule, outer_rule, task_source
 from experiments.command import Stopped
 from experiments.configs import Outer, Weighting
@@ -24,6 +24,7 @@ from experiments.training import meta_train
 from jaxmeta import track
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.finetune import BY_SLICE, Grid
 from jaxmeta.tasks.split import pool, split
 from jaxmeta.tasks.volumes import target_slices
 
@@ -223,6 +224,20 @@ def test_tested_on_slices_the_five_seeds_of_the_paper_lend(small):
     assert asked.supports == 5
     for trial in asked.trials[3]:
         assert len({support.slices for support in trial.supports}) == 5
+
+
+def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, monkeypatch):
+    assert meta_train(dataclasses.replace(small, steps=1, every=1, val_organs=("kidney",)))
+    monkeypatch.setattr(tuning, "GRIDS_BY_SLICE", {BY_SLICE: Grid((1e-3, 1e-2), (1,))})
+    monkeypatch.setattr(tuning, "OWN_PASSES", (1,))
+    found = tuning.search_settings(open_run(small.workdir), 2, None)
+    assert found["scratch"].finetune.optimiser == BY_SLICE
+    assert "adam by slice, rate" in tuning.describe(found["scratch"])
+    assert "1 passes" in tuning.describe(found["scratch"])
+    options = Options(run=(small.workdir,), shots=(2,), draws=1, masks=False)
+    (outcome,) = meta_test(options)
+    assert {case.row for case in outcome.tables[0].cases} >= {"adapted", "scratch"}
+    assert outcome.tables[0].settings["scratch"] == found["scratch"]
 
 
 def test_target_slices_are_labelled_ones_of_the_training_side(small):
