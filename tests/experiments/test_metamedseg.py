@@ -240,6 +240,18 @@ def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, m
     assert outcome.tables[0].settings["scratch"] == found["scratch"]
 
 
+def test_whatever_trains_validation_lends_slices_of_one_patient_and_asks_the_others(small):
+    config = dataclasses.replace(small, tasks=dataclasses.replace(small.tasks, draw="pooled"))
+    shards = open_shards(config.data)
+    division = split(shards, test_organs=["spleen"], val_organs=["heart"], seed=0)
+    drawn = pool(shards, division, "val")
+    for index in range(20):
+        episode = task_source(config, drawn, training=False).draw(0, index)
+        lender, *more = {shards.volumes[volume].patient for volume, _ in episode.support}
+        assert not more
+        assert lender not in {shards.volumes[volume].patient for volume, _ in episode.query}
+
+
 def test_target_slices_are_labelled_ones_of_the_training_side(small):
     shards = open_shards(small.data)
     division = split(shards, test_organs=["spleen"], val_organs=[], seed=0)
