@@ -104,11 +104,10 @@ def target_slices(shards: Shards, split: Split, count: int, *, seed: int = 1) ->
     """Draw labelled slices of the organs under test from patients of the training side: a leak.
 
     MetaMedSeg's rule `target_validation` looks at ten such slices. Returns (organ, slices) of each test
-    organ, in equal numbers. Raises BadInput where nobody on that side has one of them.
+    organ that somebody on that side has, in equal numbers. Raises BadInput where nobody has any.
     """
-    rng, shares = random_stream(seed), np.array_split(np.arange(count), len(split.test_organs))
-    chosen = []
-    for organ, share in zip(split.test_organs, shares, strict=True):
+    rng, there = random_stream(seed), {}
+    for organ in split.test_organs:
         scans = [
             (volume, int(n))
             for patient, held in sorted(holders(shards, organ).items())
@@ -116,13 +115,18 @@ def target_slices(shards: Shards, split: Split, count: int, *, seed: int = 1) ->
             for volume, slices in held
             for n in slices
         ]
-        if not scans:
-            raise BadInput(
-                f"no patient of the training side has {organ}, whose slices the rule target looks at: "
-                "name fewer --test-patients, or choose another rule"
-            )
-        chosen.append((organ, shuffled(rng, scans)[: len(share)]))
-    return chosen
+        if scans:
+            there[organ] = shuffled(rng, scans)
+    if not there:
+        raise BadInput(
+            f"no patient of the training side has {' or '.join(split.test_organs)}, whose slices the rule "
+            "target looks at: name fewer --test-patients, or choose another rule"
+        )
+    shares = np.array_split(np.arange(count), len(there))
+    return [
+        (organ, scans[: len(share)])
+        for (organ, scans), share in zip(there.items(), shares, strict=True)
+    ]
 
 
 def load_target(

@@ -260,6 +260,10 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
     for volume, number in chosen:
         assert shards.volumes[volume].patient in division.train_patients
         assert shards.volumes[volume].counts["spleen"][number] > 0
+    belly = tuple(name for name in division.train_patients if name.startswith("belly"))
+    both = division._replace(train_patients=belly, train_organs=(), test_organs=("lung", "spleen"))
+    ((organ, chosen),) = target_slices(shards, both, 10)  # nobody on that side has a lung
+    assert organ == "spleen" and len(chosen) == 10
     everybody = division._replace(train_patients=(), test_patients=())
     with pytest.raises(BadInput, match="no patient of the training side has spleen"):
         target_slices(shards, everybody, 10)
