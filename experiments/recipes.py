@@ -40,7 +40,10 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def names(algorithms: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[str]:
-    """Name every run by its algorithm, and by what tells it from others of the same algorithm."""
+    """Name every run by its algorithm, and by what it has that others of the same algorithm have not.
+
+    Of two runs one may have less: its name is the shorter one.
+    """
     found = []
     for algorithm, own in zip(algorithms, recipes, strict=True):
         pairs = zip(algorithms, recipes, strict=True)
@@ -48,13 +51,21 @@ def names(algorithms: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[
         differing = dict.fromkeys(
             name for name in own if any(each.get(name) != own[name] for each in others)
         )
-        found.append(" ".join([algorithm, *(said(name, own[name]) for name in differing)]))
+        words = [said(name, own[name]) for name in differing if not without(own[name])]
+        found.append(" ".join([algorithm, *words]))
     return found
+
+
+def without(value: Any) -> bool:
+    """Tell the values that say that something is not there."""
+    return value is None or value is False or value == []
 
 
 def said(name: str, value: Any) -> str:
     """Write a setting as the command line has it, without its group."""
     last = name.rpartition(".")[2].replace("_", "-")
-    if isinstance(value, bool):
-        return last if value else f"no-{last}"
-    return f"{last}={value:g}" if isinstance(value, float) else f"{last}={value}"
+    if value is True:
+        return last
+    many = value if isinstance(value, list) else [value]
+    words = [f"{each:g}" if isinstance(each, float) else str(each) for each in many]
+    return f"{last}={','.join(words)}"

@@ -165,10 +165,18 @@ def test_seeds_and_splits_make_no_other_method():
     assert recipe(first) == recipe(dataclasses.replace(first, **again))
     other = dataclasses.replace(first, weigh=Weighting("mean", invert=True))
     assert names(["x", "x", "y"], list(map(recipe, (first, other, first)))) == [
-        "x rule=uniform no-invert",
+        "x rule=uniform",
         "x rule=mean invert",
         "y",
     ]
+
+
+def test_a_method_is_named_by_what_it_has_and_others_have_not():
+    recipes = [
+        {"rate": 0.0, "clip": None, "leak": []},
+        {"rate": 0.5, "clip": 1.0, "leak": ["a", "b"]},
+    ]
+    assert names(["x", "x"], recipes) == ["x rate=0", "x rate=0.5 clip=1 leak=a,b"]
 
 
 def test_what_a_run_began_with_is_part_of_its_method(run, tmp_path):
