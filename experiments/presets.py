@@ -9,13 +9,16 @@ from jaxmeta.tasks.decathlon import TARGETS as DECATHLON_TARGETS
 STILL = Augmentation(flip=0.0, rotate=0.0, zoom=0.0, shift=0.0, gain=0.0, offset=0.0, noise=0.0)
 # Beta of MetaMedSeg; as Reptile it moves without an optimiser's memory.
 MOVE = Outer(optimiser="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0.0)
+# Of plain pre-training, chosen on validation organs, see RESULTS.md.
+TRANSFER_RATES = {"unet": 6e-3, "instance-unet": 2e-2}
 PAPER_NETWORK = Network(kind="instance-unet", widths=(32, 64, 128), groups=None, prior=None)
 IOU = Loss(cross_entropy=None, dice=None, of_slice="iou")
 
 
 def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
     """Take another algorithm, and begin with its own settings."""
-    own = {"transfer": {"outer": Outer(rate=6e-3)}, "scratch": {"steps": 0}}  # see RESULTS.md
+    rate = TRANSFER_RATES[config.network.kind]
+    own = {"transfer": {"outer": Outer(rate=rate)}, "scratch": {"steps": 0}}
     own["metamedseg"] = {"outer": MOVE}
     if config.algorithm == "metamedseg":  # whose rules nobody else has
         config = dataclasses.replace(config, outer=Outer(), weigh=Weighting())

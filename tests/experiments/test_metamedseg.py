@@ -103,6 +103,9 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
     checks.check(begun[0])
     assert begun[0].outer.optimiser == "adamw" and begun[0].outer.schedule == "cosine"
     assert begun[0].network == small.network and begun[0].tasks == small.tasks
+    paper = PRESETS["metamedseg-small"][1]
+    assert with_algorithm(paper, "transfer").outer.rate == 2e-2
+    assert with_algorithm(small, "transfer").outer.rate == begun[0].outer.rate == 6e-3
 
 
 def test_plain_descent_goes_beta_times_the_way():
