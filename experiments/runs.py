@@ -56,7 +56,9 @@ def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
             )
         if leaks := sorted(set(config.allow_leak) - set(begun.allow_leak)):
             raise BadInput(f"{link} was trained with --allow-leak {leaks[0]}: begin with another")
-        if begun.setting == 2 and (config.protocol, config.setting) != (begun.protocol, 2):
+        hides = (config.protocol, config.setting) == (begun.protocol, 2)
+        known = {*division.train_patients, *division.test_patients}
+        if begun.setting == 2 and not hides and known & set(theirs.train_patients):
             raise BadInput(f"{link} may have seen slices that setting 2 hides: begin with another")
         link = config.begin
     learned = open_run(folder).state.meta.learned

@@ -108,6 +108,8 @@ def test_setting_2_does_not_begin_from_what_saw_hidden_slices(tested, ten):
     with pytest.raises(BadInput, match="may have seen slices that setting 2 hides"):
         network_of(folder, outcome.split, hiding)
     assert network_of(folder, outcome.split, ten)
+    strangers = outcome.split._replace(train_patients=("x/1",), test_patients=("x/2",))
+    assert network_of(folder, strangers, hiding)  # who was seen there is nobody of these
 
 
 @pytest.mark.parametrize("option", [dict(shots=(1,)), dict(draws=2), dict(organs=("spleen",))])
