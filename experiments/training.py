@@ -4,7 +4,7 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 
@@ -26,7 +26,7 @@ from jaxmeta.tasks.decathlon import lacking
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.protocols import hidden_slices, split_of
 from jaxmeta.tasks.source import Source, describe_task, load_task
-from jaxmeta.tasks.split import Split, count_table, pool, split
+from jaxmeta.tasks.split import Entry, Split, count_table, pool, split
 from jaxmeta.tasks.task import Task
 from jaxmeta.train import cost, train
 from jaxmeta.validate import mean_over_structures, validation
@@ -158,11 +158,20 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
             seed=config.seed,
         )
     entries = task_source(config, training_pool(config, shards, division, hidden)).pool.entries
-    names = tuple(
-        f"{entry.dataset}/{entry.organ}" + f" {entry.channel}" * bool(entry.channel)
-        for entry in entries
+    return dataclasses.replace(config, structures=named(entries)), division
+
+
+def named(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Name structures to people: data set/organ, with the channel, and the modality if there are two."""
+
+    def name(entry: Entry, *more: str | None) -> str:
+        return " ".join(filter(None, (f"{entry.dataset}/{entry.organ}", *more)))
+
+    short = [name(entry, entry.channel) for entry in entries]
+    return tuple(
+        name(entry, entry.modality, entry.channel) if short.count(each) > 1 else each
+        for entry, each in zip(entries, short, strict=True)
     )
-    return dataclasses.replace(config, structures=names), division
 
 
 def tracking(config: Config, *, after: int) -> AbstractContextManager[track.Write]:

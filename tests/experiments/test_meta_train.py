@@ -24,12 +24,13 @@ from experiments.presets import PRESETS, with_algorithm
 from experiments.saved import from_json
 from experiments.meta_train import main, parse
 from experiments.runs import network_of, open_run
-from experiments.training import meta_train, trained
+from experiments.training import meta_train, named, trained
 from jaxmeta import track
 from jaxmeta.data.prepare import prepare
 from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
+from jaxmeta.tasks.split import Entry
 from tests.tasks.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -387,3 +388,15 @@ def test_a_network_of_another_width_is_no_beginning(run, config, tmp_path):
         meta_train(
             dataclasses.replace(config, begin=run, network=wider, workdir=tmp_path / "wider")
         )
+
+
+def test_structures_of_two_modalities_have_two_names():
+    kinds = [("chaos", "liver", "ct", None), ("chaos", "liver", "mr", None)]
+    kinds += [("chaos", "liver", "mr", "t1"), ("lits", "liver", "ct", None)]
+    entries = [Entry(dataset, organ, {}, mode, channel) for dataset, organ, mode, channel in kinds]
+    assert named(entries) == (
+        "chaos/liver ct",
+        "chaos/liver mr",
+        "chaos/liver t1",
+        "lits/liver",
+    )
