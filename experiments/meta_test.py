@@ -4,7 +4,7 @@
 
 The method is adapted to each held-out organ from K labelled slices of support patients and segments
 whole volumes of every other patient who has the organ. Scores are 3-D, at the original resolution.
-Several runs make one paired comparison, of seeds of one algorithm or of several algorithms;
+Several runs make one paired comparison, of seeds of one method or of several methods;
 `experiments.summary` makes it of runs tested one by one.
 """
 
@@ -134,11 +134,11 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         protocol_of(options),
         devices.describe_devices(),
         tuple(tables),
+        recipe(run.config),
         alive,
         measuring_of(options),
         run.config.allow_leak,
         stated(asked.protocol, shards) if asked.protocol else "",
-        recipe(run.config),
     )
 
 
@@ -154,13 +154,13 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
         raise BadInput(f"{options.settings}: {what}; run it with --tune")
     if options.tune or lacking:
         found = search_settings(run, shots, transfer, protocol)
-    elif options.settings and saved.read(options.settings)[0].algorithm != run.config.algorithm:
+    elif options.settings and recipe(saved.read(options.settings)[0]) != recipe(run.config):
         found = lent(found, read(run.folder, searched_as(shots, protocol)))
     return settings_for(run, shots, found)
 
 
 def lent(found: dict[str, Setting], own: dict[str, Setting]) -> dict[str, Setting]:
-    """Take the baselines' settings of another algorithm's search; the method's are its own."""
+    """Take the baselines' settings of another method's search; the method's are its own."""
     baselines = {row: found[row] for row in ("scratch", "transfer") if row in found}
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
 

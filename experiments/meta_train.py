@@ -11,7 +11,7 @@ config.json, or from a file with some of its fields, and what else is on the com
 import dataclasses
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import jax
@@ -21,7 +21,7 @@ from experiments import meta_test
 from experiments.command import run
 from experiments.checks import check
 from experiments.configs import INNER, Config
-from experiments.presets import PRESETS, with_algorithm
+from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
 from experiments.saved import read_config
 from experiments.training import meta_train
 from jaxmeta import devices
@@ -70,21 +70,24 @@ def parse(words: list[str]) -> tuple[str, Config]:
         raise BadInput(f"unknown preset {named!r}: known are {', '.join(PRESETS)}")
     text, preset = PRESETS[named or "unet-maml"]
     base = base or preset
-    algorithm = asked_algorithm(words) or base.algorithm
-    if algorithm != base.algorithm:
+    algorithm = asked(words, "--algorithm", INNER) or base.algorithm
+    kind = asked(words, "--network.kind", TRANSFER_RATES) or base.network.kind
+    other = kind != base.network.kind and algorithm == "transfer"  # whose rate depends on it
+    base = dataclasses.replace(base, network=dataclasses.replace(base.network, kind=kind))
+    if other or algorithm != base.algorithm:
         base = with_algorithm(base, algorithm)
     config = tyro.cli(Config, description=text, args=words, default=base)
     name = named or "unet-maml"
     return name if algorithm == PRESETS[name][1].algorithm else algorithm, config
 
 
-def asked_algorithm(words: Sequence[str]) -> str | None:
-    """Find the algorithm on the command line: what else there is begins with its settings."""
+def asked(words: Sequence[str], option: str, known: Collection[str]) -> str | None:
+    """Find on the command line what other settings begin with: the algorithm, or the kind of network."""
     for word, following in zip(words, [*words[1:], ""]):
-        option, _, value = word.partition("=")
-        if option == "--algorithm":
+        name, _, value = word.partition("=")
+        if name == option:
             value = value or following
-            return value if value in INNER else None  # what is unknown is refused as any option
+            return value if value in known else None  # what is unknown is refused as any option
     return None
 
 

@@ -74,11 +74,11 @@ class Outcome(NamedTuple):
     protocol: Protocol
     devices: str  # on which adaptations were timed
     tables: tuple[Table, ...]
+    recipe: dict[str, Any]  # its settings, which tell it from others of its algorithm
     heads: dict[str, float]  # Dice of each pre-training head of the transfer run, if there is one
     measuring: Measuring = Measuring()
     leaks: tuple[str, ...] = ()  # what the run's training shared with the test
     literature: str = ""  # the protocol of the literature that it was tested by, with its digest
-    recipe: dict[str, Any] = {}  # its settings, which tell it from others of its algorithm
 
 
 def cohort_of(shards: Shards) -> str:

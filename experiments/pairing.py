@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from experiments.outcome import METHOD, Table
 from experiments.reports import NOTES
+from experiments.rows import BOUND, FULL
 from experiments.tuning import Setting, describe
 from jaxmeta import report
 from jaxmeta.compare import difference, questions
@@ -40,6 +41,11 @@ class Entry(NamedTuple):
     def replicate(self) -> str:
         """Name what runs share that are compared case by case."""
         return f"seed {self.seed} on {self.cohort}"
+
+    @property
+    def slice_by_slice(self) -> bool:
+        """Tell whether it fine-tunes, and its upper bound is trained, slice by slice."""
+        return self.method.partition(" ")[0] == "metamedseg"
 
     @property
     def row(self) -> str:
@@ -124,8 +130,10 @@ def gathered(parts: Sequence[Part]) -> Gathered:
         cases += [case._replace(row=entrant) for part in own for case in part.rows[METHOD]]
         notes[entrant] = described(METHOD, own)
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
-        if row == "zero steps" or row.endswith(", same steps"):
+        if row in ("zero steps", FULL) or row.endswith(", same steps"):
             left_out.append(f"{row} (each method's own)")
+        elif row == BOUND and len({part.entry.slice_by_slice for part in parts}) > 1:
+            left_out.append(f"{row} (MetaMedSeg's own goes slice by slice)")
         elif not all(row in part.rows for part in parts):
             left_out.append(f"{row} (not in every report)")
         elif (dispute := disputed(row, parts)) and row in (SCRATCH, "copied mask"):

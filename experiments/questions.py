@@ -46,7 +46,8 @@ class Options:
     """Search the settings anew, although the run has those of an earlier search."""
     settings: Path | None = None
     """Another run whose search to take the settings from, instead of searching for each run; a run of
-    another algorithm takes those of scratch and transfer, not of the method."""
+    another algorithm, or trained with other settings, takes those of scratch and transfer, not of the
+    method."""
     convention: Literal["default", "monai", "medpy", "deepmind"] = "default"
     """Whose HD95, ASSD and NSD, and whose treatment of empty masks; all but the default are for
     comparison with papers that used these packages."""
@@ -56,7 +57,7 @@ class Options:
     """Also score the method after these numbers of inner steps, for a curve in the report."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients, from random weights and from
-    where the run ended."""
+    where the run ended. Tested on slices, on all that may lend."""
     largest_piece: bool = False
     """Keep the largest connected piece of every row's masks: for structures that are one body."""
     transfer: tuple[Path, ...] = ()

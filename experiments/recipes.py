@@ -11,22 +11,25 @@ from experiments.configs import Config
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
 
+BEGIN = "begin"
 # What a replicate may have of its own; who holds out what is its split's business.
-OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "axis", "every"}
-OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks", "fold"}
+OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "axis", "every", "fold"}
+OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
+OWN |= {"tasks.chunk", "inner.memory"}  # which change no result
 
 
 def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
-    values = {name: each for name, each in plain(config).items() if name not in OWN}
-    found = flat(values)
+    values = flat({name: each for name, each in plain(config).items() if name not in OWN})
+    found = {name: each for name, each in values.items() if name not in OWN}
     if config.begin:
+        found[BEGIN] = "another run"
         try:
             begun = recipe(saved.read(config.begin)[0])
-        except BadInput:  # moved away since
+        except BadInput:  # it was moved away since
             return found
-        del found["begin"]
-        found |= {f"begin.{name}": value for name, value in begun.items()}
+        found[BEGIN] = begun["algorithm"]
+        found |= {f"{BEGIN}.{name}": value for name, value in begun.items()}
     return found
 
 
@@ -48,12 +51,17 @@ def names(algorithms: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[
     for algorithm, own in zip(algorithms, recipes, strict=True):
         pairs = zip(algorithms, recipes, strict=True)
         others = [each for name, each in pairs if name == algorithm and each != own]
-        differing = dict.fromkeys(
-            name for name in own if any(each.get(name) != own[name] for each in others)
-        )
-        words = [said(name, own[name]) for name in differing if not without(own[name])]
+        differing = [name for name in own if any(differs(name, own, each) for each in others)]
+        words = [said(name, own) for name in differing if not without(own[name])]
         found.append(" ".join([algorithm, *words]))
     return found
+
+
+def differs(name: str, own: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Tell whether a setting is another; of what runs began with, only where it is known of both."""
+    if name.startswith(f"{BEGIN}.") and f"{BEGIN}.algorithm" not in other:
+        return False
+    return other.get(name) != own[name]
 
 
 def without(value: Any) -> bool:
@@ -61,11 +69,12 @@ def without(value: Any) -> bool:
     return value is None or value is False or value == []
 
 
-def said(name: str, value: Any) -> str:
-    """Write a setting as the command line has it, without its group."""
-    last = name.rpartition(".")[2].replace("_", "-")
-    if value is True:
-        return last
+def said(name: str, recipe: dict[str, Any]) -> str:
+    """Write a setting by as much of its name as tells it from all others."""
+    parts, value = name.split("."), recipe[name]
+    endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+    others = [f".{other}" for other in recipe if other != name]
+    unique = (e for e in endings if not any(other.endswith(f".{e}") for other in others))
+    short = next(unique, name).replace("_", "-")
     many = value if isinstance(value, list) else [value]
-    words = [f"{each:g}" if isinstance(each, float) else str(each) for each in many]
-    return f"{last}={','.join(words)}"
+    return short if value is True else f"{short}={','.join(map(str, many))}"

@@ -28,8 +28,8 @@ ORACLE = "an oracle names the slices between which each query's organ lies, and 
 NOTES = {
     "zero steps": "the method before any step on the support",
     "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
-    BOUND: "the same network, trained on all labels of all other patients: an upper bound",
-    FULL: "the method's network, likewise trained on all labels of all other patients",
+    BOUND: "the same network, trained on all labels of everybody not tested by it: an upper bound",
+    FULL: "the method's network, likewise trained on all these labels",
 }
 
 

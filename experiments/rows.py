@@ -20,11 +20,15 @@ from experiments.training import meta_train
 from jaxmeta import track
 from jaxmeta.augment import Augmentation, upright, varied
 from jaxmeta.devices import side_by_side, task_mesh
+from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import BY_SLICE, Finetune, applied, finetuned, pass_by_pass, supervised
 from jaxmeta.learner import Predictor
 
-BOUND, FULL = "supervised", "adapted, all slices"  # rows that saw the labels of all other patients
+BOUND, FULL = (
+    "supervised",
+    "adapted, all slices",
+)  # rows that saw all labels but those they are tested on
 SUPERVISED = Finetune("adam", 3e-3, 800)
 SLICE_EPOCHS, SLICE_RATE, SLICE_DECAY = 20, 1e-3, 3e-5  # MetaMedSeg's, with all slices
 OWN = "own"  # the method's own inner rule, with its own (learned) rates
@@ -58,7 +62,14 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
         test_patients=run.split.test_patients,
     )
     print(f"pre-training transfer for {steps} steps: as many slice-gradients as the run had")
-    if not meta_train(transfer):
+    try:
+        finished = meta_train(transfer)
+    except Occupied:
+        raise BadInput(
+            f"{transfer.workdir} was pre-trained with other settings: remove it, or name it, or another, "
+            "with --transfer"
+        ) from None
+    if not finished:
         raise Stopped(f"stopped in {transfer.workdir}; the same command goes on")
     return open_run(transfer.workdir)
 
@@ -140,7 +151,7 @@ def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
 def upper_bounds(
     run: Run, folds: int, setting: Finetune = SUPERVISED, batch: int = 16
 ) -> tuple[Row, ...]:
-    """Make the rows of the same network trained on every label of `tasks.trial.every_label`.
+    """Make the rows of the same network trained on all labels but those it is tested on.
 
     The first begins at random weights, the second, of methods that fine-tune, where the run ended.
     Both see images augmented as in the run's training, but for flips and inversion, which would

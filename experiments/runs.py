@@ -57,6 +57,7 @@ def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
         if leaks := sorted(set(config.allow_leak) - set(begun.allow_leak)):
             raise BadInput(f"{link} was trained with --allow-leak {leaks[0]}: begin with another")
         hides = (config.protocol, config.setting) == (begun.protocol, 2)
+        hides = hides and theirs[:3] == division[:3]  # what is hidden depends on the organs
         known = {*division.train_patients, *division.test_patients}
         if begun.setting == 2 and not hides and known & set(theirs.train_patients):
             raise BadInput(f"{link} may have seen slices that setting 2 hides: begin with another")

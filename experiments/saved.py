@@ -6,7 +6,7 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from experiments.configs import Algorithm, Config
+from experiments.configs import Algorithm, Config, Network
 from experiments.presets import with_algorithm
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.split import Split, split_from_json
@@ -49,6 +49,9 @@ def read_config(path: Path) -> Config:
     values = read_json(path)
     values = values.get("config", values)
     base = Config()
+    if "network" in values:
+        network = from_json(Network, values["network"], base.network)
+        base = dataclasses.replace(base, network=network)
     if "algorithm" in values:  # what the file leaves out is this algorithm's own
         base = with_algorithm(base, from_json(Algorithm, values["algorithm"]))
     return from_json(Config, values, base)

@@ -49,9 +49,12 @@ def compare(
     outcomes = [read(folder) for folder in folders]
     beside = folders[0] / "report" / f"of_{len(outcomes)}_runs"
     if any(outcome.literature for outcome in outcomes):
+        if against is not None:
+            raise BadInput(f"--against {against}: folds of a protocol make one table of one method")
         return folds.write(output or beside, outcomes)
     several = len({entry.method for entry in contest.entered(outcomes)}) > 1
-    if against is not None and (not several or against not in folders):
+    places = [folder.resolve() for folder in folders]
+    if against is not None and (not several or against.resolve() not in places):
         why = "is not among the runs" if several else "has no other method to be held against"
         raise BadInput(f"--against {against}: {why}")
     asked = [alike(outcome) for outcome in outcomes]
@@ -64,7 +67,7 @@ def compare(
                 )
     if not several:
         return write(output or beside, outcomes)
-    place = None if against is None else list(folders).index(against)
+    place = None if against is None else places.index(against.resolve())
     return contest.write(output or beside, outcomes, place)
 
 

@@ -20,7 +20,7 @@ from experiments.configs import TASKS, Config
 from experiments.runs import network_of
 from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.data.shards import Shards
-from jaxmeta.errors import BadInput
+from jaxmeta.errors import Occupied
 from jaxmeta.files import plain, write_json
 from jaxmeta.tasks.decathlon import lacking
 from jaxmeta.tasks.loader import task_batches
@@ -194,7 +194,7 @@ def claim(config: Config, division: Split, *, write: bool = True) -> None:
         for part, values in told.items():
             for name, value in values.items():
                 if (before := stands[part].get(name)) != value:
-                    raise BadInput(
+                    raise Occupied(
                         f"{path} is of a run with another {part}: {name} was {before}, is {value}; "
                         "give another --workdir"
                     )

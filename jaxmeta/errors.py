@@ -3,3 +3,7 @@
 
 class BadInput(ValueError):
     """The input, not the program, is at fault; entry points print it as one line and exit with 2."""
+
+
+class Occupied(BadInput):
+    """A folder holds something else than what would be written there."""

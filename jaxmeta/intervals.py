@@ -91,11 +91,12 @@ def holm(chances: Sequence[float]) -> list[float]:
     """Adjust the p of several comparisons so that all together are wrong no more often (Holm 1979).
 
     The smallest of m is multiplied by m, the next by m - 1, and so on; none falls below one before it.
+    A comparison without a p (NaN) has none after it, and does not count.
     """
-    order = np.argsort(chances)
-    adjusted, highest = np.empty(len(chances)), 0.0
+    order = [at for at in np.argsort(chances) if not np.isnan(chances[at])]
+    adjusted, highest = np.full(len(chances), np.nan), 0.0
     for rank, at in enumerate(order):
-        highest = max(highest, min(1.0, (len(chances) - rank) * chances[at]))
+        highest = max(highest, min(1.0, (len(order) - rank) * chances[at]))
         adjusted[at] = highest
     return adjusted.tolist()
 

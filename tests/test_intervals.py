@@ -118,6 +118,8 @@ def test_labels_are_numbered_by_first_appearance():
 def test_holm_s_adjustment_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.02]) == [0.02]
+    unknown, known = holm([float("nan"), 0.01])
+    assert np.isnan(unknown) and known == 0.01
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

@@ -15,6 +15,7 @@ from experiments.meta_test import Options, choose, lent
 from experiments.meta_test import test as meta_test
 from experiments.outcome import Outcome, Table
 from experiments.recipes import names, recipe
+from experiments.rows import BOUND, FULL
 from experiments.runs import open_run
 from experiments.summary import compare
 from experiments.training import meta_train
@@ -44,7 +45,7 @@ def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> O
     ]  # fmt: skip
     settings = {"adapted": Setting(WALK, "the preset's"), "scratch": Setting(SHARED, "shipped")}
     table = Table(5, cases, [], settings, 0.5)
-    return Outcome(folder, algorithm, seed, 7, SPLIT, 2, Protocol(), "CPU", (table,), {})
+    return Outcome(folder, algorithm, seed, 7, SPLIT, 2, Protocol(), "CPU", (table,), {}, {})
 
 
 def with_table(outcome, **values) -> Outcome:
@@ -166,7 +167,7 @@ def test_seeds_and_splits_make_no_other_method():
     other = dataclasses.replace(first, weigh=Weighting("mean", invert=True))
     assert names(["x", "x", "y"], list(map(recipe, (first, other, first)))) == [
         "x rule=uniform",
-        "x rule=mean invert",
+        "x rule=mean weigh.invert",
         "y",
     ]
 
@@ -176,13 +177,46 @@ def test_a_method_is_named_by_what_it_has_and_others_have_not():
         {"rate": 0.0, "clip": None, "leak": []},
         {"rate": 0.5, "clip": 1.0, "leak": ["a", "b"]},
     ]
-    assert names(["x", "x"], recipes) == ["x rate=0", "x rate=0.5 clip=1 leak=a,b"]
+    assert names(["x", "x"], recipes) == ["x rate=0.0", "x rate=0.5 clip=1.0 leak=a,b"]
 
 
 def test_what_a_run_began_with_is_part_of_its_method(run, tmp_path):
-    begun = recipe(Config(begin=run))
-    assert begun["begin.algorithm"] == "meta-sgd" and "begin" not in begun
-    assert recipe(Config(begin=tmp_path))["begin"] == str(tmp_path)
+    begun, plain = recipe(Config(begin=run)), recipe(Config())
+    assert begun["begin.algorithm"] == "meta-sgd"
+    gone = recipe(Config(begin=tmp_path))
+    assert gone == recipe(Config(begin=tmp_path / "elsewhere"))
+    assert names(["x"] * 3, [begun, plain, gone]) == [
+        "x begin=meta-sgd",
+        "x",
+        "x begin=another run",
+    ]
+    longer = begun | {"begin.steps": 7}
+    assert names(["x"] * 2, [begun, longer]) == [
+        f"x begin.steps={begun['begin.steps']}",
+        "x begin.steps=7",
+    ]
+
+
+def test_a_name_says_which_of_several_settings_of_one_name_it_is():
+    recipes = [{"inner.rate": 0.15, "outer.rate": 0.002}, {"inner.rate": 0.1, "outer.rate": 0.002}]
+    assert names(["x", "x"], recipes) == ["x inner.rate=0.15", "x inner.rate=0.1"]
+
+
+def test_what_changes_no_result_makes_no_other_method():
+    first = with_algorithm(Config(), "maml")
+    tasks = dataclasses.replace(first.tasks, chunk=2)
+    inner = dataclasses.replace(first.inner, memory="plain")
+    assert recipe(first) == recipe(dataclasses.replace(first, tasks=tasks, inner=inner))
+
+
+def test_rows_that_begin_where_a_run_ended_are_its_method_s_own(tmp_path):
+    outcomes = [found(name, 0.6, **{FULL: 0.8, BOUND: 0.9}) for name in ("maml", "metamedseg")]
+    _, table, _ = ranked(tmp_path, outcomes)
+    assert table["left_out"] == [
+        f"{FULL} (each method's own)",
+        f"{BOUND} (MetaMedSeg's own goes slice by slice)",
+    ]
+    assert BOUND not in table["lines"] and FULL not in table["lines"]
 
 
 def test_fewer_than_six_patients_have_no_interval(tmp_path):
@@ -194,6 +228,8 @@ def test_fewer_than_six_patients_have_no_interval(tmp_path):
     text, table, _ = ranked(tmp_path, few)
     assert "best: maml, Dice .783, +.100 over scratch, +.100 over anil" in text
     assert table["lines"]["anil"]["behind"]["supports"]["low"] is None
+    (line,) = [line for line in text.splitlines() if line.startswith("anil") and "+.100" in line]
+    assert line.split() == ["anil", "+.100"]  # no interval, and no p
 
 
 def test_a_transfer_run_is_not_taken_for_the_baseline(tmp_path):
@@ -327,6 +363,30 @@ def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monke
     assert {c.row for c in report.read_cases(folder / "cases.csv", Case)} == lines.keys()
     assert f"best: {table['best']}" in printed
     assert compare((run, rival)) in printed  # from the reports alone, the same
+
+
+def test_all_are_held_against_a_named_run_or_refused(run, rival, tmp_path):
+    text = compare((run, rival), tmp_path / "out", run.parent / "nowhere" / ".." / run.name)
+    assert "meta-sgd minus" in text
+    with pytest.raises(BadInput, match="--against .*: is not among the runs"):
+        compare((run, rival), tmp_path / "out", tmp_path)
+    with pytest.raises(BadInput, match="--against .*: has no other method to be held against"):
+        compare((run,), tmp_path / "out", run)
+
+
+def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_otherwise(
+    run, tmp_path
+):
+    searched = shutil.copytree(run, tmp_path / "searched")
+    values = json.loads((searched / "config.json").read_text())
+    values["config"]["outer"]["rate"] = 0.5
+    (searched / "config.json").write_text(json.dumps(values))
+    tuning.save(
+        searched, "2", {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch")}, {}, None
+    )
+    found = choose(open_run(run), 2, Options(run=(), settings=searched), None)
+    assert found["scratch"].finetune == SHARED
+    assert found["adapted"].finetune.optimiser == tuning.OWN
 
 
 def test_runs_that_cannot_pair_are_refused_before_they_are_tested(run, rival, tmp_path):

@@ -400,3 +400,25 @@ def test_structures_of_two_modalities_have_two_names():
         "chaos/liver t1",
         "lits/liver",
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "transfer --network.kind instance-unet",
+        "unet-maml --algorithm transfer --network.kind=instance-unet",
+        "metamedseg-small --algorithm transfer",
+    ],
+)
+def test_pre_training_has_the_rate_of_its_network(words):
+    words += " --network.groups None --network.prior None"
+    assert parse(words.split())[1].outer.rate == 2e-2
+    assert parse(["transfer"])[1].outer.rate == 6e-3
+
+
+def test_a_file_s_network_settles_the_rate_of_pre_training(tmp_path):
+    path = tmp_path / "own.json"
+    network = {"kind": "instance-unet", "groups": None, "prior": None}
+    path.write_text(json.dumps({"algorithm": "transfer", "network": network}))
+    config = parse(["--config-file", str(path)])[1]
+    assert config.outer.rate == 2e-2 and config.network.kind == "instance-unet"
