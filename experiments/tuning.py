@@ -216,16 +216,23 @@ def tune(
     found, grids = search(competitors, grids, most=most)
     if "adapted" not in competitors:  # nothing of the method is fine-tuned, or has steps
         return found, grids
-    found["adapted"] = with_own_rule(found["adapted"], competitors.pop("adapted"), own_steps)
+    adapted = competitors.pop("adapted")
+    found["adapted"] = with_own_rule(found["adapted"], adapted, own_steps, most=most)
     steps = found["adapted"].winner.steps
     given = {optimiser: Grid(grid.rates, (steps,)) for optimiser, grid in grids.items()}
     same, _ = search(competitors, given)
     return found | {f"{kind}, same steps": each for kind, each in same.items()}, grids
 
 
-def with_own_rule(found: Found, scored: Callable[[Finetune], float], steps: Sequence[int]) -> Found:
+def with_own_rule(
+    found: Found,
+    scored: Callable[[Finetune], float],
+    steps: Sequence[int],
+    *,
+    most: int = MOST_STEPS,
+) -> Found:
     """Let the method's own rule compete with what the grid found for it, for any of these steps."""
-    own = search({OWN: scored}, {OWN: Grid((1.0,), tuple(steps))})[0][OWN]
+    own = search({OWN: scored}, {OWN: Grid((1.0,), tuple(steps))}, most=most)[0][OWN]
     scores = found.scores | own.scores
     wins = own.scores[own.winner] >= found.scores[found.winner]
     return (own if wins else found)._replace(scores=scores)

@@ -464,3 +464,15 @@ def test_another_convention_is_named_with_every_score(run):
     assert all(case["nsd"] == "" for case in read_cases(run))  # which MedPy does not have
     with pytest.raises(BadInput, match="--tolerance -1: must be at least 0 mm"):
         meta_test(dataclasses.replace(options, tolerance=-1.0))
+
+
+def test_the_search_of_the_method_s_own_rule_ends_where_the_others_do():
+    found = Found(Finetune("adam", 0.01, 20), {Finetune("adam", 0.01, 20): 0.0}, ())
+    asked = []
+
+    def ever_better(setting):
+        asked.append(setting.steps)
+        return float(setting.steps)
+
+    own = tuning.with_own_rule(found, ever_better, (5, 20), most=60)
+    assert max(asked) == own.winner.steps == 60 and own.edges == ("most steps",)
