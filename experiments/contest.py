@@ -1,8 +1,8 @@
 """A contest: the report of several methods, compared on identical questions.
 
 For each number of shots a table ranks them beside the baselines that they share, with paired
-differences to scratch, and to the best of them or a named one. Who may take part is `pairing.py`'s business, the
-arithmetic that of `standings` in `jaxmeta/compare.py`.
+differences to scratch, and to the best of them or a named one. Who may take part is `pairing.py`'s
+business, the arithmetic that of `standings` in `jaxmeta/compare.py`.
 """
 
 from collections.abc import Sequence

@@ -38,7 +38,8 @@ class Fold(NamedTuple):
 def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     """Write the tables of every setting; return them as text.
 
-    Raises BadInput where runs of several protocols, algorithms or settings are mixed, or a scan is asked twice.
+    Raises BadInput where runs of several protocols, algorithms or settings are mixed, or a scan is
+    asked twice.
     """
     runs = [opened(outcome) for outcome in outcomes]
     refuse_mixed(outcomes)

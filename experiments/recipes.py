@@ -20,8 +20,7 @@ OWN |= {"tasks.chunk", "inner.memory"}  # which change no result
 
 def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
-    values = flat({name: each for name, each in plain(config).items() if name not in OWN})
-    found = {name: each for name, each in values.items() if name not in OWN}
+    found = {name: each for name, each in flat(plain(config)).items() if name not in OWN}
     if config.begin:
         found[BEGIN] = "another run"
         try:

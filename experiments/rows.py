@@ -25,10 +25,8 @@ from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import BY_SLICE, Finetune, applied, finetuned, pass_by_pass, supervised
 from jaxmeta.learner import Predictor
 
-BOUND, FULL = (
-    "supervised",
-    "adapted, all slices",
-)  # rows that saw all labels but those they are tested on
+# Rows that saw all labels but those they are tested on.
+BOUND, FULL = "supervised", "adapted, all slices"
 SUPERVISED = Finetune("adam", 3e-3, 800)
 SLICE_EPOCHS, SLICE_RATE, SLICE_DECAY = 20, 1e-3, 3e-5  # MetaMedSeg's, with all slices
 OWN = "own"  # the method's own inner rule, with its own (learned) rates

@@ -18,10 +18,8 @@ from jaxmeta.tasks.supports import identity
 from jaxmeta.tasks.trial import Query, Support, Trial, support_of
 
 SEEDS = (1, 6, 25, 55, 1100)  # of the five draws of 15 slices in the paper's fine-tuning
-TESTED, WATCHED = (
-    0.2,
-    0.1,
-)  # share of the slices that is tested, and of the others that only validates
+# Share of the slices that is tested, and of the others that only validates.
+TESTED, WATCHED = 0.2, 0.1
 SPLIT = 6  # seed of the division
 LENDERS = ("slices of the tested patients",)
 
