@@ -1,8 +1,8 @@
 """Scores by the protocol of one-shot papers: each chunk of a query by its own support slice.
 
 `tasks/protocols.py` says what the protocol is. The same networks are scored twice: with the oracle that
-papers use, who knows between which slices the query's organ lies, and on the whole volume, where all
-networks answer together: by their mean, for each has seen what is not the organ elsewhere.
+papers use, who knows between which slices the query's organ lies, and on the whole volume, where a
+slice follows the support slice nearest in relative height.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +33,7 @@ def score_by_chunks(
     """
     supports = together(trial.supports)
     for row, query, probability in segmented(rows, trial, seed=seed, chunk=chunk):
-        nearest = row.merge == "nearest"
-        scored = {"": by_height(probability, supports) if nearest else probability.mean(0)}
+        scored = {"": by_height(probability, supports)}
         if query.target.any():
             scored[KNOWN] = by_chunk(probability, query)
         for suffix, seen in scored.items():

@@ -11,7 +11,7 @@ Read `Row`, `whole_volume`, then `score`; what is asked is in `tasks/trial.py`.
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,15 +32,12 @@ class Row(NamedTuple):
     """One line of the table: fit(supports, keys) -> fitted; segment(fitted, image, place) -> p.
 
     `fit` gets T supports as one `Support` of stacked arrays and T raw keys [T, 2]; `segment` gives
-    probabilities [T, N, H, W] of a chunk of slices. Where the T supports are slices of one scan that
-    answer for one volume together, `merge` says how: by their mean, or each for the slices nearest to
-    its own in relative height.
+    probabilities [T, N, H, W] of a chunk of slices.
     """
 
     name: str
     fit: Callable[[Support, np.ndarray], Any]
     segment: Callable[[Any, np.ndarray, np.ndarray], Any]
-    merge: Literal["mean", "nearest"] = "mean"
 
 
 class Case(NamedTuple):
@@ -129,7 +126,7 @@ def copied_mask(name: str) -> Row:
         inside = (place[None] >= low[:, None]) & (place[None] <= high[:, None])
         return chosen * inside[..., None, None].astype(np.float32)
 
-    return Row(name, fit, segment, merge="nearest")
+    return Row(name, fit, segment)
 
 
 def reach(known: Float[np.ndarray, "T K"]) -> tuple[np.ndarray, np.ndarray]:

@@ -39,22 +39,9 @@ def test_with_the_oracle_each_third_of_the_organ_has_its_own_network_and_the_res
     assert chosen.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 0, 0, 0, 0]
 
 
-def test_without_it_a_row_that_merges_so_follows_the_nearest_in_relative_height():
+def test_without_it_each_slice_follows_the_nearest_in_relative_height():
     chosen = by_height(numbered(11), together(SUPPORTS))[:, 0, 0]
     assert chosen.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
-
-
-@pytest.mark.parametrize("sure", [0, 1])
-def test_without_it_networks_answer_by_their_mean(sure):
-    """Two of three say yes, but one of them hardly: 0.45 on average; then surely: 0.6."""
-    says = np.array([0.75, (0.55, 1.0)[sure], 0.05], np.float32)[:, None, None, None]
-    row = Row(
-        "one", lambda s, k: None, lambda f, image, place: says + np.zeros((3, len(image), 4, 4))
-    )
-    trial = Trial("organ", "d", None, SUPPORTS, (lambda: query(10, 0, 9),))
-    found = {case.row: mask for case, _, mask in score_by_chunks([row], trial)}
-    assert found["one"].all() == sure == found["one"].any()
-    assert found["one, z-range known"][:, 0, 0].tolist() == [1] * 7 + [0] * 3
 
 
 def test_both_scores_are_of_the_same_networks_and_differ_by_what_the_oracle_knows():
