@@ -1,0 +1,77 @@
+"""Layers of a vision transformer that `flax.linen` has not, or not twice differentiable at speed."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxmeta.models.convolution import convolve
+
+NORM = 1e-6  # epsilon of the image encoder's norms, and of those over an image's channels
+
+
+def gelu(x: Array) -> Array:
+    """Gate by the normal distribution, exactly: x Phi(x)."""
+    return nn.gelu(x, approximate=False)
+
+
+class Perceptron(nn.Module):
+    """Layers lin1, lin2 or layers_0, layers_1, ...: an activation after each but the last."""
+
+    widths: tuple[int, ...]
+    names: tuple[str, ...]
+    activation: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        for number, (width, name) in enumerate(zip(self.widths, self.names, strict=True)):
+            x = nn.Dense(width, name=name)(self.activation(x) if number else x)
+        return x
+
+
+class Patches(nn.Module):
+    """A convolution whose stride is its size: each patch of pixels becomes one token."""
+
+    features: int
+    size: int
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N h w F"]:
+        n, height, width, channels = image.shape
+        s = self.size
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), (s, s, channels, self.features)
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        patches = image.reshape(n, height // s, s, width // s, s, channels)
+        return jnp.einsum("nhiwjc,ijcf->nhwf", patches, kernel) + bias[None, None, None]
+
+
+class Spread(nn.Module):
+    """A transposed convolution whose stride is its size: each pixel becomes a patch."""
+
+    features: int
+    size: int = 2
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N h w F"]:
+        n, height, width, channels = image.shape
+        s = self.size
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), (s, s, channels, self.features)
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        patches = jnp.einsum("nhwc,ijcf->nhiwjf", image, kernel)
+        return patches.reshape(n, height * s, width * s, self.features) + bias[None, None, None]
+
+
+class Convolution3(nn.Module):
+    """A 3x3 convolution without bias."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N H W F"]:
+        shape = (3, 3, image.shape[-1], self.features)
+        return convolve(image, self.param("kernel", nn.initializers.lecun_normal(), shape))

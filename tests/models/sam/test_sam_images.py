@@ -1,0 +1,73 @@
+"""Images into the network's square and masks back: nothing moves on the way."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxmeta.errors import BadInput
+from jaxmeta.models.sam import Prompts
+from jaxmeta.models.sam.images import MEAN, STD, as_colours, fitted, frame_of, in_frame, restored
+
+sides = st.integers(20, 90)
+
+
+@settings(max_examples=20)
+@given(height=sides, width=sides)
+def test_the_longer_side_fills_the_square_and_proportions_stay(height, width):
+    inner = frame_of(height, width, 64).inner
+    assert max(inner) == 64
+    assert abs(inner[0] / inner[1] - height / width) <= 1 / min(inner) * max(1, height / width)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    shape=st.sampled_from([(48, 48), (30, 60), (60, 33)]),
+    place=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
+)
+def test_a_disk_comes_back_where_it_was_and_a_click_on_it_stays_on_it(shape, place):
+    height, width = shape
+    y, x = place[0] * height, place[1] * width
+    rows, columns = np.mgrid[:height, :width]
+    disk = ((rows - y) ** 2 + (columns - x) ** 2 < 49).astype(np.float32)
+    frame = frame_of(height, width, 64)
+    seen = fitted(as_colours(jnp.asarray(disk)[None, ..., None], 0, 1), frame)
+    red = seen[..., :1] * STD[0] + MEAN[0]  # 0 and 255 again, where the image is
+    click = in_frame(Prompts(points=np.array([[[x, y]]]), labels=np.ones((1, 1), int)), frame)
+    at = np.floor(np.asarray(click.points)[0, 0]).astype(int)
+    assert red[0, at[1], at[0], 0] > 200
+    back = np.asarray(restored(red[:, ::4, ::4] * 0 + pooled(red), frame))[0, ..., 0] > 127
+    assert 2 * (back & (disk > 0)).sum() / (back.sum() + disk.sum()) > 0.8
+
+
+def pooled(image):
+    """Shrink a square to a quarter of its side, as the decoder's logits are."""
+    n, side, _, c = image.shape
+    return image.reshape(n, side // 4, 4, side // 4, 4, c).mean((2, 4))
+
+
+def test_padding_is_zero_after_normalisation_and_lies_below_or_on_the_right():
+    seen = fitted(jnp.full((1, 32, 64, 3), 200.0), frame_of(32, 64, 64))
+    assert (seen[:, :32] != 0).all() and (seen[:, 32:] == 0).all()
+    np.testing.assert_allclose(seen[0, 0, 0], (200 - np.array(MEAN)) / STD, rtol=1e-5)
+
+
+def test_sixteen_bits_are_stretched_and_grey_becomes_three_channels():
+    seen = as_colours(jnp.array([[[[-1.0], [0.0], [32768.0], [65536.0], [1e6]]]]), 0, 65536)
+    np.testing.assert_allclose(seen[0, 0, :, 1], [0, 0, 127.5, 255, 255])
+    assert seen.shape == (1, 1, 5, 3)
+    with pytest.raises(BadInput, match="images of 4 channels: 1 .grey. or 3"):
+        as_colours(jnp.zeros((1, 4, 4, 4)), 0, 1)
+
+
+def test_what_cannot_be_shown_is_refused_with_its_numbers():
+    with pytest.raises(BadInput, match="8 x 300 pixels is smaller than one patch of 16 x 16"):
+        frame_of(8, 300, 1024)
+    frame = frame_of(40, 60, 64)
+    with pytest.raises(BadInput, match="a click at x 61, y 5 lies outside .* 60 x 40"):
+        in_frame(Prompts(points=np.array([[[61, 5]]]), labels=np.array([[1]])), frame)
+    with pytest.raises(BadInput, match="a corner of a box at x 3, y -1"):
+        in_frame(Prompts(boxes=np.array([[3, -1, 9, 9]])), frame)
+    filled = Prompts(points=np.array([[[99, 99]]]), labels=np.array([[-1]]))
+    assert in_frame(filled, frame).labels[0, 0] == -1  # padding lies nowhere

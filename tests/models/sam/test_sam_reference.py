@@ -1,0 +1,90 @@
+"""Every activation and output of Segment Anything against the published code's, on random weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models.sam.sizes import reference
+
+from jaxmeta.models.sam import Prompts, sam
+from jaxmeta.models.sam.images import fitted, frame_of, restored
+from jaxmeta.models.sam.weights import from_tensors
+
+KINDS = ("points", "box", "points_box_mask", "none")
+close = dict(atol=1e-4, rtol=0)  # blocks reach 3; the largest difference seen is 4e-6
+
+
+@pytest.fixture(scope="module")
+def known():
+    size, values = reference()
+    weights = {k.removeprefix("weights/"): v for k, v in values.items() if k.startswith("weights/")}
+    return sam(size), jax.tree.map(jnp.asarray, from_tensors(weights, size)), values
+
+
+@pytest.fixture(scope="module")
+def encoded(known):
+    network, variables, values = known
+    pixels = jnp.asarray(values["stage/preprocessed_nchw"].transpose(0, 2, 3, 1))
+    return jax.jit(network.encode)(variables, pixels)
+
+
+def prompts_of(kind, number, values):
+    chosen, given = slice(number, number + 1), {}
+    if "points" in kind:
+        given["points"] = values["input/points_xy"][chosen]
+        given["labels"] = values["input/point_labels"][chosen].astype(np.int32)
+    if "box" in kind:
+        given["boxes"] = values["input/boxes_xyxy"][chosen]
+    if "mask" in kind:
+        given["masks"] = values["input/masks_nchw"][chosen, 0]
+    return jax.tree.map(jnp.asarray, Prompts(**given))
+
+
+def test_images_are_normalised_and_padded_alike(known):
+    _, _, values = known
+    colours = jnp.asarray(values["input/image_rgb_0_255_nchw"].transpose(0, 2, 3, 1))
+    seen = fitted(colours, frame_of(320, 250, 256))
+    np.testing.assert_allclose(
+        seen, values["stage/preprocessed_nchw"].transpose(0, 2, 3, 1), **close
+    )
+
+
+def test_blocks_agree_one_by_one(known):
+    network, variables, values = known
+    own, parts = variables["image_encoder"], network.parts
+    pixels = jnp.asarray(values["stage/preprocessed_nchw"].transpose(0, 2, 3, 1))
+    tokens = parts.place(own, parts.embed(own, pixels))
+    for number in range(network.size.depth):
+        tokens = parts.block(own, number, tokens)
+        np.testing.assert_allclose(tokens, values[f"stage/block{number}_nhwc"], **close)
+    found = parts.neck(own, tokens)
+    wanted = values["stage/image_embedding_nchw"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(found, wanted, **close)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_are_encoded_alike(known, kind, number):
+    network, variables, values = known
+    sparse, dense = network.prompt(variables, prompts_of(kind, number, values), 1)
+    of = f"output/{kind}/{number}"
+    np.testing.assert_allclose(sparse, values[f"{of}/sparse"], **close)
+    np.testing.assert_allclose(dense, values[f"{of}/dense"].transpose(0, 2, 3, 1), **close)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_and_their_quality_agree(known, encoded, kind, number):
+    network, variables, values = known
+    given = prompts_of(kind, number, values)
+    image = encoded[number : number + 1]
+    for name, several in (("single", False), ("multi", True)):
+        logits, quality = network.decode(variables, image, given, several=several)
+        of = f"output/{kind}/{number}/{name}"
+        wanted = values[f"{of}/low_res_logits"].transpose(0, 2, 3, 1)
+        scale = np.abs(wanted).max()  # logits of random weights hardly leave zero
+        np.testing.assert_allclose(logits / scale, wanted / scale, **close)
+        np.testing.assert_allclose(quality, values[f"{of}/iou"], **close)
+        if (full := f"{of}/full_logits") in values:
+            seen = restored(logits, frame_of(320, 250, 256)) / scale
+            np.testing.assert_allclose(seen, values[full].transpose(0, 2, 3, 1) / scale, **close)

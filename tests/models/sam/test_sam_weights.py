@@ -1,0 +1,48 @@
+"""Published checkpoints: every tensor has its place, and nothing else has."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from models.sam.sizes import SMALL, golden
+
+from jaxmeta.models.sam import SIZES, sam
+from jaxmeta.models.sam.weights import fit, from_tensors, tensors
+
+
+@pytest.mark.parametrize("name, count", [("vit-b", 314), ("vit-l", 482), ("vit-h", 594)])
+def test_every_key_and_shape_of_the_published_files_has_one_place(name, count):
+    shapes = json.loads(golden("sam_checkpoint_shapes.json").read_text())[name.replace("-", "_")]
+    found = fit(shapes, SIZES[name])
+    assert found.whole and len(found.matched) == count == len(shapes)
+
+
+def test_leaves_and_tensors_are_one_to_one():
+    known = tensors(SMALL)
+    shapes = jax.eval_shape(sam(SMALL).init, jax.random.key(0))
+    assert len(known) == len(jax.tree.leaves(shapes)) == len({t.name for t in known.values()})
+    for leaf, tensor in zip(jax.tree.leaves(shapes), known.values(), strict=True):
+        assert leaf.size == np.prod(tensor.shape)
+
+
+def test_what_does_not_fit_is_named():
+    there = {tensor.name: tensor.shape for tensor in tensors(SMALL).values()}
+    there["image_encoder.pos_embed"] = (1, 9, 9, 8)
+    there["mask_decoder.adapter.weight"] = (3, 3)
+    del there["prompt_encoder.no_mask_embed.weight"]
+    found = fit(there, SMALL)
+    assert found.missing == ("prompt_encoder.no_mask_embed.weight",)
+    assert found.unexpected == ("mask_decoder.adapter.weight",)
+    assert found.misshapen == ("image_encoder.pos_embed: (1, 9, 9, 8), not (1, 4, 4, 8)",)
+    assert not found.whole
+
+
+def test_every_number_of_a_file_arrives():
+    rng = np.random.default_rng(0)
+    read = {t.name: rng.normal(size=t.shape).astype(np.float32) for t in tensors(SMALL).values()}
+    tree = from_tensors(read, SMALL)
+    for (path, leaf), tensor in zip(
+        jax.tree_util.tree_leaves_with_path(tree), tensors(SMALL).values(), strict=True
+    ):
+        assert sorted(leaf.ravel()) == sorted(read[tensor.name].ravel()), path
