@@ -6,15 +6,16 @@ fit is told.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxmeta.errors import BadInput
 from jaxmeta.models.sam.sam import sam
-from jaxmeta.models.sam.size import Size
+from jaxmeta.models.sam.size import SIZES, Size
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 TABLES = {"rel_pos_h", "rel_pos_w", "pos_embed"}  # tensors of their own, without ".weight"
@@ -69,6 +70,45 @@ def converted(value: np.ndarray, tensor: Tensor, shape: tuple[int, ...]) -> np.n
     return np.ascontiguousarray(value.reshape(shape), np.float32)
 
 
+def recognised(found: Mapping[str, Sequence[int]]) -> Size:
+    """Read off the size of the network from the names and shapes of a checkpoint.
+
+    Raises BadInput where these are not of a Segment Anything model, or of one with parts of its own.
+    """
+    if any(".Adapter." in name for name in found):
+        raise BadInput("an adapter model (SAM-Med2D): it has layers that Segment Anything has not")
+    try:
+        encoder = {n.removeprefix("image_encoder."): s for n, s in found.items()}
+        depth = 1 + max(int(n.split(".")[1]) for n in encoder if n.startswith("blocks."))
+        lengths = [encoder[f"blocks.{n}.attn.rel_pos_h"][0] for n in range(depth)]
+        grid, width = encoder["pos_embed"][1], encoder["pos_embed"][-1]
+        patch = encoder["patch_embed.proj.weight"][-1]
+        whole = tuple(n for n in range(depth) if lengths[n] == 2 * grid - 1)
+        window = next((n + 1) // 2 for n in (*lengths, 27) if n != 2 * grid - 1)
+        return Size(
+            width,
+            depth,
+            width // encoder["blocks.0.attn.rel_pos_h"][1],
+            whole,
+            grid * patch,
+            patch,
+            window,
+            encoder["neck.0.weight"][0],
+            found["mask_decoder.transformer.layers.0.mlp.lin1.weight"][0],
+        )
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        some = ", ".join(list(found)[:3]) or "nothing"
+        raise BadInput(
+            f"not a Segment Anything model: {type(error).__name__} {error}; it holds {some}, ..."
+        ) from None
+
+
+def named(size: Size) -> str:
+    """Name a size: as published, or by its numbers."""
+    name = next((name for name, known in SIZES.items() if known == size), "a size of its own")
+    return f"{name} ({size.depth} blocks of width {size.width}, images of {size.image} pixels)"
+
+
 class Fit(NamedTuple):
     """How the tensors of a file fit a size."""
 
@@ -99,13 +139,23 @@ def fit(found: Mapping[str, Sequence[int]], size: Size) -> Fit:
     )
 
 
-def from_tensors(read: Mapping[str, np.ndarray], size: Size) -> PyTree:
-    """Make our tree of a checkpoint's tensors, which must fit."""
+def leaves(
+    read: Callable[[str], np.ndarray], size: Size
+) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """Give leaf by leaf of our tree, each read when its turn comes, from a checkpoint that fits."""
     shapes = jax.eval_shape(sam(size).init, jax.random.key(0))
     known = tensors(size)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+        names = tuple(step.key for step in path)
+        yield names, converted(np.asarray(read(known[names].name)), known[names], leaf.shape)
 
-    def leaf(path, shape):
-        tensor = known[tuple(step.key for step in path)]
-        return converted(np.asarray(read[tensor.name]), tensor, shape.shape)
 
-    return jax.tree_util.tree_map_with_path(leaf, shapes)
+def from_leaves(found: Iterable[tuple[tuple[str, ...], np.ndarray]]) -> PyTree:
+    """Put leaves together to a tree."""
+    tree = {}
+    for (*parts, last), value in found:
+        node = tree
+        for part in parts:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree

@@ -8,7 +8,7 @@ from models.sam.sizes import reference
 
 from jaxmeta.models.sam import Prompts, sam
 from jaxmeta.models.sam.images import fitted, frame_of, restored
-from jaxmeta.models.sam.weights import from_tensors
+from jaxmeta.models.sam.weights import from_leaves, leaves
 
 KINDS = ("points", "box", "points_box_mask", "none")
 close = dict(atol=1e-4, rtol=0)  # blocks reach 3; the largest difference seen is 4e-6
@@ -18,7 +18,11 @@ close = dict(atol=1e-4, rtol=0)  # blocks reach 3; the largest difference seen i
 def known():
     size, values = reference()
     weights = {k.removeprefix("weights/"): v for k, v in values.items() if k.startswith("weights/")}
-    return sam(size), jax.tree.map(jnp.asarray, from_tensors(weights, size)), values
+    return (
+        sam(size),
+        jax.tree.map(jnp.asarray, from_leaves(leaves(weights.__getitem__, size))),
+        values,
+    )
 
 
 @pytest.fixture(scope="module")

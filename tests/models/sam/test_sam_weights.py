@@ -8,7 +8,7 @@ import pytest
 from models.sam.sizes import SMALL, golden
 
 from jaxmeta.models.sam import SIZES, sam
-from jaxmeta.models.sam.weights import fit, from_tensors, tensors
+from jaxmeta.models.sam.weights import fit, from_leaves, leaves, tensors
 
 
 @pytest.mark.parametrize("name, count", [("vit-b", 314), ("vit-l", 482), ("vit-h", 594)])
@@ -41,7 +41,7 @@ def test_what_does_not_fit_is_named():
 def test_every_number_of_a_file_arrives():
     rng = np.random.default_rng(0)
     read = {t.name: rng.normal(size=t.shape).astype(np.float32) for t in tensors(SMALL).values()}
-    tree = from_tensors(read, SMALL)
+    tree = from_leaves(leaves(read.__getitem__, SMALL))
     for (path, leaf), tensor in zip(
         jax.tree_util.tree_leaves_with_path(tree), tensors(SMALL).values(), strict=True
     ):

@@ -1,0 +1,139 @@
+"""Weights on disk: published checkpoints as they are read, converted ones as they are kept.
+
+A converted model is a folder of `weights.npz`, a leaf an entry, and `size.json`. Everything goes leaf by
+leaf, so that a file needs little more memory than its largest tensor, and a network as much as it has
+numbers.
+"""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxmeta.errors import BadInput
+from jaxmeta.files import beside, write_json
+from jaxmeta.models.sam.size import Size
+from jaxmeta.models.sam.weights import from_leaves
+
+WEIGHTS, SIZE = "weights.npz", "size.json"
+INSIDE = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+)  # where training code keeps weights among other things
+
+
+class Checkpoint(NamedTuple):
+    """A published file, of which tensors are read when asked for."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], np.ndarray]
+
+
+@contextmanager
+def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
+    """Open a .safetensors file, or a .pth or .pt file of PyTorch (with the extra `convert`).
+
+    Raises BadInput for a file that is cut off, is no checkpoint, or is of another kind.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such file")
+    if path.suffix == ".safetensors":
+        with opened_safetensors(path) as checkpoint:
+            yield checkpoint
+    elif path.suffix in (".pth", ".pt"):
+        yield opened_pth(path)
+    else:
+        raise BadInput(f"{path}: give a .pth, .pt or .safetensors file")
+
+
+@contextmanager
+def opened_safetensors(path: Path) -> Iterator[Checkpoint]:
+    """Open a .safetensors file."""
+    safetensors = needed("safetensors")
+    try:
+        handle = safetensors.safe_open(path, framework="numpy")
+    except (safetensors.SafetensorError, OSError) as error:
+        raise unreadable(path, error) from None
+    with handle:
+        shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}
+        yield plain_names(Checkpoint(shapes, handle.get_tensor))
+
+
+def opened_pth(path: Path) -> Checkpoint:
+    """Open a file of PyTorch; nothing but tensors is loaded, and none into memory where it can be mapped."""
+    torch = needed("torch")
+    try:
+        mapped = zipfile.is_zipfile(path)  # files of PyTorch before 1.6 are none
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise unreadable(path, error) from None
+    for name in INSIDE:
+        if isinstance(held, dict) and isinstance(held.get(name), dict):
+            held = held[name]
+    if not isinstance(held, dict) or not all(isinstance(v, torch.Tensor) for v in held.values()):
+        raise BadInput(f"{path}: holds no table of tensors, but {type(held).__name__}")
+    shapes = {name: tuple(value.shape) for name, value in held.items()}
+    return plain_names(Checkpoint(shapes, lambda name: held[name].float().numpy()))
+
+
+def plain_names(checkpoint: Checkpoint) -> Checkpoint:
+    """Take away what training on several devices puts before every name."""
+    before = "module."
+    if not all(name.startswith(before) for name in checkpoint.shapes):
+        return checkpoint
+    shapes = {name.removeprefix(before): shape for name, shape in checkpoint.shapes.items()}
+    return Checkpoint(shapes, lambda name: checkpoint.read(before + name))
+
+
+def needed(package: str):
+    """Import what only conversion needs."""
+    try:
+        return __import__(package)
+    except ImportError:
+        raise BadInput(
+            f'{package} is not installed: pip install ".[convert]" in the checkout'
+        ) from None
+
+
+def unreadable(path: Path, error: Exception) -> BadInput:
+    """Say that a file is no whole checkpoint."""
+    why = str(error).strip().split("\n")[0][:160]
+    return BadInput(
+        f"{path}: cut off, or not a checkpoint of tensors ({why}); download it again and compare its size"
+    )
+
+
+def write_weights(
+    folder: Path, size: Size, found: Iterable[tuple[tuple[str, ...], np.ndarray]]
+) -> None:
+    """Write a converted model, leaf by leaf; `size.json`, written last, says that it is whole."""
+    with beside(folder / WEIGHTS) as part, zipfile.ZipFile(part, "w") as archive:
+        for names, value in found:
+            with archive.open("/".join(names) + ".npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, value)
+    write_json(folder / SIZE, size)
+
+
+def read_size(folder: Path) -> Size:
+    """Read the size of a converted model; raises BadInput where there is none."""
+    path = folder / SIZE
+    if not path.is_file():
+        raise BadInput(
+            f"{folder}: no converted weights; python -m experiments.convert_sam CHECKPOINT --output {folder}"
+        )
+    values = json.loads(path.read_text())
+    return Size(**values | {"whole": tuple(values["whole"])})
+
+
+def read_weights(folder: Path) -> PyTree:
+    """Read a converted model's variables."""
+    read_size(folder)
+    with np.load(folder / WEIGHTS) as archive:
+        return from_leaves((tuple(name.split("/")), archive[name]) for name in archive.files)

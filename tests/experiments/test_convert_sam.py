@@ -1,0 +1,172 @@
+"""Converting published checkpoints: all of a file or nothing, and refusals that say what it is."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models.sam.sizes import SMALL, golden
+
+from experiments import command
+from experiments.convert_sam import main
+from jaxmeta.models.sam.files import read_size, read_weights
+from jaxmeta.models.sam.weights import leaves, tensors
+
+numpy_files = pytest.importorskip("safetensors.numpy")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def small_tensors():
+    rng = np.random.default_rng(0)
+    return {t.name: rng.normal(size=t.shape).astype(np.float32) for t in tensors(SMALL).values()}
+
+
+def converting(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["convert_sam", *map(str, words)])
+    command.run(main)
+
+
+@pytest.fixture
+def refused(monkeypatch, tmp_path, capsys):
+    """Convert what must be refused: exit code 2, one line, nothing written."""
+
+    def convert(path, *words):
+        with pytest.raises(SystemExit) as stop:
+            converting(monkeypatch, path, "--output", tmp_path / "out", *words)
+        told = capsys.readouterr()
+        assert stop.value.code == 2 and told.err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+        return told.err
+
+    return convert
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(values, name="sam.safetensors"):
+        numpy_files.save_file(values, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def same(tree, values):
+    wanted = dict(leaves(values.__getitem__, SMALL))
+    found = {names: tree for names, tree in walked(tree)}
+    assert found.keys() == wanted.keys()
+    for names, value in found.items():
+        np.testing.assert_array_equal(value, wanted[names])
+
+
+def walked(tree, names=()):
+    for name, value in tree.items():
+        yield from (
+            walked(value, (*names, name)) if isinstance(value, dict) else [((*names, name), value)]
+        )
+
+
+def test_a_file_that_fits_is_converted_and_read_back(monkeypatch, tmp_path, file, capsys):
+    values, out = small_tensors(), tmp_path / "out"
+    converting(monkeypatch, file(values), "--output", out)
+    assert (
+        f"{len(values)} tensors match\n0 missing\n0 unexpected\n0 misshapen"
+        in capsys.readouterr().out
+    )
+    assert read_size(out) == SMALL
+    same(read_weights(out), values)
+    assert sorted(p.name for p in out.iterdir()) == ["size.json", "weights.npz"]
+    with pytest.raises(SystemExit):
+        converting(monkeypatch, file(values), "--output", out)
+    assert "holds converted weights: remove it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrapped, before", [(False, ""), (True, ""), (True, "module.")])
+def test_pytorch_s_files_are_read_too(monkeypatch, tmp_path, wrapped, before):
+    torch = pytest.importorskip("torch")
+    values = small_tensors()
+    held = {before + name: torch.tensor(value) for name, value in values.items()}
+    torch.save({"model": held, "epoch": 3} if wrapped else held, tmp_path / "sam.pth")
+    converting(monkeypatch, tmp_path / "sam.pth", "--output", tmp_path / "out")
+    same(read_weights(tmp_path / "out"), values)
+
+
+def test_a_file_of_code_is_not_run(tmp_path, refused):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": Path("x")}, tmp_path / "evil.pth")
+    assert "not a checkpoint of tensors" in refused(tmp_path / "evil.pth")
+
+
+def test_a_file_that_was_cut_off_is_told_so(refused, file):
+    path = file(small_tensors())
+    path.write_bytes(path.read_bytes()[:9999])
+    assert f"{path}: cut off, or not a checkpoint" in refused(path)
+
+
+def test_another_size_than_asked_for_is_named(refused, file):
+    told = refused(file(small_tensors()), "--size", "vit-b")
+    assert "is a size of its own (2 blocks of width 8" in told and "not vit-b (12 blocks" in told
+
+
+def test_missing_and_additional_tensors_are_counted(refused, file):
+    values = small_tensors()
+    del values["mask_decoder.iou_token.weight"]
+    told = refused(file(values | {"more": np.zeros(3, np.float32)}))
+    assert "1 tensors missing, 1 unexpected, 0 of another shape" in told
+
+
+def test_adapter_models_are_refused_by_name(refused, file):
+    name = "image_encoder.blocks.0.Adapter.channel.0.weight"
+    assert "SAM-Med2D" in refused(file(small_tensors() | {name: np.zeros(3, np.float32)}))
+
+
+@pytest.mark.parametrize("name, what", [("a.npz", "give a .pth"), ("b.pth", "there is no such")])
+def test_files_of_other_kinds_are_refused(tmp_path, refused, name, what):
+    if name.startswith("a"):
+        (tmp_path / name).write_bytes(b"x")
+    assert what in refused(tmp_path / name)
+
+
+def test_any_other_model_is_refused_with_what_it_holds(refused, file):
+    told = refused(file({"conv1.weight": np.zeros((3, 3), np.float32)}))
+    assert "not a Segment Anything model" in told and "conv1.weight" in told
+
+
+MEASURED = """
+import resource, sys
+from experiments import command
+from experiments.convert_sam import main
+command.run(main)
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit-b", "vit-l", "vit-h"])
+def test_full_size_files_convert_in_less_memory_than_twice_the_file(tmp_path, name):
+    shapes = json.loads(golden("sam_checkpoint_shapes.json").read_text())[name.replace("-", "_")]
+    rng = np.random.default_rng(0)
+    values = {key: rng.random(shape, np.float32) for key, shape in shapes.items()}
+    path, out = tmp_path / "sam.safetensors", tmp_path / "out"
+    numpy_files.save_file(values, path)
+    words = [path, "--output", out, "--size", name]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{len(shapes)} tensors match\n0 missing" in done.stdout
+    peak = int(done.stdout.split("peak ")[1]) * 1024
+    print(f"{name}: file {path.stat().st_size / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB")
+    assert peak < 2 * path.stat().st_size
+    path.unlink()
+    with np.load(out / "weights.npz") as archive:  # entry by entry
+        from jaxmeta.models.sam import SIZES
+
+        for names, wanted in leaves(values.__getitem__, SIZES[name]):
+            np.testing.assert_array_equal(archive["/".join(names)], wanted)
