@@ -94,14 +94,14 @@ def mean_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
 
 def double_bilinear(image: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
     """Double both sides by linear interpolation, the corners' centres staying where they are."""
-    rows, columns = (corner_aligned(n) for n in image.shape[1:3])
+    rows, columns = (corner_aligned(n, 2 * n) for n in image.shape[1:3])
     return jnp.einsum("Hh,nhwc,Ww->nHWc", rows, image, columns)
 
 
-def corner_aligned(n: int) -> Float[np.ndarray, "m n"]:
-    """Make the matrix that interpolates 2n points between n, the first and the last among them."""
-    at = np.linspace(0, n - 1, 2 * n)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n))).astype(np.float32)
+def corner_aligned(known: int, wanted: int) -> Float[np.ndarray, "m n"]:
+    """Make the matrix that interpolates between points, the first and the last among them."""
+    at = np.linspace(0, known - 1, wanted)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(known))).astype(np.float32)
 
 
 def blocks(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 2 W//2 2 C"]:

@@ -35,14 +35,13 @@ class Patches(nn.Module):
 
     features: int
     size: int
+    kernel_init: Callable = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, image: Float[Array, "N H W C"]) -> Float[Array, "N h w F"]:
         n, height, width, channels = image.shape
         s = self.size
-        kernel = self.param(
-            "kernel", nn.initializers.lecun_normal(), (s, s, channels, self.features)
-        )
+        kernel = self.param("kernel", self.kernel_init, (s, s, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         patches = image.reshape(n, height // s, s, width // s, s, channels)
         return jnp.einsum("nhiwjc,ijcf->nhwf", patches, kernel) + bias[None, None, None]

@@ -1,0 +1,41 @@
+"""The attention of the mask decoder: where the support's structure is, the query is looked at.
+
+With X the query's features and V_0 the support's soft mask in every channel:
+
+    K = X * V_{l-1},   V_l = attention(q = X, k = K, v = V_{l-1}) * X      l = 1, 2
+    Y = dropout(norm(V_2 + X)),   out = dropout(norm(perceptron(Y) + Y))
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxmeta.models.sam.decoder import LookAt
+from jaxmeta.models.sam.layers import Perceptron
+from jaxmeta.models.sam.size import Size
+
+ROUNDS, DROPOUT = 2, 0.2
+
+
+class MaskAttention(nn.Module):
+    """Look at the query's features under the support's mask; one for all scales."""
+
+    size: Size
+    idle: bool = False  # with the attention that the released code has and never calls
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "N G J C"], mask: Float[Array, "G J"], *, still: bool
+    ) -> Float[Array, "N G J C"]:
+        n, height, width, channels = features.shape
+        x = features.reshape(n, -1, channels)
+        value = jnp.broadcast_to(mask.reshape(1, -1, 1), x.shape)
+        for number in range(ROUNDS):
+            value = x * LookAt(channels, name=f"layers_{number}")(x, x * value, value)
+        if self.idle:
+            LookAt(channels, name=f"layers_{ROUNDS}")(x[:, :1], x[:, :1], x[:, :1])
+        y = nn.LayerNorm(epsilon=1e-5, name="norm1")(value + x)
+        y = nn.Dropout(DROPOUT, deterministic=still)(y)
+        think = Perceptron((self.size.hidden, channels), ("lin1", "lin2"), nn.relu, name="mlp")
+        z = nn.LayerNorm(epsilon=1e-5, name="norm2")(think(y) + y)
+        return nn.Dropout(DROPOUT, deterministic=still)(z).reshape(features.shape)

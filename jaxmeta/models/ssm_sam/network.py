@@ -1,0 +1,84 @@
+"""The network of SSM-SAM: a frozen image encoder with trained adapters, sampler and decoder.
+
+Features are taken after four depths of the encoder, each through the same frozen neck. The shallowest is
+told by the self-sampler; all four go to the decoder. What is trained is one tree of three parts; the
+frozen weights are an argument of their own.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from jaxmeta.models.sam.adapters import Adapter, Prefix, adapted_blocks, before_adapters
+from jaxmeta.models.sam.encoder import encoder
+from jaxmeta.models.sam.size import Size
+from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
+from jaxmeta.models.ssm_sam.sampler import SelfSampler
+
+DEPTHS = 4
+
+
+class SsmSam(NamedTuple):
+    """init(key) -> learned; look(frozen, pixels) -> Prefix; apply(frozen, learned, prefix, points, mask,
+    key=None) -> logits [N, S, S].
+
+    `points` [K, 2] are (x, y) in pixels and `mask` [G, G] the support's halo on the tokens' grid. With a
+    key there is dropout.
+    """
+
+    size: Size
+    adapter: Adapter
+    init: Callable[[Array], PyTree]
+    look: Callable[[PyTree, Array], Prefix]
+    apply: Callable[..., Array]
+
+
+def depths(size: Size) -> tuple[int, ...]:
+    """Number the blocks after which features are taken: the ends of four equal parts."""
+    return tuple((n + 1) * size.depth // DEPTHS - 1 for n in range(DEPTHS))
+
+
+def ssm_sam(
+    size: Size, adapter: Adapter, *, attends: bool = True, idle: bool = False, copies: int = 1
+) -> SsmSam:
+    """Make the network.
+
+    `idle` and `copies` give it the parameters that the released code has and does not need, for
+    counting and for its files; `attends=False` its decoder as released.
+
+    Raises ValueError where adapters begin behind the first depth that is taken.
+    """
+    parts, taken = encoder(size), depths(size)
+    if adapter.blocks[0] > taken[0]:
+        raise ValueError(
+            f"adapters begin at block {adapter.blocks[0]}, behind block {taken[0]}, whose features are taken"
+        )
+    sampler = SelfSampler(size, idle, copies)
+    decoder = FlexibleDecoder(size, attends, idle)
+
+    def init(key) -> dict[str, Any]:
+        own, points, masks = jax.random.split(key, 3)
+        grid = jnp.zeros((copies, size.grid, size.grid, size.features))
+        return {
+            "adapter": adapter.init(own),
+            "sampler": sampler.init(points, grid, jnp.zeros((1, 2)))["params"],
+            "decoder": decoder.init(masks, [grid] * DEPTHS, grid[0, ..., 0], still=True)["params"],
+        }
+
+    def look(frozen, pixels: Float[Array, "N S S 3"]) -> Prefix:
+        return before_adapters(parts, frozen["image_encoder"], adapter, pixels)
+
+    def apply(frozen, learned, prefix, points, mask, *, key=None) -> Float[Array, "N S S"]:
+        fixed = frozen["image_encoder"]
+        after = adapted_blocks(parts, fixed, adapter, learned["adapter"], prefix, size.depth)
+        scales = [parts.neck(fixed, after[n - adapter.blocks[0]]) for n in taken]
+        scales[0] = sampler.apply({"params": learned["sampler"]}, scales[0], points)
+        drop = None if key is None else {"dropout": key}
+        return decoder.apply(
+            {"params": learned["decoder"]}, scales[::-1], mask, still=key is None, rngs=drop
+        )
+
+    return SsmSam(size, adapter, init, look, apply)

@@ -1,0 +1,63 @@
+"""The self-sampling layer: features at sampled points become prompts, and prompts tell the image.
+
+Two rounds: a few learned vectors and the point tokens look at each other; then every place of the image
+looks at the learned vectors, which by then know what lies under the points.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxmeta.models.sam.decoder import LookAt
+from jaxmeta.models.sam.layers import Perceptron
+from jaxmeta.models.sam.size import Size
+from jaxmeta.models.ssm_sam.points import features_at
+
+ROUNDS, LEARNED = 2, 10
+
+
+class Asked(nn.Module):
+    """One round."""
+
+    size: Size
+    idle: bool  # with the attention that the released code has and never calls
+    copies: int  # of the learned vectors; the released code has one for each image of a batch
+
+    @nn.compact
+    def __call__(self, points, image):
+        width = self.size.features
+
+        def norm(x, number):
+            return nn.LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
+
+        learned = self.param("learned", nn.initializers.normal(0.1), (self.copies, LEARNED, width))
+        learned = jnp.broadcast_to(learned, (image.shape[0], LEARNED, width))
+        asking = jnp.concatenate([learned, points], axis=1)
+        heard = norm(LookAt(width, name="self_attn")(asking, asking, asking), 1)
+        asking = norm(asking + heard, 2)
+        learned, points = asking[:, :LEARNED], asking[:, LEARNED:]
+        think = Perceptron((self.size.hidden, width), ("lin1", "lin2"), nn.relu, name="mlp")
+        learned = norm(learned + think(learned), 3)
+        if self.idle:
+            LookAt(width // 2, name="cross_attn_token_to_image")(learned[:1], image[:1], image[:1])
+        look = LookAt(width // 2, name="cross_attn_image_to_token")
+        return points, norm(image + look(image, learned, learned), 4)
+
+
+class SelfSampler(nn.Module):
+    """Let an image's features be told by what lies under points."""
+
+    size: Size
+    idle: bool = False
+    copies: int = 1
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "N G J C"], points: Float[Array, "K 2"]
+    ) -> Float[Array, "N G J C"]:
+        asking = features_at(features, points, self.size.image)
+        image = features.reshape(features.shape[0], -1, features.shape[-1])
+        for number in range(ROUNDS):
+            turn = Asked(self.size, self.idle, self.copies, name=f"layers_{number}")
+            asking, image = turn(asking, image)
+        return image.reshape(features.shape)

@@ -1,0 +1,105 @@
+"""Adapters: what they add, where they begin, and what of an image never changes under them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models.sam.sizes import SMALL
+
+from jaxmeta.models.sam import SIZES
+from jaxmeta.models.sam.adapters import (
+    adapted_blocks,
+    before_adapters,
+    bottleneck,
+    high_frequencies,
+    high_pass,
+    low_rank,
+)
+from jaxmeta.models.sam.encoder import encoder
+
+KINDS = {"high_pass": high_pass, "low_rank": low_rank, "bottleneck": bottleneck}
+PARTS = encoder(SMALL)
+FROZEN = PARTS.init(jax.random.key(0))
+IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
+
+
+def count(tree):
+    return sum(a.size for a in jax.tree.leaves(tree))
+
+
+def moved(tree, by=0.05):
+    """Leave the zeros that adapters begin with."""
+    return jax.tree.map(
+        lambda a: a + by * jnp.sin(1.0 + jnp.arange(a.size, dtype=jnp.float32)).reshape(a.shape),
+        tree,
+    )
+
+
+def plain(image):
+    tokens = PARTS.place(FROZEN, PARTS.embed(FROZEN, image))
+    for number in range(SMALL.depth):
+        tokens = PARTS.block(FROZEN, number, tokens)
+    return tokens
+
+
+def test_the_published_adapter_has_its_number_of_parameters():
+    adapter = high_pass(SIZES["vit-b"])
+    assert count(jax.eval_shape(adapter.init, jax.random.key(0))) == 63_312
+
+
+@pytest.mark.parametrize("last", [None, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_adapted_block_is_adapted_and_no_other(kind, last):
+    adapter = KINDS[kind](SMALL, last=last)
+    assert adapter.blocks == ((0, 1) if last is None else (1,))
+    own = adapter.init(jax.random.key(1))
+    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    run = jax.jit(lambda v: adapted_blocks(PARTS, FROZEN, adapter, v, prefix, SMALL.depth))
+    before, after = run(own), run(moved(own))
+    assert len(before) == len(adapter.blocks)
+    for a, b in zip(before, after, strict=True):
+        assert np.abs(a - b).max() > 1e-4
+    if kind != "high_pass":  # begins as the network was
+        np.testing.assert_allclose(before[-1], plain(IMAGE), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_block_has_weights_of_its_own_that_change_nothing_before_it(kind):
+    adapter = KINDS[kind](SMALL)
+    own = moved(adapter.init(jax.random.key(1)))
+    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    name = "tune_1" if kind == "high_pass" else "block_1"
+    changed = own | {name: moved(own[name], 0.5)}
+    one, other = (
+        adapted_blocks(PARTS, FROZEN, adapter, v, prefix, SMALL.depth) for v in (own, changed)
+    )
+    np.testing.assert_array_equal(one[0], other[0])
+    assert np.abs(one[1] - other[1]).max() > 1e-4
+
+
+def test_the_prefix_before_the_last_blocks_is_the_network_s_own():
+    adapter = low_rank(SMALL, last=1)
+    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    tokens = PARTS.place(FROZEN, PARTS.embed(FROZEN, IMAGE))
+    np.testing.assert_allclose(prefix.tokens, PARTS.block(FROZEN, 0, tokens), atol=1e-6)
+    assert prefix.patches == prefix.edges == ()  # nothing is kept that nobody looks at
+
+
+def test_high_frequencies_drop_what_is_smooth_and_keep_what_is_fine():
+    rows = jnp.arange(32.0)
+    slow = jnp.cos(2 * jnp.pi * 3 * rows / 32)[None, :, None, None] * jnp.ones((1, 32, 32, 1))
+    fast = jnp.cos(2 * jnp.pi * 13 * rows / 32)[None, :, None, None] * jnp.ones((1, 32, 32, 1))
+    np.testing.assert_allclose(high_frequencies(slow + 5), 0, atol=1e-5)
+    np.testing.assert_allclose(high_frequencies(fast + slow), jnp.abs(fast), atol=1e-5)
+
+
+def test_the_square_of_low_frequencies_is_the_published_one():
+    """At 1024 the central 512 x 512 goes: from -256 up to 255, so -256 goes and 256 stays."""
+    n, at = 64, jnp.arange(64.0)
+    for cycles, left in (
+        (15, 0.0),
+        (16, 0.5),
+        (17, 1.0),
+    ):  # a half of cos(16) is at -16, which goes
+        wave = jnp.cos(2 * jnp.pi * cycles * at / n)[None, :, None, None] * jnp.ones((1, n, n, 1))
+        np.testing.assert_allclose(high_frequencies(wave).max(), left, atol=1e-4)

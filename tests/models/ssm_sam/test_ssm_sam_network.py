@@ -1,0 +1,143 @@
+"""The network of SSM-SAM: its points, its halo, its sizes, and that derivatives of derivatives are right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models.sam.sizes import SMALL
+
+from jaxmeta.models.sam import SIZES, sam
+from jaxmeta.models.sam.adapters import high_pass
+from jaxmeta.models.ssm_sam import ssm_sam
+from jaxmeta.models.ssm_sam.blur import blur_matrix, halo, kernel_size
+from jaxmeta.models.ssm_sam.network import depths
+from jaxmeta.models.ssm_sam.points import drawn_on, features_at
+
+SIZE = SMALL._replace(depth=4, whole=(0, 2))
+NETWORK = ssm_sam(SIZE, high_pass(SIZE, width=3))
+
+
+def counts(**how):
+    size = SIZES["vit-b"]
+    shapes = jax.eval_shape(ssm_sam(size, high_pass(size), **how).init, jax.random.key(0))
+    return {part: sum(a.size for a in jax.tree.leaves(of)) for part, of in shapes.items()}
+
+
+def test_released_parameter_counts_hold():
+    heads = 1_769_472 + 590_976
+    for copies, sampler in ((4, 3_179_520), (2, 3_169_280), (1, 3_164_160)):
+        found = counts(idle=True, copies=copies)
+        assert found == {"adapter": 63_312, "sampler": sampler, "decoder": heads + 1_841_408}
+    no_mask_embed = 256  # which it never uses either
+    assert sum(counts(idle=True, copies=4).values()) + no_mask_embed == 7_444_944
+
+
+def test_what_is_trained_and_used_is_counted_too():
+    """7.17 million without the decoder's idle attention, 6.90 without the sampler's two."""
+    found = sum(counts().values())
+    assert found == 6_902_736
+    assert found + 2 * 131_712 == 7_166_160
+    assert counts(attends=False)["decoder"] == 1_769_472 + 590_976
+
+
+def test_features_are_taken_after_the_ends_of_four_parts():
+    assert depths(SIZES["vit-b"]) == (2, 5, 8, 11)
+    assert depths(SIZES["vit-l"]) == (5, 11, 17, 23)
+    with pytest.raises(ValueError, match="begin at block 2, behind block 0"):
+        ssm_sam(SIZE, high_pass(SIZE, last=2))
+
+
+def test_points_lie_on_the_structure_x_along_a_row():
+    mask = jnp.zeros((2, 8, 12), jnp.uint8).at[0, 2, 9].set(1).at[1, 5, 4].set(1)
+    points = drawn_on(mask, 64, jax.random.key(0))
+    assert {tuple(p) for p in np.asarray(points).tolist()} == {(9.0, 2.0), (4.0, 5.0)}
+
+
+def test_points_are_as_likely_on_every_pixel():
+    mask = jnp.zeros((1, 4, 4), jnp.uint8).at[0, 1].set(1)
+    points = np.asarray(drawn_on(mask, 4000, jax.random.key(0)))
+    share = np.bincount(points[:, 0].astype(int), minlength=4) / 4000
+    np.testing.assert_allclose(share, 0.25, atol=0.03)  # 4 standard deviations
+    assert (points[:, 1] == 1).all()
+
+
+def test_without_a_structure_ten_points_lie_anywhere():
+    points = np.asarray(drawn_on(jnp.zeros((1, 16, 16), jnp.uint8), 30, jax.random.key(0)))
+    assert len({tuple(p) for p in points[:10]}) > 5
+    np.testing.assert_array_equal(points[10:20], points[:10])
+
+
+def test_features_are_read_where_the_points_lie_not_transposed():
+    """The middle of cell (row 1, column 3) of a 4 x 4 grid over 16 pixels is pixel (13.5, 5.5)."""
+    features = jnp.zeros((1, 4, 4, 1)).at[0, 1, 3].set(1.0)
+    at = jnp.array([[13.5, 5.5], [5.5, 13.5], [11.5, 5.5], [15.5, 5.5]])
+    # half way to the next cell half of it is left; so it is half way over the border
+    np.testing.assert_allclose(features_at(features, at, 16)[0, :, 0], [1, 0, 0.5, 0.5], atol=1e-6)
+
+
+def test_kernels_are_opencv_s():
+    assert [kernel_size(101 * s / 512) for s in (512, 1024, 256)] == [101, 201, 51]
+    row = blur_matrix(512, 101)[256]
+    sigma = np.sqrt((row * (np.arange(512) - 256) ** 2).sum())
+    assert sigma == pytest.approx(15.3, abs=0.1)  # 15.5, cut off at 50 pixels
+    np.testing.assert_allclose(blur_matrix(40, 51).sum(1), 1, atol=1e-6)
+    # mirrored about the border's pixel: pixel 0 sees 1 twice
+    assert blur_matrix(64, 3)[0, 1] == pytest.approx(2 * blur_matrix(64, 3)[5, 6])
+
+
+def test_the_halo_is_one_inside_and_falls_off_around():
+    mask = jnp.zeros((2, 64, 64), jnp.uint8).at[0, 24:40, 20:44].set(1)
+    soft = np.asarray(halo(mask))
+    assert (soft[0][np.asarray(mask[0]) > 0] == 1).all()
+    outside = soft[0, 32, 44:]
+    assert (np.diff(outside) < 1e-6).all() and 0.3 < outside[0] < 1 and outside[-1] < 0.05
+    assert (soft[1] == 0).all()  # nothing to be seen, and nothing undefined
+
+
+@pytest.fixture(scope="module")
+def told():
+    frozen = sam(SIZE).init(jax.random.key(0))
+    learned = NETWORK.init(jax.random.key(1))
+    rng = np.random.default_rng(0)
+    pixels = jnp.asarray(rng.normal(size=(2, 16, 16, 3)), jnp.float32)
+    points = jnp.array([[3.0, 5.0], [9.0, 2.0]])
+    mask = jnp.asarray(rng.random((4, 4)), jnp.float32)
+    return frozen, learned, pixels, points, mask
+
+
+@pytest.mark.parametrize("part", ["points", "mask", "adapter", "sampler", "decoder"])
+def test_everything_that_is_told_or_learned_matters(told, part):
+    frozen, learned, pixels, points, mask = told
+    prefix = NETWORK.look(frozen, pixels)
+    before = NETWORK.apply(frozen, learned, prefix, points, mask)
+    assert before.shape == (2, 16, 16)
+    if part == "points":
+        points = points + 4
+    elif part == "mask":
+        mask = mask[::-1]
+    else:
+        learned = learned | {part: jax.tree.map(lambda a: a + 0.1, learned[part])}
+    after = NETWORK.apply(frozen, learned, prefix, points, mask)
+    assert np.abs(before - after).max() > 1e-4
+
+
+def test_derivatives_of_every_part_equal_differences_to_second_order(told, x64):
+    """Along random directions of all that is learned: first and second derivative in float64."""
+    frozen, learned, pixels, points, mask = jax.tree.map(lambda a: a.astype(jnp.float64), told)
+    prefix = NETWORK.look(frozen, pixels)
+    leaves, structure = jax.tree.flatten(learned)
+    rng = np.random.default_rng(0)
+    along = jax.tree.unflatten(structure, [rng.normal(size=a.shape) / 10 for a in leaves])
+
+    @jax.jit
+    def value(t):
+        at = jax.tree.map(lambda a, d: a + t * d, learned, along)
+        return jax.nn.softplus(NETWORK.apply(frozen, at, prefix, points, mask)).mean()
+
+    slope = jax.jit(jax.grad(value))
+    curve = jax.jit(jax.grad(jax.grad(value)))
+    h = 1e-5
+    assert float(slope(0.0)) == pytest.approx(float(value(h) - value(-h)) / (2 * h), rel=1e-5)
+    assert float(curve(0.0)) == pytest.approx(float(slope(h) - slope(-h)) / (2 * h), rel=1e-4)
+    each = jax.jit(jax.grad(lambda own: NETWORK.apply(frozen, own, prefix, points, mask).sum()))
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(each(learned)))
