@@ -31,7 +31,7 @@ from experiments.outcome import (
 )
 from experiments.pairing import Entry, refuse_unpaired
 from experiments.questions import Asked, Options, check, measuring_of, protocol_of, questions
-from experiments.recipes import names, recipe
+from experiments.recipes import alike, names, recipe
 from experiments.reports import write
 from experiments.rows import OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
 from experiments.runs import Run, open_run
@@ -154,7 +154,7 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
         raise BadInput(f"{options.settings}: {what}; run it with --tune")
     if options.tune or lacking:
         found = search_settings(run, shots, transfer, protocol)
-    elif options.settings and recipe(saved.read(options.settings)[0]) != recipe(run.config):
+    elif options.settings and not alike(saved.read(options.settings)[0], run.config):
         found = lent(found, read(run.folder, searched_as(shots, protocol)))
     return settings_for(run, shots, found)
 

@@ -12,6 +12,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
 
 BEGIN = "begin"
+HELD_OUT = {"protocol", "setting"}
 # What a replicate may have of its own; who holds out what is its split's business.
 OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "axis", "every", "fold"}
 OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
@@ -30,6 +31,19 @@ def recipe(config: Config) -> dict[str, Any]:
         found[BEGIN] = begun["algorithm"]
         found |= {f"{BEGIN}.{name}": value for name, value in begun.items()}
     return found
+
+
+def alike(one: Config, other: Config) -> bool:
+    """Tell whether two runs are of one method, whether names or a protocol said who is held out.
+
+    A protocol has no validation organs: what is chosen for its runs is chosen on another's.
+    """
+    own, others = (recipe(config) for config in (one, other))
+    return all(
+        own.get(name) == others.get(name)
+        for name in own.keys() | others.keys()
+        if name not in HELD_OUT
+    )
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from experiments.presets import with_algorithm
 from experiments.meta_test import Options, choose, lent
 from experiments.meta_test import test as meta_test
 from experiments.outcome import Outcome, Table
-from experiments.recipes import names, recipe
+from experiments.recipes import alike, names, recipe
 from experiments.rows import BOUND, FULL
 from experiments.runs import open_run
 from experiments.summary import compare
@@ -396,3 +396,12 @@ def test_runs_that_cannot_pair_are_refused_before_they_are_tested(run, rival, tm
     (later / "config.json").write_text(json.dumps(values))
     with pytest.raises(BadInput, match="later .*has no run of prototypes beside it"):
         meta_test(Options(run=(run, rival, later), shots=(2,)))
+
+
+def test_a_run_by_a_protocol_is_alike_one_whose_held_out_organs_are_named():
+    """So that settings chosen on validation organs serve a protocol, which has none."""
+    chosen = Config(test_organs=("liver",), val_organs=("spleen",), test_patients=("a/1",))
+    tested = Config(test_organs=("liver",), protocol="alpnet", fold=3, setting=2, seed=4)
+    assert alike(chosen, tested) and alike(tested, chosen)
+    assert not alike(chosen, dataclasses.replace(tested, steps=7))
+    assert recipe(chosen) != recipe(tested)  # two methods in a comparison all the same
