@@ -8,5 +8,6 @@ from jaxmeta.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
 from jaxmeta.algorithms.metamedseg import metamedseg as metamedseg
 from jaxmeta.algorithms.prototypes import prototypes as prototypes
 from jaxmeta.algorithms.reptile import reptile as reptile
+from jaxmeta.algorithms.ssm_sam import ssm_sam as ssm_sam
 from jaxmeta.algorithms.transfer import scratch as scratch
 from jaxmeta.algorithms.transfer import transfer as transfer

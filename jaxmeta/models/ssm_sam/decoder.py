@@ -33,18 +33,19 @@ class FlexibleDecoder(nn.Module):
     size: Size
     attends: bool = True  # the released code's last version has this switched off
     idle: bool = False
+    dropout: float = 0.2
 
     @nn.compact
     def __call__(
         self,
         scales: Sequence[Float[Array, "N G J C"]],
-        mask: Float[Array, "G J"],
+        mask: Float[Array, "N G J"],
         *,
         still: bool,
     ) -> Float[Array, "N S T"]:
         half = self.size.features // 2
         if self.attends or self.idle:
-            under = MaskAttention(self.size, self.idle, name="mask_attention")
+            under = MaskAttention(self.size, self.idle, self.dropout, name="mask_attention")
             seen = [under(x, mask, still=still) for x in scales]
             scales = seen if self.attends else scales
         parts = [Squeeze(half, 2, name=f"scale_{n}")(x) for n, x in enumerate(scales)]

@@ -14,7 +14,7 @@ from jaxmeta.models.sam.decoder import LookAt
 from jaxmeta.models.sam.layers import Perceptron
 from jaxmeta.models.sam.size import Size
 
-ROUNDS, DROPOUT = 2, 0.2
+ROUNDS = 2
 
 
 class MaskAttention(nn.Module):
@@ -22,20 +22,21 @@ class MaskAttention(nn.Module):
 
     size: Size
     idle: bool = False  # with the attention that the released code has and never calls
+    dropout: float = 0.2
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "N G J C"], mask: Float[Array, "G J"], *, still: bool
+        self, features: Float[Array, "N G J C"], mask: Float[Array, "N G J"], *, still: bool
     ) -> Float[Array, "N G J C"]:
         n, height, width, channels = features.shape
         x = features.reshape(n, -1, channels)
-        value = jnp.broadcast_to(mask.reshape(1, -1, 1), x.shape)
+        value = jnp.broadcast_to(mask.reshape(n, -1, 1), x.shape)
         for number in range(ROUNDS):
             value = x * LookAt(channels, name=f"layers_{number}")(x, x * value, value)
         if self.idle:
             LookAt(channels, name=f"layers_{ROUNDS}")(x[:, :1], x[:, :1], x[:, :1])
         y = nn.LayerNorm(epsilon=1e-5, name="norm1")(value + x)
-        y = nn.Dropout(DROPOUT, deterministic=still)(y)
+        y = nn.Dropout(self.dropout, deterministic=still)(y)
         think = Perceptron((self.size.hidden, channels), ("lin1", "lin2"), nn.relu, name="mlp")
         z = nn.LayerNorm(epsilon=1e-5, name="norm2")(think(y) + y)
-        return nn.Dropout(DROPOUT, deterministic=still)(z).reshape(features.shape)
+        return nn.Dropout(self.dropout, deterministic=still)(z).reshape(features.shape)

@@ -25,8 +25,8 @@ class SsmSam(NamedTuple):
     """init(key) -> learned; look(frozen, pixels) -> Prefix; apply(frozen, learned, prefix, points, mask,
     key=None) -> logits [N, S, S].
 
-    `points` [K, 2] are (x, y) in pixels and `mask` [G, G] the support's halo on the tokens' grid. With a
-    key there is dropout.
+    Of each image `points` [N, K, 2] are (x, y) in pixels, and `mask` [N, G, G] is its support's halo on the
+    tokens' grid. With a key there is dropout.
     """
 
     size: Size
@@ -42,7 +42,13 @@ def depths(size: Size) -> tuple[int, ...]:
 
 
 def ssm_sam(
-    size: Size, adapter: Adapter, *, attends: bool = True, idle: bool = False, copies: int = 1
+    size: Size,
+    adapter: Adapter,
+    *,
+    attends: bool = True,
+    dropout: float = 0.2,
+    idle: bool = False,
+    copies: int = 1,
 ) -> SsmSam:
     """Make the network.
 
@@ -57,15 +63,15 @@ def ssm_sam(
             f"adapters begin at block {adapter.blocks[0]}, behind block {taken[0]}, whose features are taken"
         )
     sampler = SelfSampler(size, idle, copies)
-    decoder = FlexibleDecoder(size, attends, idle)
+    decoder = FlexibleDecoder(size, attends, idle, dropout)
 
     def init(key) -> dict[str, Any]:
         own, points, masks = jax.random.split(key, 3)
         grid = jnp.zeros((copies, size.grid, size.grid, size.features))
         return {
             "adapter": adapter.init(own),
-            "sampler": sampler.init(points, grid, jnp.zeros((1, 2)))["params"],
-            "decoder": decoder.init(masks, [grid] * DEPTHS, grid[0, ..., 0], still=True)["params"],
+            "sampler": sampler.init(points, grid, jnp.zeros((copies, 1, 2)))["params"],
+            "decoder": decoder.init(masks, [grid] * DEPTHS, grid[..., 0], still=True)["params"],
         }
 
     def look(frozen, pixels: Float[Array, "N S S 3"]) -> Prefix:

@@ -28,7 +28,7 @@ def drawn_on(mask: Shaped[Array, "N H W"], count: int, key: Array) -> Float[Arra
 
 
 def features_at(
-    features: Float[Array, "N G J C"], points: Float[Array, "K 2"], side: int
+    features: Float[Array, "N G J C"], points: Float[Array, "N K 2"], side: int
 ) -> Float[Array, "N K C"]:
     """Interpolate features linearly at points given in pixels of an image of this side.
 
@@ -38,7 +38,7 @@ def features_at(
 
     def weights(at, cells):
         place = (at + 0.5) * cells / side - 0.5
-        return jnp.maximum(0.0, 1 - jnp.abs(place[:, None] - jnp.arange(cells)[None]))
+        return jnp.maximum(0.0, 1 - jnp.abs(place[..., None] - jnp.arange(cells)[None, None]))
 
-    rows, columns = weights(points[:, 1], height), weights(points[:, 0], width)
-    return jnp.einsum("kr,nrjc,kj->nkc", rows, features, columns)
+    rows, columns = weights(points[..., 1], height), weights(points[..., 0], width)
+    return jnp.einsum("nkr,nrjc,nkj->nkc", rows, features, columns)

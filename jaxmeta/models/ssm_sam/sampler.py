@@ -53,7 +53,7 @@ class SelfSampler(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "N G J C"], points: Float[Array, "K 2"]
+        self, features: Float[Array, "N G J C"], points: Float[Array, "N K 2"]
     ) -> Float[Array, "N G J C"]:
         asking = features_at(features, points, self.size.image)
         image = features.reshape(features.shape[0], -1, features.shape[-1])

@@ -72,7 +72,8 @@ def test_features_are_read_where_the_points_lie_not_transposed():
     features = jnp.zeros((1, 4, 4, 1)).at[0, 1, 3].set(1.0)
     at = jnp.array([[13.5, 5.5], [5.5, 13.5], [11.5, 5.5], [15.5, 5.5]])
     # half way to the next cell half of it is left; so it is half way over the border
-    np.testing.assert_allclose(features_at(features, at, 16)[0, :, 0], [1, 0, 0.5, 0.5], atol=1e-6)
+    found = features_at(features, at[None], 16)[0, :, 0]
+    np.testing.assert_allclose(found, [1, 0, 0.5, 0.5], atol=1e-6)
 
 
 def test_kernels_are_opencv_s():
@@ -100,8 +101,8 @@ def told():
     learned = NETWORK.init(jax.random.key(1))
     rng = np.random.default_rng(0)
     pixels = jnp.asarray(rng.normal(size=(2, 16, 16, 3)), jnp.float32)
-    points = jnp.array([[3.0, 5.0], [9.0, 2.0]])
-    mask = jnp.asarray(rng.random((4, 4)), jnp.float32)
+    points = jnp.tile(jnp.array([[[3.0, 5.0], [9.0, 2.0]]]), (2, 1, 1))
+    mask = jnp.asarray(rng.random((2, 4, 4)), jnp.float32)
     return frozen, learned, pixels, points, mask
 
 
@@ -114,7 +115,7 @@ def test_everything_that_is_told_or_learned_matters(told, part):
     if part == "points":
         points = points + 4
     elif part == "mask":
-        mask = mask[::-1]
+        mask = mask[:, ::-1]
     else:
         learned = learned | {part: jax.tree.map(lambda a: a + 0.1, learned[part])}
     after = NETWORK.apply(frozen, learned, prefix, points, mask)

@@ -1,0 +1,159 @@
+"""SSM-SAM's optimisation: chunks, first and second order, one support slice, and who may see what."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models.sam.sizes import SMALL
+
+from jaxmeta.algorithms.ssm_sam import by_chunks, chunk_loss, cosine, pixels, ssm_sam
+from jaxmeta.models.sam import sam
+from jaxmeta.models.sam.adapters import high_pass
+from jaxmeta.models.ssm_sam import ssm_sam as network_of
+from jaxmeta.tasks.task import Examples, Task
+
+SIZE = SMALL._replace(width=4, depth=4, heads=1, whole=(0, 2), hidden=4)
+NETWORK = network_of(SIZE, high_pass(SIZE, width=2), dropout=0.0)
+CHUNK = 2
+
+
+def algorithm(**how):
+    return ssm_sam(NETWORK, sam(SIZE).init, chunk=CHUNK, passes=1, test_steps=2, **how)
+
+
+def examples(seed, count, told=True):
+    rng = np.random.default_rng(seed)
+    image = jnp.asarray(rng.normal(size=(count, 16, 16, 1)), jnp.float32)
+    mask = jnp.asarray(rng.random((count, 16, 16)) > 0.7, jnp.uint8)
+    lent = jnp.repeat(mask[::CHUNK], CHUNK, axis=0)[:count] if told else ()
+    return Examples(image, mask, jnp.ones(count, bool), lent)
+
+
+TASK = Task(examples(0, 4), examples(1, 2), jnp.array([1, 2], jnp.uint32), jnp.zeros(2, jnp.int32))
+
+
+@pytest.fixture(scope="module")
+def meta():
+    return jax.jit(algorithm().init)(jax.random.key(0))
+
+
+def double(tree):
+    return jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, tree)
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(tree)])
+
+
+def test_the_loss_is_cross_entropy_plus_one_minus_soft_iou_of_each_slice():
+    """By hand: two pixels at probability 1/2, one of them of the structure; a second slice is padding."""
+    logits, mask = jnp.zeros((2, 1, 2)), jnp.array([[[1, 0]], [[1, 1]]])
+    found = chunk_loss(logits, mask, jnp.array([True, False]))
+    np.testing.assert_allclose(found, np.log(2) + 1 - 0.5 / (1 + 1 - 0.5), rtol=1e-6)
+
+
+def test_rates_fall_as_a_cosine_and_rise_again_beyond_its_period():
+    assert cosine(30, 30)[0] == 1 and cosine(30, 30)[-1] < 0.01
+    released = cosine(31, 20)  # 2e-4 at first, 1e-7 after 20 steps, and 0.84e-4 for the 30th
+    assert released[20] * 2e-4 == pytest.approx(1e-7, rel=1e-3)
+    assert released[29] * 2e-4 == pytest.approx(0.845e-4, rel=0.01)
+
+
+def test_a_slice_is_shown_as_grey_in_the_encoder_s_colours():
+    shown = pixels(jnp.array([-9.0, -2.0, 0.5, 3.0, 9.0])[None, :, None, None])
+    wanted = (np.array([0, 0, 127.5, 255, 255]) - 123.675) / 58.395
+    np.testing.assert_allclose(shown[0, :, 0, 0], wanted, rtol=1e-5)
+
+
+def test_each_step_sees_one_chunk_and_empty_ones_rest():
+    some = examples(0, 6)._replace(valid=jnp.array([True, True, True, False, False, False]))
+    plan = by_chunks(some, 2, passes=2)
+    assert plan.index.tolist() == 2 * [[0, 1], [2, 3], [4, 5]]
+    assert np.asarray(plan.live).tolist() == 2 * [True, True, False]
+
+
+@pytest.mark.slow
+def test_at_rate_zero_both_orders_are_the_gradient_and_above_it_they_differ(meta):
+    rates = jax.tree.map(jnp.ones_like, meta.learned["theta"])
+    found = {}
+    for order in (1, 2):
+        outer = jax.jit(algorithm(order=order, learn_rate=True).outer)
+        for rate in (0.0, 0.1):
+            learned = meta.learned | {"rate": jax.tree.map(lambda a: rate * a, rates)}
+            found[order, rate] = flat(outer(meta._replace(learned=learned), TASK)[0]["theta"])
+    scale = np.abs(found[1, 0.0]).max()
+    np.testing.assert_allclose(found[1, 0.0] / scale, found[2, 0.0] / scale, atol=1e-5)
+    assert np.abs(found[1, 0.1] - found[2, 0.1]).max() > 1e-3 * scale
+
+
+@pytest.mark.slow
+def test_the_second_order_direction_equals_differences(meta, x64):
+    """Along a random direction, in float64: the sum over chunks of the loss at the adapted parameters."""
+    meta, task = double(meta), double(TASK)
+    learner = algorithm(order=2, rate=0.05)
+    rng = np.random.default_rng(0)
+    along = jax.tree.map(lambda a: rng.normal(size=a.shape), meta.learned)
+    outer = jax.jit(learner.outer)
+    direction, told = outer(meta, task)
+
+    def loss(t):
+        learned = jax.tree.map(lambda a, d: a + t * d, meta.learned, along)
+        return float(outer(meta._replace(learned=learned), task)[1]["loss"])
+
+    slope = sum(
+        float((g * d).sum())
+        for g, d in zip(jax.tree.leaves(direction), jax.tree.leaves(along), strict=True)
+    )
+    h = 1e-6
+    assert slope == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-4)
+
+
+def test_labels_of_the_query_do_not_reach_the_walk(meta):
+    outer = jax.jit(algorithm().outer)
+    other = TASK._replace(query=TASK.query._replace(mask=1 - TASK.query.mask))
+    one, two = (outer(meta, task)[1] for task in (TASK, other))
+    np.testing.assert_array_equal(one["inner_last"], two["inner_last"])
+    assert one["loss"] != two["loss"]
+
+
+def test_one_support_slice_is_as_good_as_four_copies(meta, x64):
+    """In float64: Adam turns rounding into steps where a gradient is all but 0."""
+    meta, one = double(meta), double(examples(3, 1, told=False))
+    four = jax.tree.map(lambda a: jnp.repeat(a, 4, axis=0), one)
+    found = [
+        jax.jit(algorithm().adapt)(meta, support, jax.random.key(5)) for support in (one, four)
+    ]
+    np.testing.assert_allclose(flat(found[0].learned), flat(found[1].learned), atol=1e-8)
+    moved = flat(found[0].learned) - flat(meta.learned["theta"])
+    assert np.abs(moved).max() > 1e-4  # two steps of Adam at 2e-4
+
+
+def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own(meta):
+    learner = algorithm()
+    phi = jax.jit(learner.adapt)(meta, examples(3, 1, told=False), jax.random.key(5))
+    assert phi.masks.shape == (1, 4, 4) and phi.points.shape == (1, 30, 2)
+    image = examples(4, 2, told=False).image
+    predict = jax.jit(learner.predict)
+    plain = predict(meta, phi, image)
+    assert plain.shape == (2, 16, 16, 1)
+    clicks = jnp.tile(jnp.array([[[2.0, 3.0]]]), (2, 1, 1))
+    other = phi._replace(masks=1 - phi.masks)
+    for changed in (predict(meta, phi, image, clicks), predict(meta, other, image)):
+        assert np.abs(changed - plain).max() > 1e-5
+
+
+def test_several_support_slices_answer_by_their_mean(meta):
+    learner = algorithm()
+    phi = jax.jit(learner.adapt)(meta, examples(3, 2, told=False), jax.random.key(5))
+    image = examples(4, 1, told=False).image
+    predict = jax.jit(learner.predict)
+    each = [
+        jax.nn.sigmoid(
+            predict(
+                meta, phi._replace(masks=phi.masks[k : k + 1], points=phi.points[k : k + 1]), image
+            )
+        )
+        for k in range(2)
+    ]
+    both = jax.nn.sigmoid(predict(meta, phi, image))
+    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-5)
