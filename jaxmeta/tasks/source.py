@@ -17,6 +17,7 @@ from jaxmeta.tasks.episodes import (
     draw_episode,
     load_episode,
 )
+from jaxmeta.tasks.neighbours import draw_chunks, load_chunks, refuse_narrow
 from jaxmeta.tasks.pseudo import draw_pseudo
 from jaxmeta.tasks.split import Pool
 from jaxmeta.tasks.task import Task
@@ -55,6 +56,13 @@ def supervoxels(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
     """Draw pieces of scans that nobody labelled, of at least `least` pixels in a slice."""
     draw = partial(draw_pseudo, pool, least, shape)
     return Source(pool, draw, partial(load_episode, pool, shape))
+
+
+def neighbours(pool: Pool, shape: EpisodeShape, *, width: int, stride: int) -> Source:
+    """Draw chunks of `width` neighbouring slices: `shape.shots` to adapt to, `shape.queries` to prove it."""
+    refuse_narrow(width, stride)
+    draw = partial(draw_chunks, pool, shape, width, stride)
+    return Source(pool, draw, partial(load_chunks, pool, shape, width))
 
 
 def load_task(source: Source, seed: int, index: int) -> Task:

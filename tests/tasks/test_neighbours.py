@@ -1,0 +1,94 @@
+"""Chunks of neighbouring slices: who lends, who is asked, and that no chunk crosses scans."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxmeta.data.prepare import prepare
+from jaxmeta.data.shards import load_masks, open_shards
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.episodes import EpisodeShape
+from jaxmeta.tasks.neighbours import chunks_of_scan
+from jaxmeta.tasks.source import load_task, neighbours
+from jaxmeta.tasks.split import pool, split
+from tests.tasks.cohorts import write_scans
+
+SHAPE = EpisodeShape(shots=3, queries=2, size=16)
+
+
+def numbers(chunks):
+    return [[n for _, n in chunk] for chunk in chunks]
+
+
+def test_runs_of_five_lend_their_third_slice():
+    found = chunks_of_scan(7, range(10, 22), 5, stride=5)
+    assert numbers(found) == [[12, 10, 11, 13, 14], [17, 15, 16, 18, 19], [19, 17, 18, 20, 21]]
+    assert {volume for chunk in found for volume, _ in chunk} == {7}
+
+
+def test_sliding_triples_lend_their_middle():
+    assert numbers(chunks_of_scan(0, range(4), 3, stride=1)) == [[1, 0, 2], [2, 1, 3]]
+
+
+def test_where_slices_lack_the_lender_stands_in():
+    assert numbers(chunks_of_scan(0, [4, 5], 5, stride=5)) == [[5, 4, 5, 5, 5]]
+    assert numbers(chunks_of_scan(0, [4], 3, stride=1)) == [[4, 4, 4]]
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.integers(2, 7), st.integers(1, 7))
+def test_every_chunk_is_a_run_and_every_slice_in_some_chunk(slices, width, stride):
+    slices = sorted(slices)
+    found = numbers(chunks_of_scan(0, slices, width, stride=stride))
+    for lender, *others in found:
+        run = sorted({lender, *others})
+        start = slices.index(run[0])
+        assert run == slices[start : start + width]
+        assert lender == run[len(run) // 2]
+        assert len(others) == width - 1
+    if stride <= width:
+        assert {n for chunk in found for n in chunk} == set(slices)
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    root = tmp_path_factory.mktemp("chunked")
+    write_scans(root / "belly", ["liver", "kidney"], 4, 0)
+    prepare([root / "belly"], root / "shards", size=16, workers=1)
+    shards = open_shards([root / "shards"])
+    return shards, split(shards, test_organs=["kidney"], val_organs=[], seed=0)
+
+
+def test_no_chunk_crosses_scans_and_support_and_query_are_of_different_patients(cut):
+    shards, division = cut
+    source = neighbours(pool(shards, division, "train"), SHAPE, width=3, stride=1)
+    patient = [volume.patient for volume in shards.volumes]
+    for index in range(30):
+        episode = source.draw(0, index)
+        for side, count in ((episode.support, 3), (episode.query, 2)):
+            chunks = [side[n : n + 3] for n in range(0, len(side), 3)]
+            assert len(chunks) == count
+            assert all(len({volume for volume, _ in chunk}) == 1 for chunk in chunks)
+        sides = [{patient[v] for v, _ in side} for side in (episode.support, episode.query)]
+        assert not sides[0] & sides[1]
+        assert episode == source.draw(0, index)
+
+
+def test_each_slice_is_told_the_mask_of_its_own_lender(cut):
+    shards, division = cut
+    source = neighbours(pool(shards, division, "train"), SHAPE, width=3, stride=1)
+    episode, task = source.draw(1, 2), load_task(source, 1, 2)
+    assert task.support.image.shape == (6, 16, 16, 1) and task.query.given.shape == (4, 16, 16)
+    for place in range(6):
+        volume, lender = episode.support[place // 2 * 3]
+        wanted = load_masks(shards, volume, [lender], episode.organ, size=16)[0]
+        np.testing.assert_array_equal(task.support.given[place], wanted)
+        volume, own = episode.support[place // 2 * 3 + 1 + place % 2]
+        wanted = load_masks(shards, volume, [own], episode.organ, size=16)[0]
+        np.testing.assert_array_equal(task.support.mask[place], wanted)
+        assert task.support.valid[place] == (own != lender)
+
+
+def test_chunks_without_anything_to_segment_are_refused(cut):
+    with pytest.raises(BadInput, match="chunks of 1 slices"):
+        neighbours(pool(*cut, "train"), SHAPE, width=1, stride=1)
