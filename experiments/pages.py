@@ -10,6 +10,7 @@ from experiments.rows import BOUND, FULL
 from experiments.saved import read_json
 from jaxmeta import page, report
 from jaxmeta.chunks import KNOWN
+from jaxmeta.compare import questions
 from jaxmeta.evaluate import Case
 from jaxmeta.files import beside
 from jaxmeta.report import Line
@@ -57,10 +58,11 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
 
 def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str]:
     """Say what was tested."""
-    patients = {(case.cohort, case.patient) for block in blocks for case in block.cases}
+    cases = [case for block in blocks for case in block.cases if case.row == METHOD]
+    patients = {(case.cohort, case.patient) for case in cases}
     told = {
         "runs": ", ".join(f"{o.folder} (seed {o.seed}, step {o.step})" for o in outcomes),
-        "cases": f"{sum(len(b.cases) for b in blocks)} of {len(patients)} patients",
+        "cases": f"{len(questions(cases))} of {len(patients)} patients, asked of every row",
     }
     for block in blocks:
         told[block.asked] = block.seconds

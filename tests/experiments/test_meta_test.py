@@ -78,6 +78,9 @@ def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
     named = page.count("<li>spleen of ")
     assert named == len(missed) and (named or "The method missed none." in page)
     assert "HD95 in mm and NSD within 2 mm by the convention default" in text
+    own = [c for c in read_cases(run) if c["row"] == "adapted"]
+    told = f"{len(own)} of {len({c['patient'] for c in own})} patients, asked of every row"
+    assert told in page
 
 
 def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
