@@ -39,6 +39,7 @@ from experiments.summary import compare, refuse_twice
 from experiments.tuning import (
     Setting,
     better,
+    describe,
     read,
     search_settings,
     searched_as,
@@ -77,11 +78,22 @@ def test(options: Options) -> list[Outcome]:
     outcomes = []
     for number, run in enumerate(runs):
         transfer = transfer_run(run, options, number)
+        if options.only_tune:
+            tuned(run, asked[number], options, transfer)
+            continue
         outcomes.append(test_run(run, options, asked[number], transfer))
         print(write(run.folder / "report", outcomes[-1:]))
     if len(outcomes) > 1:
         print(compare(options.run, options.output))
     return outcomes
+
+
+def tuned(run: Run, asked: Asked, options: Options, transfer: Run | None) -> None:
+    """Search the settings of a run, and tell them."""
+    for shots in asked.trials:
+        found = search_settings(run, shots, transfer, protocol_of(options))
+        for row, setting in found.items():
+            print(f"{run.folder}, {shots} slices, {row}: {describe(setting)}")
 
 
 def entered(runs: Sequence[Run], asked: Sequence[Asked]) -> list[Entry]:
@@ -276,7 +288,11 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
         if upright(as_run) != as_run:
             transfers.append(pretrained(run, "transfer_upright", upright(as_run)))
         transfer = better(
-            run, transfers, max(options.shots), protocol_of(options), anew=options.tune
+            run,
+            transfers,
+            max(options.shots),
+            protocol_of(options),
+            anew=options.tune or options.only_tune,
         )
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
         transfer.split.train_patients

@@ -44,6 +44,9 @@ class Options:
     organs, each with its best setting and with as many steps as the method."""
     tune: bool = False
     """Search the settings anew, although the run has those of an earlier search."""
+    only_tune: bool = False
+    """Search the settings anew and stop: nothing under test is looked at. For --settings of runs by a
+    protocol, which have no validation organs of their own."""
     settings: Path | None = None
     """Another run whose search to take the settings from, instead of searching for each run; a run of
     another algorithm, or trained with other settings, takes those of scratch and transfer, not of the
@@ -109,7 +112,7 @@ def questions(run: Run, options: Options) -> Asked:
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
     protocol, literature = protocol_of(options), by_protocol(run.config, shards)
-    if literature and (options.tune or options.baselines == "all"):
+    if literature and (options.tune or options.only_tune or options.baselines == "all"):
         raise BadInput(
             f"{run.folder}: protocol {literature.name} has no validation organs to tune on; give --settings "
             "of another run's search, or --baselines default"

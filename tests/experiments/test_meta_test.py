@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
+from experiments import meta_test as command
 from experiments import reports, summary, tuning
 from experiments.meta_test import Options, rows_of
 from experiments.meta_test import test as meta_test
@@ -479,3 +480,20 @@ def test_the_search_of_the_method_s_own_rule_ends_where_the_others_do():
 
     own = tuning.with_own_rule(found, ever_better, (5, 20), most=60)
     assert max(asked) == own.winner.steps == 60 and own.edges == ("most steps",)
+
+
+def test_a_search_alone_looks_at_nothing_under_test(run, tmp_path, monkeypatch, capsys):
+    """So that what a protocol's runs are tested with can be chosen before anything is scored."""
+    searched, where = [], shutil.copytree(run, tmp_path / "searched")
+    shutil.rmtree(where / "report", ignore_errors=True)
+
+    def search(run, shots, transfer, protocol):
+        searched.append((run.folder, shots, protocol.largest_piece))
+        return {"adapted": Setting(Finetune("adam", 0.01, 7), "found")}
+
+    monkeypatch.setattr(command, "search_settings", search)
+    options = Options(run=(where,), shots=(2, 1), only_tune=True, largest_piece=True)
+    assert meta_test(options) == []
+    assert searched == [(where, 2, True), (where, 1, True)]
+    assert "1 slices, adapted: adam, rate 0.01, 7 steps (found)" in capsys.readouterr().out
+    assert not (where / "report").exists()
