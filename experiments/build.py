@@ -10,9 +10,11 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from experiments.build_sam import build_sam, build_ssm_sam
 from experiments.configs import Config, Inner, Outer
 from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm, task_weighting
+from jaxmeta.algorithms.ssm_sam import Drawn
 from jaxmeta.algorithms.task_weighting import weighting
 from jaxmeta.augment import augment, upright, varied
 from jaxmeta.data.shards import Shards, open_shards
@@ -28,7 +30,16 @@ from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.decathlon import decathlon
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.pseudo import unlabelled_pool
-from jaxmeta.tasks.source import Source, episodes, pooled, supervoxels, volumes
+from jaxmeta.tasks.source import (
+    Source,
+    boxed,
+    episodes,
+    neighbours,
+    pooled,
+    shown,
+    supervoxels,
+    volumes,
+)
 from jaxmeta.tasks.split import Pool, Split, pool
 from jaxmeta.tasks.task import Examples
 from jaxmeta.tasks.volumes import balanced, load_target, target_slices, with_pixels
@@ -40,6 +51,7 @@ OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     # eps_root keeps the derivative of Adam finite where a gradient is 0
     "adam": partial(optax.adam, eps_root=1e-8),
 }
+CLICKS = Drawn().asked
 TARGET_SLICES = 10  # as many as the code released with MetaMedSeg looks at
 MEMORY = {"plain": PLAIN, "remat": REMAT, "mixed": MIXED}
 RULES = {
@@ -81,13 +93,21 @@ def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source
     """Make what tasks are drawn from, of who may be drawn.
 
     Supervoxels and pooled slices are for training alone: who validates by slices of the patients
-    who lend the support measures something else.
+    who lend the support measures something else. Chunks are validated as new structures are met: by
+    what one slice tells of its neighbours.
     """
     t = config.tasks
     shape = EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
     if t.draw == "supervoxels" and training:
         return supervoxels(drawn, shape, least=t.least_pixels)
     drawn = eligible(config, drawn)
+    if t.draw == "chunks" and training:
+        return neighbours(drawn, shape, width=t.width, stride=t.stride, across=t.across)
+    if t.draw == "chunks":
+        clicks = CLICKS if config.prompted.prompt == "clicks" else 0
+        return shown(drawn, shape, width=t.width, clicks=clicks)
+    if config.algorithm == "sam" and not training:
+        return boxed(episodes(drawn, shape))
     if t.draw in ("episodes", "supervoxels"):
         return episodes(drawn, shape)
     drawn = drawn if t.decathlon else balanced(drawn)
@@ -180,6 +200,10 @@ def build_algorithm(
     if config.algorithm == "prototypes":  # which walks nowhere
         features = begun(build_model(config, inner.features, prior=0.0))
         return algorithms.prototypes(features, build_loss(config), scale=inner.scale)
+    if config.algorithm == "sam":
+        return build_sam(config, network)
+    if config.algorithm == "ssm-sam":
+        return build_ssm_sam(config, MEMORY[inner.memory])
     model, loss = model_and_loss(config, testing=testing)
     model, rule = begun(model), inner_rule(inner)
     if config.algorithm == "metamedseg":

@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from experiments.configs import INNER, Config, Inner, Tasks, Weighting
+from experiments.build_sam import KINDS
+from experiments.configs import INNER, Config, Inner, Network, Prompted, Tasks, Weighting
+from experiments.presets import OWN_LOSS
 from jaxmeta.dashboards import package
 from jaxmeta.errors import BadInput
 
@@ -32,10 +34,18 @@ def check(config: Config) -> None:
         "--augment.elastic-cells": (config.augment.elastic_cells, 1),
         "--network.groups": (network.groups, 1),
         "--outer.clip": (config.outer.clip, 0),
-        "--network.widths": (min(network.widths, default=0), 1),
+        "--network.widths": (min(network.widths or (1,), default=0), 1),
+        "--network.adapter-width": (network.adapter_width, 1),
+        "--network.last-blocks": (network.last_blocks, 1),
+        "--tasks.width": (tasks.width, 2),
+        "--tasks.stride": (tasks.stride, 1),
+        "--prompted.period": (config.prompted.period, 1),
+        "--prompted.copies": (config.prompted.copies, 1),
+        "--prompted.dropout": (config.prompted.dropout, 0),
     }
     refuse_foreign(config.algorithm, inner)
     refuse_unused(config)
+    refuse_unprompted(config)
     for name, (value, limit) in least.items():
         if value is not None and value < limit:
             raise BadInput(f"{name} {value}: must be at least {limit}")
@@ -67,7 +77,7 @@ def check(config: Config) -> None:
         package(dashboard)
     if config.begin and config.algorithm == "scratch":
         raise BadInput("--begin with scratch: it begins at random, for every support anew")
-    multiple = 2 ** (len(network.widths) - 1)
+    multiple = 2 ** (len(network.widths or (1,)) - 1)
     if tasks.size is not None and tasks.size % multiple:
         raise BadInput(
             f"--tasks.size {tasks.size}: a network of {len(network.widths)} levels needs a multiple "
@@ -79,11 +89,13 @@ def refuse_unused(config: Config) -> None:
     """Refuse options that would have no effect beside others, and parts that are missing."""
     network, loss, outer = config.network, config.loss, config.outer
     own = network.kind == "unet"
-    for name in ("groups", "prior"):
-        if (getattr(network, name) is not None) != own:
+    for name in ("groups", "prior", "widths"):
+        if (getattr(network, name) is not None) != (
+            own or name == "widths" and not of_sam(network)
+        ):
             what = "needs a value" if own else "must be None"
             raise BadInput(f"--network.{name} with --network.kind {network.kind}: {what}")
-    for name in ("cross_entropy", "dice"):
+    for name in ("cross_entropy", "dice") if config.algorithm not in PROMPTED else ():
         if (getattr(loss, name) is None) != (loss.of_slice is not None):
             what = "must be None" if loss.of_slice else "needs a value"
             option = f"--loss.{name.replace('_', '-')}"
@@ -107,6 +119,7 @@ def refuse_unused(config: Config) -> None:
         "metamedseg",
         "reptile",
         "transfer",
+        "sam",
     ):
         raise BadInput(
             f"--tasks.draw {config.tasks.draw} with {config.algorithm}: its query teaches, so it needs "
@@ -122,6 +135,56 @@ def refuse_unused(config: Config) -> None:
     if config.tasks.decathlon and config.tasks.draw not in ("volumes", "pooled"):
         raise BadInput(
             f"--tasks.decathlon with --tasks.draw {config.tasks.draw}: it has no weights"
+        )
+
+
+PROMPTED = ("sam", "ssm-sam")
+
+
+def of_sam(network: Network) -> bool:
+    """Tell the networks of Segment Anything."""
+    return network.kind in KINDS
+
+
+def refuse_unprompted(config: Config) -> None:
+    """Refuse what Segment Anything and SSM-SAM cannot be made of, and what nobody else has."""
+    network, tasks, algorithm = config.network, config.tasks, config.algorithm
+    if of_sam(network) != (algorithm in PROMPTED):
+        raise BadInput(
+            f"--network.kind {network.kind} with {algorithm}: kinds {KINDS} are of {PROMPTED}"
+        )
+    own = algorithm == "ssm-sam"
+    if (network.adapter is not None) != own:
+        raise BadInput(
+            f"--network.adapter {network.adapter} with {algorithm}: ssm-sam has one, no other"
+        )
+    for name in ("adapter_width", "last_blocks"):
+        if getattr(network, name) is not None and not own:
+            raise BadInput(f"--network.{name.replace('_', '-')} with {algorithm}: it is ssm-sam's")
+    if (tasks.draw == "chunks") != own:
+        raise BadInput(
+            f"--tasks.draw {tasks.draw} with {algorithm}: chunks are ssm-sam's tasks, and its only ones"
+        )
+    for name in ("width", "stride"):
+        if (getattr(tasks, name) is not None) != own:
+            what = "needs a value" if own else "is for chunks"
+            raise BadInput(f"--tasks.{name} with {algorithm}: {what}")
+    if tasks.across and not own:
+        raise BadInput("--tasks.across: it is for chunks")
+    if config.prompted != Prompted() and not own:
+        raise BadInput(f"--prompted with {algorithm}: it is ssm-sam's")
+    if config.prompted.raw_colours and not tasks.as_pictures:
+        raise BadInput(
+            "--prompted.raw-colours needs --tasks.as-pictures, whose slices are from 0 to 1"
+        )
+    if config.prompted.dropout >= 1:
+        raise BadInput(f"--prompted.dropout {config.prompted.dropout}: must be below 1")
+    if algorithm in PROMPTED and config.loss != OWN_LOSS:
+        raise BadInput(f"--loss with {algorithm}: it has its own; all three parts must be None")
+    if network.kind == "sam" and config.begin is None:
+        raise BadInput(
+            "--network.kind sam needs --begin: a folder that convert_sam wrote, or a run of sam; without "
+            "weights there is --network.kind sam-tiny"
         )
 
 

@@ -16,12 +16,20 @@ TASKS = 4  # in a step, where the devices do not ask for more
 class Tasks:
     """What a training step sees."""
 
-    draw: Literal["episodes", "volumes", "pooled", "supervoxels"] = "episodes"
+    draw: Literal["episodes", "volumes", "pooled", "supervoxels", "chunks"] = "episodes"
     """episodes: support and query of different patients; supervoxels: without labels, a piece of one
     scan and the same or the next slices of it, changed in another way (prepare_data --supervoxels);
     volumes: the slices of one scan, every k-th
-    where there are more than `shots`; pooled: `shots` slices of any patients. The last two learn from the
-    support alone and watch the query."""
+    where there are more than `shots`; pooled: `shots` slices of any patients. These two learn from the
+    support alone and watch the query. chunks: of `width` neighbouring slices, of which the middle one lends
+    its mask to the others."""
+    width: int | None = None
+    """Slices of a chunk: 5 where they lie close together, as in CT, 3 where they do not (chunks)."""
+    stride: int | None = None
+    """Slices from the beginning of one chunk to that of the next (chunks)."""
+    across: bool = False
+    """Chunks that run on from one scan into the next, as the code released with SSM-SAM deals them; for
+    comparison only."""
     least_pixels: int = 1
     """Pixels at native resolution that a structure must have in a slice to be trained on there."""
     decathlon: bool = False
@@ -36,9 +44,9 @@ class Tasks:
     """Millimetres a pixel, by default as the shards were prepared for; 0 stretches each slice to
     the square."""
     shots: int = 3
-    """Support slices of a task."""
+    """Support slices of a task, or chunks to adapt to."""
     queries: int = 3
-    """Query slices of a task."""
+    """Query slices of a task, or chunks to prove it on."""
     support_patients: int = 1
     """Patients that the support slices come from."""
     single_patients: bool = False
@@ -53,17 +61,28 @@ class Tasks:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The U-Net; None stands where a kind has no such thing."""
+    """The network; None stands where a kind has no such thing."""
 
-    kind: Literal["unet", "instance-unet"] = "unet"
-    """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg."""
-    widths: tuple[int, ...] = (8, 16, 32, 64)
-    """Channels of each level, from full resolution down."""
+    kind: Literal["unet", "instance-unet", "sam-tiny", "sam"] = "unet"
+    """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg; sam-tiny: Segment Anything
+    at 2 million parameters, for slices of 256 pixels; sam: of the size of the weights that the run begins
+    with."""
+    widths: tuple[int, ...] | None = (8, 16, 32, 64)
+    """Channels of each level, from full resolution down (unet, instance-unet)."""
     groups: int | None = 8
     """Groups of GroupNorm (unet)."""
     prior: float | None = -2.5
     """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice
     (unet)."""
+    adapter: Literal["high-pass", "low-rank", "bottleneck"] | None = None
+    """What is trained inside the frozen image encoder: prompts of high frequencies and patches before every
+    block, as SSM-SAM has them; low-rank changes of queries and values; narrow perceptrons in every
+    block (ssm-sam)."""
+    adapter_width: int | None = None
+    """Channels inside an adapter; by default 24, rank 4, a quarter of the tokens' (ssm-sam)."""
+    last_blocks: int | None = None
+    """Adapt only so many blocks, the last ones; by default all (ssm-sam). What lies before them is computed
+    once a slice."""
 
 
 Algorithm = Literal[
@@ -76,6 +95,8 @@ Algorithm = Literal[
     "metamedseg",
     "imaml",
     "prototypes",
+    "sam",
+    "ssm-sam",
     "transfer",
     "scratch",
 ]
@@ -86,13 +107,14 @@ class Inner:
     """Adaptation to a structure; None stands where the algorithm has no such thing."""
 
     steps: int | None = None
-    """Inner steps in training; metamedseg: epochs, with a step a slice."""
+    """Inner steps in training; metamedseg: epochs, with a step a slice; ssm-sam: passes over all
+    chunks, and 0 trains the same network jointly, without meta-learning."""
     test_steps: int | None = None
     """Inner steps at test time, chosen on validation organs; metamedseg: epochs."""
     rate: float | None = None
     """Inner rate, or where learned rates start."""
     test_rate: float | None = None
-    """Rate at test time (metamedseg)."""
+    """Rate at test time (metamedseg, ssm-sam)."""
     optimiser: Literal["sgd", "momentum", "adam"] | None = None
     """Rule of the inner update."""
     clip: float | None = None
@@ -107,7 +129,9 @@ class Inner:
     weight_decay: float | None = None
     """L2 decay that goes through the optimiser, in training (metamedseg)."""
     test_weight_decay: float | None = None
-    """The same at test time (metamedseg)."""
+    """The same at test time (metamedseg); decoupled (ssm-sam)."""
+    learn_rate: bool | None = None
+    """Learn a rate for every parameter, from `rate` on (ssm-sam)."""
     order: Literal[1, 2] | None = None
     """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
     memory: Literal["plain", "remat", "mixed"] | None = None
@@ -168,6 +192,31 @@ class Weighting:
 
 
 @dataclasses.dataclass(frozen=True)
+class Prompted:
+    """SSM-SAM: what it is told with new slices, and what the released code does otherwise."""
+
+    prompt: Literal["support", "clicks", "none"] = "support"
+    """Points on new slices lie on the support's mask, or on their own truth (clicks, which every score is
+    named after), or there are none."""
+    attends: bool = True
+    """The decoder looks at the query under the support's mask; released: not."""
+    dropout: float = 0.2
+    """Share of the decoder's features that training and adaptation leave out."""
+    period: int | None = None
+    """Steps after which the online rate has fallen to nothing; by default the last; released: 20 of 30
+    or 40, so that it rises again."""
+    mixed_tokens: bool = False
+    """Read the patch embedding in the wrong order for the prompts; released: yes."""
+    transposed_points: bool = False
+    """Read points as (y, x); released: yes."""
+    raw_colours: bool = False
+    """Show slices from 0 to 1, without ImageNet's mean and spread; released: yes, beside
+    --tasks.as-pictures."""
+    copies: int = 1
+    """Learned queries of the sampler, one for each slice of a batch; released: the batch's size."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Loss:
     """The loss: of a set of slices, in two parts, or of each slice alone."""
 
@@ -178,7 +227,8 @@ class Loss:
     of_slice: Literal["iou", "bce", "bce_weighted", "combined", "combined2", "tversky"] | None = (
         None
     )
-    """A loss of MetaMedSeg instead; both weights are None then."""
+    """A loss of MetaMedSeg instead; both weights are None then. None of all three: the algorithm has its
+    own (sam, ssm-sam)."""
 
 
 WALK = Inner(steps=4, test_steps=10, rate=0.15, optimiser="sgd", clip=1.0, vary=0.0)
@@ -209,6 +259,17 @@ INNER: dict[str, Inner] = {
     ),
     "imaml": dataclasses.replace(WALK, steps=8, strength=0.3, solver="cg", products=3),
     "prototypes": Inner(features=16, scale=20.0),
+    "sam": Inner(),
+    "ssm-sam": Inner(
+        steps=3,
+        test_steps=30,
+        rate=1e-4,
+        test_rate=2e-4,
+        test_weight_decay=0.01,
+        order=1,
+        memory="remat",
+        learn_rate=False,
+    ),
     "transfer": TUNED,
     "scratch": dataclasses.replace(TUNED, optimiser="sgd", rate=1.0, clip=0.0),
 }
@@ -246,7 +307,8 @@ class Config:
     --weigh.rule target see labels of the organs under test; shared-patients tests on slices of the
     patients who lend the support, as the code released with MetaMedSeg does."""
     begin: Path | None = None
-    """A run whose network is where this one begins, but for a head of another size."""
+    """A run whose network is where this one begins, but for a head of another size; of sam and ssm-sam,
+    a run of sam or a folder of converted weights."""
     steps: int = 800
     """Training steps."""
     every: int = 200
@@ -263,6 +325,7 @@ class Config:
     inner: Inner = INNER["meta-sgd"]
     outer: Outer = Outer()
     weigh: Weighting = Weighting()
+    prompted: Prompted = Prompted()
     loss: Loss = Loss()
     augment: Augmentation = Augmentation(invert=0.5)
     distributed: bool = False

@@ -30,6 +30,11 @@ from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
 
 
+# What says who may see what, and is the same for the network that a run begins with.
+SPLIT = ("data", "test_organs", "val_organs", "train_organs", "test_patients", "protocol", "fold")
+SPLIT += ("setting", "seed", "distributed")
+
+
 def main() -> None:
     """Parse, train, and for the phantoms test."""
     name, config = parse(sys.argv[1:])
@@ -39,7 +44,10 @@ def main() -> None:
     devices.begin(config.workdir.parent / ".compiled", distributed=config.distributed)
     if jax.process_index():
         sys.stdout = None  # the first process speaks for all
-    finished = meta_train(config)
+    finished = True
+    if config.algorithm == "ssm-sam" and config.begin is None:
+        config, finished = on_tiny(config)
+    finished = finished and meta_train(config)
     if not finished:
         print(f"stopped; resume with: {shlex.join(command_line())}")
         return
@@ -107,6 +115,17 @@ def resolve(name: str, config: Config) -> Config:
         test_organs=config.test_organs or PHANTOM_SPLIT["test"],
         val_organs=config.val_organs or PHANTOM_SPLIT["val"],
     )
+
+
+def on_tiny(config: Config) -> tuple[Config, bool]:
+    """Train the network that SSM-SAM adapts, on what the run may see; tell whether that was finished."""
+    workdir = config.workdir / "sam"
+    seen = {name: getattr(config, name) for name in SPLIT}
+    first = dataclasses.replace(PRESETS["sam-tiny"][1], workdir=workdir, **seen)
+    print(
+        f"no --begin: first {workdir}, on source organs of this split alone; no published weights"
+    )
+    return dataclasses.replace(config, begin=workdir), meta_train(first)
 
 
 def command_line() -> list[str]:

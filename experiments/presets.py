@@ -2,7 +2,17 @@
 
 import dataclasses
 
-from experiments.configs import INNER, Algorithm, Config, Loss, Network, Outer, Tasks, Weighting
+from experiments.configs import (
+    INNER,
+    Algorithm,
+    Config,
+    Loss,
+    Network,
+    Outer,
+    Prompted,
+    Tasks,
+    Weighting,
+)
 from jaxmeta.augment import Augmentation
 from jaxmeta.tasks.decathlon import TARGETS as DECATHLON_TARGETS
 
@@ -15,11 +25,38 @@ PAPER_NETWORK = Network(kind="instance-unet", widths=(32, 64, 128), groups=None,
 IOU = Loss(cross_entropy=None, dice=None, of_slice="iou")
 
 
+OWN_LOSS = Loss(cross_entropy=None, dice=None)
+TINY = Network(kind="sam-tiny", widths=None, groups=None, prior=None)
+PROMPTED_OWN = {
+    "sam": dict(
+        network=TINY,
+        loss=OWN_LOSS,
+        tasks=Tasks(size=256, shots=3, queries=3, empty=0.0, count=2),
+        outer=Outer(rate=1e-3, clip=1.0, weight_decay=0.05),
+        steps=600,
+    ),
+    "ssm-sam": dict(
+        network=dataclasses.replace(TINY, adapter="high-pass"),
+        loss=OWN_LOSS,
+        tasks=Tasks(draw="chunks", width=3, stride=1, size=256, shots=3, queries=2, count=3),
+        outer=Outer(rate=1e-3, clip=1.0, weight_decay=0.01),
+        steps=200,
+    ),
+}
+
+
 def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
     """Take another algorithm, and begin with its own settings."""
-    rate = TRANSFER_RATES[config.network.kind]
+    if (
+        config.algorithm in PROMPTED_OWN and algorithm != config.algorithm
+    ):  # of whose parts little is anyone's
+        usual = Config()
+        names = ("tasks", "network", "outer", "prompted", "loss", "augment")
+        config = dataclasses.replace(config, **{name: getattr(usual, name) for name in names})
+    rate = TRANSFER_RATES.get(config.network.kind)
     own = {"transfer": {"outer": Outer(rate=rate)}, "scratch": {"steps": 0}}
     own["metamedseg"] = {"outer": MOVE}
+    own |= PROMPTED_OWN
     if config.algorithm == "metamedseg":  # whose rules nobody else has
         config = dataclasses.replace(config, outer=Outer(), weigh=Weighting())
     return dataclasses.replace(
@@ -36,6 +73,16 @@ METAMEDSEG = dataclasses.replace(
     augment=STILL,
     test_organs=DECATHLON_TARGETS,
     steps=100,
+    every=20,
+)
+
+SSM_SAM = dataclasses.replace(
+    with_algorithm(Config(), "ssm-sam"),
+    network=Network(kind="sam", widths=None, groups=None, prior=None, adapter="high-pass"),
+    tasks=Tasks(draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3),
+    outer=Outer(rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01),
+    augment=STILL,
+    steps=200,  # 50 epochs of 12 organs, three a step
     every=20,
 )
 
@@ -56,6 +103,33 @@ PRESETS: dict[str, tuple[str, Config]] = {
             METAMEDSEG,
             tasks=dataclasses.replace(METAMEDSEG.tasks, as_pictures=True),
             weigh=dataclasses.replace(METAMEDSEG.weigh, compounding=True),
+        ),
+    ),
+    "sam-tiny": (
+        "Segment Anything at 2 million parameters: learns to segment what is clicked or boxed.",
+        with_algorithm(Config(), "sam"),
+    ),
+    "ssm-sam-tiny": (
+        "SSM-SAM on sam-tiny, which it trains first unless --begin names one.",
+        with_algorithm(Config(), "ssm-sam"),
+    ),
+    "ssm-sam": (
+        "SSM-SAM as published, on converted weights (--begin): chunks of 5 for CT; MR: see README.",
+        SSM_SAM,
+    ),
+    "ssm-sam-released": (
+        "As the code released with the paper: no mask attention, points transposed, tokens mixed.",
+        dataclasses.replace(
+            SSM_SAM,
+            tasks=dataclasses.replace(SSM_SAM.tasks, across=True, as_pictures=True),
+            prompted=Prompted(
+                prompt="clicks",
+                attends=False,
+                period=20,
+                mixed_tokens=True,
+                transposed_points=True,
+                raw_colours=True,
+            ),
         ),
     ),
     "metamedseg-small": (

@@ -9,9 +9,11 @@ from jaxtyping import PyTree
 
 from experiments import saved
 from experiments.build import build
+from experiments.build_sam import KINDS, converted, weights_of
 from experiments.configs import Config
 from jaxmeta import checkpoint
 from jaxmeta.errors import BadInput
+from jaxmeta.learner import with_backbone
 from jaxmeta.tasks.split import Split
 
 
@@ -34,7 +36,26 @@ def open_run(folder: Path) -> Run:
         jax.eval_shape(build(config).init, jax.random.key(config.seed)),
     )
     step, _, state = checkpoint.load_best(folder / "checkpoints", state)
-    return Run(folder, config, division, jax.device_get(state), step)
+    state = with_backbone_of(config, division, jax.device_get(state))
+    return Run(folder, config, division, state, step)
+
+
+def with_backbone_of(config: Config, division: Split, state: Any) -> Any:
+    """Complete a state by the frozen weights that no checkpoint has; most methods have none."""
+    if config.algorithm != "ssm-sam":
+        return state
+    encoder = beginning(config, division)["image_encoder"]
+    return with_backbone(state, {"image_encoder": encoder})
+
+
+def beginning(config: Config, division: Split) -> PyTree:
+    """Read the network that a run begins with: another run's, or of Segment Anything converted weights."""
+    if config.network.kind not in KINDS:
+        return network_of(config.begin, division, config)
+    learned = None
+    if not converted(config.begin):
+        learned = network_of(config.begin, division, config)
+    return weights_of(config.begin, learned, config.tasks.size)
 
 
 def network_of(folder: Path, division: Split, begun: Config) -> PyTree:

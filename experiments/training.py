@@ -17,11 +17,12 @@ from experiments.build import build, open_data, target_examples, task_source, tr
 from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
-from experiments.runs import network_of
+from experiments.runs import beginning, with_backbone_of
 from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.data.shards import Shards
 from jaxmeta.errors import Occupied
 from jaxmeta.files import plain, write_json
+from jaxmeta.learner import without_backbone
 from jaxmeta.tasks.decathlon import lacking
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.protocols import hidden_slices, split_of
@@ -61,10 +62,12 @@ def trained(config: Config, stop: list[int]) -> bool:
     mesh = devices.task_mesh(config.tasks.count)
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // mesh.size} a device")
     claim(config, division, write=False)
-    network = network_of(config.begin, division, config) if config.begin else None
+    prompted = config.algorithm == "ssm-sam"  # which begins with frozen weights alone
+    network = beginning(config, division) if config.begin and not prompted else None
     target = target_examples(config, shards, division)
     learner = build(config, mesh=mesh, network=network, target=target)
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
+    print(counted(state, prompted))
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)
 
@@ -77,6 +80,7 @@ def trained(config: Config, stop: list[int]) -> bool:
                 checkpoint.save(checkpoints, 0, state, batches, None)
             print(f"trained already: {start} steps")
             return True
+        state = devices.replicate(with_backbone_of(config, division, state), mesh)
         place = partial(devices.place, mesh=mesh)
         count = config.tasks.count // jax.process_count()
         example = place(load_tasks(source, config.seed, count))
@@ -108,7 +112,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             if value is not None:
                 bar.write(f"step {number}: Dice {value:.3f} on validation organs", file=sys.stdout)
                 write(number, dict(validation_dice=value))
-            checkpoint.save(checkpoints, number, state, batches, value)
+            checkpoint.save(checkpoints, number, without_backbone(state), batches, value)
 
         number, state, spent = train(
             step,
@@ -130,6 +134,12 @@ def trained(config: Config, stop: list[int]) -> bool:
         f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): {parts}"
     )
     return number >= config.steps
+
+
+def counted(state, prompted: bool) -> str:
+    """Say how many parameters are trained, and what they stand on."""
+    own = sum(leaf.size for leaf in jax.tree.leaves(state.meta.learned))
+    return f"learns: {own:,} parameters" + (" on a frozen image encoder" if prompted else "")
 
 
 def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:

@@ -83,20 +83,25 @@ def augment(task: Task, how: Augmentation) -> Task:
 
     def change(examples: Examples, key) -> Examples:
         keys = jax.random.split(key, examples.image.shape[0])
-        image, mask = examples.image, examples.mask
+        image, mask, given = examples.image, examples.mask, examples.given
+        lent = getattr(given, "shape", ()) == mask.shape  # a mask: it moves as the image does
         if any((*of_tasks, *of_images)):
 
             def move(image, mask, key):
                 of_image = pose(key, *of_images, cells=how.elastic_cells)
                 return warp(image, mask, combine(of_task, of_image))
 
+            if lent:
+                given = jax.vmap(move)(image, given, keys)[1]
             image, mask = jax.vmap(move)(image, mask, keys)
+        if lent:
+            given = flip(image, given, shared, how.flip)[1]
         image, mask = flip(image, mask, shared, how.flip)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(shared, 2), how.invert), -1.0, 1.0)
         if how.curve:
             image = bend(image, jax.random.fold_in(shared, 3), how.curve)
         image = jax.vmap(lambda i, k: recolour(i, k, how))(sign * image, keys)
-        return examples._replace(image=image, mask=mask)
+        return examples._replace(image=image, mask=mask, given=given)
 
     return task._replace(support=change(task.support, support), query=change(task.query, query))
 

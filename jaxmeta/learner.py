@@ -41,6 +41,16 @@ class Episodic(NamedTuple):
     step: Integer[Array, ""]
 
 
+def with_backbone(state: Episodic, weights: PyTree) -> Episodic:
+    """Put frozen weights from elsewhere into a state, as a step and a predictor need it."""
+    return state._replace(meta=state.meta._replace(backbone=weights))
+
+
+def without_backbone(state: Episodic) -> Episodic:
+    """Take them out again, as a checkpoint keeps a state."""
+    return with_backbone(state, ())
+
+
 def episodic(
     algorithm: Algorithm,
     optimiser: optax.GradientTransformation,

@@ -6,6 +6,7 @@ from jaxmeta.algorithms.imaml import imaml as imaml
 from jaxmeta.algorithms.maml import maml as maml
 from jaxmeta.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
 from jaxmeta.algorithms.metamedseg import metamedseg as metamedseg
+from jaxmeta.algorithms.promptable import promptable as promptable
 from jaxmeta.algorithms.prototypes import prototypes as prototypes
 from jaxmeta.algorithms.reptile import reptile as reptile
 from jaxmeta.algorithms.ssm_sam import ssm_sam as ssm_sam

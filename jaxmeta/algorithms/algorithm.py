@@ -18,10 +18,14 @@ from jaxmeta.tasks.task import Examples, Task
 
 
 class Meta(NamedTuple):
-    """Meta-parameters: what the outer optimiser moves, and what stays as it is."""
+    """Meta-parameters: what the outer optimiser moves, and what stays as it is.
+
+    All of it is an argument of every jitted function, never a captured constant.
+    """
 
     learned: Any
-    frozen: Any = ()  # an argument of every jitted function, never a captured constant
+    frozen: Any = ()
+    backbone: Any = ()  # frozen weights from elsewhere: `init` leaves their place empty, no checkpoint has them
 
 
 class Algorithm(NamedTuple):

@@ -18,21 +18,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxmeta.adapt import adapt, descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
 from jaxmeta.losses import hard_dice
 from jaxmeta.memory import REMAT, Memory
-from jaxmeta.models.sam.images import MEAN, STD
+from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.models.ssm_sam.network import SsmSam
-from jaxmeta.models.ssm_sam.points import drawn_on
+from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.plans import Plan, whole_support
 from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.updates import scale_by
 
-LOW, HIGH = -2.0, 3.0  # of a normalised slice: what is shown as black and as white
+PROMPTS = ("support", "clicks", "none")
 
 
 class Drawn(NamedTuple):
@@ -52,9 +52,24 @@ class Adapted(NamedTuple):
     points: Float[Array, "K P 2"]  # drawn on each support slice
 
 
+def as_pictures(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
+    """Show slices that come as pictures, from 0 to 1, just so in all colours, as the released code does."""
+    return jnp.broadcast_to(image, (*image.shape[:-1], 3))
+
+
+def together(mask: Shaped[Array, "N H W"], count: int, key: Array) -> Float[Array, "N K 2"]:
+    """Draw points on all masks of a chunk together, the same for each of its slices."""
+    points = drawn_on(mask, count, key)
+    return jnp.broadcast_to(points[None], (mask.shape[0], *points.shape))
+
+
+def alone(mask: Shaped[Array, "N H W"], count: int, key: Array) -> Float[Array, "N K 2"]:
+    """Draw points on each mask by itself; equal masks have the same."""
+    return jax.vmap(lambda each: drawn_on(each[None], count, key))(mask)
+
+
 def ssm_sam(
     network: SsmSam,
-    frozen: Callable[[Array], PyTree],
     *,
     chunk: int,
     passes: int = 3,
@@ -66,38 +81,50 @@ def ssm_sam(
     weight_decay: float = 0.01,
     period: int | None = None,
     drawn: Drawn = Drawn(),
+    prompt: str = "support",
+    transposed: bool = False,
+    colours: Callable[[Array], Array] = slices_as_colours,
     memory: Memory = REMAT,
 ) -> Algorithm:
     """Learn adapters, sampler and decoder from which few steps on one slice segment a new structure.
 
-    `frozen(key)` gives the image encoder. Slices of support and query come as chunks of `chunk`
-    neighbours; `given` of each is the mask of the slice that lends. `period` is after how many online
-    steps the rate reaches its end, by default the last; the released code has 20 of 30 or 40.
+    `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query come as
+    chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. Without any
+    passes it is the same network trained jointly on all structures. `period` is after how many
+    online steps the rate reaches its end, by default the last; the released code has 20 of 30 or 40.
+
+    The points that new slices are segmented with come, as `prompt` says, from the mask of the support, are
+    "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads points as (y, x)
+    and `colours` makes pixels of slices: for comparison with the released code.
+
+    Raises ValueError for another prompt.
     """
+    if prompt not in PROMPTS:
+        raise ValueError(f"prompt {prompt!r}: known are {', '.join(PROMPTS)}")
 
     def init(key) -> Meta:
-        own, encoder = jax.random.split(key)
-        theta = network.init(own)
+        theta = network.init(key)
         rates = jax.tree.map(lambda p: jnp.full_like(p, rate), theta) if learn_rate else ()
-        return Meta(dict(theta=theta, rate=rates), frozen(encoder))
+        return Meta(dict(theta=theta, rate=rates))
 
     def seen(meta: Meta, examples: Examples) -> Examples:
         """Look at slices once, outside of every loop, and soften the masks that they are told."""
         told = examples.mask if isinstance(examples.given, tuple) else examples.given
         return examples._replace(
-            image=network.look(meta.frozen, pixels(examples.image)),
+            image=network.look(meta.backbone, colours(examples.image)),
             given=on_grid(halo(told), network),
         )
 
-    def loss_with(meta: Meta, count: int) -> Callable:
+    def segment(meta: Meta, learned, prefix, points, mask, *, key=None):
+        points = points[..., ::-1] if transposed else points
+        return network.apply(meta.backbone, learned, prefix, points, mask, key=key)
+
+    def loss_with(meta: Meta, draw: Callable, count: int) -> Callable:
         def loss(learned, examples: Examples, key) -> Float[Array, ""]:
             where, drop = jax.random.split(key)
-            n = examples.mask.shape[0]
-            points = drawn_on(examples.mask * examples.valid[:, None, None], count, where)
-            points = jnp.broadcast_to(points[None], (n, *points.shape))
-            logits = network.apply(
-                meta.frozen, learned, examples.image, points, examples.given, key=drop
-            )
+            shown = examples.mask * examples.valid[:, None, None]
+            points = draw(shown, count, where)
+            logits = segment(meta, learned, examples.image, points, examples.given, key=drop)
             return chunk_loss(logits, examples.mask, examples.valid)
 
         return loss
@@ -106,7 +133,7 @@ def ssm_sam(
         plan = by_chunks(support, chunk, passes)
         update = optax.chain(optax.sgd(1.0), scale_by(learned["rate"] if learn_rate else rate))
         how = dict(update=update, key=key, order=order, memory=memory)
-        return adapt(loss_with(meta, drawn.inner), learned["theta"], support, plan, **how)
+        return adapt(loss_with(meta, together, drawn.inner), learned["theta"], support, plan, **how)
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         inner_key, query_key, logged = jax.random.split(key_of(task), 3)
@@ -116,7 +143,7 @@ def ssm_sam(
 
         def judged(learned):
             phi, (losses, _) = walk(learned, meta, support, inner_key)
-            loss = jax.checkpoint(loss_with(meta, drawn.outer))
+            loss = jax.checkpoint(loss_with(meta, together, drawn.outer))
             values = jax.lax.map(lambda at: loss(phi, *at), (chunks, keys))
             return values.sum(), (phi, values.mean(), losses)
 
@@ -127,9 +154,8 @@ def ssm_sam(
             loss=value,
             dice=dice,
             dice_before=before,
-            inner_first=losses[0],
-            inner_last=losses[-1],
             grad_norm=optax.tree.norm(direction),
+            **(dict(inner_first=losses[0], inner_last=losses[-1]) if passes else {}),
         )
 
     def score(meta: Meta, learned, query: Examples, key) -> Float[Array, ""]:
@@ -138,10 +164,9 @@ def ssm_sam(
 
         def one(at):
             examples, key = at
-            points = drawn_on(examples.mask, drawn.outer, key)[None]
-            points = jnp.broadcast_to(points, (chunk, *points.shape[1:]))
-            learned_ = jax.lax.stop_gradient(learned)
-            return network.apply(meta.frozen, learned_, examples.image, points, examples.given)
+            points = together(examples.mask, drawn.outer, key)
+            still = jax.lax.stop_gradient(learned)
+            return segment(meta, still, examples.image, points, examples.given)
 
         chunks = jax.tree.map(lambda a: a.reshape(n // chunk, chunk, *a.shape[1:]), query)
         logits = jax.lax.map(one, (chunks, jax.random.split(key, n // chunk)))
@@ -155,33 +180,28 @@ def ssm_sam(
         update = optax.adamw(test_rate, weight_decay=weight_decay)
         theta = meta.learned["theta"]
         learned, _ = descend(
-            loss_with(meta, drawn.online), theta, told, plan, update=update, key=walked
+            loss_with(meta, alone, drawn.online), theta, told, plan, update=update, key=walked
         )
-        keys = jax.random.split(where, support.mask.shape[0])
-        points = jax.vmap(lambda m, k: drawn_on(m[None], drawn.asked, k))(support.mask, keys)
+        points = alone(support.mask, 0 if prompt == "none" else drawn.asked, where)
         return Adapted(learned, told.given, points)
 
     def predict(meta: Meta, phi: Adapted, image, given=()):
-        prefix, n = network.look(meta.frozen, pixels(image)), image.shape[0]
+        if (prompt == "clicks") != (not isinstance(given, tuple)):
+            raise ValueError(f"the prompt is {prompt!r}: clicks are given with it, or are not")
+        prefix, n = network.look(meta.backbone, colours(image)), image.shape[0]
 
         def told_by(support):
             mask, points = support
             mask = jnp.broadcast_to(mask[None], (n, *mask.shape))
             shared = jnp.broadcast_to(points[None], (n, *points.shape))
-            points = shared if isinstance(given, tuple) else given
-            return network.apply(meta.frozen, phi.learned, prefix, points, mask)
+            points = given if prompt == "clicks" else shared
+            return segment(meta, phi.learned, prefix, points, mask)
 
         logits = jax.lax.map(told_by, (phi.masks, phi.points))
         inside = jax.nn.sigmoid(logits).mean(0)
         return (jnp.log(inside + 1e-7) - jnp.log(1 - inside + 1e-7))[..., None]
 
     return Algorithm(init, adapt_to, predict, outer)
-
-
-def pixels(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
-    """Show normalised slices as the encoder's colours: grey from LOW to HIGH, then ImageNet's mean and spread."""
-    shown = 255 * jnp.clip((image - LOW) / (HIGH - LOW), 0, 1)
-    return (shown - jnp.array(MEAN)[None, None, None]) / jnp.array(STD)[None, None, None]
 
 
 def on_grid(mask: Float[Array, "N S S"], network: SsmSam) -> Float[Array, "N G G"]:

@@ -8,6 +8,7 @@ where there are any, to prove it on. No chunk crosses from one scan into another
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Integer
 
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import (
@@ -23,36 +24,47 @@ from jaxmeta.tasks.split import Entry, Pool
 from jaxmeta.tasks.task import Examples, Task
 
 
-def chunks_of_scan(
-    volume: int, slices: Sequence[int] | np.ndarray, width: int, *, stride: int
-) -> list[tuple[Slice, ...]]:
-    """Cut the slices of a scan into chunks of `width`, each `stride` further; the lender comes first.
+Chunk = tuple[Slice, ...]  # the one that lends comes first
 
-    A last chunk that is shorter begins earlier instead. Where the scan has fewer slices than a chunk,
+
+def chunked(slices: Sequence[Slice], width: int, stride: int) -> list[Chunk]:
+    """Cut a row of slices into chunks of `width`, each `stride` further.
+
+    A last chunk that is shorter begins earlier instead. Where there are fewer slices than a chunk has,
     the lender stands in for those that lack.
     """
-    slices = sorted(int(n) for n in slices)
     last = max(0, len(slices) - width)
     found = []
     for start in dict.fromkeys(min(at, last) for at in range(0, len(slices), stride)):
-        chunk = slices[start : start + width]
+        chunk = list(slices[start : start + width])
         lender = chunk.pop(len(chunk) // 2)
-        chunk = [lender, *chunk] + [lender] * (width - 1 - len(chunk))
-        found.append(tuple((volume, n) for n in chunk))
+        found.append((lender, *chunk, *[lender] * (width - 1 - len(chunk))))
     return found
 
 
-def chunks_of_patient(entry: Entry, patient: str, width: int, stride: int) -> list:
-    """Cut all scans of a patient."""
+def chunks_within(entry: Entry, patients: Sequence[str], width: int, stride: int) -> list[Chunk]:
+    """Cut all scans of patients, each by itself."""
     return [
         chunk
+        for patient in patients
         for volume, slices in entry.patients[patient]
-        for chunk in chunks_of_scan(volume, slices, width, stride=stride)
+        for chunk in chunked([(volume, int(n)) for n in sorted(slices)], width, stride)
     ]
 
 
+def chunks_across(entry: Entry, patients: Sequence[str], width: int, stride: int) -> list[Chunk]:
+    """Cut the slices of all patients as if they were of one scan."""
+    every = [
+        (volume, int(n))
+        for patient in patients
+        for volume, slices in entry.patients[patient]
+        for n in sorted(slices)
+    ]
+    return chunked(every, width, stride)
+
+
 def draw_chunks(
-    pool: Pool, shape: EpisodeShape, width: int, stride: int, seed: int, index: int
+    pool: Pool, shape: EpisodeShape, width: int, stride: int, across: bool, seed: int, index: int
 ) -> Episode:
     """Draw data set and organ, and `shots` chunks to adapt to, `queries` to prove it on.
 
@@ -66,10 +78,8 @@ def draw_chunks(
     names = shuffled(rng, sorted(entry.patients))
     half = (len(names) + 1) // 2
     sides = (names[:half], names[half:]) if len(names) > 1 else (names, names)
-    every = [
-        shuffled(rng, [c for name in side for c in chunks_of_patient(entry, name, width, stride)])
-        for side in sides
-    ]
+    cut = chunks_across if across else chunks_within
+    every = [shuffled(rng, cut(entry, side, width, stride)) for side in sides]
     if len(names) == 1 and len(every[0]) > 1:
         cut = len(every[0]) // 2
         every = [every[0][:cut], every[0][cut:]]
@@ -103,6 +113,43 @@ def load_chunks(
         random_stream(seed, index, 1).integers(2**32, size=2, dtype=np.uint32),
         np.asarray([index, episode.number], np.int32),
     )
+
+
+def load_shown(
+    pool: Pool,
+    shape: EpisodeShape,
+    width: int,
+    clicks: int,
+    episode: Episode,
+    seed: int,
+    index: int,
+) -> Task:
+    """Read one chunk as a new structure is met: the lender with its mask is the support, the others the query.
+
+    With `clicks` each slice of the query is given as many (x, y) on its own structure.
+    """
+    lender, *others = episode.query[:width]
+    size = dict(size=shape.size, spacing=shape.spacing)
+    support, query = (
+        load_examples(pool.shards, episode.organ, slices, **size) for slices in ([lender], others)
+    )
+    stands_in = np.array([at == lender for at in others])
+    rng = random_stream(seed, index, 2)
+    given = np.stack([clicks_on(mask, clicks, rng) for mask in query.mask]) if clicks else ()
+    return Task(
+        support,
+        query._replace(valid=query.valid & ~stands_in, given=given),
+        random_stream(seed, index, 1).integers(2**32, size=2, dtype=np.uint32),
+        np.asarray([index, episode.number], np.int32),
+    )
+
+
+def clicks_on(
+    mask: Integer[np.ndarray, "H W"], count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "K 2"]:
+    """Draw (x, y) of pixels of a structure, each as likely; of an empty mask, of the whole slice."""
+    inside = np.argwhere(mask if mask.any() else np.ones_like(mask))
+    return inside[rng.integers(len(inside), size=count), ::-1].astype(np.float32)
 
 
 def refuse_narrow(width: int, stride: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from jaxmeta.boxes import box_around
 from jaxmeta.tasks.episodes import (
     Episode,
     EpisodeShape,
@@ -17,7 +18,7 @@ from jaxmeta.tasks.episodes import (
     draw_episode,
     load_episode,
 )
-from jaxmeta.tasks.neighbours import draw_chunks, load_chunks, refuse_narrow
+from jaxmeta.tasks.neighbours import draw_chunks, load_chunks, load_shown, refuse_narrow
 from jaxmeta.tasks.pseudo import draw_pseudo
 from jaxmeta.tasks.split import Pool
 from jaxmeta.tasks.task import Task
@@ -58,17 +59,43 @@ def supervoxels(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
     return Source(pool, draw, partial(load_episode, pool, shape))
 
 
-def neighbours(pool: Pool, shape: EpisodeShape, *, width: int, stride: int) -> Source:
-    """Draw chunks of `width` neighbouring slices: `shape.shots` to adapt to, `shape.queries` to prove it."""
+def neighbours(
+    pool: Pool, shape: EpisodeShape, *, width: int, stride: int, across: bool = False
+) -> Source:
+    """Draw chunks of `width` neighbouring slices: `shape.shots` to adapt to, `shape.queries` to prove it.
+
+    `across` lets a chunk begin in one scan and end in the next, as the released code does.
+    """
     refuse_narrow(width, stride)
-    draw = partial(draw_chunks, pool, shape, width, stride)
+    draw = partial(draw_chunks, pool, shape, width, stride, across)
     return Source(pool, draw, partial(load_chunks, pool, shape, width))
+
+
+def shown(pool: Pool, shape: EpisodeShape, *, width: int, clicks: int = 0) -> Source:
+    """Draw chunks of neighbouring slices one by one: the middle slice is the support, the others the query,
+    each given so many clicks on its own structure.
+    """
+    refuse_narrow(width, 1)
+    one = shape._replace(shots=1, queries=1)
+    draw = partial(draw_chunks, pool, one, width, 1, False)
+    return Source(pool, draw, partial(load_shown, pool, one, width, clicks))
+
+
+def boxed(source: Source) -> Source:
+    """Give each query slice of another source's tasks the box around its structure, for networks that ask."""
+    return source._replace(load=partial(load_boxed, source.load))
 
 
 def load_task(source: Source, seed: int, index: int) -> Task:
     """Make task `index` of a run: the pure function that every worker calls."""
     index = int(index)
     return source.load(source.draw(seed, index), seed, index)
+
+
+def load_boxed(load: Callable, episode: Episode, seed: int, index: int) -> Task:
+    """Read a task and box the structure in its query slices."""
+    task = load(episode, seed, index)
+    return task._replace(query=task.query._replace(given=box_around(task.query.mask)))
 
 
 def describe_task(source: Source, seed: int, index: int) -> str:

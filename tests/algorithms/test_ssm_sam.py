@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from models.sam.sizes import SMALL
 
-from jaxmeta.algorithms.ssm_sam import by_chunks, chunk_loss, cosine, pixels, ssm_sam
+from jaxmeta.algorithms.ssm_sam import by_chunks, chunk_loss, cosine, ssm_sam
 from jaxmeta.models.sam import sam
 from jaxmeta.models.sam.adapters import high_pass
+from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.ssm_sam import ssm_sam as network_of
 from jaxmeta.tasks.task import Examples, Task
 
@@ -18,7 +19,7 @@ CHUNK = 2
 
 
 def algorithm(**how):
-    return ssm_sam(NETWORK, sam(SIZE).init, chunk=CHUNK, passes=1, test_steps=2, **how)
+    return ssm_sam(NETWORK, chunk=CHUNK, passes=1, test_steps=2, **how)
 
 
 def examples(seed, count, told=True):
@@ -34,7 +35,9 @@ TASK = Task(examples(0, 4), examples(1, 2), jnp.array([1, 2], jnp.uint32), jnp.z
 
 @pytest.fixture(scope="module")
 def meta():
-    return jax.jit(algorithm().init)(jax.random.key(0))
+    own, backbone = jax.random.split(jax.random.key(0))
+    begun = jax.jit(algorithm().init)(own)
+    return begun._replace(backbone=jax.jit(sam(SIZE).init)(backbone))
 
 
 def double(tree):
@@ -60,7 +63,7 @@ def test_rates_fall_as_a_cosine_and_rise_again_beyond_its_period():
 
 
 def test_a_slice_is_shown_as_grey_in_the_encoder_s_colours():
-    shown = pixels(jnp.array([-9.0, -2.0, 0.5, 3.0, 9.0])[None, :, None, None])
+    shown = slices_as_colours(jnp.array([-9.0, -2.0, 0.5, 3.0, 9.0])[None, :, None, None])
     wanted = (np.array([0, 0, 127.5, 255, 255]) - 123.675) / 58.395
     np.testing.assert_allclose(shown[0, :, 0, 0], wanted, rtol=1e-5)
 
@@ -138,7 +141,8 @@ def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own(meta
     assert plain.shape == (2, 16, 16, 1)
     clicks = jnp.tile(jnp.array([[[2.0, 3.0]]]), (2, 1, 1))
     other = phi._replace(masks=1 - phi.masks)
-    for changed in (predict(meta, phi, image, clicks), predict(meta, other, image)):
+    clicked = jax.jit(algorithm(prompt="clicks").predict)(meta, phi, image, clicks)
+    for changed in (clicked, predict(meta, other, image)):
         assert np.abs(changed - plain).max() > 1e-5
 
 

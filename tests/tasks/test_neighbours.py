@@ -9,7 +9,7 @@ from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_masks, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.neighbours import chunks_of_scan
+from jaxmeta.tasks.neighbours import chunked
 from jaxmeta.tasks.source import load_task, neighbours
 from jaxmeta.tasks.split import pool, split
 from tests.tasks.cohorts import write_scans
@@ -22,24 +22,24 @@ def numbers(chunks):
 
 
 def test_runs_of_five_lend_their_third_slice():
-    found = chunks_of_scan(7, range(10, 22), 5, stride=5)
+    found = chunked([(7, n) for n in range(10, 22)], 5, 5)
     assert numbers(found) == [[12, 10, 11, 13, 14], [17, 15, 16, 18, 19], [19, 17, 18, 20, 21]]
     assert {volume for chunk in found for volume, _ in chunk} == {7}
 
 
 def test_sliding_triples_lend_their_middle():
-    assert numbers(chunks_of_scan(0, range(4), 3, stride=1)) == [[1, 0, 2], [2, 1, 3]]
+    assert numbers(chunked([(0, n) for n in range(4)], 3, 1)) == [[1, 0, 2], [2, 1, 3]]
 
 
 def test_where_slices_lack_the_lender_stands_in():
-    assert numbers(chunks_of_scan(0, [4, 5], 5, stride=5)) == [[5, 4, 5, 5, 5]]
-    assert numbers(chunks_of_scan(0, [4], 3, stride=1)) == [[4, 4, 4]]
+    assert numbers(chunked([(0, n) for n in [4, 5]], 5, 5)) == [[5, 4, 5, 5, 5]]
+    assert numbers(chunked([(0, n) for n in [4]], 3, 1)) == [[4, 4, 4]]
 
 
 @given(st.sets(st.integers(0, 60), min_size=1), st.integers(2, 7), st.integers(1, 7))
 def test_every_chunk_is_a_run_and_every_slice_in_some_chunk(slices, width, stride):
     slices = sorted(slices)
-    found = numbers(chunks_of_scan(0, slices, width, stride=stride))
+    found = numbers(chunked([(0, n) for n in slices], width, stride))
     for lender, *others in found:
         run = sorted({lender, *others})
         start = slices.index(run[0])

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.models.sam.encoder import Encoder, Taps, Tokens
-from jaxmeta.models.sam.layers import Patches, gelu
+from jaxmeta.models.sam.layers import Dense, Patches, gelu, times
 from jaxmeta.models.sam.size import Size
 
 SMALL_NORMAL = nn.initializers.truncated_normal(0.02)
@@ -50,11 +50,16 @@ def last_blocks(size: Size, last: int | None) -> tuple[int, ...]:
     return tuple(range(size.depth - (size.depth if last is None else last), size.depth))
 
 
-def high_pass(size: Size, *, last: int | None = None, width: int = 24) -> Adapter:
+def high_pass(
+    size: Size, *, last: int | None = None, width: int = 24, mixed: bool = False
+) -> Adapter:
     """Prompt every block by the image's high frequencies and its patch embedding (SAM-Adapter, arXiv
     2304.09148; in SSM-SAM, arXiv 2308.16466).
 
         before block i:  x <- x + up(gelu(tune_i(high(edges) + low(patches))))
+
+    `mixed` reads the patch embedding [H, W, D] as if it were [D, H, W], so that a token sees pieces of many
+    patches, as code released with both papers does: for comparison only.
     """
     blocks = last_blocks(size, last)
     fan_out = size.patch**2 * width
@@ -67,8 +72,11 @@ def high_pass(size: Size, *, last: int | None = None, width: int = 24) -> Adapte
         return module.init(key, tokens, edges)["params"]
 
     def look(variables, prefix):
-        named = {"params": variables}
-        return module.apply(named, prefix.patches, prefix.edges, method=HighPass.look)
+        named, patches = {"params": variables}, prefix.patches
+        if mixed:
+            n, *grid, channels = patches.shape
+            patches = jnp.moveaxis(patches.reshape(n, channels, *grid), 1, -1)
+        return module.apply(named, patches, prefix.edges, method=HighPass.look)
 
     def before(variables, shared, number):
         return module.apply({"params": variables}, shared, number, method=HighPass.before)
@@ -86,12 +94,12 @@ class HighPass(nn.Module):
 
     def setup(self):
         self.high = Patches(self.width, self.size.patch, self.spread)
-        self.low = nn.Dense(self.width, kernel_init=SMALL_NORMAL)
+        self.low = Dense(self.width, kernel_init=SMALL_NORMAL)
         self.tune = {
-            str(n): nn.Dense(self.width, kernel_init=SMALL_NORMAL, name=f"tune_{n}")
+            str(n): Dense(self.width, kernel_init=SMALL_NORMAL, name=f"tune_{n}")
             for n in self.blocks
         }
-        self.up = nn.Dense(self.size.width, kernel_init=SMALL_NORMAL)
+        self.up = Dense(self.size.width, kernel_init=SMALL_NORMAL)
 
     def __call__(self, patches, edges):
         shared = self.look(patches, edges)
@@ -128,7 +136,7 @@ def low_rank(
         own = variables[f"block_{number}"]
 
         def qkv(x):
-            q, v = (strength * (x @ own[name]["down"] @ own[name]["up"]) for name in "qv")
+            q, v = (strength * times(times(x, own[name]["down"]), own[name]["up"]) for name in "qv")
             return jnp.concatenate([q, jnp.zeros_like(q), v], axis=-1)
 
         return Taps(qkv=qkv)
@@ -166,7 +174,7 @@ def bottleneck(size: Size, *, last: int | None = None, width: int | None = None)
         def through(name, x):
             for layer, activation in (("down", gelu), ("up", lambda x: x)):
                 kernel, bias = own[name][layer]["kernel"], own[name][layer]["bias"]
-                x = activation(x @ kernel + bias[None, None, None])
+                x = activation(times(x, kernel) + bias[None, None, None])
             return x
 
         return Taps(attention=lambda x: through("space", x), mlp=lambda x: 0.5 * through("mlp", x))

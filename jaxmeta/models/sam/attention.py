@@ -6,13 +6,15 @@ instead of keeping them. All of it is plain XLA, so derivatives of derivatives a
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-SCORES = 2**21  # held at once: 8 MiB, about what a core's caches hold
+SCORES = 2**18  # held at once on a processor: 1 MiB, about what a core's cache holds
+ELSEWHERE = 2**26  # and where many cores want to be fed
 
 
 def attend(
@@ -20,38 +22,60 @@ def attend(
     k: Float[Array, "B K D"],
     v: Float[Array, "B K E"],
     tilt: tuple[Float[Array, "B Q R"], Float[Array, "B Q C"]] | None = None,
-    *,
-    most: int = SCORES,
 ) -> Float[Array, "B Q E"]:
-    """Compute softmax(q k^T + tilt) v, with at most about `most` scores at a time; B counts heads too.
+    """Compute softmax(q k^T + tilt) v; B counts heads too.
 
     The keys are R x C places in rows, and tilt[0] is added to the scores of a row, tilt[1] to those
     of a column.
     """
-    (count, queries, _), keys = q.shape, k.shape[1]
+    asked, some = (q, *(tilt or ())), partial(some_at_a_time, most=SCORES)
+    if 8 * SCORES >= q.shape[0] * q.shape[1] * k.shape[1]:  # as windows have them
+        return attended(asked, k, v)
+    many = partial(some_at_a_time, most=ELSEWHERE)
+    return jax.lax.platform_dependent(asked, k, v, cpu=some, default=many)
 
-    def some(at):
-        q, *tilt = at
-        scores = jnp.einsum("bqd,bkd->bqk", q, k)
-        if tilt:
-            rows, columns = tilt
-            both = rows[..., :, None] + columns[..., None, :]
-            scores += both.reshape(scores.shape)
-        scores -= jax.lax.stop_gradient(scores.max(-1, keepdims=True))
-        weights = jnp.exp(scores)
-        return jnp.einsum("bqk,bke->bqe", weights, v) / weights.sum(-1, keepdims=True)
 
-    size = chunk(queries, max(1, most // (count * keys)))
-    at = (q, *(tilt or ()))
-    if size == queries:
-        return some(at)
-    parts = queries // size
+def some_at_a_time(
+    asked: tuple[Float[Array, "B Q _"], ...],
+    k: Float[Array, "B K D"],
+    v: Float[Array, "B K E"],
+    *,
+    most: int,
+) -> Float[Array, "B Q E"]:
+    """Attend with about `most` scores at a time, of as many heads as that is, or of a part of one's queries."""
+    (count, queries, _), keys = asked[0].shape, k.shape[1]
+    heads = chunk(count, most // (queries * keys))
+    size = chunk(queries, most // (heads * keys))
 
-    def dealt(a):
-        return jnp.moveaxis(a.reshape(count, parts, size, a.shape[-1]), 1, 0)
+    def of_heads(held):
+        asked, k, v = held
+        parts = jax.tree.map(lambda a: dealt(a, 1, size), asked)
+        some = jax.checkpoint(lambda part: attended(part, k, v), prevent_cse=False)
+        found = jax.lax.map(some, parts)
+        return jnp.moveaxis(found, 0, 1).reshape(heads, queries, -1)
 
-    found = jax.lax.map(jax.checkpoint(some, prevent_cse=False), tuple(map(dealt, at)))
-    return jnp.moveaxis(found, 0, 1).reshape(count, queries, v.shape[-1])
+    held = jax.tree.map(lambda a: dealt(a, 0, heads), (asked, k, v))
+    return jax.lax.map(of_heads, held).reshape(count, queries, -1)
+
+
+def attended(
+    asked: tuple[Float[Array, "B Q _"], ...], k: Float[Array, "B K D"], v: Float[Array, "B K E"]
+) -> Float[Array, "B Q E"]:
+    """Attend with all scores at once; `asked` are the queries, and what tilts them if anything does."""
+    q, *tilt = asked
+    scores = jnp.einsum("bqd,bkd->bqk", q, k)
+    if tilt:
+        rows, columns = tilt
+        scores += (rows[..., :, None] + columns[..., None, :]).reshape(scores.shape)
+    scores -= jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    weights = jnp.exp(scores)
+    return jnp.einsum("bqk,bke->bqe", weights, v) / weights.sum(-1, keepdims=True)
+
+
+def dealt(a: Array, axis: int, size: int) -> Array:
+    """Cut an axis into parts of this size, and put the parts first."""
+    shape = *a.shape[:axis], -1, size, *a.shape[axis + 1 :]
+    return jnp.moveaxis(a.reshape(shape), axis, 0)
 
 
 def chunk(count: int, most: int) -> int:

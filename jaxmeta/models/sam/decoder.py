@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmeta.models.sam.attention import attend, scaled
-from jaxmeta.models.sam.layers import NORM, Perceptron, Spread, gelu
+from jaxmeta.models.sam.layers import NORM, Dense, Perceptron, Spread, gelu
 from jaxmeta.models.sam.size import Size
 
-HEADS, ROUNDS = 8, 2
+ROUNDS = 2
 MASKS = 4  # the first where one is asked for, the others where a prompt is ambiguous
 
 Vectors = Float[Array, "N _ P"]
@@ -22,18 +22,20 @@ class LookAt(nn.Module):
     """Attention from some vectors to others, inside `width` channels."""
 
     width: int
+    looks: int  # heads
 
     @nn.compact
     def __call__(self, q: Vectors, k: Vectors, v: Vectors) -> Vectors:
         n, _, features = q.shape
+        each = self.width // self.looks
 
         def heads(x, name):
-            x = nn.Dense(self.width, name=name)(x).reshape(n, -1, HEADS, self.width // HEADS)
-            return x.transpose(0, 2, 1, 3).reshape(n * HEADS, -1, self.width // HEADS)
+            x = Dense(self.width, name=name)(x).reshape(n, -1, self.looks, each)
+            return x.transpose(0, 2, 1, 3).reshape(n * self.looks, -1, each)
 
         out = attend(scaled(heads(q, "q_proj")), heads(k, "k_proj"), heads(v, "v_proj"))
-        out = out.reshape(n, HEADS, -1, self.width // HEADS).transpose(0, 2, 1, 3)
-        return nn.Dense(features, name="out_proj")(out.reshape(n, -1, self.width))
+        out = out.reshape(n, self.looks, -1, each).transpose(0, 2, 1, 3)
+        return Dense(features, name="out_proj")(out.reshape(n, -1, self.width))
 
 
 class Round(nn.Module):
@@ -48,18 +50,18 @@ class Round(nn.Module):
             return nn.LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
 
         features = self.size.features
-        itself = LookAt(features, name="self_attn")
+        itself = LookAt(features, self.size.looks, name="self_attn")
         if self.first:
             prompts = itself(prompts, prompts, prompts)
         else:
             seen = prompts + marks
             prompts = prompts + itself(seen, seen, prompts)
         prompts = norm(prompts, 1)
-        look = LookAt(features // 2, name="cross_attn_token_to_image")
+        look = LookAt(features // 2, self.size.looks, name="cross_attn_token_to_image")
         prompts = norm(prompts + look(prompts + marks, image + places, image), 2)
         think = Perceptron((self.size.hidden, features), ("lin1", "lin2"), nn.relu, name="mlp")
         prompts = norm(prompts + think(prompts), 3)
-        look = LookAt(features // 2, name="cross_attn_image_to_token")
+        look = LookAt(features // 2, self.size.looks, name="cross_attn_image_to_token")
         image = norm(image + look(image + places, prompts + marks, prompts), 4)
         return prompts, image
 
@@ -75,7 +77,7 @@ class TwoWay(nn.Module):
         for number in range(ROUNDS):
             turn = Round(self.size, number == 0, name=f"layers_{number}")
             prompts, image = turn(prompts, image, marks, places)
-        look = LookAt(self.size.features // 2, name="final_attn_token_to_image")
+        look = LookAt(self.size.features // 2, self.size.looks, name="final_attn_token_to_image")
         prompts = prompts + look(prompts + marks, image + places, image)
         return nn.LayerNorm(epsilon=1e-5, name="norm_final_attn")(prompts), image
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.models.sam.attention import attend, interpolation, relative, scaled
-from jaxmeta.models.sam.layers import NORM, Convolution3, Patches, Perceptron, gelu
+from jaxmeta.models.sam.layers import NORM, Convolution3, Dense, Patches, Perceptron, gelu
 from jaxmeta.models.sam.size import Size
 
 Tokens = Float[Array, "N H W D"]
@@ -44,7 +44,7 @@ class Attention(nn.Module):
     def __call__(self, x: Tokens, more: Callable) -> Tokens:
         n, height, width, channels = x.shape
         each = channels // self.heads
-        qkv = nn.Dense(3 * channels, name="qkv")(x) + more(x)
+        qkv = Dense(3 * channels, name="qkv")(x) + more(x)
         qkv = qkv.reshape(n, height * width, 3, self.heads, each).transpose(2, 0, 3, 1, 4)
         q, k, v = qkv.reshape(3, n * self.heads, height * width, each)
         length = 2 * self.grid - 1
@@ -53,7 +53,7 @@ class Attention(nn.Module):
         )
         tilt = relative(q.reshape(-1, height, width, each), rows, columns)
         out = attend(scaled(q), k, v, tilt).reshape(n, self.heads, height, width, each)
-        return nn.Dense(channels, name="proj")(out.transpose(0, 2, 3, 1, 4).reshape(x.shape))
+        return Dense(channels, name="proj")(out.transpose(0, 2, 3, 1, 4).reshape(x.shape))
 
 
 class Block(nn.Module):
@@ -86,7 +86,7 @@ class Neck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Tokens) -> Float[Array, "N H W P"]:
-        x = nn.Dense(self.features, use_bias=False, name="neck_0")(x)
+        x = Dense(self.features, use_bias=False, name="neck_0")(x)
         x = nn.LayerNorm(epsilon=NORM, name="neck_1")(x)
         x = Convolution3(self.features, name="neck_2")(x)
         return nn.LayerNorm(epsilon=NORM, name="neck_3")(x)

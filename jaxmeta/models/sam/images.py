@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Real
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam.prompts import Prompts
 
+LOW, HIGH = -2.0, 3.0  # of a normalised slice: what is shown as black and as white
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green, blue: ImageNet's
 
 
@@ -50,13 +51,24 @@ def as_colours(
     return jnp.broadcast_to(seen, (*image.shape[:-1], 3))
 
 
+def normalised(image: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
+    """Take the published mean from colours from 0 to 255, and divide by the spread."""
+    return (image - jnp.array(MEAN)[None, None, None]) / jnp.array(STD)[None, None, None]
+
+
+def slices_as_colours(image: Float[Array, "N S S 1"]) -> Float[Array, "N S S 3"]:
+    """Show slices of normalised intensities as the image encoder sees them: grey from LOW to HIGH."""
+    return normalised(as_colours(image, LOW, HIGH))
+
+
 def fitted(image: Float[Array, "N H W 3"], frame: Frame) -> Float[Array, "N S S 3"]:
     """Resize colours from 0 to 255 into the frame, normalise them, and fill up with zeros."""
     count, high, wide = image.shape[0], *frame.inner
     if image.shape[1:3] != frame.inner:
         image = jax.image.resize(image, (count, high, wide, 3), "linear", antialias=True)
-    seen = (image - jnp.array(MEAN)[None, None, None]) / jnp.array(STD)[None, None, None]
-    return jnp.pad(seen, ((0, 0), (0, frame.side - high), (0, frame.side - wide), (0, 0)))
+    return jnp.pad(
+        normalised(image), ((0, 0), (0, frame.side - high), (0, frame.side - wide), (0, 0))
+    )
 
 
 def restored(logits: Float[Array, "N h w M"], frame: Frame) -> Float[Array, "N H W M"]:

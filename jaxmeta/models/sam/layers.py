@@ -3,12 +3,36 @@
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmeta.models.convolution import convolve
 
 NORM = 1e-6  # epsilon of the image encoder's norms, and of those over an image's channels
+
+
+def times(x: Float[Array, "*any C"], kernel: Float[Array, "C D"]) -> Float[Array, "*any D"]:
+    """Multiply the last axis by a matrix, as one product of two matrices.
+
+    Of a product with several leading axes XLA contracts all of them for the kernel's gradient, which on a
+    processor is a loop of scalars: 4.5 times as slow as this for a map from 128 to 512 channels.
+    """
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+class Dense(nn.Module):
+    """An affine map of the last axis, as one product of two matrices."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*any C"]) -> Float[Array, "*any D"]:
+        out = times(x, self.param("kernel", self.kernel_init, (x.shape[-1], self.features)))
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            out += bias.reshape(*[1] * (x.ndim - 1), -1)
+        return out
 
 
 def gelu(x: Array) -> Array:
@@ -26,7 +50,7 @@ class Perceptron(nn.Module):
     @nn.compact
     def __call__(self, x):
         for number, (width, name) in enumerate(zip(self.widths, self.names, strict=True)):
-            x = nn.Dense(width, name=name)(self.activation(x) if number else x)
+            x = Dense(width, name=name)(self.activation(x) if number else x)
         return x
 
 
@@ -43,8 +67,9 @@ class Patches(nn.Module):
         s = self.size
         kernel = self.param("kernel", self.kernel_init, (s, s, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        patches = image.reshape(n, height // s, s, width // s, s, channels)
-        return jnp.einsum("nhiwjc,ijcf->nhwf", patches, kernel) + bias[None, None, None]
+        patches = image.reshape(n, height // s, s, width // s, s, channels).swapaxes(2, 3)
+        patches = patches.reshape(n, height // s, width // s, s * s * channels)
+        return times(patches, kernel.reshape(-1, self.features)) + bias[None, None, None]
 
 
 class Spread(nn.Module):
@@ -61,7 +86,8 @@ class Spread(nn.Module):
             "kernel", nn.initializers.lecun_normal(), (s, s, channels, self.features)
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        patches = jnp.einsum("nhwc,ijcf->nhiwjf", image, kernel)
+        flat = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+        patches = times(image, flat).reshape(n, height, width, s, s, self.features).swapaxes(2, 3)
         return patches.reshape(n, height * s, width * s, self.features) + bias[None, None, None]
 
 

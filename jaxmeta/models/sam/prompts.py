@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from jaxmeta.models.sam.layers import NORM, Patches, gelu
+from jaxmeta.models.sam.layers import NORM, Dense, Patches, gelu
 from jaxmeta.models.sam.size import Size
 
 INSIDE, OUTSIDE, PADDING = 1, 0, -1
@@ -94,4 +94,4 @@ class MaskShrinker(nn.Module):
         for number, channels in ((0, 4), (3, 16)):
             mask = Patches(channels, 2, name=f"layers_{number}")(mask)
             mask = gelu(nn.LayerNorm(epsilon=NORM, name=f"layers_{number + 1}")(mask))
-        return nn.Dense(self.features, name="layers_6")(mask)
+        return Dense(self.features, name="layers_6")(mask)

@@ -1,4 +1,4 @@
-"""How large a Segment Anything model is: the three published sizes, and any other."""
+"""How large a Segment Anything model is: the three published sizes, one for a laptop, and any other."""
 
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ class Size(NamedTuple):
     window: int = 14  # tokens along the side of a window
     features: int = 256  # channels of the image embedding, of prompts and in the mask decoder
     hidden: int = 2048  # inside the perceptrons of the mask decoder
+    looks: int = 8  # heads of every attention behind the image encoder
 
     @property
     def grid(self) -> int:
@@ -26,4 +27,7 @@ SIZES = {
     "vit-b": Size(768, 12, 12, (2, 5, 8, 11)),
     "vit-l": Size(1024, 24, 16, (5, 11, 17, 23)),
     "vit-h": Size(1280, 32, 16, (7, 15, 23, 31)),
+    # 32 x 32 tokens of 8 pixels: with patches of 16, as large a part of these slices as 64 of 1024,
+    # a kidney would be two tokens
+    "tiny": Size(128, 8, 2, (1, 3, 5, 7), 256, 8, 8, 64, 256, 2),
 }

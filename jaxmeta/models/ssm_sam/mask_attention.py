@@ -32,9 +32,11 @@ class MaskAttention(nn.Module):
         x = features.reshape(n, -1, channels)
         value = jnp.broadcast_to(mask.reshape(n, -1, 1), x.shape)
         for number in range(ROUNDS):
-            value = x * LookAt(channels, name=f"layers_{number}")(x, x * value, value)
+            value = x * LookAt(channels, self.size.looks, name=f"layers_{number}")(
+                x, x * value, value
+            )
         if self.idle:
-            LookAt(channels, name=f"layers_{ROUNDS}")(x[:, :1], x[:, :1], x[:, :1])
+            LookAt(channels, self.size.looks, name=f"layers_{ROUNDS}")(x[:, :1], x[:, :1], x[:, :1])
         y = nn.LayerNorm(epsilon=1e-5, name="norm1")(value + x)
         y = nn.Dropout(self.dropout, deterministic=still)(y)
         think = Perceptron((self.size.hidden, channels), ("lin1", "lin2"), nn.relu, name="mlp")

@@ -33,14 +33,16 @@ class Asked(nn.Module):
         learned = self.param("learned", nn.initializers.normal(0.1), (self.copies, LEARNED, width))
         learned = jnp.broadcast_to(learned, (image.shape[0], LEARNED, width))
         asking = jnp.concatenate([learned, points], axis=1)
-        heard = norm(LookAt(width, name="self_attn")(asking, asking, asking), 1)
+        heard = norm(LookAt(width, self.size.looks, name="self_attn")(asking, asking, asking), 1)
         asking = norm(asking + heard, 2)
         learned, points = asking[:, :LEARNED], asking[:, LEARNED:]
         think = Perceptron((self.size.hidden, width), ("lin1", "lin2"), nn.relu, name="mlp")
         learned = norm(learned + think(learned), 3)
         if self.idle:
-            LookAt(width // 2, name="cross_attn_token_to_image")(learned[:1], image[:1], image[:1])
-        look = LookAt(width // 2, name="cross_attn_image_to_token")
+            LookAt(width // 2, self.size.looks, name="cross_attn_token_to_image")(
+                learned[:1], image[:1], image[:1]
+            )
+        look = LookAt(width // 2, self.size.looks, name="cross_attn_image_to_token")
         return points, norm(image + look(image, learned, learned), 4)
 
 

@@ -8,7 +8,15 @@ from jax.test_util import check_grads
 
 from small import on_arrays
 
-from jaxmeta.models.sam.attention import attend, between, chunk, interpolation, relative
+from jaxmeta.models.sam.attention import (
+    SCORES,
+    attend,
+    between,
+    chunk,
+    interpolation,
+    relative,
+    some_at_a_time,
+)
 
 
 def drawn(*shape, seed=0):
@@ -27,12 +35,23 @@ def plain(q, k, v, tilt=None):
 def test_pieces_of_any_size_are_the_softmax_of_the_whole(most, tilted):
     q, k, v = drawn(2, 6, 3), drawn(2, 12, 3, seed=1), drawn(2, 12, 5, seed=2)
     tilt = (drawn(2, 6, 3, seed=3), drawn(2, 6, 4, seed=4)) if tilted else None
-    np.testing.assert_allclose(attend(q, k, v, tilt, most=most), plain(q, k, v, tilt), atol=1e-6)
+    found = some_at_a_time((q, *(tilt or ())), k, v, most=most)
+    np.testing.assert_allclose(found, plain(q, k, v, tilt), atol=1e-6)
+
+
+def test_many_scores_are_dealt_out_and_few_are_not():
+    """The same function on both sides of the border: one head more than fits."""
+    q = drawn(9, SCORES // 1024 + 1, 3)
+    k, v = drawn(9, 1024, 3, seed=1), drawn(9, 1024, 2, seed=2)
+    few = np.concatenate([attend(q[n : n + 1], k[n : n + 1], v[n : n + 1]) for n in range(9)])
+    np.testing.assert_allclose(attend(q, k, v), few, atol=1e-5)
+    assert "scan" in str(jax.make_jaxpr(attend)(q, k, v))
+    assert "scan" not in str(jax.make_jaxpr(attend)(q[:1], k[:1], v[:1]))
 
 
 def test_large_scores_do_not_overflow():
     q = 1e4 * drawn(1, 4, 3)
-    found = attend(q, q, drawn(1, 4, 2, seed=1), most=4)
+    found = some_at_a_time((q,), q, drawn(1, 4, 2, seed=1), most=4)
     assert np.isfinite(found).all()
 
 
@@ -42,7 +61,7 @@ def test_second_derivatives_in_pieces_equal_differences(x64):
     tilt = tuple(a.astype(jnp.float64) for a in (rows, columns))
 
     def both(q, k, v, *tilt):
-        return attend(q, k, v, tilt, most=8)
+        return some_at_a_time((q, *tilt), k, v, most=8)
 
     check_grads(on_arrays(both), (q, k, v, *tilt), order=2, modes=["rev"], rtol=1e-4)
 
@@ -52,7 +71,7 @@ def test_scores_are_never_held_at_once_and_derivatives_compute_them_again():
 
     def needs(most):
         def loss(q):
-            return (attend(q, q, q, most=most) ** 2).sum()
+            return (some_at_a_time((q,), q, q, most=most) ** 2).sum()
 
         return jax.jit(jax.grad(loss)).lower(q).compile().memory_analysis().temp_size_in_bytes
 

@@ -8,10 +8,11 @@ from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam import SIZES, sam
 from jaxmeta.models.sam.adapters import high_pass
+from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.models.ssm_sam import ssm_sam
 from jaxmeta.models.ssm_sam.blur import blur_matrix, halo, kernel_size
 from jaxmeta.models.ssm_sam.network import depths
-from jaxmeta.models.ssm_sam.points import drawn_on, features_at
+from jaxmeta.models.ssm_sam.points import features_at
 
 SIZE = SMALL._replace(depth=4, whole=(0, 2))
 NETWORK = ssm_sam(SIZE, high_pass(SIZE, width=3))
