@@ -65,7 +65,7 @@ class Network:
 
     kind: Literal["unet", "instance-unet", "sam-tiny", "sam"] = "unet"
     """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg; sam-tiny: Segment Anything
-    at 2 million parameters, for slices of 256 pixels; sam: of the size of the weights that the run begins
+    at 4 million parameters, for slices of 256 pixels; sam: of the size of the weights that the run begins
     with."""
     widths: tuple[int, ...] | None = (8, 16, 32, 64)
     """Channels of each level, from full resolution down (unet, instance-unet)."""

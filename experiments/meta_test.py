@@ -8,6 +8,7 @@ Several runs make one paired comparison, of seeds of one method or of several me
 `experiments.summary` makes it of runs tested one by one.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments import saved
-from experiments.build import eligible
+from experiments.build import CLICKS, eligible
 from experiments.by_protocol import stated
 from experiments.command import run as run_command
 from experiments.outcome import (
@@ -30,9 +31,17 @@ from experiments.outcome import (
     measured,
 )
 from experiments.pairing import Entry, refuse_unpaired
-from experiments.questions import Asked, Options, check, measuring_of, protocol_of, questions
+from experiments.questions import (
+    Asked,
+    Options,
+    check,
+    measuring_of,
+    prompt_of,
+    protocol_of,
+    questions,
+)
 from experiments.recipes import alike, names, recipe
-from experiments.reports import write
+from experiments.reports import parted, write
 from experiments.rows import OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
 from experiments.runs import Run, open_run
 from experiments.summary import compare, refuse_twice
@@ -47,7 +56,7 @@ from experiments.tuning import (
 )
 from jaxmeta import devices
 from jaxmeta.augment import upright
-from jaxmeta.chunks import KNOWN, score_by_chunks
+from jaxmeta.chunks import score_by_chunks
 from jaxmeta.compare import row_mean
 from jaxmeta.data.shards import Shards
 from jaxmeta.errors import BadInput
@@ -56,6 +65,7 @@ from jaxmeta.finetune import Finetune
 from jaxmeta.tasks.split import Pool
 from jaxmeta.tasks.trial import Trial, every_label, whole_volumes
 from jaxmeta.tasks.trial_of_slices import trial_of_every_slice
+from jaxmeta.within import score_within
 
 FOLDS = 4  # of the test patients, for the upper bound
 
@@ -71,7 +81,7 @@ def test(options: Options) -> list[Outcome]:
     """Test every run, write and print its report, and compare them all."""
     refuse_twice(options.run)
     check(options)
-    runs = [open_run(folder) for folder in options.run]
+    runs = [prompted(open_run(folder), options) for folder in options.run]
     asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
     if not any(one.protocol for one in asked):  # whose folds ask of other patients each
         refuse_unpaired(entered(runs, asked))
@@ -82,10 +92,23 @@ def test(options: Options) -> list[Outcome]:
             tuned(run, asked[number], options, transfer)
             continue
         outcomes.append(test_run(run, options, asked[number], transfer))
-        print(write(run.folder / "report", outcomes[-1:]))
+        print(write(run.folder / report_of(options), outcomes[-1:]))
     if len(outcomes) > 1:
-        print(compare(options.run, options.output))
+        print(compare(options.run, options.output, report=report_of(options)))
     return outcomes
+
+
+def report_of(options: Options) -> str:
+    """Name the folder of a run's report."""
+    return "within" if options.within else "report"
+
+
+def prompted(run: Run, options: Options) -> Run:
+    """Take the source of points that the test asks for."""
+    if run.config.algorithm != "ssm-sam" or options.prompt is None:
+        return run
+    prompt = dataclasses.replace(run.config.prompted, prompt=options.prompt)
+    return run._replace(config=dataclasses.replace(run.config, prompted=prompt))
 
 
 def tuned(run: Run, asked: Asked, options: Options, transfer: Run | None) -> None:
@@ -124,14 +147,15 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
             rows = [row for row in rows if row.name != "copied mask"]
         rows[0], took = timed(rows[0])
         measuring = measuring_of(options)
-        scored = score_by_chunks if asked.protocol else score
-        found = followed(rows, chosen, options.seed, f"{shots} shots", measuring, scored)
+        scored = scored_by(run, options, asked)
+        what = f"{shots} shots" if options.within is None else "within volumes"
+        found = followed(rows, chosen, options.seed, what, measuring, scored)
         cases, pictures = keep(found, run, shards, shots, masks=options.masks)
         cases = [case for each in cases for case in lines_of(each, twins)]
         cases += [case._replace(shots=shots) for case in bound]
         ask = partial(followed, asked=chosen, seed=options.seed, how=measuring, scored=scored)
         by_steps = steps_curve(make, ask, options.steps if walks else ())
-        if len(took) == 1:  # compiled on the way
+        if len(took) == 1 and options.within is None:  # compiled on the way
             rows[0].fit(together(chosen[0].supports), draw_keys(asked.supports, options.seed))
         one = min(took) * devices.task_mesh(asked.supports).size / asked.supports
         tables.append(Table(shots, cases, pictures, settings, one, by_steps))
@@ -142,7 +166,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         run.config.seed,
         run.step,
         run.split,
-        1 if asked.protocol else asked.supports,
+        1 if asked.protocol or asked.within else asked.supports,
         protocol_of(options),
         devices.describe_devices(),
         tuple(tables),
@@ -151,7 +175,16 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         measuring_of(options),
         run.config.allow_leak,
         stated(asked.protocol, shards) if asked.protocol else "",
+        asked.within,
     )
+
+
+def scored_by(run: Run, options: Options, asked: Asked) -> Callable[..., Iterator]:
+    """Choose how rows are scored: on whole volumes, by a protocol's chunks, or within volumes."""
+    if options.within is None:
+        return score_by_chunks if asked.protocol else score
+    clicks = CLICKS if prompt_of(run, options) == "clicks" else 0
+    return partial(score_within, clicks=clicks, released=options.as_released)
 
 
 def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
@@ -216,8 +249,8 @@ def steps_curve(
 
 def lines_of(case: Case, twins: dict[str, list[str]]) -> list[Case]:
     """Give a case to every line of the table that its row stands for."""
-    name, known = case.row.removesuffix(KNOWN), KNOWN * case.row.endswith(KNOWN)
-    return [case._replace(row=row + known) for row in twins[name]]
+    name, suffix = parted(case.row)
+    return [case._replace(row=row + suffix) for row in twins[name]]
 
 
 def followed(

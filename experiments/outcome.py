@@ -79,6 +79,7 @@ class Outcome(NamedTuple):
     measuring: Measuring = Measuring()
     leaks: tuple[str, ...] = ()  # what the run's training shared with the test
     literature: str = ""  # the protocol of the literature that it was tested by, with its digest
+    within: str = ""  # what was asked within volumes
 
 
 def cohort_of(shards: Shards) -> str:

@@ -106,7 +106,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "sam-tiny": (
-        "Segment Anything at 2 million parameters: learns to segment what is clicked or boxed.",
+        "Segment Anything at 4 million parameters: learns to segment what is clicked or boxed.",
         with_algorithm(Config(), "sam"),
     ),
     "ssm-sam-tiny": (

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from experiments.build import eligible, open_data
+from experiments.build import CLICKS, eligible, open_data
 from experiments.by_protocol import protocol_of as by_protocol
 from experiments.outcome import Measuring
 from experiments.runs import Run
 from experiments.tuning import Protocol, validation_trials
 from jaxmeta.errors import BadInput
+from jaxmeta.within import DRAWS as DRAWS_WITHIN
 from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
+from jaxmeta.tasks.trial_within import Within, budget, trials_within
 from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
 from jaxmeta.tasks.trial_of_slices import SEEDS, trials_of_slices
 
@@ -58,6 +60,16 @@ class Options:
     """Distance in mm within which the surface Dice (NSD) counts a surface as found."""
     steps: tuple[int, ...] = ()
     """Also score the method after these numbers of inner steps, for a curve in the report."""
+    within: int | None = None
+    """Test within volumes, as SSM-SAM's authors do: of every so many neighbouring slices that show the organ
+    (5 in CT, 3 in MR) the middle one is labelled and adapted to, the others are segmented and scored.
+    Somebody then labels a part of every volume: the report says how much. It goes to RUN/within."""
+    prompt: Literal["support", "clicks", "none"] | None = None
+    """Where the points on new slices come from (ssm-sam); by default as the run was trained. clicks lie on
+    the truth of what is segmented, and are for comparison only, with --within."""
+    as_released: float | None = None
+    """Also score --within as the released code does: a pixel counts from 2/3 on, none near the border, and
+    chunks of less than this Dice are dropped (there 0.1 for CT, 0.3 for MR)."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients, from random weights and from
     where the run ended. Tested on slices, on all that may lend."""
@@ -80,9 +92,10 @@ class Asked(NamedTuple):
 
     held_out: Pool
     how: dict  # size, mm and seed: how its slices are read and drawn
-    trials: dict[int, tuple[Trial, ...]]  # by shots
+    trials: dict[int, tuple[Trial, ...] | tuple[Within, ...]]  # by shots
     supports: int  # of each trial
     protocol: Literature | None = None
+    within: str = ""  # what is asked within volumes, in words
 
 
 def check(options: Options) -> None:
@@ -96,6 +109,8 @@ def check(options: Options) -> None:
     if min(options.steps, default=0) < 0:
         raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
     draws = (1 if options.draws is None else options.draws,)
+    if options.within is None and options.as_released is not None:
+        raise BadInput("--as-released needs --within")
     for name, values in {"--draws": draws, "--shots": options.shots}.items():
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
@@ -110,6 +125,7 @@ def questions(run: Run, options: Options) -> Asked:
             f"{shards.defaults.axis} ones: prepare the data with --axis {run.config.axis}"
         )
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
+    refuse_unprompted(run, options)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
     protocol, literature = protocol_of(options), by_protocol(run.config, shards)
     if literature and (options.tune or options.only_tune or options.baselines == "all"):
@@ -119,6 +135,11 @@ def questions(run: Run, options: Options) -> Asked:
         )
     if options.baselines == "all" and not options.settings:
         validation_trials(run, max(options.shots), protocol)
+    if options.within is not None:
+        settled = ("shots", "support_patients", "draws", "upper_bound", "largest_piece")
+        refuse_changed(options, settled, f"--within {options.within} settles it")
+        made = trials_within(held_out, width=options.within, size=how["size"], mm=how["mm"])
+        return Asked(held_out, how, {1: made}, DRAWS_WITHIN, None, said_within(made, run, options))
     if literature:
         settled = ("shots", "support_patients", "draws", "organs", "upper_bound")
         refuse_changed(
@@ -145,6 +166,43 @@ def questions(run: Run, options: Options) -> Asked:
         for shots in options.shots
     }
     return Asked(held_out, how, made, draws)
+
+
+def refuse_unprompted(run: Run, options: Options) -> None:
+    """Refuse what SSM-SAM cannot be asked, and what is asked of it alone."""
+    algorithm, prompt = run.config.algorithm, prompt_of(run, options)
+    if algorithm == "sam":
+        raise BadInput(
+            f"{run.folder} segments what is pointed at, and learns from no support: python -m "
+            "experiments.predict, with --box or --click"
+        )
+    if algorithm != "ssm-sam":
+        if options.prompt is not None:
+            raise BadInput(f"--prompt {options.prompt}: {run.folder} is of {algorithm}")
+        return
+    if prompt == "clicks" and options.within is None:
+        raise BadInput(f"{run.folder}: clicks lie on the truth; add --within, or --prompt support")
+    if options.tune or options.only_tune or options.baselines == "all" or options.upper_bound:
+        raise BadInput(
+            f"{run.folder}: of ssm-sam no baseline is tuned or pre-trained here: its steps and rate are "
+            "--inner.test-steps and --inner.test-rate of meta_train, the same network without "
+            "meta-learning is a run with --inner.steps 0"
+        )
+
+
+def prompt_of(run: Run, options: Options) -> str | None:
+    """Say where the points on new slices come from; None for methods that have none."""
+    own = run.config.prompted.prompt if run.config.algorithm == "ssm-sam" else None
+    return options.prompt or own
+
+
+def said_within(trials: Sequence[Within], run: Run, options: Options) -> str:
+    """Say what is asked within volumes, with the labels that it costs and the truth that it uses."""
+    text = f"within volumes, by the middle slice of every {options.within} neighbours; {budget(trials)}"
+    text += "; the oracle knows which slices show the organ"
+    if prompt_of(run, options) == "clicks":
+        text += f"; CLICKS ON THE TRUTH, {CLICKS} a slice"
+    return text
 
 
 def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:

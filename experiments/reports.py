@@ -23,8 +23,13 @@ from jaxmeta.finetune import Finetune
 from jaxmeta.metrics import Counts
 from jaxmeta.report import Line, Picture
 from jaxmeta.tasks.split import split_from_json
+from jaxmeta.within import RELEASED
 
 ORACLE = "an oracle names the slices between which each query's organ lies, and cuts its chunks"
+SUFFIXES = {
+    KNOWN: ORACLE,
+    RELEASED: "slices at the network's size, threshold 2/3, a border left out, bad chunks dropped",
+}
 NOTES = {
     "zero steps": "the method before any step on the support",
     "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
@@ -78,9 +83,9 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join(texts)
 
 
-def read(folder: Path) -> Outcome:
+def read(folder: Path, report_of: str = "report") -> Outcome:
     """Read what the test of a run found back from its report, but for the pictures."""
-    path = folder / "report" / "summary.json"
+    path = folder / report_of / "summary.json"
     if not path.exists():
         raise BadInput(f"{folder} has no report: python -m experiments.meta_test --run {folder}")
     try:
@@ -122,7 +127,7 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
     for row, own in rows.items():
         (dice, counts), (iou, _) = row_mean(own), row_mean(own, "iou")
         dice, iou = trusted(dice, own), trusted(iou, own)
-        name, known = row.removesuffix(KNOWN), KNOWN * row.endswith(KNOWN)
+        name, known = parted(row)
         compared = name not in (METHOD, BOUND, FULL)
         ours = rows[METHOD + known] if compared else ()
         behind = trusted(difference(ours, own), own) if compared else None
@@ -130,9 +135,15 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
         over_runs = trusted(difference(ours, own, runs_too=True), own) if several else None
         used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
         note = " | ".join(used) or NOTES.get(row, "")
-        note = ORACLE if row == METHOD + KNOWN else note
+        note = SUFFIXES[known] if name == METHOD and known else note
         lines.append(Line(row, dice, iou, counts, behind, over_runs, note, other_means(own)))
     return lines
+
+
+def parted(row: str) -> tuple[str, str]:
+    """Part the name of a row from what says that it was scored in another way."""
+    suffix = next((each for each in (KNOWN, RELEASED) if row.endswith(each)), "")
+    return row.removesuffix(suffix), suffix
 
 
 def alive(heads: dict[str, float]) -> str:
@@ -153,6 +164,11 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
         return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}{leaks}"
     organs = sorted({case.organ for case in cases})
+    if first.within:
+        return (
+            f"[{digest(outcomes, cases, shots)}] {first.within}; organs never trained on: "
+            f"{', '.join(organs)}; 3-D, original resolution, without distances; {runs}{leaks}"
+        )
     patients = {(case.cohort, case.patient) for case in cases}
     slices = f"{shots} slice{'s' * (shots != 1)}"
     lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
@@ -181,6 +197,7 @@ def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> st
     supports = sorted({(case.organ, case.draw, case.support_slices, case.cohort) for case in cases})
     leaks = sorted({leak for outcome in outcomes for leak in outcome.leaks})
     told = [shots, first.protocol, first.measuring, leaks, asked, supports]
+    told += [first.within] if first.within else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
 
 

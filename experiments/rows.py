@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
@@ -23,7 +24,7 @@ from jaxmeta.devices import side_by_side, task_mesh
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import BY_SLICE, Finetune, applied, finetuned, pass_by_pass, supervised
-from jaxmeta.learner import Predictor
+from jaxmeta.learner import Predictor, with_backbone
 
 # Rows that saw all labels but those they are tested on.
 BOUND, FULL = "supervised", "adapted, all slices"
@@ -112,6 +113,8 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
     The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
     once, wherever it begins and at whatever rate.
     """
+    if run.config.algorithm == "ssm-sam":
+        return prompted_row_maker(run, draws)
     model, loss = model_and_loss(run.config, testing=True)
     chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
 
@@ -138,6 +141,38 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
         return tuned(name, np.float32(setting.rate), begin(kind))
 
     return make
+
+
+def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
+    """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the frozen image
+    encoder alone ("scratch"), whose readers are drawn with each support's key.
+    """
+    chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
+
+    def make(name: str, kind: str, setting: Finetune | None) -> Row:
+        steps = 0 if setting is None else setting.steps
+        if (kind, steps) not in compiled:
+            made = predictor_of(run, steps)
+            made = from_nothing(run, made) if kind == "scratch" else made
+            compiled[kind, steps] = networks(made, draws=draws, chunk=chunk)
+        return compiled[kind, steps](name, run.state)
+
+    return make
+
+
+def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[Any], Predictor]:
+    """Begin at parameters drawn anew for every support, on the same backbone."""
+    init = build(run.config).init
+
+    def fresh_predictor(state) -> Predictor:
+        def adapt_to(support, key):
+            begin, walk = jax.random.split(key)
+            begun = with_backbone(init(begin), state.meta.backbone)
+            return predictor(begun).adapt(support, walk)
+
+        return predictor(state)._replace(adapt=adapt_to)
+
+    return fresh_predictor
 
 
 def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:

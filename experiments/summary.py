@@ -30,24 +30,31 @@ class Options:
     """Where the comparison goes; by default beside the first run's report."""
     against: Path | None = None
     """One of the runs, whose method all other methods are held against; by default the best is."""
+    within: bool = False
+    """Compare tests within volumes (meta_test --within)."""
 
 
 def main() -> None:
     """Parse and compare."""
     options = tyro.cli(Options, description=__doc__)
-    print(compare(options.run, options.output, options.against))
+    report = "within" if options.within else "report"
+    print(compare(options.run, options.output, options.against, report=report))
 
 
 def compare(
-    folders: Sequence[Path], output: Path | None = None, against: Path | None = None
+    folders: Sequence[Path],
+    output: Path | None = None,
+    against: Path | None = None,
+    *,
+    report: str = "report",
 ) -> str:
     """Compare the reports of several runs; return the tables as text, and write them.
 
     Raises BadInput where the runs were not asked the same.
     """
     refuse_twice(folders)
-    outcomes = [read(folder) for folder in folders]
-    beside = folders[0] / "report" / f"of_{len(outcomes)}_runs"
+    outcomes = [read(folder, report) for folder in folders]
+    beside = folders[0] / report / f"of_{len(outcomes)}_runs"
     if any(outcome.literature for outcome in outcomes):
         if against is not None:
             raise BadInput(f"--against {against}: folds of a protocol make one table of one method")

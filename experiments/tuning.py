@@ -74,6 +74,9 @@ def describe(setting: Setting) -> str:
 def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str, Setting]:
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
     own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
+    if run.config.algorithm == "ssm-sam":
+        fresh = Setting(own, "the same rule, from adapters, sampler and decoder drawn at random")
+        return {"adapted": Setting(own, "the preset's"), "scratch": fresh}
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Setting(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"

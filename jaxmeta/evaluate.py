@@ -32,12 +32,14 @@ class Row(NamedTuple):
     """One line of the table: fit(supports, keys) -> fitted; segment(fitted, image, place) -> p.
 
     `fit` gets T supports as one `Support` of stacked arrays and T raw keys [T, 2]; `segment` gives
-    probabilities [T, N, H, W] of a chunk of slices.
+    probabilities [T, N, H, W] of a chunk of slices. Of T chunks of slices [T, N, H, W, C], one for
+    each support, `segment_each` gives those; `given` may tell each slice something besides.
     """
 
     name: str
     fit: Callable[[Support, np.ndarray], Any]
     segment: Callable[[Any, np.ndarray, np.ndarray], Any]
+    segment_each: Callable[..., Any] | None = None  # where nobody asks within volumes
 
 
 class Case(NamedTuple):
@@ -91,6 +93,14 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
 
         return over_tasks(one, mesh=mesh, chunk=chunk)(shared, phis)[1]
 
+    @jit
+    def probability_each(state, tasks):
+        def one(state, task):
+            phi, image, given = task.support
+            return (), jax.nn.sigmoid(predictor(state).predict(phi, image, given)[..., 0])
+
+        return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
+
     def row(name: str, state: PyTree, begin: Row | None = None) -> Row:
         state = replicate(jax.device_get(state), mesh)
 
@@ -102,7 +112,10 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
         def segment(phi, image, place):
             return probability((state, image), Task(phi, (), (), idents))
 
-        return Row(name, fit, segment)
+        def segment_each(phi, image, given=()):
+            return probability_each(state, Task((phi, image, given), (), (), idents))
+
+        return Row(name, fit, segment, segment_each)
 
     return row
 
@@ -126,7 +139,11 @@ def copied_mask(name: str) -> Row:
         inside = (place[None] >= low[:, None]) & (place[None] <= high[:, None])
         return chosen * inside[..., None, None].astype(np.float32)
 
-    return Row(name, fit, segment)
+    def segment_each(fitted, image, given=()):
+        masks, _ = fitted
+        return np.repeat(masks[:, :1], image.shape[1], axis=1).astype(np.float32)
+
+    return Row(name, fit, segment, segment_each)
 
 
 def reach(known: Float[np.ndarray, "T K"]) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ FLOORS = (
         *("jaxmeta.track", "jaxmeta.dashboards"),
     ),
     ("jaxmeta.evaluate",),
-    ("jaxmeta.chunks",),
+    ("jaxmeta.chunks", "jaxmeta.within"),
     ("jaxmeta.compare",),
     ("jaxmeta.report", "jaxmeta.page"),
     ("jaxmeta",),

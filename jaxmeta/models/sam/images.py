@@ -56,7 +56,7 @@ def normalised(image: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
     return (image - jnp.array(MEAN)[None, None, None]) / jnp.array(STD)[None, None, None]
 
 
-def slices_as_colours(image: Float[Array, "N S S 1"]) -> Float[Array, "N S S 3"]:
+def slices_as_colours(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
     """Show slices of normalised intensities as the image encoder sees them: grey from LOW to HIGH."""
     return normalised(as_colours(image, LOW, HIGH))
 

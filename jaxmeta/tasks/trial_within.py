@@ -1,0 +1,104 @@
+"""What is asked within a volume, as SSM-SAM's authors ask (arXiv 2308.16466): a slice for its neighbours.
+
+The slices that show the organ are cut into chunks of `width` neighbours. The middle one of a chunk is
+labelled and adapted to, the others are segmented; so somebody labels a part of every volume, and knows
+which slices show the organ. `labelled` says how many those are.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxmeta.data.shards import load_masks
+from jaxmeta.errors import BadInput
+from jaxmeta.tasks.neighbours import Chunk, chunked, refuse_narrow
+from jaxmeta.tasks.split import Entry, Pool
+from jaxmeta.tasks.trial import Query, Support, query, support_of
+
+
+class Volume(NamedTuple):
+    """A volume to be asked of, and for each of its chunks who lends and which slices are asked."""
+
+    query: Query
+    truth: UInt8[np.ndarray, "N S S"]  # at the network's size
+    supports: tuple[Support, ...]  # of one slice each
+    asked: tuple[tuple[int, ...], ...]  # slices of the volume; no slice twice, and none that lends
+
+
+class Within(NamedTuple):
+    """One organ of one data set under test; `queries` are loaded when called, one at a time."""
+
+    organ: str
+    dataset: str
+    entry: Entry
+    queries: tuple[Callable[[], Volume], ...]
+    labelled: int  # slices that lend
+    shown: int  # slices that show the organ
+
+
+def trials_within(
+    pool: Pool, *, width: int, size: int, mm: float | None = None
+) -> tuple[Within, ...]:
+    """Make what is asked of every entry of the pool.
+
+    Raises BadInput where no volume of an organ has a second slice to ask.
+    """
+    refuse_narrow(width, 1)
+    made = []
+    for entry in pool.entries:
+        scans = [(v, slices) for held in entry.patients.values() for v, slices in held]
+        dealt = {v: deal(sorted(int(n) for n in slices), v, width) for v, slices in scans}
+        asked = {v: chunks for v, chunks in dealt.items() if chunks}
+        if not asked:
+            raise BadInput(
+                f"no volume shows {entry.organ} in two slices: nothing to ask within one"
+            )
+        load = partial(load_within, pool, entry, size=size, mm=mm)
+        lent = sum(len(chunks) for chunks in asked.values())
+        shown = lent + sum(len(others) for chunks in asked.values() for _, others in chunks)
+        queries = tuple(partial(load, v, chunks) for v, chunks in asked.items())
+        made.append(Within(entry.organ, entry.dataset, entry, queries, lent, shown))
+    return tuple(made)
+
+
+def deal(slices: Sequence[int], volume: int, width: int) -> list[tuple[int, list[int]]]:
+    """Cut slices into chunks, and give each slice that does not lend to the first chunk that has it."""
+    chunks: list[Chunk] = chunked([(volume, n) for n in slices], width, width)
+    taken, dealt = {chunk[0] for chunk in chunks}, []
+    for lender, *others in chunks:
+        own = [n for at, n in dict.fromkeys(others) if (at, n) not in taken]
+        taken |= {(volume, n) for n in own}
+        if own:
+            dealt.append((lender[1], own))
+    return dealt
+
+
+def load_within(
+    pool: Pool,
+    entry: Entry,
+    volume: int,
+    chunks: Sequence[tuple[int, list[int]]],
+    *,
+    size: int,
+    mm: float | None,
+) -> Volume:
+    """Read a volume and the slices that lend."""
+    scan = pool.shards.volumes[volume]
+    supports = tuple(
+        support_of(pool.shards, entry.organ, [(volume, n)], (scan.patient,), size=size, mm=mm)
+        for n, _ in chunks
+    )
+    asked = tuple(tuple(others) for _, others in chunks)
+    whole = query(pool.shards, volume, entry.organ, size=size, mm=mm)
+    every = range(len(whole.target))
+    truth = load_masks(pool.shards, volume, every, entry.organ, size=size, spacing=mm)
+    return Volume(whole, truth, supports, asked)
+
+
+def budget(trials: Sequence[Within]) -> str:
+    """Say how much of what is segmented somebody labels first."""
+    told = ", ".join(f"{trial.organ} {trial.labelled} of {trial.shown}" for trial in trials)
+    return f"slices labelled, of those that show the organ: {told}"
