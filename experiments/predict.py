@@ -1,9 +1,11 @@
-"""Segment a structure in one's own volumes, shown to a trained run in a few labelled slices.
+"""Segment structures in one's own volumes, shown to a trained run in a few labelled slices, or pointed at.
 
     python -m experiments.predict --run RUN --support IMAGE:LABEL[:VALUE] ... --image IMAGE [...] --output DIR
+    python -m experiments.predict --run RUN --box X,Y,Z,X,Y,Z --image IMAGE --output DIR
 
 Everything is as in a test: the same reading, intensities, slicing, adaptation and way back. Each mask
-is saved on its image's own grid with its header, and is there whole or not at all.
+is saved on its image's own grid with its header, and is there whole or not at all. The second form is for
+Segment Anything: a run of sam-tiny, or a folder of converted weights.
 """
 
 import re
@@ -16,19 +18,21 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from experiments.build_sam import converted
 from experiments.command import run as run_command
+from experiments.pointing import Pointed, open_network, parse_boxes, parse_clicks, pointer
 from experiments.rows import row_maker
 from experiments.runs import Run, open_run
 from experiments.tuning import Protocol, describe, method_setting
 from jaxmeta import devices, report
 from jaxmeta.data.channels import channel_count, chosen, numbered
 from jaxmeta.data.grid import Grid, from_slices, resize_mask, restore, spacing, to_slices
-from jaxmeta.data.intensity import measure, network_input
+from jaxmeta.data.intensity import Intensity, measure, native_input, network_input
 from jaxmeta.data.layouts import channels_beside
 from jaxmeta.data.names import case_stem
-from jaxmeta.data.nifti import read_image, read_pair, save_mask
+from jaxmeta.data.nifti import read_image, read_pair, save_mask, save_probability
 from jaxmeta.data.nifti_bytes import shape_of
-from jaxmeta.data.prediction import predicted_mask
+from jaxmeta.data.prediction import largest, predicted_labels
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
@@ -38,19 +42,34 @@ from jaxmeta.tasks.trial import Support, places
 
 @dataclass(frozen=True)
 class Options:
-    """Segment a structure in one's own volumes, shown to a trained run in a few labelled slices."""
+    """Segment structures in one's own volumes."""
 
     run: Path
-    """The run folder."""
-    support: tuple[str, ...]
-    """Labelled volumes, as IMAGE:LABEL or IMAGE:LABEL:VALUE; without VALUE every label above 0."""
+    """The run folder; to point, a run of sam-tiny or a folder that convert_sam wrote."""
     image: tuple[Path, ...]
     """Volumes to segment."""
     output: Path
     """Folder for the masks, each named like its image."""
+    support: tuple[str, ...] = ()
+    """Labelled volumes, as IMAGE:LABEL or IMAGE:LABEL:VALUE; without VALUE every label above 0."""
+    structures: tuple[int, ...] = ()
+    """Values of the support's labels that are a structure each: one mask holds them all, each voxel the value
+    of the most probable."""
+    box: tuple[str, ...] = ()
+    """X,Y,Z,X,Y,Z: opposite corners of a box around the structure, in voxels of the file's array from 0; it
+    is segmented in each slice that the box crosses."""
+    click: tuple[str, ...] = ()
+    """X,Y,Z: a voxel of the structure; its slice is segmented."""
+    click_outside: tuple[str, ...] = ()
+    """X,Y,Z: a voxel beside the structure, for a slice that has a box or a click."""
     shots: int | None = None
     """Labelled slices to adapt to, evenly spaced among those that hold the structure; by default
     all of them."""
+    draws: int = 1
+    """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly spaced, the
+    others are random."""
+    probabilities: bool = False
+    """Also save the probability of each structure, as NAME_prob_VALUE.nii.gz."""
     modality: Literal["ct", "mr"] | None = None
     """What the volumes are; needed where the run learned from both."""
     axis: Literal["axial", "coronal", "sagittal"] | None = None
@@ -86,8 +105,11 @@ def main() -> None:
 
 def predict(options: Options) -> list[Path]:
     """Adapt to the support, then write a mask for every image; return the masks' paths."""
+    check(options)
     pairs = [parsed(text) for text in options.support]
     masks = outputs(options, [path for image, label, _ in pairs for path in (image, label)])
+    if not pairs:
+        return point(options, masks)
     run = open_run(options.run)
     if run.config.tasks.as_pictures:
         raise BadInput(
@@ -96,26 +118,91 @@ def predict(options: Options) -> list[Path]:
         )
     reading = reading_for(run, options)
     tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options)
-    support = read_support(pairs, reading, options.shots)
-    shots = len(support.place)
+    supports = [
+        drawn
+        for value in options.structures or (None,)
+        for drawn in drawn_supports(read_support(pairs, reading, value), options)
+    ]
+    shots = max(len(support.place) for support in supports)
     setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
-    row = row_maker(run, 1)("adapted", "adapted", setting.finetune)
+    row = row_maker(run, len(supports))("adapted", "adapted", setting.finetune)
     print(f"adapting to {shots} slices of {len(pairs)} volume(s): {describe(setting)}")
-    fitted = row.fit(together([support]), draw_keys(1, options.seed))
+    fitted = row.fit(together(padded(supports)), draw_keys(len(supports), options.seed))
     options.output.mkdir(parents=True, exist_ok=True)
     pictures = []
     for image, path in zip(tqdm(options.image, unit="volume", disable=None), masks, strict=True):
         slices, grid = read_scan(image, reading)
-        probability = whole_volume(row, fitted, slices)[0]
-        mask = predicted_mask(
-            probability, grid, spacing=reading.mm, largest_piece=options.largest_piece
-        )
-        save_mask(path, from_slices(mask.astype(np.uint8), grid), grid)
-        millilitres = mask.sum() * np.prod(spacing(grid)) / 1000
-        tqdm.write(f"{path}: {mask.sum()} voxels, {millilitres:.1f} ml")
-        pictures.append(shown(image, slices, mask, grid, reading))
+        found = whole_volume(row, fitted, slices)
+        found = found.reshape(-1, options.draws, *found.shape[1:]).mean(1)
+        values = options.structures or (1,)
+        how = dict(spacing=reading.mm, largest_piece=options.largest_piece)
+        labels, probabilities = predicted_labels(found, values, grid, **how)
+        save_mask(path, from_slices(labels, grid), grid)
+        tell(path, labels, grid, values)
+        for value, each in zip(values, probabilities) if options.probabilities else ():
+            beside = path.with_name(f"{case_stem(image)}_prob_{value}.nii.gz")
+            save_probability(beside, from_slices(each, grid), grid)
+        native = restore(slices[..., 0], grid, spacing=reading.mm)
+        pictures += [shown(image, native, labels == value, grid, value) for value in values]
     report.overlay(options.output / "overlay.png", pictures)
     return masks
+
+
+def point(options: Options, masks: Sequence[Path]) -> list[Path]:
+    """Segment what is pointed at in one volume."""
+    (image,), (path,) = options.image, masks
+    clicks = parse_clicks(options.click, options.click_outside)
+    pointed = Pointed(parse_boxes(options.box), clicks)
+    is_run = not converted(options.run)
+    network, variables = open_network(options.run, is_run=is_run)
+    reading = reading_to_point(options, is_run)
+    tell_channel([image], reading, options)
+    scan = read_image(image, **told(image, reading))
+    grid, intensity, scale = measured(image, scan, reading)
+    slices = native_input(to_slices(scan.values, grid), intensity, **scale)
+    mask = pointer(network, variables)(slices, grid, pointed)
+    mask = largest(mask) if options.largest_piece else mask
+    options.output.mkdir(parents=True, exist_ok=True)
+    save_mask(path, from_slices(mask.astype(np.uint8), grid), grid)
+    tell(path, mask, grid, (1,))
+    report.overlay(options.output / "overlay.png", [shown(image, slices[..., 0], mask, grid, 1)])
+    return [path]
+
+
+def tell(path: Path, labels: np.ndarray, grid: Grid, values: Sequence[int]) -> None:
+    """Say how large what was found is."""
+    voxel = np.prod(spacing(grid)) / 1000
+    for value in values:
+        count = int((labels == value).sum())
+        of = f", label {value}" if len(values) > 1 else ""
+        tqdm.write(f"{path}{of}: {count} voxels, {count * voxel:.1f} ml")
+
+
+def check(options: Options) -> None:
+    """Refuse what does not go together."""
+    pointing = options.box + options.click + options.click_outside
+    if bool(options.support) == bool(pointing):
+        raise BadInput(
+            "give --support, or --box and --click: labelled slices, or a structure pointed at"
+        )
+    if pointing and not options.box + options.click:
+        raise BadInput("--click-outside alone shows no structure: add --box or --click")
+    if pointing and len(options.image) > 1:
+        raise BadInput("--box and --click point into one volume: give one --image")
+    usual = Options(run=options.run, image=(), output=options.output)
+    for name in ("structures", "shots", "draws", "probabilities") if pointing else ():
+        if getattr(options, name) != getattr(usual, name):
+            raise BadInput(f"--{name}: it is for --support")
+    if options.draws < 1:
+        raise BadInput(f"--draws {options.draws}: must be at least 1")
+    if options.draws > 1 and options.shots is None:
+        raise BadInput("--draws needs --shots: draws of all slices are all the same")
+    if len(set(options.structures)) < len(options.structures) or 0 in options.structures:
+        raise BadInput(
+            f"--structures {' '.join(map(str, options.structures))}: each once, and never 0"
+        )
+    if options.structures and any(parsed(text)[2] is not None for text in options.support):
+        raise BadInput("--structures with --support IMAGE:LABEL:VALUE: leave VALUE out")
 
 
 def parsed(text: str) -> tuple[Path, Path, int | None]:
@@ -145,6 +232,23 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
         if any(mask.resolve() == path.resolve() for path in inputs):
             raise BadInput(f"{mask} is one of the inputs: give another --output")
     return masks
+
+
+def reading_to_point(options: Options, is_run: bool) -> Reading:
+    """Read a volume as a run of Segment Anything did, or as the command line says."""
+    if is_run:
+        reading = reading_for(open_run(options.run), options)
+        if reading.mm is not None:
+            raise BadInput(
+                f"{options.run} learned from slices of one --tasks.spacing: train without"
+            )
+        return reading
+    if options.modality is None:
+        raise BadInput(
+            "converted weights do not say what the volume is: --modality ct or --modality mr"
+        )
+    axis = options.axis or "axial"
+    return Reading(0, None, axis, options.modality, options.nan_to, options.channel)
 
 
 def reading_for(run: Run, options: Options) -> Reading:
@@ -181,11 +285,12 @@ def tell_channel(images: Sequence[Path], reading: Reading, options: Options) -> 
 
 
 def read_support(
-    pairs: Sequence[tuple[Path, Path, int | None]], reading: Reading, shots: int | None
+    pairs: Sequence[tuple[Path, Path, int | None]], reading: Reading, structure: int | None = None
 ) -> Support:
-    """Read all labelled slices that hold the structure, or `shots` of them evenly spaced."""
+    """Read all labelled slices that hold the structure: of this label, or of each pair's own."""
     parts, names = [], []
     for image, label, value in pairs:
+        value = value if structure is None else structure
         scan, labels = read_pair(image, label, **told(image, reading))
         here = labels > 0 if value is None else labels == value
         if not here.any():
@@ -199,12 +304,44 @@ def read_support(
         parts.append((slices[held], mask, places(len(slices))[held]))
         names += [f"{image}:{number}" for number in held]
     image, mask, place = (np.concatenate(each) for each in zip(*parts, strict=True))
-    if shots is not None and not 0 < shots <= len(image):
-        raise BadInput(f"--shots {shots}: the support has {len(image)} slices with the structure")
-    kept = np.linspace(0, len(image) - 1, shots or len(image)).round().astype(int)
-    examples = Examples(image[kept], mask[kept], np.ones(len(kept), bool))
-    patients = tuple(str(image) for image, _, _ in pairs)
-    return Support(examples, place[kept], patients, tuple(names[n] for n in kept))
+    examples = Examples(image, mask, np.ones(len(image), bool))
+    return Support(examples, place, tuple(str(image) for image, _, _ in pairs), tuple(names))
+
+
+def drawn_supports(support: Support, options: Options) -> list[Support]:
+    """Take all slices, or draws of some: the first evenly spaced, the others at random."""
+    count, shots = len(support.place), options.shots
+    if shots is None:
+        return [support]
+    if not 0 < shots <= count:
+        raise BadInput(f"--shots {shots}: the support has {count} slices with the structure")
+    rng = np.random.default_rng(options.seed)
+    kept = [np.linspace(0, count - 1, shots).round().astype(int)]
+    kept += [np.sort(rng.permutation(count)[:shots]) for _ in range(options.draws - 1)]
+    return [
+        Support(
+            Examples(*(leaf[each] for leaf in support.examples[:3])),
+            support.place[each],
+            support.patients,
+            tuple(support.slices[n] for n in each),
+        )
+        for each in kept
+    ]
+
+
+def padded(supports: Sequence[Support]) -> list[Support]:
+    """Fill supports of fewer slices up with some that are not valid."""
+    most = max(len(support.place) for support in supports)
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(0, most - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+    return [
+        support._replace(
+            examples=Examples(*map(fill, support.examples[:3])), place=fill(support.place)
+        )
+        for support in supports
+    ]
 
 
 def read_scan(path: Path, reading: Reading) -> tuple[np.ndarray, Grid]:
@@ -225,23 +362,28 @@ def told(path: Path, reading: Reading) -> dict:
 
 def as_input(path: Path, scan, reading: Reading) -> tuple[np.ndarray, Grid]:
     """Cut, window, resize and normalise a volume as shards do."""
-    grid = Grid(scan.values.shape, scan.affine, scan.header, reading.axis)
-    scale = {"slope": scan.slope, "intercept": scan.intercept}
-    try:
-        intensity = measure(scan.values, reading.modality, **scale)
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
+    grid, intensity, scale = measured(path, scan, reading)
     slices = to_slices(scan.values, grid)
     size = {"size": reading.size, "spacing": reading.mm}
     return network_input(slices, grid, intensity, **size, **scale), grid
 
 
-def shown(path: Path, slices, mask, grid: Grid, reading: Reading) -> report.Picture:
-    """Show the slice with most of the structure, as the network saw it."""
+def measured(path: Path, scan, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
+    """Place a volume, choose its window, and give its scale."""
+    grid = Grid(scan.values.shape, scan.affine, scan.header, reading.axis)
+    scale = {"slope": scan.slope, "intercept": scan.intercept}
+    try:
+        return grid, measure(scan.values, reading.modality, **scale), scale
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def shown(path: Path, slices, mask, grid: Grid, value: int) -> report.Picture:
+    """Show the slice with most of a structure."""
     number = int(mask.sum((1, 2)).argmax())
-    image = restore(slices[number : number + 1, ..., 0], grid, spacing=reading.mm)[0]
-    title = f"{case_stem(path)}, slice {number}"
-    return report.Picture(title, image, np.zeros_like(mask[0]), mask[number], spacing(grid)[1:])
+    title = f"{case_stem(path)}, slice {number}" + (f", label {value}" if value != 1 else "")
+    nothing = np.zeros_like(mask[0])
+    return report.Picture(title, slices[number], nothing, mask[number], spacing(grid)[1:])
 
 
 if __name__ == "__main__":

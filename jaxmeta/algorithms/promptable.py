@@ -65,7 +65,7 @@ def promptable(network: Sam) -> Algorithm:
         coarse = jnp.take_along_axis(logits, best, axis=-1)
         chosen = large(coarse, side)[..., 0]
         told = correction(prompts, chosen, mask, wrong)
-        told = told._replace(masks=jax.lax.stop_gradient(coarse[..., 0]))
+        told = told._replace(masks=coarse[..., 0])
         again, quality = network.decode(learned, seen, told)
         again = large(again, side)
         second = mask_losses(again, quality, mask)[:, 0]

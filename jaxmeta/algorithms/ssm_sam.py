@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from jaxmeta.adapt import adapt, descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
@@ -50,6 +50,7 @@ class Adapted(NamedTuple):
     learned: PyTree
     masks: Float[Array, "K G G"]  # the halo of each support slice
     points: Float[Array, "K P 2"]  # drawn on each support slice
+    valid: Bool[Array, " K"]
 
 
 def as_pictures(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
@@ -183,7 +184,7 @@ def ssm_sam(
             loss_with(meta, alone, drawn.online), theta, told, plan, update=update, key=walked
         )
         points = alone(support.mask, 0 if prompt == "none" else drawn.asked, where)
-        return Adapted(learned, told.given, points)
+        return Adapted(learned, told.given, points, support.valid)
 
     def predict(meta: Meta, phi: Adapted, image, given=()):
         if (prompt == "clicks") != (not isinstance(given, tuple)):
@@ -198,7 +199,8 @@ def ssm_sam(
             return segment(meta, phi.learned, prefix, points, mask)
 
         logits = jax.lax.map(told_by, (phi.masks, phi.points))
-        inside = jax.nn.sigmoid(logits).mean(0)
+        weight = phi.valid[:, None, None, None] / jnp.maximum(phi.valid.sum(), 1)
+        inside = (jax.nn.sigmoid(logits) * weight).sum(0)
         return (jnp.log(inside + 1e-7) - jnp.log(1 - inside + 1e-7))[..., None]
 
     return Algorithm(init, adapt_to, predict, outer)

@@ -59,6 +59,15 @@ def from_slices(slices: Shaped[np.ndarray, "N H W"], grid: Grid) -> Shaped[np.nd
     return flipped.transpose(np.argsort(order))
 
 
+def to_sliced(voxel: tuple[int, int, int], grid: Grid) -> tuple[int, int, int]:
+    """Say where a voxel of the file's array lies in the sliced one: its slice, row and column."""
+    order, flips = _order(grid)
+    return tuple(
+        grid.shape[axis] - 1 - voxel[axis] if flipped else voxel[axis]
+        for axis, flipped in zip(order, flips, strict=True)
+    )
+
+
 def _order(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """For each axis of the sliced array: which axis of the file it is, and whether it is flipped."""
     return _order_of(np.ascontiguousarray(grid.affine, np.float64).tobytes(), grid.axis)

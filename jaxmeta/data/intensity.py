@@ -83,10 +83,34 @@ def network_input(
     Resizing is linear, so it commutes with subtracting the mean and dividing: both are done on the
     smaller of the two arrays. What lies outside of the slice looks like the window's lower end.
     """
-    ends = sorted((end - intercept) / slope for end in intensity[:2])
-    clipped = slices.astype(np.float32)
-    np.clip(clipped, *np.float32(ends), out=clipped)
+    clipped = clip(slices, intensity, slope, intercept)
     outside = (intensity.low - intercept) / slope if spacing else 0.0
     small = resize_image(clipped, size, grid, spacing=spacing, fill=outside)
+    return normalise(small, intensity, slope, intercept)
+
+
+def native_input(
+    slices: Real[np.ndarray, "N H W"],
+    intensity: Intensity,
+    *,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+) -> Float[np.ndarray, "N H W 1"]:
+    """Window and normalise slices at their own size, for networks that resize in their own way."""
+    clipped = clip(slices, intensity, slope, intercept)
+    return normalise(clipped, intensity, slope, intercept)
+
+
+def clip(slices: Real[np.ndarray, "N H W"], intensity: Intensity, slope: float, intercept: float):
+    """Cut stored numbers at both ends of a window."""
+    ends = sorted((end - intercept) / slope for end in intensity[:2])
+    clipped = slices.astype(np.float32)
+    return np.clip(clipped, *np.float32(ends), out=clipped)
+
+
+def normalise(
+    clipped: Float[np.ndarray, "N H W"], intensity: Intensity, slope: float, intercept: float
+) -> Float[np.ndarray, "N H W 1"]:
+    """Turn stored numbers to units of a window's spread around its mean."""
     scale, shift = slope / intensity.std, (intercept - intensity.mean) / intensity.std
-    return (small * np.float32(scale) + np.float32(shift))[..., None]
+    return (clipped * np.float32(scale) + np.float32(shift))[..., None]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from jaxmeta.data.channels import channel_count, chosen
 from jaxmeta.data.grid import Grid
@@ -151,15 +151,23 @@ def save_mask(path: str | Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) 
     Written beside and renamed, so that a mask that is there is whole; the bytes are a function of
     the arguments alone.
     """
-    path = Path(path)
+    save(Path(path), mask.astype(np.uint8 if mask.max(initial=0) < 256 else np.uint16), grid)
+
+
+def save_probability(path: str | Path, values: Float[np.ndarray, "x y z"], grid: Grid) -> None:
+    """Save a map from 0 to 1 likewise, as float32."""
+    save(Path(path), values.astype(np.float32), grid)
+
+
+def save(path: Path, values: np.ndarray, grid: Grid) -> None:
+    """Write a volume with the geometry of another and numbers of its own."""
     kind = nib.Nifti1Header if len(grid.header) == 348 else nib.Nifti2Header
     header = kind(grid.header)
-    dtype = np.uint8 if mask.max(initial=0) < 256 else np.uint16
-    header.set_data_dtype(dtype)  # else the mask would be written in the image's type
+    header.set_data_dtype(values.dtype)  # else they would be written in the image's type
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     volume = nib.Nifti1Image if kind is nib.Nifti1Header else nib.Nifti2Image
-    data = volume(mask.astype(dtype), grid.affine, header).to_bytes()
+    data = volume(values, grid.affine, header).to_bytes()
     if path.name.endswith(".gz"):
         data = gzip.compress(data, compresslevel=4, mtime=0)
     with beside(path) as part:

@@ -1,7 +1,9 @@
 """From probabilities on square slices to a mask on the volume's own grid."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Bool, Real
+from jaxtyping import Bool, Float, Integer, Real
 from scipy.ndimage import find_objects, label
 
 from jaxmeta.data.grid import Grid, restore
@@ -22,6 +24,27 @@ def predicted_mask(
     """
     mask = restore(probability, grid, spacing=spacing) > 0.5
     return largest(mask) if largest_piece else mask
+
+
+def predicted_labels(
+    probabilities: Real[np.ndarray, "K N S S"],
+    values: Sequence[int],
+    grid: Grid,
+    *,
+    spacing: float | None = None,
+    largest_piece: bool = False,
+) -> tuple[Integer[np.ndarray, "N H W"], Float[np.ndarray, "K N H W"]]:
+    """Bring the probabilities of K structures back, and give each voxel the value of the most probable.
+
+    A voxel where none is above a half is 0. Returns the probabilities too.
+    """
+    whole = np.stack([restore(each, grid, spacing=spacing) for each in probabilities])
+    labels = np.zeros(whole.shape[1:], np.uint16)
+    best = whole.argmax(0)
+    for number, value in enumerate(values):
+        mask = (best == number) & (whole[number] > 0.5)
+        labels[largest(mask) if largest_piece else mask] = value
+    return labels, whole
 
 
 def largest(mask: Bool[np.ndarray, "N H W"]) -> Bool[np.ndarray, "N H W"]:

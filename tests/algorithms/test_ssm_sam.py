@@ -154,10 +154,18 @@ def test_several_support_slices_answer_by_their_mean(meta):
     each = [
         jax.nn.sigmoid(
             predict(
-                meta, phi._replace(masks=phi.masks[k : k + 1], points=phi.points[k : k + 1]), image
+                meta,
+                phi._replace(
+                    masks=phi.masks[k : k + 1],
+                    points=phi.points[k : k + 1],
+                    valid=phi.valid[k : k + 1],
+                ),
+                image,
             )
         )
         for k in range(2)
     ]
     both = jax.nn.sigmoid(predict(meta, phi, image))
     np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-5)
+    first = phi._replace(valid=jnp.array([True, False]))
+    np.testing.assert_allclose(jax.nn.sigmoid(predict(meta, first, image)), each[0], atol=1e-5)

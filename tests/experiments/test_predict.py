@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.predict import (
+    drawn_supports,
     Options,
     Reading,
     parsed,
@@ -52,14 +53,17 @@ def test_a_scan_is_read_as_its_shards_are(scanned, shards):
 
 def test_a_support_is_read_as_its_shards_are(scanned, shards):
     number = next(n for n, v in enumerate(shards.volumes) if v.name == "belly/case0")
-    support = read_support([parsed(pair(scanned))], READING, None)
+    support = read_support([parsed(pair(scanned))], READING)
     held = np.flatnonzero(shards.volumes[number].counts["spleen"])
     mask = load_masks(shards, number, held, "spleen", size=16)
     np.testing.assert_array_equal(support.examples.mask, mask)
     image = load_images(shards, number, held, size=16)
     np.testing.assert_array_equal(support.examples.image, image)
-    few = read_support([parsed(pair(scanned))], READING, 3)
+    asked = Options(run=scanned, image=(), output=scanned, shots=3, draws=3)
+    few, *others = drawn_supports(support, asked)
     assert few.slices == tuple(support.slices[n] for n in (0, 2, 5))
+    assert len({other.slices for other in (few, *others)}) > 1
+    assert all(len(set(other.slices)) == 3 for other in others)
 
 
 def test_masks_have_the_grid_and_header_of_their_images(run, scanned, tmp_path):
@@ -210,3 +214,48 @@ def test_a_mask_that_cannot_be_written_leaves_nothing_behind(scanned, shards, tm
     with pytest.raises(IsADirectoryError):
         save_mask(tmp_path / "taken.nii.gz", np.zeros(grid.shape, np.uint8), grid)
     assert [path.name for path in tmp_path.iterdir()] == ["taken.nii.gz"]
+
+
+def whole_pair(scanned):
+    folder = scanned / "belly"
+    return f"{folder / 'imagesTr' / 'case0.nii.gz'}:{folder / 'labelsTr' / 'case0.nii.gz'}"
+
+
+def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp_path):
+    """Each probability is that of the structure asked for alone, and the mask follows from them."""
+    how = dict(shots=2, draws=2, probabilities=True)
+    support = (whole_pair(scanned),)
+    asked = options(run, scanned, support=support, structures=(3, 1), output=tmp_path / "a", **how)
+    (path,) = predict(asked)
+    labels = np.asarray(nib.load(path).dataobj)
+    maps = {}
+    for value in (1, 3):
+        saved = nib.load(tmp_path / "a" / f"case5_prob_{value}.nii.gz")
+        assert saved.get_data_dtype() == np.float32
+        maps[value] = np.asarray(saved.dataobj)
+        one = options(
+            run, scanned, support=(f"{support[0]}:{value}",), output=tmp_path / f"{value}", **how
+        )
+        predict(one)
+        alone = nib.load(tmp_path / f"{value}" / "case5_prob_1.nii.gz")
+        np.testing.assert_allclose(maps[value], np.asarray(alone.dataobj), atol=0.02)
+    wanted = np.where(maps[1] > maps[3], 1, 3) * (np.maximum(maps[1], maps[3]) > 0.5)
+    np.testing.assert_array_equal(labels, wanted)
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        (dict(support=()), "give --support, or --box"),
+        (dict(box=("0,0,0,1,1,1",)), "give --support, or --box"),
+        (dict(support=(), click_outside=("1,1,1",)), "alone shows no structure"),
+        (dict(support=(), click=("1,1,1",), shots=2), "--shots: it is for --support"),
+        (dict(draws=2), "--draws needs --shots"),
+        (dict(structures=(1, 1)), "each once"),
+        (dict(structures=(1, 2)), "leave VALUE out"),
+        (dict(draws=0), "--draws 0: must be at least 1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(run, scanned, changes, told):
+    with pytest.raises(BadInput, match=told):
+        predict(options(run, scanned, **changes))

@@ -1,0 +1,83 @@
+"""Segment Anything's own learning: which mask learns, where it is corrected, and what the gradient is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models.sam.sizes import SMALL
+
+from jaxmeta.algorithms.promptable import correction, mask_losses, promptable
+from jaxmeta.models.sam import sam
+from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, Prompts
+from jaxmeta.tasks.task import Examples, Task
+from small import along, in_float64, random_like
+
+SIZE = SMALL._replace(width=4, depth=2, heads=1, whole=(0,), hidden=4)
+LEARNER = promptable(sam(SIZE))
+
+
+def examples(seed):
+    rng = np.random.default_rng(seed)
+    image = jnp.asarray(rng.normal(size=(2, SIZE.image, SIZE.image, 1)), jnp.float32)
+    mask = jnp.asarray(rng.random((2, SIZE.image, SIZE.image)) > 0.6, jnp.uint8)
+    return Examples(image, mask, jnp.ones(2, bool))
+
+
+TASK = Task(examples(0), examples(1), jnp.array([1, 2], jnp.uint32), jnp.zeros(2, jnp.int32))
+
+
+def test_a_perfect_mask_of_known_quality_costs_nothing_and_the_opposite_a_lot():
+    mask = jnp.array([[[1, 0], [0, 0]]])
+    logits = jnp.where(mask > 0, 30.0, -30.0)[..., None] * jnp.array([1.0, -1.0])[None, None, None]
+    good, bad = mask_losses(logits, jnp.array([[1.0, 0.0]]), mask)[0]
+    assert good == pytest.approx(0, abs=1e-4) and bad > 1
+    doubted = mask_losses(logits, jnp.array([[0.5, 0.5]]), mask)[0]
+    assert doubted[0] - good > 0.01  # that the quality was underrated
+
+
+def test_a_correction_is_clicked_where_the_mask_is_wrong():
+    mask = jnp.zeros((2, 4, 4), jnp.uint8).at[0, 1, 2].set(1)
+    logits = jnp.full((2, 4, 4), -1.0).at[1, 3, 0].set(1.0)
+    told = correction(Prompts(boxes=jnp.zeros((2, 4))), logits, mask, jax.random.key(0))
+    np.testing.assert_array_equal(told.points[:, 0], [[2, 1], [0, 3]])
+    np.testing.assert_array_equal(told.labels[:, 0], [INSIDE, OUTSIDE])
+    again = correction(told, logits, mask, jax.random.key(1))
+    assert again.points.shape == (2, 2, 2)
+
+
+def test_the_direction_is_the_slope_of_the_loss(x64):
+    """Between the kinks: where which mask is best, and what is wrong with it, stays as it is."""
+    meta = in_float64(jax.jit(LEARNER.init)(jax.random.key(0)))
+    task = in_float64(TASK)
+    towards = random_like(meta.learned)
+    outer = jax.jit(LEARNER.outer)
+    direction, told = outer(meta, task)
+
+    def loss(step):
+        moved = jax.tree.map(lambda a, d: a + step * d, meta.learned, towards)
+        return float(outer(meta._replace(learned=moved), task)[1]["loss"])
+
+    slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
+    assert along(direction, towards) == pytest.approx(slope, rel=1e-4)
+    assert np.isfinite(told["grad_norm"]) and told["grad_norm"] > 0
+
+
+def test_slices_without_a_structure_teach_nothing():
+    meta = jax.jit(LEARNER.init)(jax.random.key(0))
+    bare = jax.tree.map(lambda a: a, TASK)
+    empty = TASK.support._replace(mask=TASK.support.mask * 0)
+    other = empty._replace(image=-empty.image)
+    outer = jax.jit(LEARNER.outer)
+    one, two = (outer(meta, bare._replace(support=each))[0] for each in (empty, other))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_nothing_is_segmented_that_is_not_pointed_at():
+    meta = jax.jit(LEARNER.init)(jax.random.key(0))
+    image = TASK.query.image
+    with pytest.raises(ValueError, match="give a box"):
+        LEARNER.predict(meta, (), image)
+    boxes = jnp.array([[1.0, 1.0, 9.0, 9.0], [4.0, 4.0, 15.0, 12.0]])
+    shape = LEARNER.predict(meta, (), image, boxes).shape
+    assert shape == (2, SIZE.image, SIZE.image, 1)

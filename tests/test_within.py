@@ -1,0 +1,130 @@
+"""Tests within volumes: who lends, that those who lend are not scored, and what the released code counts."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxmeta.data.prepare import prepare
+from jaxmeta.data.shards import open_shards
+from jaxmeta.evaluate import Row, copied_mask
+from jaxmeta.tasks.split import pool, split
+from jaxmeta.tasks.trial_within import Volume, budget, deal, trials_within
+from jaxmeta.within import RELEASED, dice_as_released, score_within
+from tests.tasks.cohorts import write_scans
+
+
+@given(st.sets(st.integers(0, 50), min_size=1), st.integers(2, 6))
+def test_every_slice_lends_or_is_asked_once(slices, width):
+    dealt = deal(sorted(slices), 0, width)
+    lenders = [lender for lender, _ in dealt]
+    asked = [n for _, others in dealt for n in others]
+    assert len(set(lenders)) == len(lenders) and len(set(asked)) == len(asked)
+    assert not set(lenders) & set(asked)
+    alone = slices - set(lenders) - set(asked)
+    assert all(others and len(others) < width for _, others in dealt)
+    assert not alone or len(slices) < 2 or len(alone) < width
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    root = tmp_path_factory.mktemp("within")
+    write_scans(root / "belly", ["liver", "kidney"], 4, 0)
+    prepare([root / "belly"], root / "shards", size=16, workers=1)
+    shards = open_shards([root / "shards"])
+    division = split(shards, test_organs=["kidney"], val_organs=[], seed=0)
+    (trial,) = trials_within(pool(shards, division, "test"), width=3, size=16)
+    return trial
+
+
+def knowing(asked, wrong=()):
+    """A row that answers with the support's own volume's truth, or that and its opposite."""
+    truth = {}
+    for load in asked.queries:
+        volume = load()
+        for support in volume.supports:
+            truth[support.slices[0]] = volume
+
+    def fit(supports, keys):
+        return [truth[slices[0]] for slices in supports.slices]
+
+    def segment_each(fitted, image, given=()):
+        found = []
+        for volume, images in zip(fitted, image, strict=True):
+            numbers = [
+                int(np.argmin(np.abs(volume.query.image - each).sum((1, 2, 3)))) for each in images
+            ]
+            found.append(volume.truth[numbers].astype(np.float32))
+        return np.stack(found)
+
+    return Row("knowing", fit, None, segment_each)
+
+
+def test_a_slice_is_answered_by_its_own_chunk_and_lenders_do_not_count(asked):
+    cases = list(score_within([knowing(asked), copied_mask("copied")], asked))
+    rows = {case.row for case, _, _ in cases}
+    assert rows == {"knowing", "copied"} and len(cases) == 2 * len(asked.queries)
+    for case, query, mask in cases:
+        if case.row == "knowing":
+            assert case.dice > 0.8  # 1 but for the resize from 16 pixels
+        assert np.isnan(case.hd95) and case.support_patients == query.patient
+        lent = [int(at.split(":")[1]) for at in case.support_slices.split()]
+        np.testing.assert_array_equal(mask[lent], query.target[lent])
+    nothing = knowing(asked)._replace(
+        name="nothing", segment_each=lambda f, i, g=(): np.zeros(i.shape[:4], np.float32)
+    )
+    for case, _, _ in score_within([nothing], asked):
+        assert case.dice == 0  # although the mask has the truth of those who lend
+
+
+def test_clicks_lie_on_the_truth_of_what_is_asked(asked):
+    seen = []
+
+    def segment_each(fitted, image, given=()):
+        seen.append((fitted, given))
+        return np.zeros(image.shape[:4], np.float32)
+
+    row = knowing(asked)._replace(segment_each=segment_each)
+    list(score_within([row], asked, clicks=5))
+    volume = asked.queries[0]()
+    fitted, given = seen[0]
+    assert given.shape[2:] == (5, 2)
+    for number, chunk in enumerate(volume.asked[:1]):
+        for place, n in enumerate(chunk):
+            x, y = given[number, place].astype(int).T
+            assert volume.truth[n][y, x].all()
+
+
+def test_the_budget_counts_who_lends_and_who_shows_the_organ(asked):
+    shown = sum(len(load().supports) + sum(map(len, load().asked)) for load in asked.queries)
+    lent = sum(len(load().supports) for load in asked.queries)
+    assert (asked.labelled, asked.shown) == (lent, shown)
+    assert (
+        budget([asked])
+        == f"slices labelled, of those that show the organ: kidney {lent} of {shown}"
+    )
+
+
+def released(values, truth, asked):
+    volume = Volume(None, np.asarray(truth, np.uint8), (), asked)
+    return partial(dice_as_released, np.asarray(values, np.float32), volume)
+
+
+def test_the_released_score_by_hand():
+    """At 32 pixels a border of 1 never counts, 0.66 is nothing, and bad chunks are dropped."""
+    truth = np.zeros((3, 32, 32))
+    truth[:, 4:8, 4:8] = 1
+    values = 0.9 * truth
+    values[1] = 0.66 * truth[1]
+    score = released(values, truth, ((0,), (1,), (2,)))
+    assert score(0.0) == pytest.approx(2 / 3) and score(0.3) == 1
+    values[2, 0] = 1.0  # the border is left out
+    assert released(values, truth, ((2,),))(0.0) == 1
+    assert np.isnan(released(0 * truth, truth, ((0,), (1,)))(0.1))
+
+
+def test_a_released_score_stands_beside_the_other(asked):
+    cases = [case for case, _, _ in score_within([knowing(asked)], asked, released=0.3)]
+    assert {case.row for case in cases} == {"knowing", "knowing" + RELEASED}
