@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, PyTree
 
@@ -80,7 +81,8 @@ def pointer(network: Sam, variables: PyTree) -> Callable[..., Bool[np.ndarray, "
         for number, prompts in sorted(by_slice(pointed, grid).items()):
             several = prompts.boxes is None and prompts.labels.shape[1] == 1
             told = in_frame(prompts, frame)
-            seen = fitted(as_colours(slices[number : number + 1], LOW, HIGH), frame)
+            image = jnp.asarray(slices[number : number + 1])
+            seen = fitted(as_colours(image, LOW, HIGH), frame)
             embedding = encode(variables, seen)
             logits, quality = network.decode(variables, embedding, told, several=several)
             best = int(quality[0].argmax())  # one click may mean a part or the whole

@@ -226,11 +226,14 @@ def chunk_loss(logits, mask, valid) -> Float[Array, ""]:
 
 
 def by_chunks(examples: Examples, chunk: int, passes: int) -> Plan:
-    """Plan a step a chunk, over all chunks several times; a chunk without a valid slice rests."""
+    """Plan a step a chunk, over all chunks several times.
+
+    A chunk without a valid slice has no gradient, so its step moves nothing and need not rest: under
+    `vmap` a choice between two branches copies all that either sees, the frozen weights too.
+    """
     index = np.arange(examples.mask.shape[0], dtype=np.int32).reshape(-1, chunk)
-    live = examples.valid.reshape(-1, chunk).any(1)
     steps = passes * len(index)
-    return Plan(np.tile(index, (passes, 1)), np.ones(steps, np.float32), jnp.tile(live, passes))
+    return Plan(np.tile(index, (passes, 1)), np.ones(steps, np.float32), np.ones(steps, bool))
 
 
 def cosine(steps: int, period: int) -> Float[np.ndarray, " S"]:

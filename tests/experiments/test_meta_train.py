@@ -29,7 +29,9 @@ from jaxmeta import track
 from jaxmeta.data.prepare import prepare
 from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
-from jaxmeta.files import plain
+from jaxmeta.files import plain, write_json
+from jaxmeta.models.sam import SIZES
+from jaxmeta.models.sam.files import SIZE
 from jaxmeta.tasks.split import Entry
 from tests.tasks.cohorts import write_scans
 
@@ -309,10 +311,13 @@ def test_a_preset_and_a_file_are_not_mixed(words, tmp_path):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_known_to_the_command_line_and_builds(preset):
+def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
     name, config = parse([preset, "--seed", "3", "--inner.test-steps", "7"])
     assert (name, config.seed, config.inner.test_steps) == (preset, 3, 7)
-    learner = build(dataclasses.replace(config, structures=("a/b",)))
+    write_json(
+        tmp_path / SIZE, SIZES["vit-b"]
+    )  # all that is read of published weights before data are
+    learner = build(dataclasses.replace(config, structures=("a/b",), begin=tmp_path))
     assert callable(learner.init) and callable(learner.step)
 
 

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+from pathlib import Path
+
 import numpy as np
 import optax
 import pytest
@@ -272,7 +274,9 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
         target_slices(shards, everybody, 10)
 
 
-def test_every_preset_can_be_run_but_for_data():
+def test_every_preset_can_be_run_but_for_data_and_published_weights():
     for name, (_, config) in PRESETS.items():
+        if config.network.kind == "sam":
+            config = dataclasses.replace(config, begin=Path("weights"))
         if not config.tasks.decathlon:
             checks.check(config)

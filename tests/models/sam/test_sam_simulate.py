@@ -32,9 +32,13 @@ def test_a_box_is_the_same_of_numpy_and_jax():
 def test_corners_are_off_by_a_tenth_of_the_side_and_stay_in_the_image():
     box = jnp.tile(jnp.array([[400.0, 300.0, 500.0, 500.0]]), (4000, 1))
     moved = np.asarray(jittered(box, 1024, jax.random.key(0)) - box)
-    np.testing.assert_allclose(moved.std(0), [9.6, 14.4, 9.6, 14.4], rtol=0.06)  # of 10 and 20, cut at 20
+    np.testing.assert_allclose(
+        moved.std(0), [9.6, 14.4, 9.6, 14.4], rtol=0.06
+    )  # of 10 and 20, cut at 20
     assert np.abs(moved).max() <= 20 and SHARE == 0.1
-    edge = jittered(jnp.tile(jnp.array([[0.0, 0.0, 255.0, 255.0]]), (50, 1)), 256, jax.random.key(1))
+    edge = jittered(
+        jnp.tile(jnp.array([[0.0, 0.0, 255.0, 255.0]]), (50, 1)), 256, jax.random.key(1)
+    )
     assert edge.min() >= 0 and edge.max() <= 255 and np.abs(edge - box_of_all()).max() <= 5
 
 

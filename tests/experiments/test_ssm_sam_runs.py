@@ -1,0 +1,220 @@
+"""SSM-SAM from the command line: on Segment Anything that it trains first, tested both ways, and what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import nibabel as nib
+import numpy as np
+import pytest
+
+from experiments import build_sam, checks, meta_test, meta_train
+from experiments.predict import Options as Predict
+from experiments.predict import predict
+from experiments.presets import PRESETS, with_algorithm
+from experiments.questions import Options
+from experiments.runs import open_run
+from experiments.training import meta_train as train
+from jaxmeta.errors import BadInput
+from jaxmeta.models.sam import Size
+from jaxmeta.models.sam.files import write_weights
+from jaxmeta.within import RELEASED
+
+SMALL = Size(8, 4, 1, (1, 3), image=16, patch=4, window=2, features=8, hidden=8, looks=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Let sam-tiny be smaller still."""
+    before = build_sam.SIZES["tiny"]
+    build_sam.SIZES["tiny"] = SMALL
+    yield
+    build_sam.SIZES["tiny"] = before
+
+
+@pytest.fixture(scope="module")
+def begun(config, tmp_path_factory):
+    """The configuration of SSM-SAM on the small data; its Segment Anything is trained on the way."""
+    root = tmp_path_factory.mktemp("prompted")
+    small = with_algorithm(config, "ssm-sam")
+    tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, count=2)
+    inner = dataclasses.replace(small.inner, steps=1, test_steps=1)
+    own = dict(workdir=root / "run", tasks=tasks, inner=inner, steps=2, every=1, validation_tasks=2)
+    small = dataclasses.replace(small, **own)
+    quick = dataclasses.replace(
+        PRESETS["sam-tiny"][1],
+        tasks=dataclasses.replace(PRESETS["sam-tiny"][1].tasks, size=16, shots=1, queries=1),
+        steps=2,
+        every=1,
+        validation_tasks=2,
+    )
+    before = PRESETS["sam-tiny"]
+    PRESETS["sam-tiny"] = (before[0], quick)
+    try:
+        small, finished = meta_train.on_tiny(small)
+    finally:
+        PRESETS["sam-tiny"] = before
+    assert finished and small.begin == root / "run" / "sam"
+    return small
+
+
+@pytest.fixture(scope="module")
+def run(begun):
+    assert train(begun)
+    return begun.workdir
+
+
+@pytest.mark.slow
+def test_the_frozen_encoder_is_that_of_the_other_run_and_in_no_checkpoint(begun, run, capsys):
+    found, first = open_run(run).state, open_run(begun.begin).state
+    own, theirs = (
+        jax.tree.leaves(meta.backbone["image_encoder"])
+        if meta is found.meta
+        else jax.tree.leaves(meta.learned["image_encoder"])
+        for meta in (found.meta, first.meta)
+    )
+    for a, b in zip(own, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    kept = [p for p in (run / "checkpoints").rglob("*") if p.is_file()]
+    names = "".join(p.read_text(errors="ignore") for p in kept if p.name == "_METADATA")
+    assert "adapter" in names and "image_encoder" not in names
+    assert train(begun)  # which has nothing left to do, and says what is trained
+    count = sum(leaf.size for leaf in jax.tree.leaves(found.meta.learned))
+    assert f"learns: {count:,} parameters on a frozen image encoder" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
+    options = Options(run=(run,), shots=(2,), draws=2, steps=(0, 1), masks=False)
+    (outcome,) = meta_test.test(options)
+    rows = {case.row for case in outcome.tables[0].cases}
+    assert rows == {"adapted", "zero steps", "copied mask", "scratch"}
+    assert set(outcome.tables[0].by_steps) == {0, 1}
+    within = dataclasses.replace(
+        options, shots=(5, 1), draws=None, within=3, prompt="clicks", as_released=0.0
+    )
+    (outcome,) = meta_test.test(within)
+    text = capsys.readouterr().out
+    assert "slices labelled, of those that show the organ: spleen" in text
+    assert "CLICKS ON THE TRUTH" in text
+    rows = {case.row for case in outcome.tables[0].cases}
+    assert {"adapted", "adapted" + RELEASED, "copied mask"} <= rows
+    report = json.loads((run / "within" / "summary.json").read_text())
+    assert "middle slice of every 3" in report["tables"][0]["protocol"]
+    assert (run / "report" / "summary.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        (dict(prompt="clicks"), "clicks lie on the truth; add --within"),
+        (dict(as_released=0.1), "--as-released needs --within"),
+        (dict(within=3, largest_piece=True), "--largest-piece: --within 3 settles it"),
+        (dict(within=1), "chunks of 1 slices"),
+        (dict(baselines="all"), "without meta-learning is a run with --inner.steps 0"),
+        (dict(upper_bound=True), "no baseline is tuned"),
+    ],
+)
+def test_what_ssm_sam_is_not_asked(run, changes, told):
+    with pytest.raises(BadInput, match=told):
+        meta_test.test(Options(run=(run,), **changes))
+
+
+@pytest.mark.slow
+def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scanned, tmp_path):
+    with pytest.raises(BadInput, match="with --box or --click"):
+        meta_test.test(Options(run=(begun.begin,)))
+    image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
+    shape = nib.load(image).shape
+    how = dict(run=begun.begin, image=(image,))
+    boxed = Predict(output=tmp_path / "box", box=("2,2,1,9,9,2",), **how)
+    (path,) = predict(boxed)
+    saved = nib.load(path)
+    assert saved.shape == shape
+    touched = np.flatnonzero(np.asarray(saved.dataobj).any((0, 1)))
+    assert set(touched) <= {1, 2}
+    clicked = Predict(output=tmp_path / "click", click=("4,5,1",), click_outside=("1,1,1",), **how)
+    predict(clicked)
+    for words, told in (
+        (dict(box=("2,2,1,9,9,99",)), "voxel 9,9,99 lies outside of the volume"),
+        (dict(box=("1,2,3",)), "write X,Y,Z,X,Y,Z"),
+        (dict(box=("0,0,1,3,3,1", "1,1,1,2,2,1")), "two boxes cross the same slice"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            predict(Predict(output=tmp_path / "no", **words, **how))
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.slow
+def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_path):
+    learned = open_run(begun.begin).state.meta.learned
+    leaves = jax.tree_util.tree_leaves_with_path(learned)
+    named = ((tuple(step.key for step in path), np.asarray(leaf)) for path, leaf in leaves)
+    write_weights(tmp_path / "weights", SMALL, named)
+    image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
+    how = dict(run=tmp_path / "weights", image=(image,), box=("2,2,1,9,9,1",))
+    with pytest.raises(BadInput, match="--modality ct or --modality mr"):
+        predict(Predict(output=tmp_path / "out", **how))
+    predict(Predict(output=tmp_path / "out", modality="mr", **how))
+    network = dataclasses.replace(begun.network, kind="sam", last_blocks=None)
+    own = dict(begin=tmp_path / "weights", network=network, workdir=tmp_path / "run")
+    tasks = dataclasses.replace(begun.tasks, size=32)  # tables are fitted
+    config = dataclasses.replace(begun, **own, steps=1, val_organs=(), tasks=tasks)
+    assert train(config)
+    encoder = open_run(tmp_path / "run").state.meta.backbone["image_encoder"]
+    assert encoder["pos_embed"].shape[0] == 8
+
+
+@pytest.mark.slow
+def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
+    other = dataclasses.replace(begun, test_organs=("liver",), workdir=tmp_path / "leak")
+    with pytest.raises(BadInput, match="trained or chosen on"):
+        train(other)
+
+
+@pytest.mark.parametrize(
+    "part, changes, told",
+    [
+        ("network", dict(kind="unet"), "--network.kind"),
+        ("network", dict(adapter=None), "--network.adapter None"),
+        ("network", dict(widths=(4,)), "--network.widths"),
+        ("tasks", dict(draw="episodes"), "chunks are ssm-sam's tasks"),
+        ("tasks", dict(width=1), "--tasks.width 1: must be at least 2"),
+        ("tasks", dict(stride=None), "--tasks.stride with ssm-sam: needs a value"),
+        ("prompted", dict(raw_colours=True), "needs --tasks.as-pictures"),
+        ("prompted", dict(dropout=1.0), "must be below 1"),
+        ("loss", dict(dice=1.0), "it has its own"),
+    ],
+)
+def test_what_ssm_sam_cannot_be_made_of(part, changes, told):
+    config = PRESETS["ssm-sam-tiny"][1]
+    changed = dataclasses.replace(getattr(config, part), **changes)
+    with pytest.raises(BadInput, match=told):
+        checks.check(dataclasses.replace(config, **{part: changed}))
+
+
+def test_what_is_ssm_sam_s_is_nobody_else_s():
+    for words in (
+        ["--prompted.prompt", "none"],
+        ["--tasks.across"],
+        ["--network.last-blocks", "2"],
+    ):
+        _, config = meta_train.parse(["unet-maml", *words])
+        with pytest.raises(BadInput):
+            checks.check(config)
+
+
+@pytest.mark.slow
+def test_more_adapted_blocks_than_there_are_are_refused(begun):
+    network = dataclasses.replace(begun.network, last_blocks=9)
+    with pytest.raises(BadInput, match="has 4 blocks"):
+        build_sam.ssm_network(dataclasses.replace(begun, network=network))
+
+
+def test_the_presets_of_published_size_ask_for_weights():
+    for name in ("ssm-sam", "ssm-sam-released"):
+        with pytest.raises(BadInput, match="needs --begin"):
+            checks.check(PRESETS[name][1])
+        checks.check(dataclasses.replace(PRESETS[name][1], begin=Path("weights")))
