@@ -154,7 +154,7 @@ def build(
         build_algorithm(config, network, testing=testing, target=target),
         outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=chunk_of(config, mesh)),
-        augment=lambda task: augment(task, config.augment),
+        augment=None if config.cache else lambda task: augment(task, config.augment),
     )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from experiments.build_sam import KINDS
 from experiments.configs import INNER, Config, Inner, Network, Prompted, Tasks, Weighting
-from experiments.presets import OWN_LOSS
+from experiments.presets import OWN_LOSS, STILL
 from jaxmeta.dashboards import package
 from jaxmeta.errors import BadInput
 
@@ -177,6 +177,13 @@ def refuse_unprompted(config: Config) -> None:
         raise BadInput(
             "--prompted.raw-colours needs --tasks.as-pictures, whose slices are from 0 to 1"
         )
+    if config.cache and (not own or config.augment != STILL):
+        what = (
+            "needs slices as they are: the presets ssm-sam have no --augment"
+            if own
+            else "is for ssm-sam"
+        )
+        raise BadInput(f"--cache {config.cache}: {what}")
     if config.prompted.dropout >= 1:
         raise BadInput(f"--prompted.dropout {config.prompted.dropout}: must be below 1")
     if algorithm in PROMPTED and config.loss != OWN_LOSS:

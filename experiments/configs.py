@@ -309,6 +309,10 @@ class Config:
     begin: Path | None = None
     """A run whose network is where this one begins, but for a head of another size; of sam and ssm-sam,
     a run of sam or a folder of converted weights."""
+    cache: Path | None = None
+    """A folder that keeps of every slice what no adapter changes, so that it is computed once (ssm-sam); it
+    needs slices that are not augmented. With adapters in every block that is little: see
+    --network.last-blocks."""
     steps: int = 800
     """Training steps."""
     every: int = 200

@@ -27,20 +27,26 @@ IOU = Loss(cross_entropy=None, dice=None, of_slice="iou")
 
 OWN_LOSS = Loss(cross_entropy=None, dice=None)
 TINY = Network(kind="sam-tiny", widths=None, groups=None, prior=None)
+# Without warps, which cost as much as a step of so small a network.
+QUICK = Augmentation(rotate=0.0, zoom=0.0, shift=0.0)
 PROMPTED_OWN = {
     "sam": dict(
         network=TINY,
         loss=OWN_LOSS,
         tasks=Tasks(size=256, shots=3, queries=3, empty=0.0, count=2),
-        outer=Outer(rate=1e-3, clip=1.0, weight_decay=0.05),
-        steps=600,
+        outer=Outer(rate=5e-4, clip=1.0, weight_decay=0.05),
+        augment=QUICK,
+        steps=800,
     ),
     "ssm-sam": dict(
         network=dataclasses.replace(TINY, adapter="high-pass"),
         loss=OWN_LOSS,
         tasks=Tasks(draw="chunks", width=3, stride=1, size=256, shots=3, queries=2, count=3),
         outer=Outer(rate=1e-3, clip=1.0, weight_decay=0.01),
-        steps=200,
+        augment=QUICK,
+        steps=100,
+        every=25,
+        validation_tasks=6,
     ),
 }
 

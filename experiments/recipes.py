@@ -16,7 +16,7 @@ HELD_OUT = {"protocol", "setting"}
 # What a replicate may have of its own; who holds out what is its split's business.
 OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "axis", "every", "fold"}
 OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
-OWN |= {"tasks.chunk", "inner.memory"}  # which change no result
+OWN |= {"tasks.chunk", "inner.memory", "cache"}  # which change no result
 
 
 def recipe(config: Config) -> dict[str, Any]:

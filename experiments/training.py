@@ -17,6 +17,7 @@ from experiments.build import build, open_data, target_examples, task_source, tr
 from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
+from experiments.prefixes import with_prefixes
 from experiments.runs import beginning, with_backbone_of
 from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.data.shards import Shards
@@ -68,6 +69,9 @@ def trained(config: Config, stop: list[int]) -> bool:
     learner = build(config, mesh=mesh, network=network, target=target)
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
     print(counted(state, prompted))
+    if config.cache:
+        backbone = with_backbone_of(config, division, state).meta.backbone
+        source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)
 
@@ -196,7 +200,12 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[track.Writ
 def claim(config: Config, division: Split, *, write: bool = True) -> None:
     """Write what the run is into its folder, or check that it is what stands there."""
     told = dict(config=plain(config), split=plain(division))
-    for name in ("workdir", "track", "distributed"):  # who looks on or helps changes no result
+    for name in (
+        "workdir",
+        "track",
+        "distributed",
+        "cache",
+    ):  # who looks on or helps changes no result
         del told["config"][name]
     path = config.workdir / "config.json"
     if path.exists():

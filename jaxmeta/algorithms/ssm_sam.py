@@ -24,6 +24,7 @@ from jaxmeta.adapt import adapt, descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
 from jaxmeta.losses import hard_dice
 from jaxmeta.memory import REMAT, Memory
+from jaxmeta.models.sam.adapters import Prefix, from_parts
 from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.models.ssm_sam.network import SsmSam
@@ -90,9 +91,10 @@ def ssm_sam(
     """Learn adapters, sampler and decoder from which few steps on one slice segment a new structure.
 
     `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query come as
-    chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. Without any
-    passes it is the same network trained jointly on all structures. `period` is after how many
-    online steps the rate reaches its end, by default the last; the released code has 20 of 30 or 40.
+    chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. For images there may be the named parts
+    of their prefix, computed before. Without any passes it is the same network trained jointly on all
+    structures. `period` is after how many online steps the rate reaches its end, by default the last; the
+    released code has 20 of 30 or 40.
 
     The points that new slices are segmented with come, as `prompt` says, from the mask of the support, are
     "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads points as (y, x)
@@ -108,11 +110,16 @@ def ssm_sam(
         rates = jax.tree.map(lambda p: jnp.full_like(p, rate), theta) if learn_rate else ()
         return Meta(dict(theta=theta, rate=rates))
 
+    def look(meta: Meta, image) -> Prefix:
+        if isinstance(image, dict):  # it was seen before, and kept
+            return from_parts(image)
+        return network.look(meta.backbone, colours(image))
+
     def seen(meta: Meta, examples: Examples) -> Examples:
         """Look at slices once, outside of every loop, and soften the masks that they are told."""
         told = examples.mask if isinstance(examples.given, tuple) else examples.given
         return examples._replace(
-            image=network.look(meta.backbone, colours(examples.image)),
+            image=look(meta, examples.image),
             given=on_grid(halo(told), network),
         )
 
@@ -189,7 +196,8 @@ def ssm_sam(
     def predict(meta: Meta, phi: Adapted, image, given=()):
         if (prompt == "clicks") != (not isinstance(given, tuple)):
             raise ValueError(f"the prompt is {prompt!r}: clicks are given with it, or are not")
-        prefix, n = network.look(meta.backbone, colours(image)), image.shape[0]
+        prefix = look(meta, image)
+        n = prefix.tokens.shape[0]
 
         def told_by(support):
             mask, points = support

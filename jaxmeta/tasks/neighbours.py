@@ -103,7 +103,7 @@ def load_chunks(
         image, mask, valid = (leaf[:, 1:].reshape(-1, *leaf.shape[2:]) for leaf in chunked)
         lent = np.repeat(chunked[1][:, 0], width - 1, axis=0)
         first = [slices[n - n % width] for n in range(len(slices)) if n % width]
-        others = [slices[n] for n in range(len(slices)) if n % width]
+        others = shown_of(width, slices)
         stands_in = np.array([a == b for a, b in zip(first, others, strict=True)])
         return Examples(image, mask, valid & ~stands_in, lent)
 
@@ -113,6 +113,11 @@ def load_chunks(
         random_stream(seed, index, 1).integers(2**32, size=2, dtype=np.uint32),
         np.asarray([index, episode.number], np.int32),
     )
+
+
+def shown_of(width: int, slices: Sequence[Slice]) -> list[Slice]:
+    """List the slices of chunks that are looked at: all but those that lend."""
+    return [at for place, at in enumerate(slices) if place % width]
 
 
 def load_shown(

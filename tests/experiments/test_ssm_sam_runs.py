@@ -12,7 +12,7 @@ import pytest
 from experiments import build_sam, checks, meta_test, meta_train
 from experiments.predict import Options as Predict
 from experiments.predict import predict
-from experiments.presets import PRESETS, with_algorithm
+from experiments.presets import PRESETS, STILL, with_algorithm
 from experiments.questions import Options
 from experiments.runs import open_run
 from experiments.training import meta_train as train
@@ -168,6 +168,23 @@ def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_p
 
 
 @pytest.mark.slow
+def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path):
+    still = dataclasses.replace(begun, augment=STILL, val_organs=(), steps=1)
+    found = []
+    for name, cache in (
+        ("pixels", None),
+        ("kept", tmp_path / "cache"),
+        ("again", tmp_path / "cache"),
+    ):
+        assert train(dataclasses.replace(still, cache=cache, workdir=tmp_path / name))
+        learned = open_run(tmp_path / name).state.meta.learned
+        found.append(np.concatenate([np.ravel(a) for a in jax.tree.leaves(learned)]))
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+    np.testing.assert_array_equal(found[2], found[1])
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) > 5
+
+
+@pytest.mark.slow
 def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
     other = dataclasses.replace(begun, test_organs=("liver",), workdir=tmp_path / "leak")
     with pytest.raises(BadInput, match="trained or chosen on"):
@@ -186,13 +203,15 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
         ("prompted", dict(raw_colours=True), "needs --tasks.as-pictures"),
         ("prompted", dict(dropout=1.0), "must be below 1"),
         ("loss", dict(dice=1.0), "it has its own"),
+        ("augment", dict(flip=0.1, noise=0.1), "needs slices as they are"),
     ],
 )
 def test_what_ssm_sam_cannot_be_made_of(part, changes, told):
     config = PRESETS["ssm-sam-tiny"][1]
     changed = dataclasses.replace(getattr(config, part), **changes)
+    cache = Path("cache") if part == "augment" else None
     with pytest.raises(BadInput, match=told):
-        checks.check(dataclasses.replace(config, **{part: changed}))
+        checks.check(dataclasses.replace(config, **{part: changed}, cache=cache))
 
 
 def test_what_is_ssm_sam_s_is_nobody_else_s():

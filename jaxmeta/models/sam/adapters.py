@@ -6,7 +6,7 @@ last few. What stands before its first block depends on the image alone and is c
 image's high frequencies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -28,6 +28,21 @@ class Prefix(NamedTuple):
     tokens: Tokens  # that the first adapted block begins with
     patches: Any = ()  # the patch embedding without positions, where an adapter looks at it
     edges: Any = ()  # the high frequencies [N, S, S, 3], likewise
+    passed: tuple = ()  # the tokens after blocks that somebody wants to see, or what is made of them
+
+
+def to_parts(prefix: Prefix) -> dict[str, Array]:
+    """Name the arrays of a prefix, as they are kept on disk."""
+    parts = {name: getattr(prefix, name) for name in ("tokens", "patches", "edges")}
+    parts = {name: array for name, array in parts.items() if not isinstance(array, tuple)}
+    return parts | {f"passed_{n}": array for n, array in enumerate(prefix.passed)}
+
+
+def from_parts(parts: Mapping[str, Array]) -> Prefix:
+    """Make a prefix of named arrays."""
+    passed = sorted(name for name in parts if name.startswith("passed_"))
+    seen = (parts.get(name, ()) for name in ("patches", "edges"))
+    return Prefix(parts["tokens"], *seen, tuple(parts[name] for name in passed))
 
 
 class Adapter(NamedTuple):
@@ -183,16 +198,23 @@ def bottleneck(size: Size, *, last: int | None = None, width: int | None = None)
 
 
 def before_adapters(
-    parts: Encoder, variables: PyTree, adapter: Adapter, image: Float[Array, "N S S 3"]
+    parts: Encoder,
+    variables: PyTree,
+    adapter: Adapter,
+    image: Float[Array, "N S S 3"],
+    watched: Collection[int] = (),
 ) -> Prefix:
-    """Compute what of images no adapter changes, up to the first adapted block."""
+    """Compute what of images no adapter changes, up to the first adapted block.
+
+    `passed` are the tokens after those of these blocks that lie before it.
+    """
     patches = parts.embed(variables, image)
-    tokens = parts.place(variables, patches)
+    tokens, passed = parts.place(variables, patches), []
     for number in range(adapter.blocks[0]):
         tokens = parts.block(variables, number, tokens)
-    return (
-        Prefix(tokens, patches, high_frequencies(image)) if adapter.sees_image else Prefix(tokens)
-    )
+        passed += [tokens] if number in watched else []
+    seen = (patches, high_frequencies(image)) if adapter.sees_image else ((), ())
+    return Prefix(tokens, *seen, tuple(passed))
 
 
 def adapted_blocks(

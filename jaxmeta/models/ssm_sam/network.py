@@ -54,14 +54,8 @@ def ssm_sam(
 
     `idle` and `copies` give it the parameters that the released code has and does not need, for
     counting and for its files; `attends=False` its decoder as released.
-
-    Raises ValueError where adapters begin behind the first depth that is taken.
     """
     parts, taken = encoder(size), depths(size)
-    if adapter.blocks[0] > taken[0]:
-        raise ValueError(
-            f"adapters begin at block {adapter.blocks[0]}, behind block {taken[0]}, whose features are taken"
-        )
     sampler = SelfSampler(size, idle, copies)
     decoder = FlexibleDecoder(size, attends, idle, dropout)
 
@@ -75,12 +69,15 @@ def ssm_sam(
         }
 
     def look(frozen, pixels: Float[Array, "N S S 3"]) -> Prefix:
-        return before_adapters(parts, frozen["image_encoder"], adapter, pixels)
+        fixed = frozen["image_encoder"]
+        prefix = before_adapters(parts, fixed, adapter, pixels, taken)
+        return prefix._replace(passed=tuple(parts.neck(fixed, x) for x in prefix.passed))
 
     def apply(frozen, learned, prefix, points, mask, *, key=None) -> Float[Array, "N S S"]:
         fixed = frozen["image_encoder"]
         after = adapted_blocks(parts, fixed, adapter, learned["adapter"], prefix, size.depth)
-        scales = [parts.neck(fixed, after[n - adapter.blocks[0]]) for n in taken]
+        scales = [*prefix.passed]
+        scales += [parts.neck(fixed, after[n - adapter.blocks[0]]) for n in taken[len(scales) :]]
         scales[0] = sampler.apply({"params": learned["sampler"]}, scales[0], points)
         drop = None if key is None else {"dropout": key}
         return decoder.apply(

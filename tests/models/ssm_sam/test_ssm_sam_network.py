@@ -7,7 +7,7 @@ import pytest
 from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam import SIZES, sam
-from jaxmeta.models.sam.adapters import high_pass
+from jaxmeta.models.sam.adapters import from_parts, high_pass, low_rank, to_parts
 from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.models.ssm_sam import ssm_sam
 from jaxmeta.models.ssm_sam.blur import blur_matrix, halo, kernel_size
@@ -44,8 +44,26 @@ def test_what_is_trained_and_used_is_counted_too():
 def test_features_are_taken_after_the_ends_of_four_parts():
     assert depths(SIZES["vit-b"]) == (2, 5, 8, 11)
     assert depths(SIZES["vit-l"]) == (5, 11, 17, 23)
-    with pytest.raises(ValueError, match="begin at block 2, behind block 0"):
-        ssm_sam(SIZE, high_pass(SIZE, last=2))
+
+
+@pytest.mark.slow
+def test_features_before_the_first_adapted_block_come_with_the_prefix():
+    """Low-rank adapters begin at zero, on all blocks and on the last: the network sees the same."""
+    frozen = jax.jit(sam(SIZE).init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    pixels = jnp.asarray(rng.normal(size=(2, 16, 16, 3)), jnp.float32)
+    points, mask = jnp.full((2, 3, 2), 5.0), jnp.full((2, 4, 4), 0.5)
+    found = []
+    for last, passed in ((None, 0), (2, 2), (1, 3)):
+        network = ssm_sam(SIZE, low_rank(SIZE, last=last))
+        learned = jax.jit(network.init)(jax.random.key(1))
+        prefix = jax.jit(network.look)(frozen, pixels)
+        assert len(prefix.passed) == passed
+        again = from_parts(to_parts(prefix))
+        assert jax.tree.structure(again) == jax.tree.structure(prefix)
+        found.append(jax.jit(network.apply)(frozen, learned, again, points, mask))
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+    np.testing.assert_allclose(found[2], found[0], atol=1e-5)
 
 
 def test_points_lie_on_the_structure_x_along_a_row():

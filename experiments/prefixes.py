@@ -1,0 +1,73 @@
+"""What no adapter changes of a run's slices, computed once and kept on disk.
+
+With adapters in every block that is the patch embedding and, for high-pass adapters, the high frequencies;
+with `--network.last-blocks` all that lies before them.
+"""
+
+from functools import partial
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from tqdm import tqdm
+
+from experiments.build_sam import ssm_network
+from experiments.configs import Config
+from jaxmeta import devices
+from jaxmeta.algorithms.ssm_sam import as_pictures
+from jaxmeta.data.shards import load_images
+from jaxmeta.files import plain
+from jaxmeta.models.sam.adapters import to_parts
+from jaxmeta.models.sam.images import slices_as_colours
+from jaxmeta.tasks.cached import Cache, cached, keep, lacking, open_cache
+from jaxmeta.tasks.episodes import Slice
+from jaxmeta.tasks.neighbours import shown_of
+from jaxmeta.tasks.source import Source
+from jaxmeta.tasks.split import Pool
+
+TOGETHER = 4  # slices
+
+
+def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
+    """Keep the prefix of every slice that a source may draw, and draw it instead of pixels."""
+    shards, tasks = source.pool.shards, config.tasks
+    whose = dict(network=plain(config.network), begin=str(config.begin), data=shards.folders)
+    whose |= dict(size=tasks.size, spacing=tasks.spacing, raw=config.prompted.raw_colours)
+    cache = open_cache(config.cache, [volume.name for volume in shards.volumes], whose)
+    fill(config, cache, source.pool, backbone)
+    return cached(source, cache, partial(shown_of, tasks.width))
+
+
+def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
+    """Compute and keep what the cache lacks."""
+    network, tasks = ssm_network(config), config.tasks
+    colours = as_pictures if config.prompted.raw_colours else slices_as_colours
+    look = devices.jit(lambda frozen, image: to_parts(network.look(frozen, colours(image))))
+    wanted = lacking(cache, slices_of(pool))
+    for start in tqdm(
+        range(0, len(wanted), TOGETHER), desc="prefixes", unit="slices", disable=None
+    ):
+        some = wanted[start : start + TOGETHER]
+        image = np.concatenate(
+            [
+                load_images(pool.shards, v, [n], size=tasks.size, spacing=tasks.spacing)
+                for v, n in some
+            ]
+        )
+        image = np.pad(image, [(0, TOGETHER - len(some))] + [(0, 0)] * 3)  # one shape for all
+        parts = jax.device_get(look(backbone, image))
+        for place, at in enumerate(some):
+            keep(cache, at, {name: array[place] for name, array in parts.items()})
+
+
+def slices_of(pool: Pool) -> list[Slice]:
+    """List all slices that a pool's structures may be drawn from."""
+    return sorted(
+        {
+            (volume, int(n))
+            for entry in pool.entries
+            for scans in entry.patients.values()
+            for volume, slices in scans
+            for n in slices
+        }
+    )
