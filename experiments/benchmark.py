@@ -15,6 +15,7 @@ from experiments import (
     benchmark_core,
     benchmark_data,
     benchmark_metrics,
+    benchmark_sam,
     benchmark_sweep,
     benchmark_volumes,
 )
@@ -184,6 +185,70 @@ def metrics(
     show({}, benchmark_metrics.metrics(shape, spacing), json)
 
 
+Sam = Literal["tiny", "vit-b", "vit-l", "vit-h"]
+
+
+def encode(
+    size: Sam = "vit-b", image: int | None = None, repeat: int = 3, json: bool = False
+) -> None:
+    """Time Segment Anything's encoder on one image, against the same network in PyTorch if that is there.
+
+    Args:
+        size: of the network.
+        image: pixels along a side; by default the size's own.
+        repeat: timed runs after the first; the median counts.
+        json: print one JSON object.
+    """
+    options = dict(size=size, image=image)
+    show(options, benchmark_sam.encode(**options, repeat=repeat), json)
+
+
+def adapt_sam(
+    size: Sam = "tiny",
+    image: int | None = None,
+    steps: int = 30,
+    chunk: int = 2,
+    repeat: int = 3,
+    json: bool = False,
+) -> None:
+    """Time SSM-SAM's adaptation to one slice, and the segmentation of a chunk of its neighbours.
+
+    Args:
+        size: of the network.
+        image: pixels along a side; by default the size's own.
+        steps: online steps.
+        chunk: slices that are segmented at once.
+        repeat: timed runs after the first; the median counts.
+        json: print one JSON object.
+    """
+    options = dict(size=size, image=image, steps=steps, chunk=chunk)
+    show(options, benchmark_sam.adaptation(**options, repeat=repeat), json)
+
+
+def step_sam(
+    size: Sam = "tiny",
+    image: int | None = None,
+    organs: int = 3,
+    shots: int = 3,
+    queries: int = 2,
+    repeat: int = 3,
+    json: bool = False,
+) -> None:
+    """Time one first-order meta-step of SSM-SAM.
+
+    Args:
+        size: of the network.
+        image: pixels along a side; by default the size's own.
+        organs: tasks of the step.
+        shots: chunks of three slices to adapt to, in one pass.
+        queries: chunks to prove it on.
+        repeat: timed runs after the first; the median counts.
+        json: print one JSON object.
+    """
+    options = dict(size=size, image=image, organs=organs, shots=shots, queries=queries)
+    show(options, benchmark_sam.step(**options, repeat=repeat), json)
+
+
 def show(options: dict, figures: dict, json: bool) -> None:
     """Print figures with what they were measured for."""
     figures = options | figures
@@ -205,6 +270,9 @@ def main() -> None:
         "adapt": adapt,
         "volumes": volumes,
         "metrics": metrics,
+        "encode": encode,
+        "adapt-sam": adapt_sam,
+        "step-sam": step_sam,
     }
     tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
 
