@@ -73,7 +73,7 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree]:
 def pointer(network: Sam, variables: PyTree) -> Callable[..., Bool[np.ndarray, "N H W"]]:
     """Make (slices, grid, pointed) -> mask; slices are normalised, at their own size."""
     size, variables = network.size, jax.device_put(variables)
-    encode = jit(network.encode)
+    encode, decode = jit(network.encode), jit(network.decode, static_argnames="several")
 
     def segment(slices: Float[np.ndarray, "N H W 1"], grid: Grid, pointed: Pointed):
         frame = frame_of(*slices.shape[1:3], size.image, patch=size.patch)
@@ -84,7 +84,7 @@ def pointer(network: Sam, variables: PyTree) -> Callable[..., Bool[np.ndarray, "
             image = jnp.asarray(slices[number : number + 1])
             seen = fitted(as_colours(image, LOW, HIGH), frame)
             embedding = encode(variables, seen)
-            logits, quality = network.decode(variables, embedding, told, several=several)
+            logits, quality = decode(variables, embedding, told, several=several)
             best = int(quality[0].argmax())  # one click may mean a part or the whole
             mask[number] |= np.asarray(restored(logits, frame)[0, ..., best] > 0)
         return mask

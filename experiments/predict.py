@@ -160,7 +160,10 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     scan = read_image(image, **told(image, reading))
     grid, intensity, scale = measured(image, scan, reading)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
-    mask = pointer(network, variables)(slices, grid, pointed)
+    try:
+        mask = pointer(network, variables)(slices, grid, pointed)
+    except BadInput as error:
+        raise BadInput(f"{image}: {error}") from None
     mask = largest(mask) if options.largest_piece else mask
     options.output.mkdir(parents=True, exist_ok=True)
     save_mask(path, from_slices(mask.astype(np.uint8), grid), grid)
@@ -304,6 +307,14 @@ def read_support(
         parts.append((slices[held], mask, places(len(slices))[held]))
         names += [f"{image}:{number}" for number in held]
     image, mask, place = (np.concatenate(each) for each in zip(*parts, strict=True))
+    shows = mask.any((1, 2))
+    if not shows.any():
+        raise BadInput(
+            f"{pairs[0][1]}: the structure is too small to be seen at the run's {reading.size} pixels; "
+            "train with a larger --tasks.size, or finer --tasks.spacing"
+        )
+    image, mask, place = image[shows], mask[shows], place[shows]
+    names = [name for name, kept in zip(names, shows, strict=True) if kept]
     examples = Examples(image, mask, np.ones(len(image), bool))
     return Support(examples, place, tuple(str(image) for image, _, _ in pairs), tuple(names))
 

@@ -50,6 +50,10 @@ def read_raw(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
             f"{path}: has {len(shape)} dimensions {shape}; only 3-D volumes and channels of them "
             "are read, split it"
         )
+    if stored.dtype.names:
+        raise BadInput(
+            f"{path}: its voxels are colours ({', '.join(stored.dtype.names)}); save one grey value a voxel"
+        )
     if stored.dtype.kind not in "iuf" or 0 in shape:
         raise BadInput(f"{path}: voxels of type {stored.dtype} and shape {shape} are not read")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:

@@ -259,3 +259,33 @@ def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp
 def test_what_does_not_go_together_is_refused(run, scanned, changes, told):
     with pytest.raises(BadInput, match=told):
         predict(options(run, scanned, **changes))
+
+
+def test_a_structure_too_small_to_be_seen_at_the_run_s_size_is_told_so(run, scanned, tmp_path):
+    labels = nib.load(scanned / "belly" / "labelsTr" / "case0.nii.gz")
+    dot = np.zeros(labels.shape, np.uint8)
+    dot[1, 1, 4] = 1
+    nib.save(nib.Nifti1Image(dot, labels.affine, labels.header), tmp_path / "dot.nii.gz")
+    image = scanned / "belly" / "imagesTr" / "case0.nii.gz"
+    with pytest.raises(BadInput, match="too small to be seen at the run's 16 pixels"):
+        predict(options(run, scanned, support=(f"{image}:{tmp_path / 'dot.nii.gz'}",)))
+
+
+def test_colours_are_refused_by_name(run, scanned, tmp_path):
+    scan = nib.load(scanned / "belly" / "imagesTr" / "case5.nii.gz")
+    colours = np.zeros(scan.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, scan.affine), tmp_path / "colours.nii.gz")
+    with pytest.raises(BadInput, match=r"voxels are colours \(R, G, B\)"):
+        predict(options(run, scanned, image=(tmp_path / "colours.nii.gz",)))
+
+
+def test_16_bit_voxels_are_read_as_they_are(run, scanned, tmp_path):
+    """The same scan, 40000 grey values higher: nothing of it is cut off at 32767."""
+    scan = nib.load(scanned / "belly" / "imagesTr" / "case5.nii.gz")
+    values = np.asarray(scan.dataobj)
+    lifted = (values.astype(int) - values.min() + 40000).astype(np.uint16)
+    saved = nib.Nifti1Image(lifted, scan.affine)
+    nib.save(saved, tmp_path / "case5.nii.gz")
+    slices, _ = read_scan(scanned / "belly" / "imagesTr" / "case5.nii.gz", READING)
+    again, _ = read_scan(tmp_path / "case5.nii.gz", READING)
+    np.testing.assert_allclose(again, slices, atol=1e-3)
