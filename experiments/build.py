@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -161,17 +162,27 @@ def build(
 def outer_rule(outer: Outer, steps: int) -> optax.GradientTransformation:
     """Make the optimiser of the meta-parameters for a training of so many steps."""
     warmup, steps = max(1, int(outer.warmup * steps)), max(2, steps)
-    if outer.schedule == "cosine":
-        rate = optax.warmup_cosine_decay_schedule(0.0, outer.rate, warmup, steps)
-    else:
-        rate = (
-            optax.warmup_constant_schedule(0.0, outer.rate, warmup) if outer.warmup else outer.rate
-        )
+    match outer.schedule, outer.warmup > 0:
+        case "cosine", True:
+            rate = optax.warmup_cosine_decay_schedule(0.0, outer.rate, warmup, steps)
+        case "cosine", False:
+            rate = optax.cosine_decay_schedule(outer.rate, steps)
+        case _, True:
+            rate = optax.warmup_constant_schedule(0.0, outer.rate, warmup)
+        case _:
+            rate = outer.rate
     if outer.optimiser == "adamw":
-        rule = optax.adamw(rate, weight_decay=outer.weight_decay)
+        rule = optax.adamw(rate, weight_decay=outer.weight_decay, mask=learned_leaves)
     else:
         rule = optax.sgd(rate)
     return optax.chain(optax.clip_by_global_norm(outer.clip), rule) if outer.clip else rule
+
+
+def learned_leaves(tree: PyTree) -> PyTree:
+    """Tell what weights decay: all but what is drawn once and has no gradient."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1] != jax.tree_util.DictKey("frequencies"), tree
+    )
 
 
 def chunk_of(config: Config, mesh: Mesh | None) -> int:

@@ -36,7 +36,7 @@ PROMPTED_OWN = {
         tasks=Tasks(size=256, shots=3, queries=3, empty=0.0, count=2),
         outer=Outer(rate=5e-4, clip=1.0, weight_decay=0.05),
         augment=QUICK,
-        steps=800,
+        steps=600,
     ),
     "ssm-sam": dict(
         network=dataclasses.replace(TINY, adapter="high-pass"),

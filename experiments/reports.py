@@ -159,7 +159,9 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     first = outcomes[0]
     shared = sorted({leak for outcome in outcomes for leak in outcome.leaks})
     leaks = f"; LEAKS {', '.join(shared)}" if shared else ""
-    runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
+    runs = ", ".join(
+        f"{o.folder} ({', '.join(filter(None, [f'step {o.step}', o.beneath]))})" for o in outcomes
+    )
     if first.literature:
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
         return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}{leaks}"

@@ -48,6 +48,18 @@ def with_backbone_of(config: Config, division: Split, state: Any) -> Any:
     return with_backbone(state, {"image_encoder": encoder})
 
 
+def beneath(config: Config) -> str:
+    """Say what frozen weights a run stands on, beside every score; nothing for most methods."""
+    if config.algorithm != "ssm-sam":
+        return ""
+    if converted(config.begin):
+        return f"on the frozen image encoder of {config.begin}, trained elsewhere on what is not checked here"
+    steps = saved.read(config.begin)[0].steps
+    return (
+        f"on a frozen image encoder trained here for {steps} steps, on none of these organs or patients"
+    )
+
+
 def beginning(config: Config, division: Split) -> PyTree:
     """Read the network that a run begins with: another run's, or of Segment Anything converted weights."""
     if config.network.kind not in KINDS:

@@ -46,10 +46,14 @@ def test_a_correction_is_clicked_where_the_mask_is_wrong():
 
 
 def test_the_direction_is_the_slope_of_the_loss(x64):
-    """Between the kinks: where which mask is best, and what is wrong with it, stays as it is."""
+    """Between the kinks: where which mask is best, and what is wrong with it, stays as it is.
+
+    The frequencies are no part of the direction: they are drawn once and stay.
+    """
     meta = in_float64(jax.jit(LEARNER.init)(jax.random.key(0)))
     task = in_float64(TASK)
     towards = random_like(meta.learned)
+    towards["prompt_encoder"]["frequencies"] *= 0
     outer = jax.jit(LEARNER.outer)
     direction, told = outer(meta, task)
 
@@ -60,6 +64,22 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
     slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
     assert along(direction, towards) == pytest.approx(slope, rel=1e-4)
     assert np.isfinite(told["grad_norm"]) and told["grad_norm"] > 0
+    assert not direction["prompt_encoder"]["frequencies"].any()
+
+
+def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
+    """Hypernetwork n makes mask n; the correction, which is neither, teaches the first mask too."""
+    meta = jax.jit(LEARNER.init)(jax.random.key(0))
+    outer = jax.jit(LEARNER.outer)
+
+    def taught(task):
+        direction = outer(meta, task)[0]["mask_decoder"]
+        of = [direction[f"output_hypernetworks_mlps_{n}"] for n in range(4)]
+        return [any(leaf.any() for leaf in jax.tree.leaves(each)) for each in of]
+
+    blind = TASK.support._replace(valid=jnp.zeros(2, bool))
+    assert taught(TASK._replace(support=blind)) == [True, False, False, False]
+    assert taught(TASK)[0] and any(taught(TASK)[1:])
 
 
 def test_slices_without_a_structure_teach_nothing():

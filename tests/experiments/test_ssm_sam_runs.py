@@ -101,7 +101,9 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
     rows = {case.row for case in outcome.tables[0].cases}
     assert {"adapted", "adapted" + RELEASED, "copied mask"} <= rows
     report = json.loads((run / "within" / "summary.json").read_text())
-    assert "middle slice of every 3" in report["tables"][0]["protocol"]
+    title = report["tables"][0]["protocol"]
+    assert "middle slice of every 3" in title
+    assert "image encoder trained here for 2 steps, on none of these organs or patients" in title
     assert (run / "report" / "summary.json").exists()
 
 

@@ -8,6 +8,7 @@ tokens' grid and added to the image.
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
@@ -73,8 +74,8 @@ class PromptEncoder(nn.Module):
         return self.waves((at + 0.5) / self.size.image)
 
     def waves(self, at: Float[Array, "*any 2"]) -> Float[Array, "*any P"]:
-        """Describe places given from 0 to 1."""
-        angles = 2 * jnp.pi * ((2 * at - 1) @ self.frequencies)
+        """Describe places given from 0 to 1, by frequencies that are drawn once and never learned."""
+        angles = 2 * jnp.pi * ((2 * at - 1) @ jax.lax.stop_gradient(self.frequencies))
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
     def grid_places(self) -> Float[Array, "G G P"]:
