@@ -103,6 +103,11 @@ def report_of(options: Options) -> str:
     return "within" if options.within else "report"
 
 
+def predictions_of(run: Run, options: Options) -> Path:
+    """Name the folder of a test's masks."""
+    return run.folder / ("within/predictions" if options.within else "predictions")
+
+
 def prompted(run: Run, options: Options) -> Run:
     """Take the source of points that the test asks for."""
     if run.config.algorithm != "ssm-sam" or options.prompt is None:
@@ -138,6 +143,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
     bound = []
     if options.upper_bound:
         bound = bounded(run, shards, held_out, how, options)
+    masks = predictions_of(run, options) if options.masks else None
     tables = []
     for shots, chosen in asked.trials.items():
         settings = choose(run, shots, options, transfer)
@@ -150,7 +156,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         scored = scored_by(run, options, asked)
         what = f"{shots} shots" if options.within is None else "within volumes"
         found = followed(rows, chosen, options.seed, what, measuring, scored)
-        cases, pictures = keep(found, run, shards, shots, masks=options.masks)
+        cases, pictures = keep(found, run, shards, shots, masks=masks)
         cases = [case for each in cases for case in lines_of(each, twins)]
         cases += [case._replace(shots=shots) for case in bound]
         ask = partial(followed, asked=chosen, seed=options.seed, how=measuring, scored=scored)
@@ -306,7 +312,7 @@ def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Option
             rows[folds] = upper_bounds(run, folds)
         what = f"upper bound, {entry.organ}"
         found = followed(rows[folds], [trial], how["seed"], what, measuring_of(options))
-        cases += keep(found, run, shards, 0, masks=False)[0]
+        cases += keep(found, run, shards, 0, masks=None)[0]
     return cases
 
 

@@ -95,9 +95,9 @@ def keep(
     shards: Shards,
     shots: int,
     *,
-    masks: bool,
+    masks: Path | None,
 ) -> tuple[list[Case], list[tuple[Case, Picture]]]:
-    """Collect cases; of each volume's first one by the method, a picture and the mask as NIfTI."""
+    """Collect cases; of each volume's first one by the method a picture, and the mask as NIfTI in `masks`."""
     cohort = cohort_of(shards)
     cases, pictures, seen = [], [], set()
     for case, query, mask in found:
@@ -109,7 +109,7 @@ def keep(
         pictures.append((case, picture(shards, case, query, mask)))
         if masks and len(mask) == sliced_shape(shards.volumes[query.volume].grid)[0]:
             name = f"{case.case}_{case.organ}_{shots}shot.nii.gz".replace("/", "_")
-            save_prediction(run.folder / "predictions" / name, mask, shards, query.volume)
+            save_prediction(masks / name, mask, shards, query.volume)
     return cases, pictures
 
 

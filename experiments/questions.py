@@ -82,7 +82,8 @@ class Options:
     seed: int = 0
     """Draws the supports."""
     masks: bool = True
-    """Write RUN/predictions/*.nii.gz, each volume under the first support it was scored with."""
+    """Write RUN/predictions/*.nii.gz (--within: RUN/within/predictions), each volume under the first
+    support it was scored with."""
     output: Path | None = None
     """Where the comparison of several runs goes; by default beside the first run's report."""
 

@@ -55,9 +55,7 @@ def beneath(config: Config) -> str:
     if converted(config.begin):
         return f"on the frozen image encoder of {config.begin}, trained elsewhere on what is not checked here"
     steps = saved.read(config.begin)[0].steps
-    return (
-        f"on a frozen image encoder trained here for {steps} steps, on none of these organs or patients"
-    )
+    return f"on a frozen image encoder trained here for {steps} steps, on none of these organs or patients"
 
 
 def beginning(config: Config, division: Split) -> PyTree:

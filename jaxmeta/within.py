@@ -35,17 +35,20 @@ def score_within(
     With `clicks` each slice is told as many places on its own truth, as SSM-SAM's released code tests.
     With `released`, a second score is as that code has it: chunks of less Dice are dropped.
 
-    Yields each case with its volume, and the mask, whose slices that were not asked are the truth's.
+    Yields each case with its volume and the mask; both are empty where nothing was asked.
     """
     for load in trial.queries:
         volume = load()
         query = volume.query
         asked = sorted(n for chunk in volume.asked for n in chunk)
-        others = np.setdiff1d(np.arange(len(query.target)), asked)
+        left_out = np.setdiff1d(np.arange(len(query.target)), asked)
+        target = query.target.copy()
+        target[left_out] = False
+        query = query._replace(target=target)
         for row in rows:
             probability = segmented(row, volume, trial, seed, clicks)
             mask = query.finish(probability)
-            mask[others] = query.target[others]
+            mask[left_out] = False
             found = measured(mask[asked], query.target[asked], spacing=query.spacing)
             case = case_of(row.name, trial.organ, 0, volume.supports, query, found)
             yield case._replace(**FLAT), query, mask

@@ -18,7 +18,7 @@ from tests.tasks.cohorts import write_scans
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.integers(2, 6))
 def test_every_slice_lends_or_is_asked_once(slices, width):
-    dealt = deal(sorted(slices), 0, width)
+    dealt = deal(sorted(slices), slices, width)
     lenders = [lender for lender, _ in dealt]
     asked = [n for _, others in dealt for n in others]
     assert len(set(lenders)) == len(lenders) and len(set(asked)) == len(asked)
@@ -26,6 +26,23 @@ def test_every_slice_lends_or_is_asked_once(slices, width):
     alone = slices - set(lenders) - set(asked)
     assert all(others and len(others) < width for _, others in dealt)
     assert not alone or len(slices) < 2 or len(alone) < width
+
+
+@given(st.sets(st.integers(0, 50), min_size=1), st.sets(st.integers(0, 50)), st.integers(2, 6))
+def test_only_slices_in_which_the_organ_is_seen_lend(slices, seen, width):
+    dealt = deal(sorted(slices), seen, width)
+    assert {lender for lender, _ in dealt} <= seen & slices
+    asked = [n for _, others in dealt for n in others]
+    assert len(set(asked)) == len(asked) and set(asked) <= slices
+    for lender, others in dealt:
+        run = sorted([lender, *others])
+        assert len([n for n in slices if run[0] <= n <= run[-1]]) <= width
+
+
+def test_the_nearest_to_the_middle_lends():
+    assert deal([1, 2, 3, 4, 5], {1, 2, 5}, 5) == [(2, [1, 3, 4, 5])]
+    assert deal([1, 2, 3, 4, 5], {1, 2, 3, 4, 5}, 5) == [(3, [1, 2, 4, 5])]
+    assert deal([1, 2, 3], set(), 3) == []
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +56,24 @@ def asked(tmp_path_factory):
     return trial
 
 
-def knowing(asked, wrong=()):
-    """A row that answers with the support's own volume's truth, or that and its opposite."""
-    truth = {}
+def knowing(asked):
+    """A row that answers with the truth of the slices of its lender's own chunk, and of no others."""
+    known = {}
     for load in asked.queries:
         volume = load()
-        for support in volume.supports:
-            truth[support.slices[0]] = volume
+        for support, chunk in zip(volume.supports, volume.asked, strict=True):
+            known[support.slices[0]] = volume, chunk
 
     def fit(supports, keys):
-        return [truth[slices[0]] for slices in supports.slices]
+        return [known[slices[0]] for slices in supports.slices]
 
     def segment_each(fitted, image, given=()):
-        found = []
-        for volume, images in zip(fitted, image, strict=True):
-            numbers = [
-                int(np.argmin(np.abs(volume.query.image - each).sum((1, 2, 3)))) for each in images
-            ]
-            found.append(volume.truth[numbers].astype(np.float32))
-        return np.stack(found)
+        found = np.zeros(image.shape[:4], np.float32)
+        for number, ((volume, chunk), images) in enumerate(zip(fitted, image, strict=True)):
+            for place, each in enumerate(images):
+                n = int(np.argmin(np.abs(volume.query.image - each).sum((1, 2, 3))))
+                found[number, place] = volume.truth[n] * (n in chunk)
+        return found
 
     return Row("knowing", fit, None, segment_each)
 
@@ -71,12 +87,14 @@ def test_a_slice_is_answered_by_its_own_chunk_and_lenders_do_not_count(asked):
             assert case.dice > 0.8  # 1 but for the resize from 16 pixels
         assert np.isnan(case.hd95) and case.support_patients == query.patient
         lent = [int(at.split(":")[1]) for at in case.support_slices.split()]
-        np.testing.assert_array_equal(mask[lent], query.target[lent])
+        assert not mask[lent].any() and not query.target[lent].any()
+        others = query.target.any((1, 2))
+        assert not mask[~others].any()  # nor where nothing was asked
     nothing = knowing(asked)._replace(
         name="nothing", segment_each=lambda f, i, g=(): np.zeros(i.shape[:4], np.float32)
     )
     for case, _, _ in score_within([nothing], asked):
-        assert case.dice == 0  # although the mask has the truth of those who lend
+        assert case.dice == 0
 
 
 def test_clicks_lie_on_the_truth_of_what_is_asked(asked):
@@ -97,13 +115,16 @@ def test_clicks_lie_on_the_truth_of_what_is_asked(asked):
             assert volume.truth[n][y, x].all()
 
 
-def test_the_budget_counts_who_lends_and_who_shows_the_organ(asked):
-    shown = sum(len(load().supports) + sum(map(len, load().asked)) for load in asked.queries)
-    lent = sum(len(load().supports) for load in asked.queries)
-    assert (asked.labelled, asked.shown) == (lent, shown)
-    assert (
-        budget([asked])
-        == f"slices labelled, of those that show the organ: kidney {lent} of {shown}"
+def test_the_budget_counts_who_lends_who_is_asked_and_who_shows_the_organ(asked):
+    """The organ's slices are counted from the volumes themselves, at their own resolution."""
+    truth = [load().query.target.any((1, 2)) for load in asked.queries]
+    lent = [len(load().supports) for load in asked.queries]
+    others = [sum(map(len, load().asked)) for load in asked.queries]
+    assert asked.shown == sum(each.sum() for each in truth)
+    assert asked.labelled + asked.asked <= asked.shown and min(lent) > 0
+    assert budget([asked]) == (
+        f"slices labelled, of those that show the organ: kidney {sum(lent)} of {asked.shown} "
+        f"({sum(others)} asked)"
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from jaxmeta.data.grid import sliced_shape
 from jaxmeta.data.grid import spacing as millimetres
@@ -149,15 +150,19 @@ def teaching_slices(
     rng: np.random.Generator, shards: Shards, entry: Entry, patient: str, shape: EpisodeShape
 ) -> list[Slice]:
     """Shuffle a patient's slices with the organ, those where it hardly shows at the task's size last."""
-    shows = {}
-    for volume in {volume for volume, _ in entry.patients[patient]}:
-        scan = shards.volumes[volume]
-        if shape.spacing is None:
-            shrink = shape.size**2 / np.prod(sliced_shape(scan.grid)[1:])
-        else:
-            shrink = np.prod(millimetres(scan.grid)[1:]) / shape.spacing**2
-        shows[volume] = scan.counts[entry.organ] * shrink >= VISIBLE
+    volumes = {volume for volume, _ in entry.patients[patient]}
+    shows = {volume: visible(shards, volume, entry.organ, shape) for volume in volumes}
     return sorted(shuffled(rng, labelled(entry, patient)), key=lambda at: not shows[at[0]][at[1]])
+
+
+def visible(shards: Shards, volume: int, organ: str, shape: EpisodeShape) -> Bool[np.ndarray, " N"]:
+    """Tell in which slices of a volume the organ still covers some pixels at the task's size."""
+    scan = shards.volumes[volume]
+    if shape.spacing is None:
+        shrink = shape.size**2 / np.prod(sliced_shape(scan.grid)[1:])
+    else:
+        shrink = np.prod(millimetres(scan.grid)[1:]) / shape.spacing**2
+    return scan.counts[organ] * shrink >= VISIBLE
 
 
 def labelled(entry: Entry, patient: str) -> list[Slice]:

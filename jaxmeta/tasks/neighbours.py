@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
+from jaxmeta.data.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import (
     Episode,
@@ -19,6 +20,7 @@ from jaxmeta.tasks.episodes import (
     pick,
     random_stream,
     shuffled,
+    visible,
 )
 from jaxmeta.tasks.split import Entry, Pool
 from jaxmeta.tasks.task import Examples, Task
@@ -40,6 +42,30 @@ def chunked(slices: Sequence[Slice], width: int, stride: int) -> list[Chunk]:
         lender = chunk.pop(len(chunk) // 2)
         found.append((lender, *chunk, *[lender] * (width - 1 - len(chunk))))
     return found
+
+
+def showing(pool: Pool, shape: EpisodeShape) -> Pool:
+    """Leave out slices whose structure hardly shows at the task's size: their masks tell nobody anything.
+
+    Raises BadInput for a structure that then has no slice.
+    """
+    return pool._replace(entries=tuple(clear(pool.shards, entry, shape) for entry in pool.entries))
+
+
+def clear(shards: Shards, entry: Entry, shape: EpisodeShape) -> Entry:
+    """Keep of an entry the slices that show its structure, and whoever has any."""
+    patients = {}
+    for name, scans in entry.patients.items():
+        shows = {volume: visible(shards, volume, entry.organ, shape) for volume, _ in scans}
+        kept = [(volume, [n for n in slices if shows[volume][n]]) for volume, slices in scans]
+        if kept := [(volume, slices) for volume, slices in kept if slices]:
+            patients[name] = kept
+    if not patients:
+        raise BadInput(
+            f"{entry.organ} of {entry.dataset} shows in no slice at {shape.size} pixels: give a larger "
+            "--tasks.size, or finer --tasks.spacing"
+        )
+    return entry._replace(patients=patients)
 
 
 def chunks_within(entry: Entry, patients: Sequence[str], width: int, stride: int) -> list[Chunk]:

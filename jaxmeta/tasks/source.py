@@ -18,7 +18,7 @@ from jaxmeta.tasks.episodes import (
     draw_episode,
     load_episode,
 )
-from jaxmeta.tasks.neighbours import draw_chunks, load_chunks, load_shown, refuse_narrow
+from jaxmeta.tasks.neighbours import draw_chunks, load_chunks, load_shown, refuse_narrow, showing
 from jaxmeta.tasks.pseudo import draw_pseudo
 from jaxmeta.tasks.split import Pool
 from jaxmeta.tasks.task import Task
@@ -67,6 +67,7 @@ def neighbours(
     `across` lets a chunk begin in one scan and end in the next, as the released code does.
     """
     refuse_narrow(width, stride)
+    pool = showing(pool, shape)
     draw = partial(draw_chunks, pool, shape, width, stride, across)
     return Source(pool, draw, partial(load_chunks, pool, shape, width))
 
@@ -76,6 +77,7 @@ def shown(pool: Pool, shape: EpisodeShape, *, width: int, clicks: int = 0) -> So
     each given so many clicks on its own structure.
     """
     refuse_narrow(width, 1)
+    pool = showing(pool, shape)
     one = shape._replace(shots=1, queries=1)
     draw = partial(draw_chunks, pool, one, width, 1, False)
     return Source(pool, draw, partial(load_shown, pool, one, width, clicks))

@@ -2,19 +2,20 @@
 
 The slices that show the organ are cut into chunks of `width` neighbours. The middle one of a chunk is
 labelled and adapted to, the others are segmented; so somebody labels a part of every volume, and knows
-which slices show the organ. `labelled` says how many those are.
+which slices show the organ. `labelled` says how many those are. Where the organ vanishes from the middle
+slice at the network's size, the nearest of its chunk in which it does not is labelled instead.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxmeta.data.shards import load_masks
+from jaxmeta.data.shards import Shards, load_masks
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.neighbours import Chunk, chunked, refuse_narrow
+from jaxmeta.tasks.neighbours import chunked, refuse_narrow
 from jaxmeta.tasks.split import Entry, Pool
 from jaxmeta.tasks.trial import Query, Support, query, support_of
 
@@ -36,6 +37,7 @@ class Within(NamedTuple):
     entry: Entry
     queries: tuple[Callable[[], Volume], ...]
     labelled: int  # slices that lend
+    asked: int  # slices that are segmented and scored
     shown: int  # slices that show the organ
 
 
@@ -49,8 +51,9 @@ def trials_within(
     refuse_narrow(width, 1)
     made = []
     for entry in pool.entries:
-        scans = [(v, slices) for held in entry.patients.values() for v, slices in held]
-        dealt = {v: deal(sorted(int(n) for n in slices), v, width) for v, slices in scans}
+        scans = {v: slices for held in entry.patients.values() for v, slices in held}
+        read = dict(structure=entry.organ, size=size, spacing=mm)
+        dealt = {v: chunks_of(pool.shards, v, slices, width, **read) for v, slices in scans.items()}
         asked = {v: chunks for v, chunks in dealt.items() if chunks}
         if not asked:
             raise BadInput(
@@ -58,21 +61,44 @@ def trials_within(
             )
         load = partial(load_within, pool, entry, size=size, mm=mm)
         lent = sum(len(chunks) for chunks in asked.values())
-        shown = lent + sum(len(others) for chunks in asked.values() for _, others in chunks)
+        others = sum(len(others) for chunks in asked.values() for _, others in chunks)
+        shown = sum(map(len, scans.values()))
         queries = tuple(partial(load, v, chunks) for v, chunks in asked.items())
-        made.append(Within(entry.organ, entry.dataset, entry, queries, lent, shown))
+        made.append(Within(entry.organ, entry.dataset, entry, queries, lent, others, shown))
     return tuple(made)
 
 
-def deal(slices: Sequence[int], volume: int, width: int) -> list[tuple[int, list[int]]]:
-    """Cut slices into chunks, and give each slice that does not lend to the first chunk that has it."""
-    chunks: list[Chunk] = chunked([(volume, n) for n in slices], width, width)
-    taken, dealt = {chunk[0] for chunk in chunks}, []
-    for lender, *others in chunks:
-        own = [n for at, n in dict.fromkeys(others) if (at, n) not in taken]
-        taken |= {(volume, n) for n in own}
+def chunks_of(
+    shards: Shards, volume: int, slices: Sequence[int] | np.ndarray, width: int, **read
+) -> list[tuple[int, list[int]]]:
+    """Cut a volume's slices into chunks, each with a lender in which the organ can be seen."""
+    slices = sorted(int(n) for n in slices)
+    seen = load_masks(shards, volume, slices, **read).any((1, 2))
+    return deal(slices, {n for n, any_pixel in zip(slices, seen, strict=True) if any_pixel}, width)
+
+
+def deal(slices: Sequence[int], seen: Set[int], width: int) -> list[tuple[int, list[int]]]:
+    """Cut slices into chunks, each with a lender out of `seen`, the nearest to its middle.
+
+    Each slice that does not lend goes to the first chunk that has it. Chunks in which nobody can lend, or
+    nobody is left to ask, are left out.
+    """
+    runs = [
+        sorted({n for _, n in chunk}) for chunk in chunked([(0, n) for n in slices], width, width)
+    ]
+    dealt, taken, chosen = [], set(), []
+    for run in runs:
+        middle = len(run) // 2
+        able = [place for place, n in enumerate(run) if n in seen and n not in taken]
+        if able:
+            lender = run[min(able, key=lambda place: abs(place - middle))]
+            taken.add(lender)
+            chosen.append((lender, run))
+    for lender, run in chosen:
+        own = [n for n in run if n not in taken]
+        taken.update(own)
         if own:
-            dealt.append((lender[1], own))
+            dealt.append((lender, own))
     return dealt
 
 
@@ -100,5 +126,7 @@ def load_within(
 
 def budget(trials: Sequence[Within]) -> str:
     """Say how much of what is segmented somebody labels first."""
-    told = ", ".join(f"{trial.organ} {trial.labelled} of {trial.shown}" for trial in trials)
+    told = ", ".join(
+        f"{trial.organ} {trial.labelled} of {trial.shown} ({trial.asked} asked)" for trial in trials
+    )
     return f"slices labelled, of those that show the organ: {told}"
