@@ -12,6 +12,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import jax
 import tyro
@@ -42,7 +43,7 @@ from experiments.questions import (
 )
 from experiments.recipes import alike, names, recipe
 from experiments.reports import parted, write
-from experiments.rows import OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
+from experiments.rows import FRESH, OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
 from experiments.runs import Run, beneath, open_run
 from experiments.summary import compare, refuse_twice
 from experiments.tuning import (
@@ -234,7 +235,8 @@ def rows_of(
             still = make("zero steps", METHOD, None)
             rows += [still._replace(segment=rows[0].segment)]  # compiled once
         rows += [copied_mask("copied mask")]
-    names = {"none": (), "default": ("scratch",), "all": sorted(settings.keys() - {METHOD})}
+    usual = [name for name in ("scratch", FRESH) if name in settings]
+    names = {"none": (), "default": usual, "all": sorted(settings.keys() - {METHOD})}
     same = {}
     for name in names[baselines]:
         same.setdefault((name.split(",")[0], settings[name].finetune), []).append(name)

@@ -3,8 +3,8 @@
 A run answers for its method: an algorithm, with the settings that tell it from other runs (`recipes.py`).
 Runs of the same seed on the same data are one replicate: they were given the same split and the same
 questions, so their cases pair one by one. A baseline is computed in every run's test; those of a replicate
-have it once, if their tests agree on it. What only one method can have is left out: its zero steps,
-and baselines given as many steps as it takes.
+have it once, if their tests agree on it; scratch may lack in those of methods that have no such thing. What only one method can have is left out:
+its zero steps, and baselines given as many steps as it takes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.outcome import METHOD, Table
-from experiments.reports import NOTES
-from experiments.rows import BOUND, FULL
+from experiments.reports import NOTES, parted
+from experiments.rows import BOUND, FRESH, FULL
 from experiments.tuning import Setting, describe
 from jaxmeta import report
 from jaxmeta.compare import difference, questions
@@ -129,21 +129,24 @@ def gathered(parts: Sequence[Part]) -> Gathered:
         own = [part for part in parts if part.entry.row == entrant]
         cases += [case._replace(row=entrant) for part in own for case in part.rows[METHOD]]
         notes[entrant] = described(METHOD, own)
+    seeds = firsts(parts).keys()
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
-        if row in ("zero steps", FULL) or row.endswith(", same steps"):
+        having = [part for part in parts if row in part.rows]
+        own = parted(row)[0] in (METHOD, "zero steps", FULL, FRESH)
+        if own or row.endswith(", same steps"):
             left_out.append(f"{row} (each method's own)")
         elif row == BOUND and len({part.entry.slice_by_slice for part in parts}) > 1:
             left_out.append(f"{row} (MetaMedSeg's own goes slice by slice)")
-        elif not all(row in part.rows for part in parts):
+        elif len(having) < len(parts) if row != SCRATCH else firsts(having).keys() != seeds:
             left_out.append(f"{row} (not in every report)")
-        elif (dispute := disputed(row, parts)) and row in (SCRATCH, "copied mask"):
+        elif (dispute := disputed(row, having)) and row in (SCRATCH, "copied mask"):
             raise BadInput(dispute)
         elif dispute:
             left_out.append(dispute)
         else:
-            cases += [case for part in firsts(parts).values() for case in part.rows[row]]
-            told = described(row, parts) or NOTES.get(row, "")
-            notes[row] = "; ".join(filter(None, [told, rounding(row, parts)]))
+            cases += [case for part in firsts(having).values() for case in part.rows[row]]
+            told = described(row, having) or NOTES.get(row, "")
+            notes[row] = "; ".join(filter(None, [told, rounding(row, having)]))
     return Gathered(cases, notes, left_out)
 
 

@@ -28,6 +28,7 @@ from jaxmeta.learner import Predictor, with_backbone
 
 # Rows that saw all labels but those they are tested on.
 BOUND, FULL = "supervised", "adapted, all slices"
+FRESH = "fresh readers"  # of SSM-SAM: its frozen encoder, and nothing learned on it
 SUPERVISED = Finetune("adam", 3e-3, 800)
 SLICE_EPOCHS, SLICE_RATE, SLICE_DECAY = 20, 1e-3, 3e-5  # MetaMedSeg's, with all slices
 OWN = "own"  # the method's own inner rule, with its own (learned) rates
@@ -145,7 +146,7 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
 
 def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
     """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the frozen image
-    encoder alone ("scratch"), whose readers are drawn with each support's key.
+    encoder alone (FRESH), with readers that are drawn with each support's key.
     """
     chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
 
@@ -153,7 +154,7 @@ def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
         steps = 0 if setting is None else setting.steps
         if (kind, steps) not in compiled:
             made = predictor_of(run, steps)
-            made = from_nothing(run, made) if kind == "scratch" else made
+            made = from_nothing(run, made) if kind == FRESH else made
             compiled[kind, steps] = networks(made, draws=draws, chunk=chunk)
         return compiled[kind, steps](name, run.state)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from experiments.build import open_data
-from experiments.rows import OWN, fine_tunes, row_maker
+from experiments.rows import FRESH, OWN, fine_tunes, row_maker
 from experiments.runs import Run
 from jaxmeta.compare import row_mean
 from jaxmeta.errors import BadInput
@@ -76,7 +76,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
     own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
     if run.config.algorithm == "ssm-sam":
         fresh = Setting(own, "the same rule, from adapters, sampler and decoder drawn at random")
-        return {"adapted": Setting(own, "the preset's"), "scratch": fresh}
+        return {"adapted": Setting(own, "the preset's"), FRESH: fresh}
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Setting(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"

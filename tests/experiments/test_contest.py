@@ -13,9 +13,9 @@ from experiments.configs import INNER, Config, Weighting
 from experiments.presets import with_algorithm
 from experiments.meta_test import Options, choose, lent
 from experiments.meta_test import test as meta_test
-from experiments.outcome import Outcome, Table
+from experiments.outcome import METHOD, Outcome, Table
 from experiments.recipes import alike, names, recipe
-from experiments.rows import BOUND, FULL
+from experiments.rows import BOUND, FRESH, FULL
 from experiments.runs import open_run
 from experiments.summary import compare
 from experiments.training import meta_train
@@ -26,6 +26,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 from jaxmeta.finetune import Finetune, Found
 from jaxmeta.tasks.split import Split
+from jaxmeta.within import RELEASED
 
 SPLIT = Split(
     ("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3", "p4", "p5")
@@ -116,6 +117,21 @@ def test_what_only_some_have_is_left_out_and_named(tmp_path):
         "transfer (not in every report)",
         "scratch, same steps (each method's own)",
     ]
+
+
+def test_scratch_may_lack_in_the_reports_of_a_method_whose_own_rows_stay_out(tmp_path):
+    """SSM-SAM has no scratch; what it has instead, and its second way of scoring, are its own."""
+    extra = {FRESH: 0.3, METHOD + RELEASED: 0.9}
+    prompted = found("ssm-sam", 0.55, **extra)
+    (table,) = prompted.tables
+    cases = [case for case in table.cases if case.row != "scratch"]
+    settings = {row: of for row, of in table.settings.items() if row != "scratch"}
+    prompted = prompted._replace(tables=(table._replace(cases=cases, settings=settings),))
+    for outcomes in ([found("maml", 0.6), prompted], [prompted, found("maml", 0.6)]):
+        _, table, cases = ranked(tmp_path, outcomes)
+        assert {case.row for case in cases} == {"maml", "ssm-sam", "copied mask", "scratch"}
+        assert table["lines"]["ssm-sam"]["ahead"] is not None
+        assert {why.rpartition(" (")[0] for why in table["left_out"]} == set(extra)
 
 
 def test_a_transfer_that_differs_is_left_out_with_the_way_to_have_it(tmp_path):

@@ -14,6 +14,7 @@ from experiments.predict import Options as Predict
 from experiments.predict import predict
 from experiments.presets import PRESETS, STILL, with_algorithm
 from experiments.questions import Options
+from experiments.rows import FRESH
 from experiments.runs import open_run
 from experiments.training import meta_train as train
 from jaxmeta.errors import BadInput
@@ -89,7 +90,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
     options = Options(run=(run,), shots=(2,), draws=2, steps=(0, 1), masks=False)
     (outcome,) = meta_test.test(options)
     rows = {case.row for case in outcome.tables[0].cases}
-    assert rows == {"adapted", "zero steps", "copied mask", "scratch"}
+    assert rows == {"adapted", "zero steps", "copied mask", FRESH}
     assert set(outcome.tables[0].by_steps) == {0, 1}
     within = dataclasses.replace(
         options, shots=(5, 1), draws=None, within=3, prompt="clicks", as_released=0.0
