@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from experiments.build import CLICKS, eligible, open_data
 from experiments.by_protocol import protocol_of as by_protocol
 from experiments.outcome import Measuring
-from experiments.runs import Run
+from experiments.runs import Run, refuse_seen
 from experiments.tuning import Protocol, validation_trials
 from jaxmeta.errors import BadInput
 from jaxmeta.within import DRAWS as DRAWS_WITHIN
@@ -127,6 +127,7 @@ def questions(run: Run, options: Options) -> Asked:
         )
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_unprompted(run, options)
+    refuse_foreseen(run, held_out)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
     protocol, literature = protocol_of(options), by_protocol(run.config, shards)
     if literature and (options.tune or options.only_tune or options.baselines == "all"):
@@ -167,6 +168,20 @@ def questions(run: Run, options: Options) -> Asked:
         for shots in options.shots
     }
     return Asked(held_out, how, made, draws)
+
+
+def refuse_foreseen(run: Run, held_out: Pool) -> None:
+    """Refuse organs and patients from elsewhere that what the run began with has learned from.
+
+    Those of its own split were looked after when it was trained.
+    """
+    organs = {entry.organ for entry in held_out.entries}
+    patients = {name for entry in held_out.entries for name in entry.patients}
+    if "shared-patients" in run.config.allow_leak:
+        patients = set()
+    if organs <= set(run.split.test_organs) and patients <= set(run.split.test_patients):
+        return
+    refuse_seen(run.config.begin, organs=organs, patients=patients, asked=organs)
 
 
 def refuse_unprompted(run: Run, options: Options) -> None:

@@ -1,5 +1,6 @@
 """Trained runs, brought back from their folders."""
 
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,27 +74,45 @@ def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
 
     Raises BadInput where it learned from an organ or a patient that the other holds out.
     """
-    held = set(division.test_organs) | set(division.val_organs)
-    link = folder
-    while link:  # what it began with, it has learned too
-        config, theirs = saved.read(link)
-        chosen_by = set(theirs.val_organs) & set(division.test_organs)
-        seen = sorted(held & set(theirs.train_organs) | chosen_by)
-        seen += sorted(set(division.test_patients) & set(theirs.train_patients))
-        if seen:
-            raise BadInput(
-                f"{link} was trained or chosen on {seen[0]}, which this run holds out: begin with "
-                "another"
-            )
+    refuse_seen(
+        folder,
+        organs={*division.test_organs, *division.val_organs},
+        patients=set(division.test_patients),
+        asked=set(division.test_organs),
+    )
+    known = {*division.train_patients, *division.test_patients}
+    for link, config, theirs in links(folder):
         if leaks := sorted(set(config.allow_leak) - set(begun.allow_leak)):
             raise BadInput(f"{link} was trained with --allow-leak {leaks[0]}: begin with another")
         hides = (config.protocol, config.setting) == (begun.protocol, 2)
         hides = hides and theirs[:3] == division[:3]  # what is hidden depends on the organs
-        known = {*division.train_patients, *division.test_patients}
         if begun.setting == 2 and not hides and known & set(theirs.train_patients):
             raise BadInput(f"{link} may have seen slices that setting 2 hides: begin with another")
-        link = config.begin
     learned = open_run(folder).state.meta.learned
     if not learned:
         raise BadInput(f"{folder} has learned no network: begin with another")
     return learned["theta"] if "theta" in learned else learned
+
+
+def refuse_seen(
+    folder: Path | None, *, organs: Set[str], patients: Set[str], asked: Set[str]
+) -> None:
+    """Refuse a run, or any that it began with, that learned from these organs or patients.
+
+    Nor may validation on an organ that is `asked` have chosen its checkpoint.
+    """
+    for link, _, theirs in links(folder):
+        seen = sorted(organs & set(theirs.train_organs) | asked & set(theirs.val_organs))
+        seen += sorted(patients & set(theirs.train_patients))
+        if seen:
+            raise BadInput(
+                f"{link} was trained or chosen on {seen[0]}, which is held out here: begin with another"
+            )
+
+
+def links(folder: Path | None) -> Iterator[tuple[Path, Config, Split]]:
+    """List a run and what it began with, down to random or converted weights: that is learned too."""
+    while folder and not converted(folder):
+        config, division = saved.read(folder)
+        yield folder, config, division
+        folder = config.begin

@@ -18,11 +18,12 @@ import pytest
 from experiments import checks, saved
 from experiments.command import Stopped
 from experiments.command import run as run_command
-from experiments.build import build
+from experiments.build import build, open_data
 from experiments.configs import Config
 from experiments.presets import PRESETS, with_algorithm
 from experiments.saved import from_json
 from experiments.meta_train import main, parse
+from experiments.questions import refuse_foreseen
 from experiments.runs import network_of, open_run
 from experiments.training import meta_train, named, trained
 from jaxmeta import track
@@ -32,7 +33,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.files import plain, write_json
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import SIZE
-from jaxmeta.tasks.split import Entry
+from jaxmeta.tasks.split import Entry, Split, pool
 from tests.tasks.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -360,7 +361,7 @@ def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
 
 def test_a_run_does_not_begin_with_one_that_learned_what_it_holds_out(run, config, tmp_path):
     leak = dataclasses.replace(config, begin=run, test_organs=("liver",), workdir=tmp_path / "leak")
-    with pytest.raises(BadInput, match="was trained or chosen on liver, which this run holds out"):
+    with pytest.raises(BadInput, match="was trained or chosen on liver, which is held out here"):
         meta_train(leak)
 
 
@@ -376,6 +377,33 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
         with pytest.raises(BadInput, match=f"was trained or chosen on {organ}"):
             network_of(second.workdir, held, config)
     assert network_of(second.workdir, division, config)
+
+
+def test_a_run_is_not_tested_on_what_its_beginning_learned_from(run, config, tmp_path):
+    """Its own split need not know the organ, nor the patients, that its beginning was trained with."""
+    blank = Split(("kidney",), (), (), (), ())
+    second = open_run(run)
+    second = second._replace(
+        config=dataclasses.replace(second.config, begin=run), split=blank, folder=tmp_path
+    )
+    shards = open_data(config)
+    learned, held = (
+        pool(shards, blank, "test", organs=[organ])
+        for organ in ("liver", second.config.test_organs[0])
+    )
+    with pytest.raises(BadInput, match="was trained or chosen on liver"):
+        refuse_foreseen(second, learned)
+    tested = set(open_run(run).split.test_patients)
+    kept = {
+        name: scans
+        for entry in held.entries
+        for name, scans in entry.patients.items()
+        if name in tested
+    }
+    other = held._replace(entries=tuple(e._replace(patients=kept) for e in held.entries[:1]))
+    refuse_foreseen(second, other)
+    with pytest.raises(BadInput, match="was trained or chosen on .*/"):
+        refuse_foreseen(second, held)
 
 
 def test_scratch_begins_with_no_other_run(run, config, tmp_path):
