@@ -231,21 +231,26 @@ def step_sam(
     organs: int = 3,
     shots: int = 3,
     queries: int = 2,
+    passes: int = 3,
+    chunk: int = 2,
     repeat: int = 3,
     json: bool = False,
 ) -> None:
-    """Time one first-order meta-step of SSM-SAM.
+    """Time one first-order meta-step of SSM-SAM, by default that of ssm-sam-tiny.
 
     Args:
         size: of the network.
         image: pixels along a side; by default the size's own.
         organs: tasks of the step.
-        shots: chunks of three slices to adapt to, in one pass.
+        shots: chunks to adapt to.
         queries: chunks to prove it on.
+        passes: over the chunks to adapt to.
+        chunk: slices of a chunk that are segmented.
         repeat: timed runs after the first; the median counts.
         json: print one JSON object.
     """
     options = dict(size=size, image=image, organs=organs, shots=shots, queries=queries)
+    options |= dict(passes=passes, chunk=chunk)
     show(options, benchmark_sam.step(**options, repeat=repeat), json)
 
 

@@ -115,6 +115,16 @@ def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source
     return (pooled if t.draw == "pooled" and training else volumes)(drawn, shape)
 
 
+def validated_by(config: Config) -> str:
+    """Say what a validation score knows of the truth, beside every one; nothing for most methods."""
+    if config.algorithm == "sam":
+        return ", each slice told the box around its truth"
+    if config.tasks.draw != "chunks":
+        return ""
+    by_clicks = " and CLICKS ON ITS OWN TRUTH" if config.prompted.prompt == "clicks" else ""
+    return f", each slice told its neighbour's mask{by_clicks}"
+
+
 def eligible(config: Config, drawn: Pool) -> Pool:
     """Keep the slices and structures that count."""
     least = config.tasks.least_pixels

@@ -16,20 +16,36 @@ from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
 from jaxmeta.models.sam.files import SIZE, read_size, read_weights
 from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.sam.resize import for_image
+from jaxmeta.models.sam.weights import named
 from jaxmeta.models.ssm_sam import SsmSam, ssm_sam
 
 KINDS = ("sam-tiny", "sam")  # of Network
 
 
 def size_of(config: Config) -> Size:
-    """Say how large a run's network is: as the weights that it begins with, for slices of its own size."""
-    if config.network.kind == "sam-tiny":
-        size = SIZES["tiny"]
-    elif converted(config.begin):
-        size = read_size(config.begin)
-    else:
-        size = size_of(saved.read(config.begin)[0])
-    return size._replace(image=config.tasks.size)
+    """Say how large a run's network is: as the weights that it begins with, for slices of its own size.
+
+    Raises BadInput for slices that are not whole patches, and for a beginning that is none.
+    """
+    size = SIZES["tiny"] if config.network.kind == "sam-tiny" else begun_size(config.begin)
+    side = config.tasks.size
+    if side % size.patch:
+        raise BadInput(
+            f"--tasks.size {side}: must be a multiple of a patch of {size.patch} x {size.patch} pixels"
+        )
+    return size._replace(image=side)
+
+
+def begun_size(begin: Path) -> Size:
+    """Say how large the network is that a run begins with."""
+    if converted(begin):
+        return read_size(begin)
+    theirs, _ = saved.read(begin)
+    if theirs.algorithm != "sam":
+        raise BadInput(
+            f"{begin} is of {theirs.algorithm}: begin with a run of sam, or a folder that convert_sam wrote"
+        )
+    return size_of(theirs)
 
 
 def converted(folder: Path) -> bool:
@@ -37,16 +53,20 @@ def converted(folder: Path) -> bool:
     return (folder / SIZE).exists()
 
 
-def weights_of(begin: Path, learned: PyTree, side: int) -> PyTree:
-    """Fit the image encoder that a run begins with to slices of this side.
+def weights_of(config: Config, learned: PyTree) -> PyTree:
+    """Fit the image encoder that a run begins with to its slices.
 
-    `learned` is the network of the run `begin`; None reads a folder of converted weights.
+    `learned` is the network of the run `config.begin`; None reads a folder of converted weights. Raises
+    BadInput for one of another size, which it names.
     """
-    if learned is None:
-        learned, size = read_weights(begin), read_size(begin)
-    else:
-        size = size_of(saved.read(begin)[0])
-    encoder, _ = for_image(learned["image_encoder"], size, side)
+    known, wanted = begun_size(config.begin), size_of(config)
+    if known._replace(image=wanted.image) != wanted:
+        raise BadInput(
+            f"{config.begin} is {named(known)}, and {config.network.kind} is {named(wanted)}: leave "
+            "--begin out, or ask for --network.kind sam"
+        )
+    learned = read_weights(config.begin) if learned is None else learned
+    encoder, _ = for_image(learned["image_encoder"], known, wanted.image)
     return learned | {"image_encoder": encoder}
 
 
@@ -74,6 +94,7 @@ def build_ssm_sam(config: Config, memory: Memory) -> Algorithm:
         period=how.period,
         prompt=how.prompt,
         transposed=how.transposed_points,
+        copies=how.copies,
         colours=as_pictures if how.raw_colours else slices_as_colours,
         memory=memory,
     )

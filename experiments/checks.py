@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.build_sam import KINDS
+from experiments.build_sam import KINDS, size_of, ssm_network
 from experiments.configs import INNER, Config, Inner, Network, Prompted, Tasks, Weighting
 from experiments.presets import OWN_LOSS, STILL
 from jaxmeta.dashboards import package
@@ -193,6 +193,10 @@ def refuse_unprompted(config: Config) -> None:
             "--network.kind sam needs --begin: a folder that convert_sam wrote, or a run of sam; without "
             "weights there is --network.kind sam-tiny"
         )
+    if tasks.size and own:
+        ssm_network(config)
+    elif tasks.size and algorithm == "sam":
+        size_of(config)
 
 
 def refuse_foreign(algorithm: str, inner: Inner) -> None:

@@ -60,7 +60,9 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         for row in (METHOD, METHOD + KNOWN):
             texts.append("\n".join(report.columns(by_fold(row, own, organs))))
         tables.append({"setting": setting, "lines": lines, "folds": by_fold(METHOD, own, organs)})
-    texts += [f"{run.outcome.folder}: {run.outcome.literature}" for run in runs]
+    for outcome in (run.outcome for run in runs):
+        told = "; ".join(filter(None, [outcome.literature, outcome.stands_on]))
+        texts.append(f"{outcome.folder}: {told}")
     report.write_cases(folder / "cases.csv", cases)
     told = [outcome._replace(tables=()) for outcome in outcomes]
     write_json(folder / "summary.json", {"runs": told, "jax": jax.__version__, "tables": tables})

@@ -44,7 +44,7 @@ from experiments.questions import (
 from experiments.recipes import alike, names, recipe
 from experiments.reports import parted, write
 from experiments.rows import FRESH, OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
-from experiments.runs import Run, beneath, open_run
+from experiments.runs import Run, stands_on, open_run
 from experiments.summary import compare, refuse_twice
 from experiments.tuning import (
     Setting,
@@ -183,7 +183,7 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         run.config.allow_leak,
         stated(asked.protocol, shards) if asked.protocol else "",
         asked.within,
-        beneath(run.config),
+        stands_on(run.config),
     )
 
 

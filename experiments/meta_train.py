@@ -33,6 +33,8 @@ from jaxmeta.errors import BadInput
 # What says who may see what, and is the same for the network that a run begins with.
 SPLIT = ("data", "test_organs", "val_organs", "train_organs", "test_patients", "protocol", "fold")
 SPLIT += ("setting", "seed", "distributed")
+# And how slices are read.
+READ = ("size", "spacing", "least_pixels", "single_patients", "decathlon")
 
 
 def main() -> None:
@@ -51,10 +53,16 @@ def main() -> None:
     if not finished:
         print(f"stopped; resume with: {shlex.join(command_line())}")
         return
-    if phantoms:
-        meta_test.test(meta_test.Options(run=(config.workdir,), shots=(5, 1)))
+    if config.algorithm == "sam":
+        asked = "--image SCAN --box X,Y,Z,X,Y,Z --output masks"
+        print(f"next: python -m experiments.predict --run {config.workdir} {asked}")
+    elif phantoms:
+        within = config.tasks.width if config.prompted.prompt == "clicks" else None
+        meta_test.test(meta_test.Options(run=(config.workdir,), shots=(5, 1), within=within))
     elif config.test_organs:
         organs = "" if config.protocol else f" --organs {shlex.join(config.test_organs)}"
+        if config.prompted.prompt == "clicks":
+            organs += f" --within {config.tasks.width}"
         print(f"next: python -m experiments.meta_test --run {config.workdir}{organs}")
 
 
@@ -120,8 +128,13 @@ def resolve(name: str, config: Config) -> Config:
 def on_tiny(config: Config) -> tuple[Config, bool]:
     """Train the network that SSM-SAM adapts, on what the run may see; tell whether that was finished."""
     workdir = config.workdir / "sam"
+    if config.tasks.as_pictures:
+        raise BadInput("--tasks.as-pictures needs --begin: sam-tiny learns from intensities")
     seen = {name: getattr(config, name) for name in SPLIT}
-    first = dataclasses.replace(PRESETS["sam-tiny"][1], workdir=workdir, **seen)
+    read = {name: getattr(config.tasks, name) for name in READ}
+    usual = PRESETS["sam-tiny"][1]
+    tasks = dataclasses.replace(usual.tasks, **read)
+    first = dataclasses.replace(usual, workdir=workdir, tasks=tasks, **seen)
     print(
         f"no --begin: first {workdir}, on source organs of this split alone; no published weights"
     )

@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
     leaks: tuple[str, ...] = ()  # what the run's training shared with the test
     literature: str = ""  # the protocol of the literature that it was tested by, with its digest
     within: str = ""  # what was asked within volumes
-    beneath: str = ""  # what frozen weights the run stands on, and what those have seen
+    stands_on: str = ""  # what points and frozen weights it uses, and what those have seen
 
 
 def cohort_of(shards: Shards) -> str:

@@ -127,11 +127,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "As the code released with the paper: no mask attention, points transposed, tokens mixed.",
         dataclasses.replace(
             SSM_SAM,
-            tasks=dataclasses.replace(SSM_SAM.tasks, across=True, as_pictures=True),
+            tasks=dataclasses.replace(
+                SSM_SAM.tasks, across=True, as_pictures=True, least_pixels=27
+            ),
             prompted=Prompted(
                 prompt="clicks",
                 attends=False,
                 period=20,
+                copies=4,  # of a chunk's queries; MR has 2
                 mixed_tokens=True,
                 transposed_points=True,
                 raw_colours=True,

@@ -160,7 +160,7 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     shared = sorted({leak for outcome in outcomes for leak in outcome.leaks})
     leaks = f"; LEAKS {', '.join(shared)}" if shared else ""
     runs = ", ".join(
-        f"{o.folder} ({', '.join(filter(None, [f'step {o.step}', o.beneath]))})" for o in outcomes
+        f"{o.folder} ({', '.join(filter(None, [f'step {o.step}', o.stands_on]))})" for o in outcomes
     )
     if first.literature:
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))

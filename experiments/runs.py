@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from experiments import saved
 from experiments.build import build
-from experiments.build_sam import KINDS, converted, weights_of
+from experiments.build_sam import KINDS, begun_size, converted, weights_of
 from experiments.configs import Config
 from jaxmeta import checkpoint
 from jaxmeta.errors import BadInput
@@ -49,24 +49,32 @@ def with_backbone_of(config: Config, division: Split, state: Any) -> Any:
     return with_backbone(state, {"image_encoder": encoder})
 
 
-def beneath(config: Config) -> str:
-    """Say what frozen weights a run stands on, beside every score; nothing for most methods."""
+def stands_on(config: Config) -> str:
+    """Say beside every score what points and frozen weights a run uses; nothing for most methods."""
     if config.algorithm != "ssm-sam":
         return ""
+    points = {
+        "support": "points from the support's mask",
+        "clicks": "CLICKS ON THE TRUTH",
+        "none": "no points",
+    }[config.prompted.prompt]
     if converted(config.begin):
-        return f"on the frozen image encoder of {config.begin}, trained elsewhere on what is not checked here"
-    steps = saved.read(config.begin)[0].steps
-    return f"on a frozen image encoder trained here for {steps} steps, on none of these organs or patients"
+        trained = f"of {config.begin}, trained elsewhere on what is not checked here"
+    else:
+        steps = saved.read(config.begin)[0].steps
+        trained = f"trained here for {steps} steps, on none of these organs or patients"
+    return f"{points}, frozen image encoder {trained}"
 
 
 def beginning(config: Config, division: Split) -> PyTree:
     """Read the network that a run begins with: another run's, or of Segment Anything converted weights."""
     if config.network.kind not in KINDS:
         return network_of(config.begin, division, config)
+    begun_size(config.begin)  # or it is none of Segment Anything's
     learned = None
     if not converted(config.begin):
         learned = network_of(config.begin, division, config)
-    return weights_of(config.begin, learned, config.tasks.size)
+    return weights_of(config, learned)
 
 
 def network_of(folder: Path, division: Split, begun: Config) -> PyTree:

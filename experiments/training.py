@@ -13,7 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import saved
-from experiments.build import build, open_data, target_examples, task_source, training_pool
+from experiments.build import (
+    build,
+    open_data,
+    target_examples,
+    task_source,
+    training_pool,
+    validated_by,
+)
 from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
@@ -114,7 +121,8 @@ def trained(config: Config, stop: list[int]) -> bool:
         def save(number: int, state, due: bool) -> None:
             value = score(state) if due else None  # a stop must not offer another choice
             if value is not None:
-                bar.write(f"step {number}: Dice {value:.3f} on validation organs", file=sys.stdout)
+                told = f"Dice {value:.3f} on validation organs{validated_by(config)}"
+                bar.write(f"step {number}: {told}", file=sys.stdout)
                 write(number, dict(validation_dice=value))
             checkpoint.save(checkpoints, number, without_backbone(state), batches, value)
 

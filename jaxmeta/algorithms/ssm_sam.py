@@ -85,6 +85,7 @@ def ssm_sam(
     drawn: Drawn = Drawn(),
     prompt: str = "support",
     transposed: bool = False,
+    copies: int = 1,
     colours: Callable[[Array], Array] = slices_as_colours,
     memory: Memory = REMAT,
 ) -> Algorithm:
@@ -97,7 +98,8 @@ def ssm_sam(
     released code has 20 of 30 or 40.
 
     The points that new slices are segmented with come, as `prompt` says, from the mask of the support, are
-    "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads points as (y, x)
+    "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads points as (y, x),
+    `copies` repeats each support slice online, for a sampler that has as many copies of what it learns,
     and `colours` makes pixels of slices: for comparison with the released code.
 
     Raises ValueError for another prompt.
@@ -183,7 +185,9 @@ def ssm_sam(
     def adapt_to(meta: Meta, support: Examples, key) -> Adapted:
         walked, where = jax.random.split(key)
         told = seen(meta, support._replace(given=()))
-        plan = whole_support(support, test_steps)
+        halos = told.given
+        told = jax.tree.map(lambda a: jnp.repeat(a, copies, axis=0), told)
+        plan = whole_support(told, test_steps)
         plan = plan._replace(rate=cosine(test_steps, period or test_steps))
         update = optax.adamw(test_rate, weight_decay=weight_decay)
         theta = meta.learned["theta"]
@@ -191,7 +195,7 @@ def ssm_sam(
             loss_with(meta, alone, drawn.online), theta, told, plan, update=update, key=walked
         )
         points = alone(support.mask, 0 if prompt == "none" else drawn.asked, where)
-        return Adapted(learned, told.given, points, support.valid)
+        return Adapted(learned, halos, points, support.valid)
 
     def predict(meta: Meta, phi: Adapted, image, given=()):
         if (prompt == "clicks") != (not isinstance(given, tuple)):

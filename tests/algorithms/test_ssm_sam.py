@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from models.sam.sizes import SMALL
 
-from jaxmeta.algorithms.ssm_sam import by_chunks, chunk_loss, cosine, ssm_sam
+from jaxmeta.algorithms.ssm_sam import as_pictures, by_chunks, chunk_loss, cosine, ssm_sam
 from jaxmeta.models.sam import sam
 from jaxmeta.models.sam.adapters import high_pass
 from jaxmeta.models.sam.images import slices_as_colours
@@ -153,6 +153,40 @@ def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own(meta
     clicked = jax.jit(algorithm(prompt="clicks").predict)(meta, phi, image, clicks)
     for changed in (clicked, predict(meta, other, image)):
         assert np.abs(changed - plain).max() > 1e-5
+
+
+@pytest.mark.slow
+def test_transposed_points_are_read_the_other_way_round(meta):
+    clicks = jnp.tile(jnp.array([[[2.0, 9.0], [5.0, 1.0]]]), (2, 1, 1))
+    image, support = examples(4, 2, told=False).image, examples(3, 1, told=False)
+    phi = jax.jit(algorithm(prompt="clicks").adapt)(meta, support, jax.random.key(5))
+    plain, other = (
+        jax.jit(algorithm(prompt="clicks", transposed=which).predict) for which in (False, True)
+    )
+    swapped = other(meta, phi, image, clicks[..., ::-1])
+    np.testing.assert_allclose(plain(meta, phi, image, clicks), swapped, atol=1e-6)
+    assert np.abs(swapped - other(meta, phi, image, clicks)).max() > 1e-5
+
+
+def test_pictures_are_shown_as_they_are():
+    image = jnp.linspace(0, 1, 8).reshape(1, 2, 4, 1)
+    assert as_pictures(image).shape == (1, 2, 4, 3)
+    np.testing.assert_array_equal(as_pictures(image)[..., 2], image[..., 0])
+
+
+@pytest.mark.slow
+def test_one_support_slice_teaches_every_copy_of_the_learned_queries(meta):
+    """Released: the slice is repeated, so that no copy stays behind; its halo is kept once."""
+    network = network_of(SIZE, high_pass(SIZE, width=2), dropout=0.0, copies=2)
+    learner = ssm_sam(network, chunk=CHUNK, passes=1, test_steps=2, copies=2)
+    begun = jax.jit(learner.init)(jax.random.key(0))._replace(backbone=meta.backbone)
+    phi = jax.jit(learner.adapt)(begun, examples(3, 1, told=False), jax.random.key(5))
+    before, after = (
+        tree["sampler"]["layers_0"]["learned"] for tree in (begun.learned["theta"], phi.learned)
+    )
+    assert (np.abs(after - before).max((1, 2)) > 1e-5).all() and before.shape[0] == 2
+    assert phi.masks.shape[0] == 1
+    assert learner.predict(begun, phi, examples(4, 3, told=False).image).shape == (3, 16, 16, 1)
 
 
 def test_several_support_slices_answer_by_their_mean(meta):

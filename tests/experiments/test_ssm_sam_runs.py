@@ -19,7 +19,8 @@ from experiments.runs import open_run
 from experiments.training import meta_train as train
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Size
-from jaxmeta.models.sam.files import write_weights
+from jaxmeta.files import write_json
+from jaxmeta.models.sam.files import SIZE, write_weights
 from jaxmeta.within import RELEASED
 
 SMALL = Size(8, 4, 1, (1, 3), image=16, patch=4, window=2, features=8, hidden=8, looks=1)
@@ -92,6 +93,8 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
     rows = {case.row for case in outcome.tables[0].cases}
     assert rows == {"adapted", "zero steps", "copied mask", FRESH}
     assert set(outcome.tables[0].by_steps) == {0, 1}
+    trained = "frozen image encoder trained here for 2 steps, on none of these organs or patients"
+    assert f"points from the support's mask, {trained}" in capsys.readouterr().out
     within = dataclasses.replace(
         options, shots=(5, 1), draws=None, within=3, prompt="clicks", as_released=0.0
     )
@@ -104,7 +107,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
     report = json.loads((run / "within" / "summary.json").read_text())
     title = report["tables"][0]["protocol"]
     assert "middle slice of every 3" in title
-    assert "image encoder trained here for 2 steps, on none of these organs or patients" in title
+    assert f"CLICKS ON THE TRUTH, {trained}" in title
     assert (run / "report" / "summary.json").exists()
 
 
@@ -201,6 +204,8 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
         ("network", dict(adapter=None), "--network.adapter None"),
         ("network", dict(widths=(4,)), "--network.widths"),
         ("tasks", dict(draw="episodes"), "chunks are ssm-sam's tasks"),
+        ("tasks", dict(size=18), "--tasks.size 18: must be a multiple of a patch of 4 x 4 pixels"),
+        ("network", dict(last_blocks=9), "has 4 blocks"),
         ("tasks", dict(width=1), "--tasks.width 1: must be at least 2"),
         ("tasks", dict(stride=None), "--tasks.stride with ssm-sam: needs a value"),
         ("prompted", dict(raw_colours=True), "needs --tasks.as-pictures"),
@@ -228,15 +233,26 @@ def test_what_is_ssm_sam_s_is_nobody_else_s():
             checks.check(config)
 
 
-@pytest.mark.slow
-def test_more_adapted_blocks_than_there_are_are_refused(begun):
-    network = dataclasses.replace(begun.network, last_blocks=9)
-    with pytest.raises(BadInput, match="has 4 blocks"):
-        build_sam.ssm_network(dataclasses.replace(begun, network=network))
-
-
-def test_the_presets_of_published_size_ask_for_weights():
+def test_the_presets_of_published_size_ask_for_weights(tmp_path):
+    write_json(tmp_path / SIZE, build_sam.SIZES["vit-b"])
     for name in ("ssm-sam", "ssm-sam-released"):
         with pytest.raises(BadInput, match="needs --begin"):
             checks.check(PRESETS[name][1])
-        checks.check(dataclasses.replace(PRESETS[name][1], begin=Path("weights")))
+        checks.check(dataclasses.replace(PRESETS[name][1], begin=tmp_path))
+
+
+def test_a_beginning_of_another_size_is_named(tmp_path):
+    write_json(tmp_path / SIZE, build_sam.SIZES["vit-b"])
+    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], begin=tmp_path)
+    with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*and sam-tiny is"):
+        build_sam.weights_of(config, None)
+
+
+@pytest.mark.slow
+def test_only_a_run_of_sam_is_a_beginning(begun, run):
+    """A run of SSM-SAM has no image encoder of its own."""
+    for kind in ("sam-tiny", "sam"):
+        network = dataclasses.replace(begun.network, kind=kind)
+        other = dataclasses.replace(begun, network=network, begin=run, workdir=run / "other")
+        with pytest.raises(BadInput, match="is of ssm-sam: begin with a run of sam, or a folder"):
+            train(other)

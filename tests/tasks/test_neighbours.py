@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxmeta.data.grid import sliced_shape
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_masks, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.neighbours import chunked
+from jaxmeta.tasks.neighbours import chunked, chunks_across, chunks_within, showing
 from jaxmeta.tasks.source import load_task, neighbours
-from jaxmeta.tasks.split import pool, split
+from jaxmeta.tasks.split import Entry, pool, split
 from tests.tasks.cohorts import write_scans
 
 SHAPE = EpisodeShape(shots=3, queries=2, size=16)
@@ -72,6 +73,31 @@ def test_no_chunk_crosses_scans_and_support_and_query_are_of_different_patients(
         sides = [{patient[v] for v, _ in side} for side in (episode.support, episode.query)]
         assert not sides[0] & sides[1]
         assert episode == source.draw(0, index)
+
+
+def test_released_chunks_cross_from_scan_to_scan():
+    entry = Entry("belly", "liver", {"a": [(0, [3, 4])], "b": [(1, [5]), (2, [7, 8])]}, "mr")
+    whole = chunks_across(entry, ["a", "b"], 5, 5)
+    assert whole == [((1, 5), (0, 3), (0, 4), (2, 7), (2, 8))]
+    for chunk in chunks_within(entry, ["a", "b"], 5, 5):
+        assert len({volume for volume, _ in chunk}) == 1
+
+
+def test_slices_in_which_a_structure_hardly_shows_are_in_no_chunk(cut):
+    """The liver at 16 pixels covers many pixels in each slice, at 2 pixels none: and then that is told."""
+    shards, division = cut
+    found = showing(pool(shards, division, "train"), SHAPE)
+    for entry, before in zip(found.entries, pool(shards, division, "train").entries, strict=True):
+        for name, scans in entry.patients.items():
+            kept = {volume: set(slices) for volume, slices in scans}
+            for volume, slices in before.patients[name]:
+                counts = shards.volumes[volume].counts[entry.organ]
+                grid = shards.volumes[volume].grid
+                shrink = 16**2 / np.prod(sliced_shape(grid)[1:])
+                wanted = {int(n) for n in slices if counts[n] * shrink >= 4}
+                assert kept.get(volume, set()) == wanted
+    with pytest.raises(BadInput, match="shows in no slice at 2 pixels"):
+        neighbours(pool(shards, division, "train"), SHAPE._replace(size=2), width=3, stride=1)
 
 
 def test_each_slice_is_told_the_mask_of_its_own_lender(cut):

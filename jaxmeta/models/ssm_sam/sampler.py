@@ -21,7 +21,7 @@ class Asked(nn.Module):
 
     size: Size
     idle: bool  # with the attention that the released code has and never calls
-    copies: int  # of the learned vectors; the released code has one for each image of a batch
+    copies: int  # of the learned vectors, which images take in turn
 
     @nn.compact
     def __call__(self, points, image):
@@ -31,7 +31,7 @@ class Asked(nn.Module):
             return nn.LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
 
         learned = self.param("learned", nn.initializers.normal(0.1), (self.copies, LEARNED, width))
-        learned = jnp.broadcast_to(learned, (image.shape[0], LEARNED, width))
+        learned = learned[jnp.arange(image.shape[0]) % self.copies]
         asking = jnp.concatenate([learned, points], axis=1)
         heard = norm(LookAt(width, self.size.looks, name="self_attn")(asking, asking, asking), 1)
         asking = norm(asking + heard, 2)
@@ -47,7 +47,10 @@ class Asked(nn.Module):
 
 
 class SelfSampler(nn.Module):
-    """Let an image's features be told by what lies under points."""
+    """Let an image's features be told by what lies under points.
+
+    The released code has as many `copies` of what is learned as images in a batch, and fails at others.
+    """
 
     size: Size
     idle: bool = False

@@ -85,6 +85,21 @@ def test_the_prefix_before_the_last_blocks_is_the_network_s_own():
     assert prefix.patches == prefix.edges == ()  # nothing is kept that nobody looks at
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_token_is_prompted_by_its_own_patch_unless_tokens_are_mixed(mixed):
+    """As released, row 1 column 2 of the embedding is spread over the channels of other tokens."""
+    adapter = high_pass(SMALL, width=3, mixed=mixed)
+    own = moved(adapter.init(jax.random.key(1)))
+    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    other = prefix._replace(patches=prefix.patches.at[:, 1, 2].add(1.0))
+    seen = [adapter.before(own, adapter.look(own, each), 0) for each in (prefix, other)]
+    changed = np.abs(seen[0] - seen[1]).max((0, 3)) > 1e-6
+    only = np.zeros_like(changed)
+    only[1, 2] = True
+    assert changed[1, 2] or mixed
+    assert (changed == only).all() != mixed
+
+
 def test_high_frequencies_drop_what_is_smooth_and_keep_what_is_fine():
     rows = jnp.arange(32.0)
     slow = jnp.cos(2 * jnp.pi * 3 * rows / 32)[None, :, None, None] * jnp.ones((1, 32, 32, 1))

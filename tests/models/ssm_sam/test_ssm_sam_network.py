@@ -141,6 +141,29 @@ def test_everything_that_is_told_or_learned_matters(told, part):
     assert np.abs(before - after).max() > 1e-4
 
 
+def test_without_its_attention_the_decoder_is_not_told_the_mask(told):
+    frozen, _, pixels, points, mask = told
+    network = ssm_sam(SIZE, high_pass(SIZE, width=3), attends=False)
+    learned, prefix = network.init(jax.random.key(1)), network.look(frozen, pixels)
+    one, two = (network.apply(frozen, learned, prefix, points, m) for m in (mask, mask[:, ::-1]))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_of_several_learned_queries_each_image_has_its_turn(told):
+    """As released, each image of a batch has its own; of another batch they are taken in turn."""
+    frozen, _, pixels, points, mask = told
+    network = ssm_sam(SIZE, high_pass(SIZE, width=3), copies=2)
+    learned = network.init(jax.random.key(1))
+    assert learned["sampler"]["layers_0"]["learned"].shape[0] == 2
+    pixels, points, mask = (
+        jnp.tile(a[:1], (3, *[1] * (a.ndim - 1))) for a in (pixels, points, mask)
+    )
+    logits = network.apply(frozen, learned, network.look(frozen, pixels), points, mask)
+    np.testing.assert_allclose(logits[0], logits[2], atol=1e-6)
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4
+
+
 def test_derivatives_of_every_part_equal_differences_to_second_order(told, x64):
     """Along random directions of all that is learned: first and second derivative in float64."""
     frozen, learned, pixels, points, mask = jax.tree.map(lambda a: a.astype(jnp.float64), told)
