@@ -27,7 +27,6 @@ from experiments.outcome import (
     Measuring,
     Outcome,
     Table,
-    cohort_of,
     keep,
     measured,
 )
@@ -59,7 +58,7 @@ from jaxmeta import devices
 from jaxmeta.augment import upright
 from jaxmeta.chunks import score_by_chunks
 from jaxmeta.compare import row_mean
-from jaxmeta.data.shards import Shards
+from jaxmeta.data.shards import Shards, cohort_of
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune

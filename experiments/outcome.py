@@ -1,6 +1,5 @@
 """What the test of a run found: its cases, and the pictures and masks that are made on the way."""
 
-import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from experiments.tuning import Protocol, Setting
 from jaxmeta import report
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
 from jaxmeta.data.nifti import save_mask
-from jaxmeta.data.shards import Shards, load_images
+from jaxmeta.data.shards import Shards, cohort_of, load_images
 from jaxmeta.evaluate import Case
 from jaxmeta.metrics import CONVENTIONS, Measures, measure
 from jaxmeta.metrics.conventions import overlap_alone, refused
@@ -81,12 +80,6 @@ class Outcome(NamedTuple):
     literature: str = ""  # the protocol of the literature that it was tested by, with its digest
     within: str = ""  # what was asked within volumes
     stands_on: str = ""  # what points and frozen weights it uses, and what those have seen
-
-
-def cohort_of(shards: Shards) -> str:
-    """Name the data by the content of their indices, so that seeds of a cohort are told apart."""
-    texts = sorted((Path(folder) / "index.json").read_bytes() for folder in shards.folders)
-    return f"{zlib.crc32(b''.join(texts)):08x}"
 
 
 def keep(

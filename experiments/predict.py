@@ -8,6 +8,7 @@ is saved on its image's own grid with its header, and is there whole or not at a
 Segment Anything: a run of sam-tiny, or a folder of converted weights.
 """
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Options:
     """X,Y,Z: a voxel beside the structure, for a slice that has a box or a click."""
     shots: int | None = None
     """Labelled slices to adapt to, evenly spaced among those that hold the structure; by default
-    all of them."""
+    all of them (ssm-sam: 5, for it answers once for each)."""
     draws: int = 1
     """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly spaced, the
     others are random."""
@@ -83,6 +84,9 @@ class Options:
     """Keep the largest connected piece of each mask: for a structure that is one body."""
     seed: int = 0
     """Of the adaptation, where the method draws anything."""
+
+
+FEW = 5  # slices that SSM-SAM adapts to unless told otherwise: it answers once for each
 
 
 class Reading(NamedTuple):
@@ -116,12 +120,14 @@ def predict(options: Options) -> list[Path]:
             f"{options.run} learned from slices as pictures (--tasks.as-pictures), which is for comparison "
             "alone: train a run without it to predict"
         )
+    run = prompted(run)
     reading = reading_for(run, options)
     tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options)
+    few = FEW if run.config.algorithm == "ssm-sam" else None
     supports = [
         drawn
         for value in options.structures or (None,)
-        for drawn in drawn_supports(read_support(pairs, reading, value), options)
+        for drawn in drawn_supports(read_support(pairs, reading, value), options, few)
     ]
     shots = max(len(support.place) for support in supports)
     setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
@@ -146,6 +152,16 @@ def predict(options: Options) -> list[Path]:
         pictures += [shown(image, native, labels == value, grid, value) for value in values]
     report.overlay(options.output / "overlay.png", pictures)
     return masks
+
+
+def prompted(run: Run) -> Run:
+    """Let points come from the support's mask, where clicks on the truth are what a run was trained with."""
+    how = run.config.prompted
+    if how.prompt != "clicks":
+        return run
+    print("points on new slices come from the support's mask: clicks would lie on the truth")
+    how = dataclasses.replace(how, prompt="support")
+    return run._replace(config=dataclasses.replace(run.config, prompted=how))
 
 
 def point(options: Options, masks: Sequence[Path]) -> list[Path]:
@@ -319,11 +335,12 @@ def read_support(
     return Support(examples, place, tuple(str(image) for image, _, _ in pairs), tuple(names))
 
 
-def drawn_supports(support: Support, options: Options) -> list[Support]:
-    """Take all slices, or draws of some: the first evenly spaced, the others at random."""
+def drawn_supports(support: Support, options: Options, few: int | None = None) -> list[Support]:
+    """Take all slices, at most `few`, or draws of some: the first evenly spaced, the others at random."""
     count, shots = len(support.place), options.shots
-    if shots is None:
+    if shots is None and few is None:
         return [support]
+    shots = min(few, count) if shots is None else shots
     if not 0 < shots <= count:
         raise BadInput(f"--shots {shots}: the support has {count} slices with the structure")
     rng = np.random.default_rng(options.seed)

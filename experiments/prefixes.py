@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from experiments.build_sam import ssm_network
 from experiments.configs import Config
+from experiments.runs import fingerprint
 from jaxmeta import devices
 from jaxmeta.algorithms.ssm_sam import as_pictures
-from jaxmeta.data.shards import load_images
+from jaxmeta.data.shards import cohort_of, load_images
 from jaxmeta.files import plain
 from jaxmeta.models.sam.adapters import to_parts
 from jaxmeta.models.sam.images import slices_as_colours
@@ -31,7 +32,9 @@ TOGETHER = 4  # slices
 def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
     """Keep the prefix of every slice that a source may draw, and draw it instead of pixels."""
     shards, tasks = source.pool.shards, config.tasks
-    whose = dict(network=plain(config.network), begin=str(config.begin), data=shards.folders)
+    whose = dict(
+        network=plain(config.network), weights=fingerprint(backbone), data=cohort_of(shards)
+    )
     whose |= dict(size=tasks.size, spacing=tasks.spacing, raw=config.prompted.raw_colours)
     cache = open_cache(config.cache, [volume.name for volume in shards.volumes], whose)
     fill(config, cache, source.pool, backbone)

@@ -85,7 +85,9 @@ METAMEDSEG = dataclasses.replace(
 SSM_SAM = dataclasses.replace(
     with_algorithm(Config(), "ssm-sam"),
     network=Network(kind="sam", widths=None, groups=None, prior=None, adapter="high-pass"),
-    tasks=Tasks(draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3),
+    tasks=Tasks(
+        draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3, chunk=1
+    ),
     outer=Outer(rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01),
     augment=STILL,
     steps=200,  # 50 epochs of 12 organs, three a step

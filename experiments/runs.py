@@ -1,10 +1,12 @@
 """Trained runs, brought back from their folders."""
 
+import zlib
 from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import PyTree
 
@@ -16,6 +18,9 @@ from jaxmeta import checkpoint
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import with_backbone
 from jaxmeta.tasks.split import Split
+
+
+FROZEN = "frozen"  # in config.json: the fingerprint of the weights that no checkpoint has
 
 
 class Run(NamedTuple):
@@ -37,16 +42,37 @@ def open_run(folder: Path) -> Run:
         jax.eval_shape(build(config).init, jax.random.key(config.seed)),
     )
     step, _, state = checkpoint.load_best(folder / "checkpoints", state)
-    state = with_backbone_of(config, division, jax.device_get(state))
+    backbone = backbone_of(config, division)
+    refuse_other(folder, backbone)
+    state = with_backbone(jax.device_get(state), backbone)
     return Run(folder, config, division, state, step)
 
 
-def with_backbone_of(config: Config, division: Split, state: Any) -> Any:
-    """Complete a state by the frozen weights that no checkpoint has; most methods have none."""
+def backbone_of(config: Config, division: Split) -> PyTree:
+    """Read the frozen weights that no checkpoint has; most methods have none."""
     if config.algorithm != "ssm-sam":
-        return state
-    encoder = beginning(config, division)["image_encoder"]
-    return with_backbone(state, {"image_encoder": encoder})
+        return ()
+    return {"image_encoder": beginning(config, division)["image_encoder"]}
+
+
+def fingerprint(weights: PyTree) -> str:
+    """Shorten weights to eight characters that others would not have."""
+    found = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        found = zlib.crc32(jax.tree_util.keystr(path).encode(), found)
+        found = zlib.crc32(np.ascontiguousarray(leaf), found)
+    return f"{found:08x}"
+
+
+def refuse_other(folder: Path, backbone: PyTree) -> None:
+    """Refuse frozen weights that are not those which a run was trained on."""
+    trained_on = saved.read_json(folder / "config.json").get(FROZEN)
+    if trained_on and backbone and trained_on != fingerprint(backbone):
+        begin = saved.read(folder)[0].begin
+        raise BadInput(
+            f"{begin} no longer holds the weights that {folder} was trained on: bring those back, or train "
+            "the run again"
+        )
 
 
 def stands_on(config: Config) -> str:

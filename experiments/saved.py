@@ -64,6 +64,12 @@ def read(folder: Path) -> tuple[Config, Split]:
         raise BadInput(f"{folder} is not a run: it has no config.json")
     values = read_json(path)
     config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
+    if (
+        config.begin
+        and not config.begin.exists()
+        and (beside := folder / config.begin.name).exists()
+    ):
+        config = dataclasses.replace(config, begin=beside)  # it was moved with the run
     return config, split_from_json(values["split"])
 
 

@@ -10,6 +10,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 from tqdm import tqdm
 
 from experiments import saved
@@ -25,12 +26,12 @@ from experiments.by_protocol import protocol_of, stated
 from experiments.checks import check
 from experiments.configs import TASKS, Config
 from experiments.prefixes import with_prefixes
-from experiments.runs import beginning, with_backbone_of
+from experiments.runs import FROZEN, backbone_of, beginning, fingerprint
 from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.data.shards import Shards
 from jaxmeta.errors import Occupied
 from jaxmeta.files import plain, write_json
-from jaxmeta.learner import without_backbone
+from jaxmeta.learner import with_backbone, without_backbone
 from jaxmeta.tasks.decathlon import lacking
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.protocols import hidden_slices, split_of
@@ -69,7 +70,8 @@ def trained(config: Config, stop: list[int]) -> bool:
         print(stated(protocol, shards))
     mesh = devices.task_mesh(config.tasks.count)
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // mesh.size} a device")
-    claim(config, division, write=False)
+    backbone = backbone_of(config, division)
+    claim(config, division, backbone, write=False)
     prompted = config.algorithm == "ssm-sam"  # which begins with frozen weights alone
     network = beginning(config, division) if config.begin and not prompted else None
     target = target_examples(config, shards, division)
@@ -77,7 +79,6 @@ def trained(config: Config, stop: list[int]) -> bool:
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
     print(counted(state, prompted))
     if config.cache:
-        backbone = with_backbone_of(config, division, state).meta.backbone
         source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
     score = validator(config, shards, division)
@@ -86,12 +87,12 @@ def trained(config: Config, stop: list[int]) -> bool:
     with checkpoint.open_checkpoints(folder) as checkpoints, ExitStack() as opened:
         start, state = checkpoint.resume(checkpoints, state, batches)
         if start >= config.steps:
-            claim(config, division)
+            claim(config, division, backbone)
             if checkpoints.latest is None:
                 checkpoint.save(checkpoints, 0, state, batches, None)
             print(f"trained already: {start} steps")
             return True
-        state = devices.replicate(with_backbone_of(config, division, state), mesh)
+        state = devices.replicate(with_backbone(state, backbone), mesh)
         place = partial(devices.place, mesh=mesh)
         count = config.tasks.count // jax.process_count()
         example = place(load_tasks(source, config.seed, count))
@@ -105,7 +106,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             f"temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted once"
         )
         write = opened.enter_context(tracking(config, after=start))
-        claim(config, division)  # not before all that could be refused has been
+        claim(config, division, backbone)  # not before all that could be refused has been
         if start:
             print(f"resumed at step {start}")
         began = time.perf_counter()
@@ -205,9 +206,10 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[track.Writ
     return track.tracking(config.workdir, chosen, after=after)
 
 
-def claim(config: Config, division: Split, *, write: bool = True) -> None:
+def claim(config: Config, division: Split, backbone: PyTree = (), *, write: bool = True) -> None:
     """Write what the run is into its folder, or check that it is what stands there."""
     told = dict(config=plain(config), split=plain(division))
+    frozen = {FROZEN: fingerprint(backbone)} if backbone else {}
     for name in (
         "workdir",
         "track",
@@ -225,8 +227,13 @@ def claim(config: Config, division: Split, *, write: bool = True) -> None:
                         f"{path} is of a run with another {part}: {name} was {before}, is {value}; "
                         "give another --workdir"
                     )
+        if stands.get(FROZEN) != frozen.get(FROZEN):
+            raise Occupied(
+                f"{path} is of a run on other frozen weights than {config.begin} holds now: give another "
+                "--workdir"
+            )
     elif write and not jax.process_index():
-        write_json(path, told)
+        write_json(path, told | frozen)
 
 
 def validator(config: Config, shards: Shards, division: Split) -> Callable:

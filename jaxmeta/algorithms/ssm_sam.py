@@ -12,6 +12,7 @@ new structure's support slice is its own chunk: AdamW from theta, its rate a cos
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -34,6 +35,8 @@ from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.updates import scale_by
 
 PROMPTS = ("support", "clicks", "none")
+FEW = 4  # slices that blocks before the first adapter look at together
+MOST_KEPT = 2**24  # pixels of a task whose prefixes are kept: 0.6 GB of a ViT-B's
 
 
 class Drawn(NamedTuple):
@@ -113,20 +116,30 @@ def ssm_sam(
         return Meta(dict(theta=theta, rate=rates))
 
     def look(meta: Meta, image) -> Prefix:
-        if isinstance(image, dict):  # it was seen before, and kept
+        if isinstance(image, Prefix):  # it was seen before
+            return image
+        if isinstance(image, dict):  # and kept on disk
             return from_parts(image)
         return network.look(meta.backbone, colours(image))
 
     def seen(meta: Meta, examples: Examples) -> Examples:
-        """Look at slices once, outside of every loop, and soften the masks that they are told."""
-        told = examples.mask if isinstance(examples.given, tuple) else examples.given
-        return examples._replace(
-            image=look(meta, examples.image),
-            given=on_grid(halo(told), network),
-        )
+        """Look at slices once, outside of every loop, and soften the masks that they are told.
 
-    def segment(meta: Meta, learned, prefix, points, mask, *, key=None):
+        What is large and soon seen again is not kept: the patches of many large slices.
+        """
+        told = examples.mask if isinstance(examples.given, tuple) else examples.given
+        image = examples.image
+        if network.adapter.blocks[0] > 0:  # some at a time: attention needs room
+            image = (
+                look(meta, image) if isinstance(image, dict) else by_few(partial(look, meta), image)
+            )
+        elif isinstance(image, dict) or image.size < MOST_KEPT:
+            image = look(meta, image)
+        return examples._replace(image=image, given=on_grid(halo(told), network))
+
+    def segment(meta: Meta, learned, image, points, mask, *, key=None):
         points = points[..., ::-1] if transposed else points
+        prefix = look(meta, image)
         return network.apply(meta.backbone, learned, prefix, points, mask, key=key)
 
     def loss_with(meta: Meta, draw: Callable, count: int) -> Callable:
@@ -216,6 +229,13 @@ def ssm_sam(
         return (jnp.log(inside + 1e-7) - jnp.log(1 - inside + 1e-7))[..., None]
 
     return Algorithm(init, adapt_to, predict, outer)
+
+
+def by_few(look: Callable[[Array], Prefix], image: Float[Array, "N S S 1"]) -> Prefix:
+    """Look at a few slices after the others."""
+    return jax.lax.map(
+        lambda one: jax.tree.map(lambda a: a[0], look(one[None])), image, batch_size=FEW
+    )
 
 
 def on_grid(mask: Float[Array, "N S S"], network: SsmSam) -> Float[Array, "N G G"]:

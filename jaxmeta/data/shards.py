@@ -15,6 +15,7 @@ Files are opened when first read, once per process; reading is safe from many th
 """
 
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -243,3 +244,9 @@ def _volume(row, files, firsts):
         row.get("channel"),
         {name: counts[name] for name in pseudo},
     )
+
+
+def cohort_of(shards: Shards) -> str:
+    """Name the data by the content of their indices, so that seeds of a cohort are told apart."""
+    texts = sorted((Path(folder) / "index.json").read_bytes() for folder in shards.folders)
+    return f"{zlib.crc32(b''.join(texts)):08x}"

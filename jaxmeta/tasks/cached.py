@@ -36,7 +36,9 @@ def open_cache(folder: Path, names: Sequence[str], whose: dict[str, Any]) -> Cac
     path = folder / LAYOUT
     told = json.loads(json.dumps(whose, default=str))
     if path.exists() and json.loads(path.read_text()) != told:
-        raise Occupied(f"{folder} keeps slices that other weights or sizes have seen: give another")
+        raise Occupied(
+            f"{folder} keeps slices of other data, or that other weights or sizes have seen: give another"
+        )
     if not path.exists():
         write_json(path, told)
     return Cache(folder, tuple(names))

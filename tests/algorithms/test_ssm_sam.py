@@ -1,5 +1,7 @@
 """SSM-SAM's optimisation: chunks, first and second order, one support slice, and who may see what."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,6 +120,24 @@ def test_the_second_order_direction_equals_differences(meta, x64):
     )
     h = 1e-6
     assert slope == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("last", [None, 2])
+def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, last):
+    """Large slices are looked at in every step instead of once; blocks before the first adapter see some."""
+    network = network_of(SIZE, high_pass(SIZE, width=2, last=last), dropout=0.0)
+    own = jax.jit(ssm_sam(network, chunk=CHUNK).init)(jax.random.key(0))
+    own = own._replace(backbone=meta.backbone)
+
+    def direction():
+        return flat(jax.jit(ssm_sam(network, chunk=CHUNK, passes=1).outer)(own, TASK)[0])
+
+    usual = direction()
+    module = sys.modules["jaxmeta.algorithms.ssm_sam"]  # whose name in the package is the function's
+    monkeypatch.setattr(module, "MOST_KEPT", 0)
+    monkeypatch.setattr(module, "FEW", 3)
+    np.testing.assert_allclose(direction(), usual, atol=1e-5 * np.abs(usual).max())
 
 
 def test_labels_of_the_query_do_not_reach_the_walk(meta):

@@ -96,13 +96,29 @@ def test_pytorch_s_files_are_read_too(monkeypatch, tmp_path, wrapped, before):
 def test_a_file_of_code_is_not_run(tmp_path, refused):
     torch = pytest.importorskip("torch")
     torch.save({"a": Path("x")}, tmp_path / "evil.pth")
-    assert "not a checkpoint of tensors" in refused(tmp_path / "evil.pth")
+    assert "holds other Python objects beside its weights" in refused(tmp_path / "evil.pth")
 
 
 def test_a_file_that_was_cut_off_is_told_so(refused, file):
     path = file(small_tensors())
     path.write_bytes(path.read_bytes()[:9999])
     assert f"{path}: cut off, or not a checkpoint" in refused(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_file_of_pytorch_that_was_cut_off_is_told_so(tmp_path, refused, share):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "sam.pth"
+    torch.save({name: torch.tensor(value) for name, value in small_tensors().items()}, path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert f"{path}: cut off, or not a checkpoint" in refused(path)
+
+
+@pytest.mark.parametrize("content", [b"hello world" * 100, b"<html>not found</html>", b"\x80\x02"])
+def test_what_is_no_file_of_pytorch_is_told_so(tmp_path, refused, content):
+    pytest.importorskip("torch")
+    (tmp_path / "sam.pth").write_bytes(content)
+    assert "cut off, or not a checkpoint" in refused(tmp_path / "sam.pth")
 
 
 def test_another_size_than_asked_for_is_named(refused, file):

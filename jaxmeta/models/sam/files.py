@@ -29,6 +29,11 @@ INSIDE = (
 )  # where training code keeps weights among other things
 
 
+# What PyTorch's reader raises on files that are none of its own, or are cut off.
+UNREADABLE = RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError
+UNREADABLE += (pickle.UnpicklingError,)
+
+
 class Checkpoint(NamedTuple):
     """A published file, of which tensors are read when asked for."""
 
@@ -72,7 +77,12 @@ def opened_pth(path: Path) -> Checkpoint:
     try:
         mapped = zipfile.is_zipfile(path)  # files of PyTorch before 1.6 are none
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
+        if "weights only load failed" in str(error).lower() and "global" in str(error).lower():
+            raise BadInput(
+                f"{path}: holds other Python objects beside its weights, and those are not loaded; save its "
+                "state_dict alone"
+            ) from None
         raise unreadable(path, error) from None
     for name in INSIDE:
         if isinstance(held, dict) and isinstance(held.get(name), dict):
