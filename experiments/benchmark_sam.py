@@ -13,7 +13,7 @@ from jaxmeta import devices
 from jaxmeta.algorithms import Algorithm, Meta, ssm_sam
 from jaxmeta.models.sam import SIZES, Size, sam
 from jaxmeta.models.sam.adapters import high_pass
-from jaxmeta.models.ssm_sam import ssm_sam as network_of
+from jaxmeta.models.ssm_sam import self_sampling
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.train import cost
@@ -100,7 +100,7 @@ def sized(name: str, image: int | None) -> Size:
 
 def learner(size: Size, chunk: int, **how) -> Algorithm:
     """Make SSM-SAM with the published adapters."""
-    return ssm_sam(network_of(size, high_pass(size)), chunk=chunk, **how)
+    return ssm_sam(self_sampling(size, high_pass(size)), chunk=chunk, **how)
 
 
 def begun(size: Size, algorithm: Algorithm) -> Meta:

@@ -17,7 +17,7 @@ from jaxmeta.models.sam.files import SIZE, read_size, read_weights
 from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.sam.resize import for_image
 from jaxmeta.models.sam.weights import named
-from jaxmeta.models.ssm_sam import SsmSam, ssm_sam
+from jaxmeta.models.ssm_sam import SsmSam, self_sampling
 
 KINDS = ("sam-tiny", "sam")  # of Network
 
@@ -103,7 +103,7 @@ def build_ssm_sam(config: Config, memory: Memory) -> Algorithm:
 def ssm_network(config: Config) -> SsmSam:
     """Make the network of SSM-SAM."""
     how, size = config.prompted, size_of(config)
-    return ssm_sam(
+    return self_sampling(
         size,
         adapter_of(config.network, size, mixed=how.mixed_tokens),
         attends=how.attends,

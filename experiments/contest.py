@@ -41,11 +41,13 @@ def write(folder: Path, outcomes: Sequence[Outcome], against: int | None = None)
         reference = None if against is None else entries[against].row
         lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND, FULL), against=reference)
         organs = by_organ(found.cases, [line.row for line in lines])
+        steps = by_steps({row: [t.by_steps for e, t in asked if e.row == row] for row in entrants})
         seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
         title = protocol(outcomes, found.cases, first.shots)
         texts.append(table(title, lines, found.notes))
         texts.append(behind(lines, reference or lines[0].row, found.left_out))
         texts.append(report.grid(f"Dice by organ at {first.shots} shots", organs))
+        texts += [after_steps(steps)] if steps else []
         texts.append(adaptation(seconds, outcomes))
         tables.append(
             {
@@ -56,6 +58,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], against: int | None = None)
                 "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
                 "left_out": found.left_out,
                 "organs": organs,
+                "by_steps": steps,
                 "adaptation_seconds": seconds,
             }
         )
@@ -124,6 +127,27 @@ def behind(lines: Sequence[Standing], against: str, left_out: Sequence[str]) -> 
             [line.row, *(between(m, sign=True) for m in margins), "" if isnan(p) else f"{p:.3f}"]
         )
     return "\n".join(report.columns(rows) + [f"left out: {each}" for each in left_out])
+
+
+def by_steps(curves: dict[str, list[dict[int, float]]]) -> dict[str, dict[int, float]]:
+    """Average each method's Dice after some steps over its runs, where all were asked it."""
+    found = {}
+    for row, own in curves.items():
+        counts = [count for count in own[0] if all(count in curve for curve in own)]
+        if counts:
+            found[row] = {n: float(np.mean([curve[n] for curve in own])) for n in counts}
+    return found
+
+
+def after_steps(steps: dict[str, dict[int, float]]) -> str:
+    """Lay these averages out, a line a method."""
+    counts = sorted({count for own in steps.values() for count in own})
+    rows = [["Dice after so many inner steps", *map(str, counts)]]
+    rows += [
+        [row, *(report.number(own[n]) if n in own else "" for n in counts)]
+        for row, own in steps.items()
+    ]
+    return "\n".join(report.columns(rows))
 
 
 def adaptation(seconds: dict[str, list[float]], outcomes: Sequence[Outcome]) -> str:

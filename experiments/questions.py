@@ -112,6 +112,8 @@ def check(options: Options) -> None:
     draws = (1 if options.draws is None else options.draws,)
     if options.within is None and options.as_released is not None:
         raise BadInput("--as-released needs --within")
+    if options.as_released is not None and not 0 <= options.as_released <= 1:
+        raise BadInput(f"--as-released {options.as_released:g}: a Dice, from 0 to 1")
     for name, values in {"--draws": draws, "--shots": options.shots}.items():
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")

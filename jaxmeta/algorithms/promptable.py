@@ -60,7 +60,7 @@ def promptable(network: Sam) -> Algorithm:
     def rounds(learned, seen, mask, key, *, boxed: bool):
         """Prompt, correct, and judge both masks of every slice: losses, and Dice of each round [N]."""
         first, wrong = jax.random.split(key)
-        prompts = boxes_on(mask, first) if boxed else clicks_on(mask, first)
+        prompts = box_prompts(mask, first) if boxed else click_prompts(mask, first)
         logits, quality = network.decode(learned, seen, prompts, several=not boxed)
         losses = mask_losses(large(logits, side), quality, mask)
         best = losses.argmin(1)[:, None, None, None]
@@ -92,13 +92,13 @@ def large(logits: Float[Array, "N h w M"], side: int) -> Float[Array, "N S S M"]
     return jax.image.resize(logits, (logits.shape[0], side, side, logits.shape[-1]), "linear")
 
 
-def clicks_on(mask: Integer[Array, "N S S"], key: Array) -> Prompts:
+def click_prompts(mask: Integer[Array, "N S S"], key: Array) -> Prompts:
     """Click on each structure."""
     click = click_on(mask, key)
     return Prompts(points=click, labels=jnp.full(click.shape[:2], INSIDE))
 
 
-def boxes_on(mask: Integer[Array, "N S S"], key: Array) -> Prompts:
+def box_prompts(mask: Integer[Array, "N S S"], key: Array) -> Prompts:
     """Draw a box around each structure, as a hand does."""
     return Prompts(boxes=jittered(box_around(mask), mask.shape[1], key))
 

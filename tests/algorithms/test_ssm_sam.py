@@ -12,12 +12,12 @@ from jaxmeta.algorithms.ssm_sam import as_pictures, by_chunks, chunk_loss, cosin
 from jaxmeta.models.sam import sam
 from jaxmeta.models.sam.adapters import high_pass
 from jaxmeta.models.sam.images import slices_as_colours
-from jaxmeta.models.ssm_sam import ssm_sam as network_of
+from jaxmeta.models.ssm_sam import self_sampling
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
 
 SIZE = SMALL._replace(width=4, depth=4, heads=1, whole=(0, 2), hidden=4)
-NETWORK = network_of(SIZE, high_pass(SIZE, width=2), dropout=0.0)
+NETWORK = self_sampling(SIZE, high_pass(SIZE, width=2), dropout=0.0)
 CHUNK = 2
 
 
@@ -126,7 +126,7 @@ def test_the_second_order_direction_equals_differences(meta, x64):
 @pytest.mark.parametrize("last", [None, 2])
 def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, last):
     """Large slices are looked at in every step instead of once; blocks before the first adapter see some."""
-    network = network_of(SIZE, high_pass(SIZE, width=2, last=last), dropout=0.0)
+    network = self_sampling(SIZE, high_pass(SIZE, width=2, last=last), dropout=0.0)
     own = jax.jit(ssm_sam(network, chunk=CHUNK).init)(jax.random.key(0))
     own = own._replace(backbone=meta.backbone)
 
@@ -134,7 +134,9 @@ def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, l
         return flat(jax.jit(ssm_sam(network, chunk=CHUNK, passes=1).outer)(own, TASK)[0])
 
     usual = direction()
-    module = sys.modules["jaxmeta.algorithms.ssm_sam"]  # whose name in the package is the function's
+    module = sys.modules[
+        "jaxmeta.algorithms.ssm_sam"
+    ]  # whose name in the package is the function's
     monkeypatch.setattr(module, "MOST_KEPT", 0)
     monkeypatch.setattr(module, "FEW", 3)
     np.testing.assert_allclose(direction(), usual, atol=1e-5 * np.abs(usual).max())
@@ -197,7 +199,7 @@ def test_pictures_are_shown_as_they_are():
 @pytest.mark.slow
 def test_one_support_slice_teaches_every_copy_of_the_learned_queries(meta):
     """Released: the slice is repeated, so that no copy stays behind; its halo is kept once."""
-    network = network_of(SIZE, high_pass(SIZE, width=2), dropout=0.0, copies=2)
+    network = self_sampling(SIZE, high_pass(SIZE, width=2), dropout=0.0, copies=2)
     learner = ssm_sam(network, chunk=CHUNK, passes=1, test_steps=2, copies=2)
     begun = jax.jit(learner.init)(jax.random.key(0))._replace(backbone=meta.backbone)
     phi = jax.jit(learner.adapt)(begun, examples(3, 1, told=False), jax.random.key(5))
@@ -238,7 +240,7 @@ def test_several_support_slices_answer_by_their_mean(meta):
 def test_under_vmap_over_organs_the_frozen_weights_exist_once():
     """Of a wide encoder of four tokens a step over four organs holds no second copy."""
     wide = SIZE._replace(width=192, image=8, window=2)
-    learner = ssm_sam(network_of(wide, high_pass(wide, width=2), dropout=0.0), chunk=CHUNK)
+    learner = ssm_sam(self_sampling(wide, high_pass(wide, width=2), dropout=0.0), chunk=CHUNK)
     shapes = jax.eval_shape(sam(wide).init, jax.random.key(0))["image_encoder"]
     meta = jax.eval_shape(learner.init, jax.random.key(0))
     meta = meta._replace(backbone={"image_encoder": shapes})

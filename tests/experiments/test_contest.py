@@ -108,6 +108,18 @@ def test_seeds_pair_with_their_own_and_widen_the_interval(tmp_path):
     assert "[x run]" in text and "runs resampled too" in text and "another seed" not in text
 
 
+def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(tmp_path):
+    curves = [{0: 0.1, 10: 0.5}, {0: 0.3, 20: 0.7}]
+    outcomes = [
+        with_table(found("maml", 0.6, seed=seed), by_steps=curve)
+        for seed, curve in enumerate(curves)
+    ]
+    outcomes += [found("anil", 0.6, seed=seed) for seed in (0, 1)]
+    text, table, _ = ranked(tmp_path, outcomes)
+    assert table["by_steps"] == {"maml": {"0": pytest.approx(0.2)}}
+    assert "Dice after so many inner steps     0\nmaml                            .200" in text
+
+
 def test_what_only_some_have_is_left_out_and_named(tmp_path):
     extra = {"transfer": 0.55, "scratch, same steps": 0.4}
     outcomes = [found("maml", 0.6, **extra), found("anil", 0.6)]

@@ -117,6 +117,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
     [
         (dict(prompt="clicks"), "clicks lie on the truth; add --within"),
         (dict(as_released=0.1), "--as-released needs --within"),
+        (dict(within=3, as_released=5.0), "--as-released 5: a Dice, from 0 to 1"),
         (dict(within=3, largest_piece=True), "--largest-piece: --within 3 settles it"),
         (dict(within=1), "chunks of 1 slices"),
         (dict(baselines="all"), "without meta-learning is a run with --inner.steps 0"),

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-OUTSIDE = 10  # points anywhere, where no pixel of the structure is to be seen
+ANYWHERE = 10  # points, where no pixel of the structure is to be seen
 SHARE, MOST = 0.1, 20.0  # of a box's side, and in pixels: how far its corners are moved
 
 
 def drawn_on(mask: Shaped[Array, "N H W"], count: int, key: Array) -> Float[Array, "K 2"]:
     """Draw `count` pixels of the masks together, each as likely, and again if it comes so.
 
-    Where they are all empty every pixel is as likely, and the first OUTSIDE points are repeated.
+    Where they are all empty every pixel is as likely, and the first ANYWHERE points are repeated.
     """
     width = mask.shape[2]
     any_mask, everywhere = (mask > 0).any(0).ravel(), jnp.ones(mask[0].size)
     pooled = (mask > 0).sum(0).ravel().astype(jnp.float32)
     below = jnp.cumsum(jnp.where(any_mask.any(), pooled, everywhere))
     draw = jax.random.uniform(key, (count,))
-    draw = jnp.where(any_mask.any(), draw, draw[jnp.arange(count) % OUTSIDE])
+    draw = jnp.where(any_mask.any(), draw, draw[jnp.arange(count) % ANYWHERE])
     index = jnp.searchsorted(below, draw * below[-1], side="right")
     index = jnp.minimum(index, below.size - 1)
     return jnp.stack([index % width, index // width], axis=-1).astype(jnp.float32)

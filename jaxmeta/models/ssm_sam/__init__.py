@@ -5,4 +5,4 @@ image encoder of Segment Anything.
 """
 
 from jaxmeta.models.ssm_sam.network import SsmSam as SsmSam
-from jaxmeta.models.ssm_sam.network import ssm_sam as ssm_sam
+from jaxmeta.models.ssm_sam.network import self_sampling as self_sampling

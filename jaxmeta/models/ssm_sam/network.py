@@ -41,7 +41,7 @@ def depths(size: Size) -> tuple[int, ...]:
     return tuple((n + 1) * size.depth // DEPTHS - 1 for n in range(DEPTHS))
 
 
-def ssm_sam(
+def self_sampling(
     size: Size,
     adapter: Adapter,
     *,

@@ -9,18 +9,18 @@ from models.sam.sizes import SMALL
 from jaxmeta.models.sam import SIZES, sam
 from jaxmeta.models.sam.adapters import from_parts, high_pass, low_rank, to_parts
 from jaxmeta.models.sam.simulate import drawn_on
-from jaxmeta.models.ssm_sam import ssm_sam
+from jaxmeta.models.ssm_sam import self_sampling
 from jaxmeta.models.ssm_sam.blur import blur_matrix, halo, kernel_size
 from jaxmeta.models.ssm_sam.network import depths
 from jaxmeta.models.ssm_sam.points import features_at
 
 SIZE = SMALL._replace(depth=4, whole=(0, 2))
-NETWORK = ssm_sam(SIZE, high_pass(SIZE, width=3))
+NETWORK = self_sampling(SIZE, high_pass(SIZE, width=3))
 
 
 def counts(**how):
     size = SIZES["vit-b"]
-    shapes = jax.eval_shape(ssm_sam(size, high_pass(size), **how).init, jax.random.key(0))
+    shapes = jax.eval_shape(self_sampling(size, high_pass(size), **how).init, jax.random.key(0))
     return {part: sum(a.size for a in jax.tree.leaves(of)) for part, of in shapes.items()}
 
 
@@ -55,7 +55,7 @@ def test_features_before_the_first_adapted_block_come_with_the_prefix():
     points, mask = jnp.full((2, 3, 2), 5.0), jnp.full((2, 4, 4), 0.5)
     found = []
     for last, passed in ((None, 0), (2, 2), (1, 3)):
-        network = ssm_sam(SIZE, low_rank(SIZE, last=last))
+        network = self_sampling(SIZE, low_rank(SIZE, last=last))
         learned = jax.jit(network.init)(jax.random.key(1))
         prefix = jax.jit(network.look)(frozen, pixels)
         assert len(prefix.passed) == passed
@@ -143,7 +143,7 @@ def test_everything_that_is_told_or_learned_matters(told, part):
 
 def test_without_its_attention_the_decoder_is_not_told_the_mask(told):
     frozen, _, pixels, points, mask = told
-    network = ssm_sam(SIZE, high_pass(SIZE, width=3), attends=False)
+    network = self_sampling(SIZE, high_pass(SIZE, width=3), attends=False)
     learned, prefix = network.init(jax.random.key(1)), network.look(frozen, pixels)
     one, two = (network.apply(frozen, learned, prefix, points, m) for m in (mask, mask[:, ::-1]))
     np.testing.assert_array_equal(one, two)
@@ -153,7 +153,7 @@ def test_without_its_attention_the_decoder_is_not_told_the_mask(told):
 def test_of_several_learned_queries_each_image_has_its_turn(told):
     """As released, each image of a batch has its own; of another batch they are taken in turn."""
     frozen, _, pixels, points, mask = told
-    network = ssm_sam(SIZE, high_pass(SIZE, width=3), copies=2)
+    network = self_sampling(SIZE, high_pass(SIZE, width=3), copies=2)
     learned = network.init(jax.random.key(1))
     assert learned["sampler"]["layers_0"]["learned"].shape[0] == 2
     pixels, points, mask = (
