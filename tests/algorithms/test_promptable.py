@@ -14,6 +14,7 @@ from small import along, in_float64, random_like
 
 SIZE = SMALL._replace(width=4, depth=2, heads=1, whole=(0,), hidden=4)
 LEARNER = promptable(sam(SIZE))
+INIT, OUTER = jax.jit(LEARNER.init), jax.jit(LEARNER.outer)  # compiled once for all
 
 
 def examples(seed):
@@ -50,16 +51,15 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
 
     The frequencies are no part of the direction: they are drawn once and stay.
     """
-    meta = in_float64(jax.jit(LEARNER.init)(jax.random.key(0)))
+    meta = in_float64(INIT(jax.random.key(0)))
     task = in_float64(TASK)
     towards = random_like(meta.learned)
     towards["prompt_encoder"]["frequencies"] *= 0
-    outer = jax.jit(LEARNER.outer)
-    direction, told = outer(meta, task)
+    direction, told = OUTER(meta, task)
 
     def loss(step):
         moved = jax.tree.map(lambda a, d: a + step * d, meta.learned, towards)
-        return float(outer(meta._replace(learned=moved), task)[1]["loss"])
+        return float(OUTER(meta._replace(learned=moved), task)[1]["loss"])
 
     slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
     assert along(direction, towards) == pytest.approx(slope, rel=1e-4)
@@ -69,11 +69,10 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
 
 def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
     """Hypernetwork n makes mask n; the correction, which is neither, teaches the first mask too."""
-    meta = jax.jit(LEARNER.init)(jax.random.key(0))
-    outer = jax.jit(LEARNER.outer)
+    meta = INIT(jax.random.key(0))
 
     def taught(task):
-        direction = outer(meta, task)[0]["mask_decoder"]
+        direction = OUTER(meta, task)[0]["mask_decoder"]
         of = [direction[f"output_hypernetworks_mlps_{n}"] for n in range(4)]
         return [any(leaf.any() for leaf in jax.tree.leaves(each)) for each in of]
 
@@ -83,18 +82,17 @@ def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
 
 
 def test_slices_without_a_structure_teach_nothing():
-    meta = jax.jit(LEARNER.init)(jax.random.key(0))
+    meta = INIT(jax.random.key(0))
     bare = jax.tree.map(lambda a: a, TASK)
     empty = TASK.support._replace(mask=TASK.support.mask * 0)
     other = empty._replace(image=-empty.image)
-    outer = jax.jit(LEARNER.outer)
-    one, two = (outer(meta, bare._replace(support=each))[0] for each in (empty, other))
+    one, two = (OUTER(meta, bare._replace(support=each))[0] for each in (empty, other))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_nothing_is_segmented_that_is_not_pointed_at():
-    meta = jax.jit(LEARNER.init)(jax.random.key(0))
+    meta = INIT(jax.random.key(0))
     image = TASK.query.image
     with pytest.raises(ValueError, match="give a box"):
         LEARNER.predict(meta, (), image)

@@ -25,6 +25,10 @@ def algorithm(**how):
     return ssm_sam(NETWORK, chunk=CHUNK, passes=1, test_steps=2, **how)
 
 
+LEARNER = algorithm()
+OUTER, ADAPT, PREDICT = map(jax.jit, (LEARNER.outer, LEARNER.adapt, LEARNER.predict))
+
+
 def examples(seed, count, told=True):
     rng = np.random.default_rng(seed)
     image = jnp.asarray(rng.normal(size=(count, 16, 16, 1)), jnp.float32)
@@ -143,9 +147,8 @@ def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, l
 
 
 def test_labels_of_the_query_do_not_reach_the_walk(meta):
-    outer = jax.jit(algorithm().outer)
     other = TASK._replace(query=TASK.query._replace(mask=1 - TASK.query.mask))
-    one, two = (outer(meta, task)[1] for task in (TASK, other))
+    one, two = (OUTER(meta, task)[1] for task in (TASK, other))
     np.testing.assert_array_equal(one["inner_last"], two["inner_last"])
     assert one["loss"] != two["loss"]
 
@@ -154,26 +157,22 @@ def test_one_support_slice_is_as_good_as_four_copies(meta, x64):
     """In float64: Adam turns rounding into steps where a gradient is all but 0."""
     meta, one = double(meta), double(examples(3, 1, told=False))
     four = jax.tree.map(lambda a: jnp.repeat(a, 4, axis=0), one)
-    found = [
-        jax.jit(algorithm().adapt)(meta, support, jax.random.key(5)) for support in (one, four)
-    ]
+    found = [ADAPT(meta, support, jax.random.key(5)) for support in (one, four)]
     np.testing.assert_allclose(flat(found[0].learned), flat(found[1].learned), atol=1e-8)
     moved = flat(found[0].learned) - flat(meta.learned["theta"])
     assert np.abs(moved).max() > 1e-4  # two steps of Adam at 2e-4
 
 
 def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own(meta):
-    learner = algorithm()
-    phi = jax.jit(learner.adapt)(meta, examples(3, 1, told=False), jax.random.key(5))
+    phi = ADAPT(meta, examples(3, 1, told=False), jax.random.key(5))
     assert phi.masks.shape == (1, 4, 4) and phi.points.shape == (1, 30, 2)
     image = examples(4, 2, told=False).image
-    predict = jax.jit(learner.predict)
-    plain = predict(meta, phi, image)
+    plain = PREDICT(meta, phi, image)
     assert plain.shape == (2, 16, 16, 1)
     clicks = jnp.tile(jnp.array([[[2.0, 3.0]]]), (2, 1, 1))
     other = phi._replace(masks=1 - phi.masks)
     clicked = jax.jit(algorithm(prompt="clicks").predict)(meta, phi, image, clicks)
-    for changed in (clicked, predict(meta, other, image)):
+    for changed in (clicked, PREDICT(meta, other, image)):
         assert np.abs(changed - plain).max() > 1e-5
 
 
@@ -212,13 +211,11 @@ def test_one_support_slice_teaches_every_copy_of_the_learned_queries(meta):
 
 
 def test_several_support_slices_answer_by_their_mean(meta):
-    learner = algorithm()
-    phi = jax.jit(learner.adapt)(meta, examples(3, 2, told=False), jax.random.key(5))
+    phi = ADAPT(meta, examples(3, 2, told=False), jax.random.key(5))
     image = examples(4, 1, told=False).image
-    predict = jax.jit(learner.predict)
     each = [
         jax.nn.sigmoid(
-            predict(
+            PREDICT(
                 meta,
                 phi._replace(
                     masks=phi.masks[k : k + 1],
@@ -230,10 +227,10 @@ def test_several_support_slices_answer_by_their_mean(meta):
         )
         for k in range(2)
     ]
-    both = jax.nn.sigmoid(predict(meta, phi, image))
+    both = jax.nn.sigmoid(PREDICT(meta, phi, image))
     np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-5)
     first = phi._replace(valid=jnp.array([True, False]))
-    np.testing.assert_allclose(jax.nn.sigmoid(predict(meta, first, image)), each[0], atol=1e-5)
+    np.testing.assert_allclose(jax.nn.sigmoid(PREDICT(meta, first, image)), each[0], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -190,7 +190,7 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
         ("4d", "holds 2 channels; choose with --channel 0 or 1"),
         ("nan", "2 voxels are NaN or Inf; fill them with --nan-to"),
         ("flat", "singular"),
-        ("colour", "not read"),
+        ("colour", "its voxels are colours"),
     ],
 )
 def test_an_unusable_image_is_refused_in_one_line_with_its_name(tmp_path, kind, message, caplog):

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
-from pathlib import Path
 
 import numpy as np
 import optax
@@ -26,7 +25,10 @@ from experiments.training import meta_train
 from jaxmeta import track
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.files import write_json
 from jaxmeta.finetune import BY_SLICE, Grid
+from jaxmeta.models.sam import SIZES
+from jaxmeta.models.sam.files import SIZE
 from jaxmeta.tasks.split import pool, split
 from jaxmeta.tasks.volumes import target_slices
 
@@ -274,9 +276,10 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
         target_slices(shards, everybody, 10)
 
 
-def test_every_preset_can_be_run_but_for_data_and_published_weights():
+def test_every_preset_can_be_run_but_for_data_and_published_weights(tmp_path):
+    write_json(tmp_path / SIZE, SIZES["vit-b"])
     for name, (_, config) in PRESETS.items():
         if config.network.kind == "sam":
-            config = dataclasses.replace(config, begin=Path("weights"))
+            config = dataclasses.replace(config, begin=tmp_path)
         if not config.tasks.decathlon:
             checks.check(config)

@@ -16,6 +16,7 @@ from jaxmeta.models.ssm_sam.points import features_at
 
 SIZE = SMALL._replace(depth=4, whole=(0, 2))
 NETWORK = self_sampling(SIZE, high_pass(SIZE, width=3))
+LOOK, APPLY = jax.jit(NETWORK.look), jax.jit(NETWORK.apply)
 
 
 def counts(**how):
@@ -116,8 +117,8 @@ def test_the_halo_is_one_inside_and_falls_off_around():
 
 @pytest.fixture(scope="module")
 def told():
-    frozen = sam(SIZE).init(jax.random.key(0))
-    learned = NETWORK.init(jax.random.key(1))
+    frozen = jax.jit(sam(SIZE).init)(jax.random.key(0))
+    learned = jax.jit(NETWORK.init)(jax.random.key(1))
     rng = np.random.default_rng(0)
     pixels = jnp.asarray(rng.normal(size=(2, 16, 16, 3)), jnp.float32)
     points = jnp.tile(jnp.array([[[3.0, 5.0], [9.0, 2.0]]]), (2, 1, 1))
@@ -128,8 +129,8 @@ def told():
 @pytest.mark.parametrize("part", ["points", "mask", "adapter", "sampler", "decoder"])
 def test_everything_that_is_told_or_learned_matters(told, part):
     frozen, learned, pixels, points, mask = told
-    prefix = NETWORK.look(frozen, pixels)
-    before = NETWORK.apply(frozen, learned, prefix, points, mask)
+    prefix = LOOK(frozen, pixels)
+    before = APPLY(frozen, learned, prefix, points, mask)
     assert before.shape == (2, 16, 16)
     if part == "points":
         points = points + 4
@@ -137,15 +138,16 @@ def test_everything_that_is_told_or_learned_matters(told, part):
         mask = mask[:, ::-1]
     else:
         learned = learned | {part: jax.tree.map(lambda a: a + 0.1, learned[part])}
-    after = NETWORK.apply(frozen, learned, prefix, points, mask)
+    after = APPLY(frozen, learned, prefix, points, mask)
     assert np.abs(before - after).max() > 1e-4
 
 
 def test_without_its_attention_the_decoder_is_not_told_the_mask(told):
     frozen, _, pixels, points, mask = told
     network = self_sampling(SIZE, high_pass(SIZE, width=3), attends=False)
-    learned, prefix = network.init(jax.random.key(1)), network.look(frozen, pixels)
-    one, two = (network.apply(frozen, learned, prefix, points, m) for m in (mask, mask[:, ::-1]))
+    learned, prefix = jax.jit(network.init)(jax.random.key(1)), LOOK(frozen, pixels)
+    apply = jax.jit(network.apply)
+    one, two = (apply(frozen, learned, prefix, points, m) for m in (mask, mask[:, ::-1]))
     np.testing.assert_array_equal(one, two)
 
 
@@ -164,6 +166,7 @@ def test_of_several_learned_queries_each_image_has_its_turn(told):
     assert np.abs(logits[0] - logits[1]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_derivatives_of_every_part_equal_differences_to_second_order(told, x64):
     """Along random directions of all that is learned: first and second derivative in float64."""
     frozen, learned, pixels, points, mask = jax.tree.map(lambda a: a.astype(jnp.float64), told)
