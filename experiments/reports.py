@@ -160,16 +160,16 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     first = outcomes[0]
     shared = sorted({leak for outcome in outcomes for leak in outcome.leaks})
     leaks = f"; LEAKS {', '.join(shared)}" if shared else ""
-    runs = ", ".join(
-        f"{o.folder} ({', '.join(filter(None, [f'step {o.step}', o.stands_on]))})" for o in outcomes
-    )
+    runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
+    grounds = [f"{o.algorithm}: {o.stands_on}" for o in outcomes if o.stands_on]
+    runs = "; ".join([runs, *dict.fromkeys(grounds)])
     if first.literature:
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
         return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}{leaks}"
     organs = sorted({case.organ for case in cases})
     if first.within:
         return (
-            f"[{digest(outcomes, cases, shots)}] {first.within}; organs never trained on: "
+            f"[{digest(outcomes, cases, shots)}] {within(outcomes)}; organs never trained on: "
             f"{', '.join(organs)}; 3-D, original resolution, without distances; {runs}{leaks}"
         )
     patients = {(case.cohort, case.patient) for case in cases}
@@ -189,6 +189,11 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     )
 
 
+def within(outcomes: Sequence[Outcome]) -> str:
+    """Say what was asked within volumes, and what it cost in each test."""
+    return " | ".join(dict.fromkeys(outcome.within for outcome in outcomes))
+
+
 def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
     """Shorten everything that the questions of a table depend on to eight characters.
 
@@ -200,7 +205,7 @@ def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> st
     supports = sorted({(case.organ, case.draw, case.support_slices, case.cohort) for case in cases})
     leaks = sorted({leak for outcome in outcomes for leak in outcome.leaks})
     told = [shots, first.protocol, first.measuring, leaks, asked, supports]
-    told += [first.within] if first.within else []
+    told += [within(outcomes)] if first.within else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
 
 

@@ -120,6 +120,23 @@ def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(
     assert "Dice after so many inner steps     0\nmaml                            .200" in text
 
 
+def test_what_each_test_asked_and_each_method_stands_on_is_told_once(tmp_path):
+    outcomes = [
+        found("maml", 0.6, seed=0)._replace(within="slices labelled: liver 3 of 9"),
+        found("maml", 0.6, seed=1)._replace(within="slices labelled: liver 4 of 9"),
+        *(
+            found("ssm-sam", 0.6, seed=seed)._replace(
+                within=f"slices labelled: liver {3 + seed} of 9", stands_on="an encoder"
+            )
+            for seed in (0, 1)
+        ),
+    ]
+    _, table, _ = ranked(tmp_path, outcomes)
+    told = table["protocol"]
+    assert all(told.count(f"liver {n} of 9") == 1 for n in (3, 4))
+    assert told.count("ssm-sam: an encoder") == 1
+
+
 def test_what_only_some_have_is_left_out_and_named(tmp_path):
     extra = {"transfer": 0.55, "scratch, same steps": 0.4}
     outcomes = [found("maml", 0.6, **extra), found("anil", 0.6)]
