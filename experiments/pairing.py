@@ -114,15 +114,15 @@ def firsts(those: Iterable[Entry | Part]) -> dict[str, Entry | Part]:
 def gathered(parts: Sequence[Part]) -> Gathered:
     """Bring the cases of all runs together, the adapted ones under their method's name.
 
-    Raises BadInput where runs of a replicate were asked other questions, or do not agree on scratch or
-    on the copied mask. Another baseline that they do not agree on is left out.
+    Raises BadInput where runs of a replicate were asked other questions, or do not agree on scratch.
+    Another baseline that they do not agree on is left out.
     """
     for other, part in pairs(parts):
         if questions(part.rows[METHOD]) != questions(other.rows[METHOD]):
             raise BadInput(
                 f"{other.entry.folder} and {part.entry.folder} ({part.replicate}) were asked other "
-                "questions: train both at the same --tasks.size, and test them with the same --seed, "
-                "--organs and --data"
+                "questions: train both at the same --tasks.size, or at 64 and more, and test them with the "
+                "same --seed, --organs and --data"
             )
     cases, notes, left_out = [], {}, []
     for entrant in dict.fromkeys(part.entry.row for part in parts):
@@ -139,7 +139,7 @@ def gathered(parts: Sequence[Part]) -> Gathered:
             left_out.append(f"{row} (MetaMedSeg's own goes slice by slice)")
         elif len(having) < len(parts) if row != SCRATCH else firsts(having).keys() != seeds:
             left_out.append(f"{row} (not in every report)")
-        elif (dispute := disputed(row, having)) and row in (SCRATCH, "copied mask"):
+        elif (dispute := disputed(row, having)) and row == SCRATCH:
             raise BadInput(dispute)
         elif dispute:
             left_out.append(dispute)

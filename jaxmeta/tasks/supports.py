@@ -19,6 +19,10 @@ from jaxmeta.tasks.episodes import (
 )
 from jaxmeta.tasks.split import Entry, Pool, slice_count
 
+# Pixels along a side at which a structure must show in a slice that lends, at most: so that networks for
+# larger slices are given the same supports, and can be compared.
+COMMON = 64
+
 
 def support_patients(
     entry: Entry, *, shots: int, draw: int, seed: int, count: int = 1
@@ -56,8 +60,11 @@ def draw_support(
     draw: int = 0,
     spacing: float | None = None,
 ) -> tuple[Slice, ...]:
-    """Draw the support slices of these patients, dealt evenly; another `draw`, other slices."""
-    shape = EpisodeShape(shots, 1, size, spacing)
+    """Draw the support slices of these patients, dealt evenly; another `draw`, other slices.
+
+    All sizes from COMMON on draw the same.
+    """
+    shape = EpisodeShape(shots, 1, min(size, COMMON), spacing)
     rng = random_stream(seed, identity(entry), draw + 1)
     hands = [teaching_slices(rng, pool.shards, entry, name, shape) for name in patients]
     if sum(map(len, hands)) < shots:

@@ -3,7 +3,8 @@
 The slices that show the organ are cut into chunks of `width` neighbours. The middle one of a chunk is
 labelled and adapted to, the others are segmented; so somebody labels a part of every volume, and knows
 which slices show the organ. `labelled` says how many those are. Where the organ vanishes from the middle
-slice at the network's size, the nearest of its chunk in which it does not is labelled instead.
+slice at the network's size (at COMMON, if that is smaller), the nearest of its chunk in which it does not is
+labelled instead.
 """
 
 from collections.abc import Callable, Sequence, Set
@@ -17,6 +18,7 @@ from jaxmeta.data.shards import Shards, load_masks
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.neighbours import chunked, refuse_narrow
 from jaxmeta.tasks.split import Entry, Pool
+from jaxmeta.tasks.supports import COMMON
 from jaxmeta.tasks.trial import Query, Support, query, support_of
 
 
@@ -52,7 +54,7 @@ def trials_within(
     made = []
     for entry in pool.entries:
         scans = {v: slices for held in entry.patients.values() for v, slices in held}
-        read = dict(structure=entry.organ, size=size, spacing=mm)
+        read = dict(structure=entry.organ, size=min(size, COMMON), spacing=mm)
         dealt = {v: chunks_of(pool.shards, v, slices, width, **read) for v, slices in scans.items()}
         asked = {v: chunks for v, chunks in dealt.items() if chunks}
         if not asked:

@@ -57,6 +57,7 @@ def test_other_draws_take_other_slices_and_the_same_draw_the_same():
     assert drawn() == drawn()
     assert len({drawn(draw=draw) for draw in range(10)}) > 5
     assert drawn(shots=1) == drawn()[:1], "one shot is the first of three"
+    assert drawn(size=64) == drawn(size=512), "networks for larger slices are asked the same"
     for volume, number in drawn(shots=6):
         assert tests.shards.volumes[volume].counts["spleen"][number] > 0
     with pytest.raises(BadInput, match="7 shots asked.*at most 6 slices"):
