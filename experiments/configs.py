@@ -339,3 +339,7 @@ class Config:
     """What training draws, as data set/organ: filled in by the run."""
     axis: Annotated[str, tyro.conf.Suppress] = "axial"
     """Which slices the run learns from: filled in by the run."""
+    modality: Annotated[Literal["ct", "mr"] | None, tyro.conf.Suppress] = None
+    """What all scans are that the run learns from, if they are one: filled in by the run."""
+    channel: Annotated[str | None, tyro.conf.Suppress] = None
+    """The channel that they all are of files that hold several, if it is one: filled in by the run."""

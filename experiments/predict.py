@@ -9,11 +9,10 @@ Segment Anything: a run of sam-tiny, or a folder of converted weights.
 """
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -22,23 +21,29 @@ from tqdm import tqdm
 from experiments.build_sam import converted
 from experiments.command import run as run_command
 from experiments.pointing import Pointed, open_network, parse_boxes, parse_clicks, pointer
+from experiments.reading import (
+    Reading,
+    measured,
+    parsed,
+    read_scan,
+    read_support,
+    reading_for,
+    tell_channel,
+    told,
+)
 from experiments.rows import row_maker
 from experiments.runs import Run, open_run
 from experiments.tuning import Protocol, describe, method_setting
 from jaxmeta import devices, report
-from jaxmeta.data.channels import channel_count, chosen, numbered
-from jaxmeta.data.grid import Grid, from_slices, resize_mask, restore, spacing, to_slices
-from jaxmeta.data.intensity import Intensity, measure, native_input, network_input
-from jaxmeta.data.layouts import channels_beside
+from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
+from jaxmeta.data.intensity import native_input
 from jaxmeta.data.names import case_stem
-from jaxmeta.data.nifti import read_image, read_pair, save_mask, save_probability
-from jaxmeta.data.nifti_bytes import shape_of
+from jaxmeta.data.nifti import read_image, save_mask, save_probability
 from jaxmeta.data.prediction import largest, predicted_labels
-from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
 from jaxmeta.tasks.task import Examples
-from jaxmeta.tasks.trial import Support, places
+from jaxmeta.tasks.trial import Support
 
 
 @dataclass(frozen=True)
@@ -89,17 +94,6 @@ class Options:
 FEW = 5  # slices that SSM-SAM adapts to unless told otherwise: it answers once for each
 
 
-class Reading(NamedTuple):
-    """How files become network input."""
-
-    size: int
-    mm: float | None
-    axis: str
-    modality: str
-    nan_to: float | None
-    channel: str | None = None  # name or number, of volumes that hold several
-
-
 def main() -> None:
     """Parse and predict."""
     options = tyro.cli(Options, description=__doc__)
@@ -121,8 +115,8 @@ def predict(options: Options) -> list[Path]:
             "alone: train a run without it to predict"
         )
     run = prompted(run)
-    reading = reading_for(run, options)
-    tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options)
+    reading = reading_for(run, **said(options))
+    tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options.channel)
     few = FEW if run.config.algorithm == "ssm-sam" else None
     supports = [
         drawn
@@ -172,7 +166,7 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     is_run = not converted(options.run)
     network, variables = open_network(options.run, is_run=is_run)
     reading = reading_to_point(options, is_run)
-    tell_channel([image], reading, options)
+    tell_channel([image], reading, options.channel)
     scan = read_image(image, **told(image, reading))
     grid, intensity, scale = measured(image, scan, reading)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
@@ -195,6 +189,28 @@ def tell(path: Path, labels: np.ndarray, grid: Grid, values: Sequence[int]) -> N
         count = int((labels == value).sum())
         of = f", label {value}" if len(values) > 1 else ""
         tqdm.write(f"{path}{of}: {count} voxels, {count * voxel:.1f} ml")
+
+
+def reading_to_point(options: Options, is_run: bool) -> Reading:
+    """Read a volume as a run of Segment Anything did, or as the command line says."""
+    if is_run:
+        reading = reading_for(open_run(options.run), **said(options))
+        if reading.mm is not None:
+            raise BadInput(
+                f"{options.run} learned from slices of one --tasks.spacing: train without"
+            )
+        return reading
+    if options.modality is None:
+        raise BadInput(
+            "converted weights do not say what the volume is: --modality ct or --modality mr"
+        )
+    return Reading(size=0, mm=None, **{"axis": "axial"} | said(options))
+
+
+def said(options: Options) -> dict[str, str | float | None]:
+    """Gather what the command line says of how files are read."""
+    names = ("modality", "axis", "channel", "nan_to")
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 def check(options: Options) -> None:
@@ -224,15 +240,6 @@ def check(options: Options) -> None:
         raise BadInput("--structures with --support IMAGE:LABEL:VALUE: leave VALUE out")
 
 
-def parsed(text: str) -> tuple[Path, Path, int | None]:
-    """Read IMAGE:LABEL[:VALUE]."""
-    match = re.fullmatch(r"(.+?\.nii(?:\.gz)?):(.+?\.nii(?:\.gz)?)(?::(\d+))?", text)
-    if not match:
-        raise BadInput(f"--support {text}: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
-    image, label, value = match.groups()
-    return Path(image), Path(label), None if value is None else int(value)
-
-
 def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
     """Name the masks, refusing what is missing and what would be written over."""
     inputs = [*inputs, *options.image]
@@ -251,88 +258,6 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
         if any(mask.resolve() == path.resolve() for path in inputs):
             raise BadInput(f"{mask} is one of the inputs: give another --output")
     return masks
-
-
-def reading_to_point(options: Options, is_run: bool) -> Reading:
-    """Read a volume as a run of Segment Anything did, or as the command line says."""
-    if is_run:
-        reading = reading_for(open_run(options.run), options)
-        if reading.mm is not None:
-            raise BadInput(
-                f"{options.run} learned from slices of one --tasks.spacing: train without"
-            )
-        return reading
-    if options.modality is None:
-        raise BadInput(
-            "converted weights do not say what the volume is: --modality ct or --modality mr"
-        )
-    axis = options.axis or "axial"
-    return Reading(0, None, axis, options.modality, options.nan_to, options.channel)
-
-
-def reading_for(run: Run, options: Options) -> Reading:
-    """Read files as the run's training data was read; ask where that does not say enough."""
-    volumes = open_shards(run.config.data).volumes
-    modality, channel = options.modality, options.channel
-    if channel is None:  # of several none is more right: then the file that holds several asks
-        channels = {volume.channel for volume in volumes}
-        channel = channels.pop() if len(channels) == 1 else None
-    if modality is None:
-        known = {volume.modality for volume in volumes}
-        if len(known) > 1:
-            raise BadInput(
-                f"{run.folder} learned from ct and mr: say --modality ct or --modality mr"
-            )
-        (modality,) = known
-    tasks = run.config.tasks
-    axis = options.axis or run.config.axis
-    return Reading(tasks.size, tasks.spacing, axis, modality, options.nan_to, channel)
-
-
-def tell_channel(images: Sequence[Path], reading: Reading, options: Options) -> None:
-    """Print which channel is read, where there is a choice; refuse a choice where there is none.
-
-    Where a choice is missing it is asked for now, not behind the adaptation.
-    """
-    several = [image for image in images if channel_count(shape_of(image)) > 1]
-    for image in several:
-        told(image, reading)
-    if options.channel is not None and not several:
-        raise BadInput(f"--channel {options.channel}: no image holds several channels")
-    if reading.channel is not None and several:
-        print(f"reading channel {reading.channel} of {len(several)} volume(s) that hold several")
-
-
-def read_support(
-    pairs: Sequence[tuple[Path, Path, int | None]], reading: Reading, structure: int | None = None
-) -> Support:
-    """Read all labelled slices that hold the structure: of this label, or of each pair's own."""
-    parts, names = [], []
-    for image, label, value in pairs:
-        value = value if structure is None else structure
-        scan, labels = read_pair(image, label, **told(image, reading))
-        here = labels > 0 if value is None else labels == value
-        if not here.any():
-            found = ", ".join(map(str, np.unique(labels)[:20]))
-            what = "above 0" if value is None else f"equal to {value}"
-            raise BadInput(f"{label}: no voxel is {what}, so it shows no structure; it has {found}")
-        slices, grid = as_input(image, scan, reading)
-        native = to_slices(here.astype(np.uint8), grid)
-        held = np.flatnonzero(native.any((1, 2)))
-        mask = resize_mask(native[held], reading.size, grid, spacing=reading.mm)
-        parts.append((slices[held], mask, places(len(slices))[held]))
-        names += [f"{image}:{number}" for number in held]
-    image, mask, place = (np.concatenate(each) for each in zip(*parts, strict=True))
-    shows = mask.any((1, 2))
-    if not shows.any():
-        raise BadInput(
-            f"{pairs[0][1]}: the structure is too small to be seen at the run's {reading.size} pixels; "
-            "train with a larger --tasks.size, or finer --tasks.spacing"
-        )
-    image, mask, place = image[shows], mask[shows], place[shows]
-    names = [name for name, kept in zip(names, shows, strict=True) if kept]
-    examples = Examples(image, mask, np.ones(len(image), bool))
-    return Support(examples, place, tuple(str(image) for image, _, _ in pairs), tuple(names))
 
 
 def drawn_supports(support: Support, options: Options, few: int | None = None) -> list[Support]:
@@ -370,40 +295,6 @@ def padded(supports: Sequence[Support]) -> list[Support]:
         )
         for support in supports
     ]
-
-
-def read_scan(path: Path, reading: Reading) -> tuple[np.ndarray, Grid]:
-    """Read a volume as slices ready for the network, and its grid."""
-    return as_input(path, read_image(path, **told(path, reading)), reading)
-
-
-def told(path: Path, reading: Reading) -> dict:
-    """Give what `read_image` wants to be told of a file: its channel by number, and their names."""
-    names, shape = channels_beside(path), shape_of(path)
-    channel = None
-    if channel_count(shape) > 1:
-        if reading.channel is not None:
-            channel = numbered(reading.channel, channel_count(shape), names, path)
-        chosen(shape, channel, names, path)
-    return {"nan_to": reading.nan_to, "channel": channel, "channels": names}
-
-
-def as_input(path: Path, scan, reading: Reading) -> tuple[np.ndarray, Grid]:
-    """Cut, window, resize and normalise a volume as shards do."""
-    grid, intensity, scale = measured(path, scan, reading)
-    slices = to_slices(scan.values, grid)
-    size = {"size": reading.size, "spacing": reading.mm}
-    return network_input(slices, grid, intensity, **size, **scale), grid
-
-
-def measured(path: Path, scan, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
-    """Place a volume, choose its window, and give its scale."""
-    grid = Grid(scan.values.shape, scan.affine, scan.header, reading.axis)
-    scale = {"slope": scan.slope, "intercept": scan.intercept}
-    try:
-        return grid, measure(scan.values, reading.modality, **scale), scale
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
 
 
 def shown(path: Path, slices, mask, grid: Grid, value: int) -> report.Picture:

@@ -4,7 +4,7 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 
@@ -181,7 +181,18 @@ def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
             seed=config.seed,
         )
     entries = task_source(config, training_pool(config, shards, division, hidden)).pool.entries
-    return dataclasses.replace(config, structures=named(entries)), division
+    learned = dict(
+        structures=named(entries),
+        modality=common(entry.modality for entry in entries),
+        channel=common(entry.channel for entry in entries),
+    )
+    return dataclasses.replace(config, **learned), division
+
+
+def common(values: Iterable[str | None]) -> str | None:
+    """Take the value that all have; None where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
 
 
 def named(entries: Sequence[Entry]) -> tuple[str, ...]:

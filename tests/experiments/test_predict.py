@@ -3,22 +3,16 @@
 import dataclasses
 import gzip
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.predict import (
-    drawn_supports,
-    Options,
-    Reading,
-    parsed,
-    predict,
-    read_scan,
-    read_support,
-    reading_for,
-)
+from experiments.predict import Options, drawn_supports, predict
+from experiments.reading import Reading, parsed, read_scan, read_support, reading_for
 from experiments.runs import open_run
+from experiments.training import common
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_images, load_masks, open_shards
@@ -159,20 +153,28 @@ def channels(scanned, tmp_path_factory):
     return root
 
 
-def test_the_channel_of_the_training_is_read_unless_another_is_asked_for(
-    run, scanned, channels, tmp_path
-):
+def test_a_run_reads_as_its_training_scans_were_unless_told_otherwise(run):
     trained = open_run(run)
-    other = trained._replace(
-        config=dataclasses.replace(trained.config, data=(channels / "shards",))
-    )
-    asked = options(run, scanned)
-    assert reading_for(other, asked).channel == "T2"
-    assert reading_for(trained, asked).channel is None
-    assert reading_for(other, dataclasses.replace(asked, channel="0")).channel == "0"
-    both = trained.config.data + (channels / "shards",)
-    mixed = trained._replace(config=dataclasses.replace(trained.config, data=both))
-    assert reading_for(mixed, asked).channel is None, "none is more right than another"
+    assert (trained.config.modality, trained.config.channel) == ("mr", None)
+    other = trained._replace(config=dataclasses.replace(trained.config, channel="T2"))
+    assert reading_for(other).channel == "T2"
+    assert reading_for(other, channel="0").channel == "0"
+    assert common(["T1", "T2"]) is common(["T1", None]) is None, "none is more right than another"
+    both = trained._replace(config=dataclasses.replace(trained.config, modality=None))
+    with pytest.raises(BadInput, match="learned from ct and mr: say --modality"):
+        reading_for(both)
+    assert reading_for(both, modality="ct").modality == "ct"
+
+
+def test_a_run_segments_where_its_training_data_is_not(run, scanned, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    values = json.loads(path.read_text())
+    values["config"]["data"] = ["/nowhere"]
+    path.write_text(json.dumps(values))
+    (mask,) = predict(options(tmp_path / "run", scanned, output=tmp_path / "there"))
+    (known,) = predict(options(run, scanned, output=tmp_path / "here"))
+    assert mask.read_bytes() == known.read_bytes()
 
 
 def test_one_channel_of_several_is_predicted_like_a_file_of_its_own(
