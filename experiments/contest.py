@@ -5,14 +5,14 @@ differences to scratch, and to the best of them or a named one. Who may take par
 business, the arithmetic that of `standings` in `jaxmeta/compare.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import isnan
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from experiments.outcome import Outcome
+from experiments.outcome import METHOD, Outcome, Table
 from experiments.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
 from experiments.recipes import names
 from experiments.reports import alive, by_organ, protocol
@@ -41,7 +41,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], against: int | None = None)
         reference = None if against is None else entries[against].row
         lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND, FULL), against=reference)
         organs = by_organ(found.cases, [line.row for line in lines])
-        steps = by_steps({row: [t.by_steps for e, t in asked if e.row == row] for row in entrants})
+        steps = by_steps(curves_of(asked, found.notes))
         seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
         title = protocol(outcomes, found.cases, first.shots)
         texts.append(table(title, lines, found.notes))
@@ -127,6 +127,19 @@ def behind(lines: Sequence[Standing], against: str, left_out: Sequence[str]) -> 
             [line.row, *(between(m, sign=True) for m in margins), "" if isnan(p) else f"{p:.3f}"]
         )
     return "\n".join(report.columns(rows) + [f"left out: {each}" for each in left_out])
+
+
+def curves_of(
+    asked: Sequence[tuple[Entry, Table]], rows: Collection[str]
+) -> dict[str, list[dict[int, float]]]:
+    """Gather the curves of each row of the table: a method's of every run, a baseline's once a replicate."""
+    curves = {}
+    for entry, of_run in asked:
+        for kind, curve in of_run.by_steps.items():
+            row, of = (entry.row, entry.folder) if kind == METHOD else (kind, entry.replicate)
+            if row in rows:
+                curves.setdefault(row, {}).setdefault(of, curve)
+    return {row: list(own.values()) for row, own in curves.items()}
 
 
 def by_steps(curves: dict[str, list[dict[int, float]]]) -> dict[str, dict[int, float]]:

@@ -160,7 +160,13 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         cases = [case for each in cases for case in lines_of(each, twins)]
         cases += [case._replace(shots=shots) for case in bound]
         ask = partial(followed, asked=chosen, seed=options.seed, how=measuring, scored=scored)
-        by_steps = steps_curve(make, ask, options.steps if walks else ())
+        by_steps = {
+            row.name: steps_curve(
+                make, ask, row.name, options.steps, known(cases, settings, row.name)
+            )
+            for row in rows
+            if options.steps and walks and follows(settings, row.name)
+        }
         if len(took) == 1 and options.within is None:  # compiled on the way
             rows[0].fit(together(chosen[0].supports), draw_keys(asked.supports, options.seed))
         one = min(took) * devices.task_mesh(asked.supports).size / asked.supports
@@ -243,16 +249,41 @@ def rows_of(
     return rows, {row.name: [row.name] for row in rows} | {own[0]: own for own in same.values()}
 
 
+def follows(settings: dict[str, Setting], row: str) -> bool:
+    """Tell whether a row follows the method's own rule, which asks only for its steps."""
+    return row in settings and settings[row].finetune.optimiser == OWN
+
+
 def steps_curve(
-    make: Callable[..., Row], ask: Callable[..., Iterator], counts: Sequence[int]
+    make: Callable[..., Row],
+    ask: Callable[..., Iterator],
+    kind: str,
+    counts: Sequence[int],
+    known: dict[int, float],
 ) -> dict[int, float]:
-    """Score the method after each number of steps of its own rule."""
+    """Score what follows the method's own rule after each number of its steps, unless that is known."""
     curve = {}
     for count in counts:
-        row = make(METHOD, METHOD, Finetune(OWN, 1.0, count))
-        cases = [case for case, _, _ in ask([row], what=f"{count} steps")]
-        curve[count] = row_mean([case for case in cases if case.row == METHOD])[0].mean
+        if count in known:
+            curve[count] = known[count]
+            continue
+        row = make(kind, kind, Finetune(OWN, 1.0, count))
+        cases = [case for case, _, _ in ask([row], what=f"{kind}, {count} steps")]
+        curve[count] = mean_of(cases, kind)
     return curve
+
+
+def known(cases: Sequence[Case], settings: dict[str, Setting], row: str) -> dict[int, float]:
+    """Tell the Dice of a row after as many steps as are in the table."""
+    found = {settings[row].finetune.steps: mean_of(cases, row)}
+    if row == METHOD and any(case.row == "zero steps" for case in cases):
+        found[0] = mean_of(cases, "zero steps")
+    return found
+
+
+def mean_of(cases: Sequence[Case], row: str) -> float:
+    """Average the Dice of one row."""
+    return row_mean([case for case in cases if case.row == row])[0].mean
 
 
 def lines_of(case: Case, twins: dict[str, list[str]]) -> list[Case]:

@@ -58,7 +58,9 @@ class Table(NamedTuple):
     pictures: list[tuple[Case, Picture]]  # of the method, each volume once
     settings: dict[str, Setting]
     seconds: float  # of one adaptation
-    by_steps: dict[int, float] = {}  # the method's Dice after so many steps of its own rule
+    by_steps: dict[
+        str, dict[int, float]
+    ] = {}  # by row: Dice after so many steps of the method's rule
 
 
 class Outcome(NamedTuple):

@@ -28,7 +28,7 @@ class Block(NamedTuple):
     organs: dict
     seconds: str
     cases: list[Case]
-    by_steps: dict[str, dict[int, float]]  # of each run
+    by_steps: dict[str, dict[int, float]]  # of each row, and run where there are several
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> None:
@@ -93,10 +93,9 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
         )
         first.append(page.picture(overlay, caption))
     steps = folder / f"steps_{block.shots}shot.png"
-    if any(block.by_steps.values()):
-        first.append(
-            page.picture(steps, "Dice against the method's own inner steps, a line a run.")
-        )
+    if block.by_steps:
+        caption = "Dice against steps of the method's own rule, a line a row."
+        first.append(page.picture(steps, caption))
     return {f"Support: {block.asked}": first}
 
 
@@ -108,9 +107,7 @@ def draw(folder: Path, blocks: Sequence[Block]) -> None:
             values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
         report.boxes(folder / f"boxes_{block.shots}shot.png", dict(sorted(values.items())), "Dice")
         series = {
-            f"Dice/{run}": (list(own), list(own.values()))
-            for run, own in block.by_steps.items()
-            if own
+            f"Dice/{row}": (list(own), list(own.values())) for row, own in block.by_steps.items()
         }
         if series:
             path = folder / f"steps_{block.shots}shot.png"

@@ -3,8 +3,8 @@
 A run answers for its method: an algorithm, with the settings that tell it from other runs (`recipes.py`).
 Runs of the same seed on the same data are one replicate: they were given the same split and the same
 questions, so their cases pair one by one. A baseline is computed in every run's test; those of a replicate
-have it once, if their tests agree on it; scratch may lack in those of methods that have no such thing. What only one method can have is left out:
-its zero steps, and baselines given as many steps as it takes.
+have it once, if their tests agree on it, and where some did not compute it, from those that did. What only one
+method can have is left out: its zero steps, and baselines given as many steps as it takes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from experiments.outcome import METHOD, Table
 from experiments.reports import NOTES, parted
-from experiments.rows import BOUND, FRESH, FULL
+from experiments.rows import BOUND, FULL
 from experiments.tuning import Setting, describe
 from jaxmeta import report
 from jaxmeta.compare import difference, questions
@@ -132,13 +132,13 @@ def gathered(parts: Sequence[Part]) -> Gathered:
     seeds = firsts(parts).keys()
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
         having = [part for part in parts if row in part.rows]
-        own = parted(row)[0] in (METHOD, "zero steps", FULL, FRESH)
+        own = parted(row)[0] in (METHOD, "zero steps", FULL)
         if own or row.endswith(", same steps"):
             left_out.append(f"{row} (each method's own)")
         elif row == BOUND and len({part.entry.slice_by_slice for part in parts}) > 1:
             left_out.append(f"{row} (MetaMedSeg's own goes slice by slice)")
-        elif len(having) < len(parts) if row != SCRATCH else firsts(having).keys() != seeds:
-            left_out.append(f"{row} (not in every report)")
+        elif len(having) < len(parts) if row == TRANSFER else firsts(having).keys() != seeds:
+            left_out.append(f"{row} (not in every report)")  # and no run pre-trains for another
         elif (dispute := disputed(row, having)) and row == SCRATCH:
             raise BadInput(dispute)
         elif dispute:

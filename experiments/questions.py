@@ -59,7 +59,8 @@ class Options:
     tolerance: float = 2.0
     """Distance in mm within which the surface Dice (NSD) counts a surface as found."""
     steps: tuple[int, ...] = ()
-    """Also score the method after these numbers of inner steps, for a curve in the report."""
+    """Also score the method, and what follows its rule from elsewhere, after these numbers of inner steps,
+    for a curve in the report."""
     within: int | None = None
     """Test within volumes, as SSM-SAM's authors do: of every so many neighbouring slices that show the organ
     (5 in CT, 3 in MR) the middle one is labelled and adapted to, the others are segmented and scored.

@@ -56,7 +56,11 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         texts.append(report.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
         texts.append(f"one adaptation takes {seconds:.2f} s on one of {machines}")
-        by_steps = {str(part.folder): t.by_steps for part, t in zip(outcomes, parts, strict=True)}
+        by_steps = {
+            f"{row}, {part.folder}" if len(parts) > 1 else row: curve
+            for part, of_run in zip(outcomes, parts, strict=True)
+            for row, curve in of_run.by_steps.items()
+        }
         blocks.append(Block(each, asked, title, lines, organs, texts[-1], cases, by_steps))
         tables.append(
             {
@@ -101,7 +105,10 @@ def read(folder: Path, report_of: str = "report") -> Outcome:
                 pictures=[],
                 settings={row: setting_from_json(of) for row, of in table["settings"][0].items()},
                 seconds=table["adaptation_seconds"][0],
-                by_steps={int(count): dice for count, dice in table["by_steps"][0].items()},
+                by_steps={
+                    row: {int(count): dice for count, dice in curve.items()}
+                    for row, curve in table["by_steps"][0].items()
+                },
             )
             for table in values["tables"]
         )

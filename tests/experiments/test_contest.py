@@ -111,12 +111,15 @@ def test_seeds_pair_with_their_own_and_widen_the_interval(tmp_path):
 def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(tmp_path):
     curves = [{0: 0.1, 10: 0.5}, {0: 0.3, 20: 0.7}]
     outcomes = [
-        with_table(found("maml", 0.6, seed=seed), by_steps=curve)
+        with_table(found("maml", 0.6, seed=seed), by_steps={METHOD: curve})
         for seed, curve in enumerate(curves)
     ]
-    outcomes += [found("anil", 0.6, seed=seed) for seed in (0, 1)]
+    fresh = {FRESH: {0: 0.5}, "of another table": {0: 0.9}}
+    outcomes += [
+        with_table(found("anil", 0.6, seed=seed, **{FRESH: 0.4}), by_steps=fresh) for seed in (0, 1)
+    ]
     text, table, _ = ranked(tmp_path, outcomes)
-    assert table["by_steps"] == {"maml": {"0": pytest.approx(0.2)}}
+    assert table["by_steps"] == {"maml": {"0": pytest.approx(0.2)}, FRESH: {"0": 0.5}}
     assert "Dice after so many inner steps     0\nmaml                            .200" in text
 
 
@@ -148,8 +151,8 @@ def test_what_only_some_have_is_left_out_and_named(tmp_path):
     ]
 
 
-def test_scratch_may_lack_in_the_reports_of_a_method_whose_own_rows_stay_out(tmp_path):
-    """SSM-SAM has no scratch; what it has instead, and its second way of scoring, are its own."""
+def test_a_baseline_may_lack_in_the_reports_of_a_method_whose_own_rows_stay_out(tmp_path):
+    """SSM-SAM has no scratch; its second way of scoring is its own."""
     extra = {FRESH: 0.3, METHOD + RELEASED: 0.9}
     prompted = found("ssm-sam", 0.55, **extra)
     (table,) = prompted.tables
@@ -158,9 +161,9 @@ def test_scratch_may_lack_in_the_reports_of_a_method_whose_own_rows_stay_out(tmp
     prompted = prompted._replace(tables=(table._replace(cases=cases, settings=settings),))
     for outcomes in ([found("maml", 0.6), prompted], [prompted, found("maml", 0.6)]):
         _, table, cases = ranked(tmp_path, outcomes)
-        assert {case.row for case in cases} == {"maml", "ssm-sam", "copied mask", "scratch"}
+        assert {c.row for c in cases} == {"maml", "ssm-sam", "copied mask", "scratch", FRESH}
         assert table["lines"]["ssm-sam"]["ahead"] is not None
-        assert {why.rpartition(" (")[0] for why in table["left_out"]} == set(extra)
+        assert {why.rpartition(" (")[0] for why in table["left_out"]} == {METHOD + RELEASED}
 
 
 def test_a_transfer_that_differs_is_left_out_with_the_way_to_have_it(tmp_path):

@@ -15,7 +15,7 @@ from scipy.ndimage import label
 
 from experiments import meta_test as command
 from experiments import reports, summary, tuning
-from experiments.meta_test import Options, rows_of
+from experiments.meta_test import Options, mean_of, rows_of
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
 from experiments.outcome import Measuring
@@ -107,12 +107,19 @@ def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
 
 def test_the_curve_over_steps_begins_with_none_and_meets_the_method(tested):
     for table in tested.tables:
-        dice = {
-            row: np.mean([c.dice for c in table.cases if c.row == row])
-            for row in ("zero steps", "adapted")
-        }
-        assert table.by_steps[0] == pytest.approx(dice["zero steps"])
-        assert table.by_steps[2] == pytest.approx(dice["adapted"])  # whose preset has two
+        assert set(table.by_steps) == {"adapted"}, "no other row follows the method's own rule"
+        curve = table.by_steps["adapted"]
+        assert curve[0] == pytest.approx(mean_of(table.cases, "zero steps"))
+        assert curve[2] == pytest.approx(mean_of(table.cases, "adapted"))  # whose preset has two
+
+
+def test_a_curve_computes_what_no_row_of_the_table_knows(tested, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    asked = Options(run=(tmp_path / "run",), shots=(2,), draws=2, baselines="none", steps=(0, 1))
+    (outcome,) = meta_test(dataclasses.replace(asked, masks=False))
+    curve, known = outcome.tables[0].by_steps["adapted"], tested.tables[0]
+    assert curve[0] == pytest.approx(mean_of(known.cases, "zero steps"))
+    assert curve[1] not in (curve[0], mean_of(known.cases, "adapted"))
 
 
 def test_every_case_has_its_distances(tested, run):

@@ -14,6 +14,7 @@ from experiments.predict import Options as Predict
 from experiments.predict import predict
 from experiments.presets import PRESETS, STILL, with_algorithm
 from experiments.questions import Options
+from experiments.outcome import METHOD
 from experiments.rows import FRESH
 from experiments.runs import open_run
 from experiments.training import meta_train as train
@@ -92,7 +93,9 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
     (outcome,) = meta_test.test(options)
     rows = {case.row for case in outcome.tables[0].cases}
     assert rows == {"adapted", "zero steps", "copied mask", FRESH}
-    assert set(outcome.tables[0].by_steps) == {0, 1}
+    curves = outcome.tables[0].by_steps
+    assert {row: set(curve) for row, curve in curves.items()} == {METHOD: {0, 1}, FRESH: {0, 1}}
+    assert curves[METHOD][0] != curves[FRESH][0]
     trained = "frozen image encoder trained here for 2 steps, on none of these organs or patients"
     assert f"points from the support's mask, {trained}" in capsys.readouterr().out
     within = dataclasses.replace(
