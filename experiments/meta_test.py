@@ -160,13 +160,8 @@ def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> 
         cases = [case for each in cases for case in lines_of(each, twins)]
         cases += [case._replace(shots=shots) for case in bound]
         ask = partial(followed, asked=chosen, seed=options.seed, how=measuring, scored=scored)
-        by_steps = {
-            row.name: steps_curve(
-                make, ask, row.name, options.steps, known(cases, settings, row.name)
-            )
-            for row in rows
-            if options.steps and walks and follows(settings, row.name)
-        }
+        counts = options.steps if walks else ()
+        by_steps = steps_curves(make, ask, settings, counts, cases) if counts else {}
         if len(took) == 1 and options.within is None:  # compiled on the way
             rows[0].fit(together(chosen[0].supports), draw_keys(asked.supports, options.seed))
         one = min(took) * devices.task_mesh(asked.supports).size / asked.supports
@@ -249,36 +244,33 @@ def rows_of(
     return rows, {row.name: [row.name] for row in rows} | {own[0]: own for own in same.values()}
 
 
-def follows(settings: dict[str, Setting], row: str) -> bool:
-    """Tell whether a row follows the method's own rule, which asks only for its steps."""
-    return row in settings and settings[row].finetune.optimiser == OWN
-
-
-def steps_curve(
+def steps_curves(
     make: Callable[..., Row],
     ask: Callable[..., Iterator],
-    kind: str,
+    settings: dict[str, Setting],
     counts: Sequence[int],
-    known: dict[int, float],
-) -> dict[int, float]:
-    """Score what follows the method's own rule after each number of its steps, unless that is known."""
-    curve = {}
-    for count in counts:
-        if count in known:
-            curve[count] = known[count]
+    cases: Sequence[Case],
+) -> dict[str, dict[int, float]]:
+    """Score each row that follows the method's own rule after each number of its steps.
+
+    What is among the `cases` of the table is not computed again.
+    """
+    curves, scored = {}, {case.row for case in cases}
+    for row, (setting, *_) in settings.items():
+        own = setting.optimiser == OWN
+        if row not in scored or not (own or row == METHOD):
             continue
-        row = make(kind, kind, Finetune(OWN, 1.0, count))
-        cases = [case for case, _, _ in ask([row], what=f"{kind}, {count} steps")]
-        curve[count] = mean_of(cases, kind)
-    return curve
-
-
-def known(cases: Sequence[Case], settings: dict[str, Setting], row: str) -> dict[int, float]:
-    """Tell the Dice of a row after as many steps as are in the table."""
-    found = {settings[row].finetune.steps: mean_of(cases, row)}
-    if row == METHOD and any(case.row == "zero steps" for case in cases):
-        found[0] = mean_of(cases, "zero steps")
-    return found
+        rate, known = (setting.rate, {setting.steps: row}) if own else (1.0, {})
+        known |= {0: "zero steps"} if row == METHOD and "zero steps" in scored else {}
+        curves[row] = {}
+        for count in counts:
+            if count in known:
+                curves[row][count] = mean_of(cases, known[count])
+                continue
+            after = make(row, row, Finetune(OWN, rate, count))
+            found = [case for case, _, _ in ask([after], what=f"{row}, {count} steps")]
+            curves[row][count] = mean_of(found, row)
+    return curves
 
 
 def mean_of(cases: Sequence[Case], row: str) -> float:

@@ -167,7 +167,14 @@ def questions(run: Run, options: Options) -> Asked:
         return Asked(held_out, how, made, draws)
     draws = options.draws or DRAWS
     made = {
-        shots: trials(held_out, shots=shots, draws=draws, **protocol._asdict(), **how)
+        shots: trials(
+            held_out,
+            shots=shots,
+            draws=draws,
+            patients=protocol.patients,
+            largest_piece=protocol.largest_piece,
+            **how,
+        )
         for shots in options.shots
     }
     return Asked(held_out, how, made, draws)
@@ -201,12 +208,13 @@ def refuse_unprompted(run: Run, options: Options) -> None:
         return
     if prompt == "clicks" and options.within is None:
         raise BadInput(f"{run.folder}: clicks lie on the truth; add --within, or --prompt support")
-    if options.tune or options.only_tune or options.baselines == "all" or options.upper_bound:
+    if options.baselines == "all" or options.upper_bound:
         raise BadInput(
-            f"{run.folder}: of ssm-sam no baseline is tuned or pre-trained here: its steps and rate are "
-            "--inner.test-steps and --inner.test-rate of meta_train, the same network without "
-            "meta-learning is a run with --inner.steps 0"
+            f"{run.folder}: of ssm-sam nothing is pre-trained here: the same network without meta-learning "
+            "is a run with --inner.steps 0"
         )
+    if prompt == "clicks" and (options.tune or options.only_tune):
+        raise BadInput(f"{run.folder}: clicks lie on the truth; search with --prompt support")
 
 
 def prompt_of(run: Run, options: Options) -> str | None:
@@ -234,7 +242,7 @@ def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:
 
 def protocol_of(options: Options) -> Protocol:
     """Say how this test asks, for the searches that choose its settings."""
-    return Protocol(options.support_patients, options.largest_piece)
+    return Protocol(options.support_patients, options.largest_piece, options.within)
 
 
 def measuring_of(options: Options) -> Measuring:

@@ -151,14 +151,21 @@ def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
     chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
 
     def make(name: str, kind: str, setting: Finetune | None) -> Row:
-        steps = 0 if setting is None else setting.steps
-        if (kind, steps) not in compiled:
-            made = predictor_of(run, steps)
+        how = (1.0, 0) if setting is None else (setting.rate, setting.steps)
+        if (kind, how) not in compiled:
+            made = predictor_of(at_rate(run, how[0]), how[1])
             made = from_nothing(run, made) if kind == FRESH else made
-            compiled[kind, steps] = networks(made, draws=draws, chunk=chunk)
-        return compiled[kind, steps](name, run.state)
+            compiled[kind, how] = networks(made, draws=draws, chunk=chunk)
+        return compiled[kind, how](name, run.state)
 
     return make
+
+
+def at_rate(run: Run, times: float) -> Run:
+    """Let the run's own rule walk at a multiple of its rate at test time."""
+    inner = run.config.inner
+    inner = dataclasses.replace(inner, test_rate=times * inner.test_rate)
+    return run._replace(config=dataclasses.replace(run.config, inner=inner))
 
 
 def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[Any], Predictor]:

@@ -8,7 +8,8 @@ search, the settings shipped here are used.
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,12 +35,17 @@ from jaxmeta.finetune import (
 )
 from jaxmeta.tasks.split import pool
 from jaxmeta.tasks.trial import Trial, trials
+from jaxmeta.tasks.trial_within import Within, trials_within
+from jaxmeta.within import DRAWS as DRAWS_WITHIN
+from jaxmeta.within import score_within
 
 OWN_STEPS, OWN_PASSES = (5, 10, 20, 40, 80), (5, 10, 20)
 PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
 MOST_SLICES = 4500  # that a fine-tuning of a widened grid sees: 900 steps of 5, or 4500 of 1
 MOST_PASSES = 60  # of one that goes slice by slice, with a step for each
 DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
+GRIDS_OF_OWN = {OWN: Grid((0.3, 1.0, 3.0), (10, 20, 40))}  # multiples of a method's own rate
+MOST_OWN = 120  # steps of its own rule
 
 # Scratch where no search was made, by shots: what `meta_test --shots 5 1 --baselines all` of
 # `meta_train --seed 11` chose on the validation organs of its phantoms.
@@ -51,6 +57,7 @@ class Protocol(NamedTuple):
 
     patients: int = 1  # who lend the slices of a support
     largest_piece: bool = False  # all that is kept of each mask
+    within: int | None = None  # of how many neighbours one is labelled, in tests within volumes
 
 
 class Setting(NamedTuple):
@@ -65,6 +72,7 @@ def describe(setting: Setting) -> str:
     """Write a setting in words, with a warning where a search could not leave the grid's edge."""
     optimiser, rate, steps = setting.finetune
     how = "its own rule" if optimiser == OWN else f"{optimiser}, rate {rate:g}"
+    how += f", {rate:g} times its rate" if optimiser == OWN and rate != 1 else ""
     unit = "passes" if optimiser == BY_SLICE else "steps"
     how += f", {steps} {unit}" if steps else ""
     warning = f"; AT THE GRID'S EDGE: {', '.join(setting.edges)}" if setting.edges else ""
@@ -76,7 +84,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
     own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
     if run.config.algorithm == "ssm-sam":
         fresh = Setting(own, "the same rule, from adapters, sampler and decoder drawn at random")
-        return {"adapted": Setting(own, "the preset's"), FRESH: fresh}
+        return {"adapted": Setting(own, "the preset's"), FRESH: fresh} | dict(found)
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Setting(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
@@ -93,12 +101,13 @@ def search_settings(
 ) -> dict[str, Setting]:
     """Search all settings for a number of shots, keep them beside the run, and return them."""
     asked = validation_trials(run, shots, protocol)
-    make = row_maker(run, DRAWS, transfer)
-    kinds = (["adapted"] if fine_tunes(run.config) else []) + ["scratch"]
+    make = row_maker(run, DRAWS_WITHIN if protocol.within else DRAWS, transfer)
+    prompted = run.config.algorithm == "ssm-sam"
+    kinds = (["adapted"] if fine_tunes(run.config) else []) + [FRESH if prompted else "scratch"]
     kinds += ["transfer"] if transfer else []
     name = searched_as(shots, protocol)
     path = progress(run.folder, name)
-    told = {"step": run.step, "supports": [t.supports[0].slices for t in asked]}
+    told = {"step": run.step, "supports": list(map(lent, asked))}
     told |= {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
     seen = resumed(path, told)
     bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None)
@@ -110,11 +119,16 @@ def search_settings(
         bar.write(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}", file=sys.stdout)
         bar.update()
 
-    if run.config.algorithm == "metamedseg":  # which goes slice by slice, so its baselines may too
+    if prompted:  # whose rows all follow its own rule, at multiples of its rate
+        how = {"grids": GRIDS_OF_OWN, "own_steps": (), "most": MOST_OWN}
+    elif (
+        run.config.algorithm == "metamedseg"
+    ):  # which goes slice by slice, so its baselines may too
         how = {"grids": GRIDS_BY_SLICE, "own_steps": OWN_PASSES, "most": MOST_PASSES}
     else:
         how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
-    found, grids = tune(make, asked, kinds, seen=seen, tell=tell, **how)
+    scored = partial(mean_dice, scored=score_within if protocol.within else score)
+    found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
     bar.close()
     save(run.folder, name, found, grids, which(transfer))
     path.unlink()
@@ -126,19 +140,32 @@ def which(transfer: Run | None) -> list | None:
     return [transfer.folder.name, transfer.step] if transfer else None
 
 
-def validation_trials(run: Run, shots: int, protocol: Protocol) -> tuple[Trial, ...]:
+def validation_trials(
+    run: Run, shots: int, protocol: Protocol
+) -> tuple[Trial, ...] | tuple[Within, ...]:
     """Make the trials that choose settings: a few supports and volumes of each validation organ."""
+    validation = pool(open_data(run.config), run.split, "val")
+    read = dict(size=run.config.tasks.size, mm=run.config.tasks.spacing)
+    if protocol.within:
+        made = trials_within(validation, width=protocol.within, **read)
+        return tuple(trial._replace(queries=trial.queries[:VOLUMES]) for trial in made)
     return trials(
-        pool(open_data(run.config), run.split, "val"),
+        validation,
         shots=shots,
         draws=DRAWS,
         patients=protocol.patients,
-        size=run.config.tasks.size,
-        mm=run.config.tasks.spacing,
         seed=run.config.seed,
         most=VOLUMES + protocol.patients,  # one or more of them lend the support
         largest_piece=protocol.largest_piece,
+        **read,
     )
+
+
+def lent(trial: Trial | Within) -> list[str] | str:
+    """Tell the slices that a trial's first support has, or which volumes' own slices lend."""
+    if isinstance(trial, Within):
+        return f"{trial.dataset}/{trial.organ}, {len(trial.queries)} volumes"
+    return list(trial.supports[0].slices)
 
 
 def better(
@@ -167,9 +194,11 @@ def better(
     return transfers[scores.index(max(scores))]
 
 
-def mean_dice(row: Row, asked: Sequence[Trial]) -> float:
+def mean_dice(
+    row: Row, asked: Sequence[Trial | Within], scored: Callable[..., Iterator] = score
+) -> float:
     """Score a row on trials."""
-    return row_mean([case for trial in asked for case, _, _ in score([row], trial)])[0].mean
+    return row_mean([case for trial in asked for case, _, _ in scored([row], trial)])[0].mean
 
 
 def resumed(path: Path, told: dict) -> dict[tuple[str, Finetune], float]:
@@ -197,27 +226,28 @@ def tune(
     most: int = MOST_STEPS,
     seen: Mapping[tuple[str, Finetune], float] = {},
     tell: Callable[[str, Finetune, float], None] = lambda *score: None,
+    scored: Callable[[Row, Sequence[Trial | Within]], float] = mean_dice,
 ) -> tuple[dict[str, Found], Grids]:
     """Choose each kind's setting by its Dice on the trials: one grid for all.
 
-    The method may also follow its own rule, for any of `own_steps`. The baselines are then tuned
+    The method may also follow its own rule, for any of `own_steps`, if there are. The baselines are then tuned
     once more at just as many steps as the method chose: "scratch, same steps". Scores that were
     `seen` before are not computed again; each new one is told.
     """
     scores = dict(seen)
 
     def competitor(kind: str) -> Callable[[Finetune], float]:
-        def scored(setting: Finetune) -> float:
+        def remembered(setting: Finetune) -> float:
             if (kind, setting) not in scores:
-                scores[kind, setting] = mean_dice(make(kind, kind, setting), asked)
+                scores[kind, setting] = scored(make(kind, kind, setting), asked)
                 tell(kind, setting, scores[kind, setting])
             return scores[kind, setting]
 
-        return scored
+        return remembered
 
     competitors = {kind: competitor(kind) for kind in kinds}
     found, grids = search(competitors, grids, most=most)
-    if "adapted" not in competitors:  # nothing of the method is fine-tuned, or has steps
+    if "adapted" not in competitors or not own_steps:  # nothing is fine-tuned; or in no other way
         return found, grids
     adapted = competitors.pop("adapted")
     found["adapted"] = with_own_rule(found["adapted"], adapted, own_steps, most=most)
@@ -243,7 +273,8 @@ def with_own_rule(
 
 def searched_as(shots: int, protocol: Protocol) -> str:
     """Name a search in RUN/tuning.json."""
-    return f"{shots}, largest piece" if protocol.largest_piece else f"{shots}"
+    name = f"{shots}, largest piece" if protocol.largest_piece else f"{shots}"
+    return f"{name}, within {protocol.within}" if protocol.within else name
 
 
 def progress(folder: Path, name: str) -> Path:

@@ -407,6 +407,18 @@ def test_searches_that_keep_other_masks_do_not_share_their_progress(tmp_path):
         tuning.progress(tmp_path, tuning.searched_as(5, protocol)) for protocol in protocols
     )
     assert (plain.name, whole.name) == ("tuning-5.jsonl", "tuning-5-largest-piece.jsonl")
+    within = tuning.searched_as(1, tuning.Protocol(within=3))
+    assert tuning.progress(tmp_path, within).name == "tuning-1-within-3.jsonl"
+
+
+def test_a_setting_tells_its_rule_rate_and_steps():
+    told = {
+        Finetune("adam", 0.01, 20): "adam, rate 0.01, 20 steps (chosen)",
+        Finetune(tuning.OWN, 1.0, 40): "its own rule, 40 steps (chosen)",
+        Finetune(tuning.OWN, 0.3, 40): "its own rule, 0.3 times its rate, 40 steps (chosen)",
+    }
+    for setting, text in told.items():
+        assert tuning.describe(Setting(setting, "chosen")) == text
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path):

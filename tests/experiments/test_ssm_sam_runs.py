@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,13 +10,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments import build_sam, checks, meta_test, meta_train
+from experiments import build_sam, checks, meta_test, meta_train, saved, tuning
 from experiments.predict import Options as Predict
 from experiments.predict import predict
 from experiments.presets import PRESETS, STILL, with_algorithm
 from experiments.questions import Options
 from experiments.outcome import METHOD
-from experiments.rows import FRESH
+from experiments.rows import FRESH, OWN
 from experiments.runs import open_run
 from experiments.training import meta_train as train
 from jaxmeta.errors import BadInput
@@ -115,6 +116,29 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
 
 
 @pytest.mark.slow
+def test_its_steps_and_rate_are_searched_for_it_and_for_fresh_readers_alike(run, monkeypatch):
+    grid = tuning.Grid((1.0, 100.0), (1,))
+    monkeypatch.setattr(tuning, "GRIDS_OF_OWN", {OWN: grid})
+    monkeypatch.setattr(tuning, "search", partial(tuning.search, rounds=1))
+    meta_test.test(Options(run=(run,), within=3, only_tune=True))
+    kept = saved.read_json(run / "tuning.json")
+    assert set(kept) == {"1, within 3"} and set(kept["1, within 3"]["found"]) == {METHOD, FRESH}
+    for of in kept["1, within 3"]["found"].values():
+        scores = {tuple(score[:3]): score[3] for score in of["scores"]}
+        assert set(scores) == {(OWN, 1.0, 1), (OWN, 100.0, 1)}
+        assert len(set(scores.values())) == 2, "the rate changes what is found"
+        assert scores[tuple(of["winner"].values())] == max(scores.values())
+    found = tuning.read(run, "1, within 3")
+    (outcome,) = meta_test.test(Options(run=(run,), within=3, masks=False))
+    assert outcome.tables[0].settings == found
+    (whole,) = meta_test.test(Options(run=(run,), shots=(1,), draws=1, masks=False))
+    assert {s.source for s in whole.tables[0].settings.values()}.isdisjoint(
+        s.source for s in found.values()
+    ), "what was chosen within volumes is for tests within volumes"
+    (run / "tuning.json").unlink()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, told",
     [
@@ -124,7 +148,8 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
         (dict(within=3, largest_piece=True), "--largest-piece: --within 3 settles it"),
         (dict(within=1), "chunks of 1 slices"),
         (dict(baselines="all"), "without meta-learning is a run with --inner.steps 0"),
-        (dict(upper_bound=True), "no baseline is tuned"),
+        (dict(upper_bound=True), "nothing is pre-trained here"),
+        (dict(within=3, prompt="clicks", tune=True), "clicks lie on the truth; search with"),
     ],
 )
 def test_what_ssm_sam_is_not_asked(run, changes, told):
