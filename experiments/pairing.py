@@ -1,8 +1,8 @@
 """Who may meet whom in a contest of methods, and how their cases come together.
 
 A run answers for its method: an algorithm, with the settings that tell it from other runs (`recipes.py`).
-Runs of the same seed on the same data are one replicate: they were given the same split and the same
-questions, so their cases pair one by one. A baseline is computed in every run's test; those of a replicate
+Runs of the same seed on the same data that leave out the same organs are one replicate: they were given the
+same split and the same questions, so their cases pair one by one. A baseline is computed in every run's test; those of a replicate
 have it once, if their tests agree on it, and where some did not compute it, from those that did. What only one
 method can have is left out: its zero steps, and baselines given as many steps as it takes.
 """
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     @property
     def replicate(self) -> str:
         """Name what runs share that are compared case by case."""
-        return f"seed {self.seed} on {self.cohort}"
+        return f"seed {self.seed} on {self.cohort}, {', '.join(sorted(self.split.test_organs))} left out"
 
     @property
     def slice_by_slice(self) -> bool:
@@ -91,7 +91,7 @@ def refuse_unpaired(entries: Sequence[Entry]) -> None:
         if (method, entry.replicate) not in known:
             raise BadInput(
                 f"{entry.folder} ({entry.method}, {entry.replicate}) has no run of {method} beside it: "
-                "name one of the same seed and data, or leave this one out"
+                "name one of the same seed, data and --test-organs, or leave this one out"
             )
     for entry in entries:
         other = first[entry.replicate]

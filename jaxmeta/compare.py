@@ -158,5 +158,8 @@ def supports(cases: Sequence[Case]) -> Level:
 
 
 def runs(cases: Sequence[Case]) -> Level:
-    """Resample training runs."""
-    return Level([case.run for case in cases], [0] * len(cases))
+    """Resample training runs, among those that were tested on the same organs."""
+    asked = {}
+    for case in cases:
+        asked.setdefault(case.run, set()).add(case.organ)
+    return Level([case.run for case in cases], [frozenset(asked[case.run]) for case in cases])

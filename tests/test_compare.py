@@ -85,6 +85,15 @@ def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_
     assert len(set(own.unit)) == len(set(own.stratum)) == 2
 
 
+def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():
+    """Else some resamples would be without an organ, and the interval tell of that alone."""
+    organ = dict(a="heart", b="heart", c="liver", d="liver")
+    theirs = [case("y", n, 0.5, run=r, organ=organ[r]) for n in range(8) for r in "abcd"]
+    ours = [c._replace(row="x", dice=0.9 if c.organ == "heart" else 0.5) for c in theirs]
+    found = difference(ours, theirs, runs_too=True)
+    assert (found.low, found.mean, found.high) == pytest.approx((0.2, 0.2, 0.2))
+
+
 def contest(runs="a"):
     """Make cases of two entrants and scratch: the first is .2 ahead of scratch, the second .05."""
     scratch = [

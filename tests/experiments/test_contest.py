@@ -80,7 +80,7 @@ def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
     assert lines["anil"]["behind"]["supports"]["mean"] == pytest.approx(0.05)
     assert lines["reptile"]["behind"]["supports"]["mean"] == pytest.approx(0.1)
     assert lines["scratch"]["counts"]["cases"] == lines["maml"]["counts"]["cases"] == 10
-    assert len(cases) == 5 * 10 and {case.run for case in cases} == {"seed 0 on c"}
+    assert len(cases) == 5 * 10 and {case.run for case in cases} == {"seed 0 on c, spleen left out"}
     assert "best: maml, Dice .940, +.150 [+.150, +.150] over scratch, +.050" in text
     assert "another seed may rank them otherwise" in text
     assert "left out: zero steps (each method's own)" in text
@@ -104,8 +104,32 @@ def test_seeds_pair_with_their_own_and_widen_the_interval(tmp_path):
     assert behind["supports"]["mean"] == behind["runs"]["mean"] == pytest.approx(0.2)
     assert (behind["runs"]["low"], behind["runs"]["high"]) == pytest.approx((0.1, 0.3))
     assert table["lines"]["scratch"]["counts"]["cases"] == 20
-    assert {case.run for case in cases} == {"seed 0 on c", "seed 1 on c"}
+    assert {case.run for case in cases} == {
+        "seed 0 on c, spleen left out",
+        "seed 1 on c, spleen left out",
+    }
     assert "[x run]" in text and "runs resampled too" in text and "another seed" not in text
+
+
+def test_runs_that_each_leave_out_another_organ_make_one_table_whatever_their_seeds(tmp_path):
+    def without(organ, outcome):
+        (table,) = outcome.tables
+        cases = [case._replace(organ=organ) for case in table.cases]
+        outcome = outcome._replace(split=outcome.split._replace(test_organs=(organ,)))
+        return with_table(outcome, cases=cases)
+
+    dice = {"spleen": 0.5, "liver": 0.7}
+    outcomes = [without(organ, found("maml", of)) for organ, of in dice.items()]
+    outcomes += [without(organ, found("anil", of - 0.1)) for organ, of in dice.items()]
+    _, table, cases = ranked(tmp_path, outcomes)
+    means = {
+        organ: of["mean"] if isinstance(of, dict) else of[0]
+        for organ, of in table["organs"]["maml"].items()
+    }
+    assert means["liver"] - means["spleen"] == pytest.approx(0.2)
+    assert {case.run for case in cases} == {f"seed 0 on c, {organ} left out" for organ in dice}
+    behind = table["lines"]["anil"]["behind"]["runs"]
+    assert (behind["low"], behind["high"]) == pytest.approx((0.1, 0.1))
 
 
 def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(tmp_path):
@@ -330,7 +354,7 @@ def other_scratch(outcome):
         ([found("anil", 0.5, cohort="d")], "maml-0 .*seed 0 on c.* has no run of anil"),
         (
             [found("anil", 0.5), found("anil", 0.6, folder="again")],
-            "anil-0 and again are both anil, seed 0 on c: .*name one run a seed",
+            "anil-0 and again are both anil, seed 0 on c, spleen left out: .*name one run a seed",
         ),
         (
             [other_split(found("anil", 0.5))],

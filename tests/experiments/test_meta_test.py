@@ -203,7 +203,7 @@ def test_runs_tested_one_by_one_are_compared_from_their_reports(reported, tmp_pa
     assert not list((tmp_path / "both").glob("overlay*"))
 
 
-def test_runs_that_were_not_tested_alike_are_not_compared(reported):
+def test_runs_that_were_not_tested_alike_are_not_compared(reported, tmp_path):
     path = reported[1] / "report" / "summary.json"
     values = json.loads(path.read_text())
     values["runs"][0]["draws"] += 1
@@ -215,9 +215,15 @@ def test_runs_that_were_not_tested_alike_are_not_compared(reported):
     values["runs"][0]["draws"] -= 1
     path.write_text(json.dumps(values))
     cases = report.read_cases(path.with_name("cases.csv"), Case)
-    report.write_cases(path.with_name("cases.csv"), [c._replace(organ="pancreas") for c in cases])
-    with pytest.raises(BadInput, match="with organs .*two with \\['pancreas'\\]: test them alike"):
+    more = [c._replace(organ="pancreas") for c in cases]
+    report.write_cases(path.with_name("cases.csv"), cases + more)
+    with pytest.raises(
+        BadInput, match="two with .*'pancreas'.*: test them on the same, or on none"
+    ):
         summary.compare(reported)
+    report.write_cases(path.with_name("cases.csv"), more)
+    text = summary.compare(reported, tmp_path)
+    assert "pancreas" in text, "each run left out an organ of its own"
     path.write_text("{}")
     with pytest.raises(BadInput, match="not the report of this version"):
         summary.compare(reported)
