@@ -5,7 +5,7 @@ differences to scratch, and to the best of them or a named one. Who may take par
 business, the arithmetic that of `standings` in `jaxmeta/compare.py`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from math import isnan
 from pathlib import Path
 
@@ -130,16 +130,21 @@ def behind(lines: Sequence[Standing], against: str, left_out: Sequence[str]) -> 
 
 
 def curves_of(
-    asked: Sequence[tuple[Entry, Table]], rows: Collection[str]
+    asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]
 ) -> dict[str, list[dict[int, float]]]:
-    """Gather the curves of each row of the table: a method's of every run, a baseline's once a replicate."""
+    """Gather the curves of each row of the table: a method's of every run, a baseline's once a replicate.
+
+    They are empty where there is none.
+    """
+    entrants, replicates = ({e.row for e, _ in asked}, dict.fromkeys(e.replicate for e, _ in asked))
     curves = {}
-    for entry, of_run in asked:
-        for kind, curve in of_run.by_steps.items():
-            row, of = (entry.row, entry.folder) if kind == METHOD else (kind, entry.replicate)
-            if row in rows:
-                curves.setdefault(row, {}).setdefault(of, curve)
-    return {row: list(own.values()) for row, own in curves.items()}
+    for row in rows:
+        if row in entrants:
+            curves[row] = [t.by_steps.get(METHOD, {}) for entry, t in asked if entry.row == row]
+            continue
+        having = {e.replicate: t.by_steps[row] for e, t in reversed(asked) if row in t.by_steps}
+        curves[row] = [having.get(replicate, {}) for replicate in replicates]
+    return curves
 
 
 def by_steps(curves: dict[str, list[dict[int, float]]]) -> dict[str, dict[int, float]]:

@@ -30,7 +30,7 @@ from experiments.outcome import (
     keep,
     measured,
 )
-from experiments.pairing import Entry, refuse_unpaired
+from experiments.pairing import Entry, refuse_overlapping, refuse_unpaired
 from experiments.questions import (
     Asked,
     Options,
@@ -51,7 +51,7 @@ from experiments.tuning import (
     describe,
     read,
     search_settings,
-    searched_as,
+    searched_by,
     settings_for,
 )
 from jaxmeta import devices
@@ -85,9 +85,14 @@ def test(options: Options) -> list[Outcome]:
     asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
     if not any(one.protocol for one in asked):  # whose folds ask of other patients each
         refuse_unpaired(entered(runs, asked))
+        tested = [{entry.organ for entry in one.held_out.entries} for one in asked]
+        refuse_overlapping([(r.folder, r.split, t) for r, t in zip(runs, tested, strict=True)])
+    for run, one in zip(runs, asked, strict=True):
+        for shots in one.trials if options.settings else ():
+            borrowed(run, shots, options)
     outcomes = []
     for number, run in enumerate(runs):
-        transfer = transfer_run(run, options, number)
+        transfer = transfer_run(run, options, number, shots=max(asked[number].trials))
         if options.only_tune:
             tuned(run, asked[number], options, transfer)
             continue
@@ -197,24 +202,44 @@ def scored_by(run: Run, options: Options, asked: Asked) -> Callable[..., Iterato
 
 def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
     """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
-    protocol = protocol_of(options)
-    source, of = (options.settings, None) if options.settings else (run.folder, transfer)
-    found = read(source, searched_as(shots, protocol), of)
+    protocol, name = protocol_of(options), searched_by(run, shots, protocol_of(options))
     wanted = {"scratch"} | ({"transfer"} if transfer else set())
+    if options.settings:
+        found = borrowed(run, shots, options)
+        if options.baselines == "all" and not wanted <= found.keys():
+            raise BadInput(f"{options.settings}: no search of transfer at {name} there")
+        return settings_for(run, shots, found)
+    found = read(run.folder, name, transfer)
     lacking = options.baselines == "all" and not wanted <= found.keys()
-    if options.settings and (lacking or not found):
-        what = f"no search at {searched_as(shots, protocol)} shots there"
-        raise BadInput(f"{options.settings}: {what}; run it with --tune")
     if options.tune or lacking:
         found = search_settings(run, shots, transfer, protocol)
-    elif options.settings and not alike(saved.read(options.settings)[0], run.config):
-        found = lent(found, read(run.folder, searched_as(shots, protocol)))
     return settings_for(run, shots, found)
 
 
-def lent(found: dict[str, Setting], own: dict[str, Setting]) -> dict[str, Setting]:
-    """Take the baselines' settings of another method's search; the method's are its own."""
+def borrowed(run: Run, shots: int, options: Options) -> dict[str, Setting]:
+    """Take the settings that another run's search found; of another method, the baselines'.
+
+    Raises BadInput where that has none for this run.
+    """
+    lender, name = options.settings, searched_by(run, shots, protocol_of(options))
+    found = read(lender, name)
+    if not found:
+        raise BadInput(f"{lender}: no search at {name} there; run that test with --tune")
+    theirs = saved.read(lender)[0]
+    if alike(theirs, run.config):
+        return found
     baselines = {row: found[row] for row in ("scratch", "transfer") if row in found}
+    if run.config.algorithm == "ssm-sam":
+        baselines = {FRESH: found[FRESH]} if FRESH in found else {}
+    if not baselines:
+        raise BadInput(
+            f"{lender}: its search has no baseline that {run.folder} has; search there with --tune"
+        )
+    if FRESH in baselines:  # its rate is a multiple of its method's
+        setting, times = baselines[FRESH], theirs.inner.test_rate / run.config.inner.test_rate
+        rate = float(f"{setting.finetune.rate * times:.6g}")
+        baselines = {FRESH: setting._replace(finetune=setting.finetune._replace(rate=rate))}
+    own = read(run.folder, name)
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
 
 
@@ -340,7 +365,7 @@ def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Option
     return cases
 
 
-def transfer_run(run: Run, options: Options, number: int) -> Run | None:
+def transfer_run(run: Run, options: Options, number: int, *, shots: int) -> Run | None:
     """Open the transfer run that belongs to a run, pre-training it where there is none."""
     if options.baselines != "all":
         return None
@@ -354,7 +379,7 @@ def transfer_run(run: Run, options: Options, number: int) -> Run | None:
         transfer = better(
             run,
             transfers,
-            max(options.shots),
+            shots,
             protocol_of(options),
             anew=options.tune or options.only_tune,
         )

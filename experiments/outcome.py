@@ -58,9 +58,7 @@ class Table(NamedTuple):
     pictures: list[tuple[Case, Picture]]  # of the method, each volume once
     settings: dict[str, Setting]
     seconds: float  # of one adaptation
-    by_steps: dict[
-        str, dict[int, float]
-    ] = {}  # by row: Dice after so many steps of the method's rule
+    by_steps: dict[str, dict[int, float]] = {}  # by row: Dice after so many of the method's steps
 
 
 class Outcome(NamedTuple):

@@ -48,7 +48,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
     organs = sorted({case.organ for block in blocks for case in block.cases})
     lead = (
         f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: organs that "
-        "it never trained on, in patients whom it never saw."
+        "the tested run never trained on, in patients whom it never saw."
     )
     text = page.page(f"{title}: held-out organs", lead, facts(outcomes, blocks), sections)
     for name, content in {"report.html": text, "report.md": markdown(outcomes, blocks)}.items():

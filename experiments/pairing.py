@@ -1,14 +1,14 @@
 """Who may meet whom in a contest of methods, and how their cases come together.
 
-A run answers for its method: an algorithm, with the settings that tell it from other runs (`recipes.py`).
-Runs of the same seed on the same data that leave out the same organs are one replicate: they were given the
-same split and the same questions, so their cases pair one by one. A baseline is computed in every run's test; those of a replicate
-have it once, if their tests agree on it, and where some did not compute it, from those that did. What only one
-method can have is left out: its zero steps, and baselines given as many steps as it takes.
+A run answers for its method: an algorithm, with the settings that tell it from other runs
+(`recipes.py`). Runs of the same seed on the same data that leave out the same organs are one replicate:
+they were given the same split and the same questions, so their cases pair one by one. Those of a
+replicate have a baseline once, from the tests that computed it, if these agree on it. What only one method
+can have is left out: its zero steps, and baselines given as many steps as it takes.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +40,8 @@ class Entry(NamedTuple):
     @property
     def replicate(self) -> str:
         """Name what runs share that are compared case by case."""
-        return f"seed {self.seed} on {self.cohort}, {', '.join(sorted(self.split.test_organs))} left out"
+        organs = ", ".join(sorted(self.split.test_organs)) or "nothing"
+        return f"seed {self.seed} on {self.cohort}, {organs} left out"
 
     @property
     def slice_by_slice(self) -> bool:
@@ -103,6 +104,24 @@ def refuse_unpaired(entries: Sequence[Entry]) -> None:
             )
 
 
+def refuse_overlapping(asked: Sequence[tuple[Path, Split, set[str]]]) -> None:
+    """Refuse runs, each with the organs it is tested on, that do not have one mean over organs.
+
+    All are tested on the same organs, or each leaves out, and is tested on, organs of its own.
+    """
+    for (one, split, own), (other, division, others) in combinations(asked, 2):
+        if own != others and set(split.test_organs) & set(division.test_organs):
+            raise BadInput(
+                f"{one} is tested on {', '.join(sorted(own))}, {other} on {', '.join(sorted(others))}: test "
+                "runs that leave out the same organs on the same ones"
+            )
+        if own != others and own & others:
+            raise BadInput(
+                f"{one} and {other} leave out other organs and are both tested on "
+                f"{', '.join(sorted(own & others))}: test them on organs of their own"
+            )
+
+
 def firsts(those: Iterable[Entry | Part]) -> dict[str, Entry | Part]:
     """Take the first of each replicate."""
     first = {}
@@ -129,7 +148,6 @@ def gathered(parts: Sequence[Part]) -> Gathered:
         own = [part for part in parts if part.entry.row == entrant]
         cases += [case._replace(row=entrant) for part in own for case in part.rows[METHOD]]
         notes[entrant] = described(METHOD, own)
-    seeds = firsts(parts).keys()
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
         having = [part for part in parts if row in part.rows]
         own = parted(row)[0] in (METHOD, "zero steps", FULL)
@@ -137,17 +155,26 @@ def gathered(parts: Sequence[Part]) -> Gathered:
             left_out.append(f"{row} (each method's own)")
         elif row == BOUND and len({part.entry.slice_by_slice for part in parts}) > 1:
             left_out.append(f"{row} (MetaMedSeg's own goes slice by slice)")
-        elif len(having) < len(parts) if row == TRANSFER else firsts(having).keys() != seeds:
-            left_out.append(f"{row} (not in every report)")  # and no run pre-trains for another
+        elif lacking(row, having, parts):
+            left_out.append(f"{row} (not in every report)")
         elif (dispute := disputed(row, having)) and row == SCRATCH:
             raise BadInput(dispute)
         elif dispute:
             left_out.append(dispute)
         else:
             cases += [case for part in firsts(having).values() for case in part.rows[row]]
-            told = described(row, having) or NOTES.get(row, "")
-            notes[row] = "; ".join(filter(None, [told, rounding(row, having)]))
+            told = [NOTES.get(row), described(row, having), rounding(row, having)]
+            notes[row] = "; ".join(filter(None, told))
     return Gathered(cases, notes, left_out)
+
+
+def lacking(row: str, having: Sequence[Part], parts: Sequence[Part]) -> bool:
+    """Tell whether a baseline lacks where it is needed: once in each replicate, but in every report what is
+    trained for a run.
+    """
+    if row in (TRANSFER, BOUND):
+        return len(having) < len(parts)
+    return firsts(having).keys() != firsts(parts).keys()
 
 
 def disputed(row: str, parts: Sequence[Part]) -> str | None:

@@ -51,8 +51,7 @@ class Options:
     protocol, which have no validation organs of their own."""
     settings: Path | None = None
     """Another run whose search to take the settings from, instead of searching for each run; a run of
-    another algorithm, or trained with other settings, takes those of scratch and transfer, not of the
-    method."""
+    another algorithm, or trained with other settings, takes those of the baselines, not of the method."""
     convention: Literal["default", "monai", "medpy", "deepmind"] = "default"
     """Whose HD95, ASSD and NSD, and whose treatment of empty masks; all but the default are for
     comparison with papers that used these packages."""
@@ -105,6 +104,10 @@ def check(options: Options) -> None:
     if options.transfer and len(options.transfer) != len(options.run):
         raise BadInput(
             f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
+        )
+    if options.settings and (options.tune or options.only_tune):
+        raise BadInput(
+            f"--settings {options.settings} with a search of its own: give one or the other"
         )
     if options.tolerance < 0:
         raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")

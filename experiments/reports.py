@@ -11,7 +11,7 @@ import numpy as np
 from experiments import pages
 from experiments.outcome import METHOD, Measuring, Outcome, Table, told
 from experiments.pages import Block
-from experiments.rows import BOUND, FULL
+from experiments.rows import BOUND, FRESH, FULL
 from experiments.tuning import Protocol, Setting, describe
 from jaxmeta import report, track
 from jaxmeta.chunks import KNOWN
@@ -34,6 +34,7 @@ SUFFIXES = {
 NOTES = {
     "zero steps": "the method before any step on the support",
     "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
+    FRESH: "the method's rule from adapters, sampler and decoder drawn at random, on the same encoder",
     BOUND: "the same network, trained on all labels of everybody not tested by it: an upper bound",
     FULL: "the method's network, likewise trained on all these labels",
 }
@@ -115,7 +116,7 @@ def read(folder: Path, report_of: str = "report") -> Outcome:
         known = {"folder": folder, "split": split_from_json(run["split"]), "tables": tables}
         known |= {"protocol": Protocol(**run["protocol"]), "leaks": tuple(run["leaks"])}
         return Outcome(**run | known | {"measuring": Measuring(**run["measuring"])})
-    except (KeyError, TypeError, ValueError, FileNotFoundError):
+    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError):
         raise BadInput(
             f"{path.parent}: not the report of this version; test the run again"
         ) from None
@@ -142,7 +143,7 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
         several = compared and len(settings) > 1
         over_runs = trusted(difference(ours, own, runs_too=True), own) if several else None
         used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
-        note = " | ".join(used) or NOTES.get(row, "")
+        note = "; ".join(filter(None, [NOTES.get(row), " | ".join(used)]))
         note = SUFFIXES[known] if name == METHOD and known else note
         lines.append(Line(row, dice, iou, counts, behind, over_runs, note, other_means(own)))
     return lines
@@ -173,16 +174,21 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     if first.literature:
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
         return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}{leaks}"
-    organs = sorted({case.organ for case in cases})
+    apart = len({frozenset(tested(outcome)) for outcome in outcomes}) > 1
+    organs = "organs, each asked of runs that " if apart else "organs "
+    organs += (
+        f"never trained on{' it' * apart}: {', '.join(sorted({case.organ for case in cases}))}"
+    )
     if first.within:
         return (
-            f"[{digest(outcomes, cases, shots)}] {within(outcomes)}; organs never trained on: "
-            f"{', '.join(organs)}; 3-D, original resolution, without distances; {runs}{leaks}"
+            f"[{digest(outcomes, cases, shots)}] {within(outcomes)}; {organs}; 3-D, original resolution, "
+            f"without distances; {runs}{leaks}"
         )
     patients = {(case.cohort, case.patient) for case in cases}
     slices = f"{shots} slice{'s' * (shots != 1)}"
     lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
-    asked = f"{len(patients)} patients never seen; whole volumes, 3-D, original resolution"
+    seen = f"{len(patients)} patients never seen{' by these' * apart}"
+    asked = f"{seen}; whole volumes, 3-D, original resolution"
     if "shared-patients" in shared:
         lenders = "the tested patients"
         asked = (
@@ -191,9 +197,14 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
     return (
         f"[{digest(outcomes, cases, shots)}] {slices} of {lenders} as support, {first.draws} supports "
-        f"an organ; organs never trained on: {', '.join(organs)}; {asked}{kept}; "
+        f"an organ; {organs}; {asked}{kept}; "
         f"{told(first.measuring)}; {runs}{leaks}"
     )
+
+
+def tested(outcome: Outcome) -> set[str]:
+    """Collect the organs that a run was tested on."""
+    return {case.organ for table in outcome.tables for case in table.cases}
 
 
 def within(outcomes: Sequence[Outcome]) -> str:
@@ -211,7 +222,7 @@ def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> st
     asked = sorted({(*each[1:], case.cohort) for case in cases for each in [pair_of(case)]})
     supports = sorted({(case.organ, case.draw, case.support_slices, case.cohort) for case in cases})
     leaks = sorted({leak for outcome in outcomes for leak in outcome.leaks})
-    told = [shots, first.protocol, first.measuring, leaks, asked, supports]
+    told = [shots, first.protocol[:2], first.measuring, leaks, asked, supports]
     told += [within(outcomes)] if first.within else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
 

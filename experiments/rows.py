@@ -109,10 +109,11 @@ def heads(transfer: Run) -> dict[str, float]:
 
 
 def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[..., Row]:
-    """Make (name, begin, setting) -> Row; begin is "adapted", "scratch" or "transfer".
+    """Make (name, begin, setting) -> Row; begin is "adapted", "scratch" or "transfer", of SSM-SAM "adapted"
+    or FRESH.
 
     The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
-    once, wherever it begins and at whatever rate.
+    once, wherever it begins and at whatever rate; SSM-SAM's own rule once for each rate too.
     """
     if run.config.algorithm == "ssm-sam":
         return prompted_row_maker(run, draws)
@@ -151,6 +152,8 @@ def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
     chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
 
     def make(name: str, kind: str, setting: Finetune | None) -> Row:
+        if kind not in ("adapted", FRESH) or (setting and setting.optimiser != OWN):
+            raise ValueError(f"{kind}, {setting}: SSM-SAM has no such row")
         how = (1.0, 0) if setting is None else (setting.rate, setting.steps)
         if (kind, how) not in compiled:
             made = predictor_of(at_rate(run, how[0]), how[1])

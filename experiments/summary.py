@@ -9,7 +9,6 @@ with the same settings are seeds of one method; those of several methods make a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import tyro
@@ -17,7 +16,8 @@ import tyro
 from experiments import contest, folds
 from experiments.command import run as run_command
 from experiments.outcome import Outcome
-from experiments.reports import read, write
+from experiments.pairing import refuse_overlapping
+from experiments.reports import read, tested, write
 from jaxmeta.errors import BadInput
 
 
@@ -65,7 +65,7 @@ def compare(
     if against is not None and (not several or against.resolve() not in places):
         why = "is not among the runs" if several else "has no other method to be held against"
         raise BadInput(f"--against {against}: {why}")
-    refuse_overlapping(outcomes)
+    refuse_overlapping([(o.folder, o.split, tested(o)) for o in outcomes])
     asked = [alike(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
         for what, value in asked[0].items():
@@ -96,21 +96,6 @@ def alike(outcome: Outcome) -> dict[str, object]:
         **outcome.measuring._asdict(),
         "rows": sorted({case.row for case in cases}),
     }
-
-
-def refuse_overlapping(outcomes: Sequence[Outcome]) -> None:
-    """Refuse runs whose tested organs are partly the same: runs that each leave out organs of their own, or
-    all the same, have one mean over organs.
-    """
-    tested = [
-        {case.organ for table in outcome.tables for case in table.cases} for outcome in outcomes
-    ]
-    for (one, own), (other, others) in combinations(zip(outcomes, tested, strict=True), 2):
-        if own & others and own != others:
-            raise BadInput(
-                f"{one.folder} was tested with organs {sorted(own)}, {other.folder} with {sorted(others)}: "
-                "test them on the same, or on none in common"
-            )
 
 
 if __name__ == "__main__":

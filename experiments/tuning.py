@@ -1,7 +1,8 @@
 """Which setting each row of a test fine-tunes with, chosen on validation organs.
 
 A search tries the same grid of optimiser, rate and steps for the method, for scratch and for
-transfer, and widens it while a winner lies at its edge. What it finds is kept in RUN/tuning.json with
+transfer (of SSM-SAM: of steps and multiples of its rate, for it and for fresh readers), and widens it
+while a winner lies at its edge. What it finds is kept in RUN/tuning.json with
 every score it saw; a search that was interrupted goes on from RUN/tuning-*.jsonl. Without a
 search, the settings shipped here are used.
 """
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from experiments.build import open_data
+from experiments.configs import Config
 from experiments.rows import FRESH, OWN, fine_tunes, row_maker
 from experiments.runs import Run
 from jaxmeta.compare import row_mean
@@ -44,7 +46,7 @@ PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search 
 MOST_SLICES = 4500  # that a fine-tuning of a widened grid sees: 900 steps of 5, or 4500 of 1
 MOST_PASSES = 60  # of one that goes slice by slice, with a step for each
 DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
-GRIDS_OF_OWN = {OWN: Grid((0.3, 1.0, 3.0), (10, 20, 40))}  # multiples of a method's own rate
+OWN_GRID = Grid((0.3, 1.0, 3.0), (10, 20, 40))  # of SSM-SAM: multiples of its own rate
 MOST_OWN = 120  # steps of its own rule
 
 # Scratch where no search was made, by shots: what `meta_test --shots 5 1 --baselines all` of
@@ -83,8 +85,8 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
     own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
     if run.config.algorithm == "ssm-sam":
-        fresh = Setting(own, "the same rule, from adapters, sampler and decoder drawn at random")
-        return {"adapted": Setting(own, "the preset's"), FRESH: fresh} | dict(found)
+        rows = dict.fromkeys(("adapted", FRESH), Setting(own, "the preset's"))
+        return rows | {row: each for row, each in found.items() if row in rows}
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Setting(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
@@ -101,13 +103,14 @@ def search_settings(
 ) -> dict[str, Setting]:
     """Search all settings for a number of shots, keep them beside the run, and return them."""
     asked = validation_trials(run, shots, protocol)
-    make = row_maker(run, DRAWS_WITHIN if protocol.within else DRAWS, transfer)
+    draws, scored = asking(protocol)
+    make = row_maker(run, draws, transfer)
     prompted = run.config.algorithm == "ssm-sam"
     kinds = (["adapted"] if fine_tunes(run.config) else []) + [FRESH if prompted else "scratch"]
     kinds += ["transfer"] if transfer else []
-    name = searched_as(shots, protocol)
+    name = searched_by(run, shots, protocol)
     path = progress(run.folder, name)
-    told = {"step": run.step, "supports": list(map(lent, asked))}
+    told = {"step": run.step, "supports": list(map(lenders, asked))}
     told |= {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
     seen = resumed(path, told)
     bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None)
@@ -120,19 +123,30 @@ def search_settings(
         bar.update()
 
     if prompted:  # whose rows all follow its own rule, at multiples of its rate
-        how = {"grids": GRIDS_OF_OWN, "own_steps": (), "most": MOST_OWN}
+        how = {"grids": grids_of_own(run.config), "own_steps": (), "most": MOST_OWN}
     elif (
         run.config.algorithm == "metamedseg"
     ):  # which goes slice by slice, so its baselines may too
         how = {"grids": GRIDS_BY_SLICE, "own_steps": OWN_PASSES, "most": MOST_PASSES}
     else:
         how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
-    scored = partial(mean_dice, scored=score_within if protocol.within else score)
+    scored = partial(mean_dice, scored=scored)
     found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
     bar.close()
     save(run.folder, name, found, grids, which(transfer))
     path.unlink()
     return read(run.folder, name, transfer)
+
+
+def asking(protocol: Protocol) -> tuple[int, Callable[..., Iterator]]:
+    """Say how many supports the trials of a search give at once, and what scores a row on them."""
+    return (DRAWS_WITHIN, score_within) if protocol.within else (DRAWS, score)
+
+
+def grids_of_own(config: Config) -> Grids:
+    """Make the grid of SSM-SAM: multiples of the rate of its own rule, and steps, its own among them."""
+    steps = {*OWN_GRID.steps, config.inner.test_steps}
+    return {OWN: OWN_GRID._replace(steps=tuple(sorted(steps)))}
 
 
 def which(transfer: Run | None) -> list | None:
@@ -161,7 +175,7 @@ def validation_trials(
     )
 
 
-def lent(trial: Trial | Within) -> list[str] | str:
+def lenders(trial: Trial | Within) -> list[str] | str:
     """Tell the slices that a trial's first support has, or which volumes' own slices lend."""
     if isinstance(trial, Within):
         return f"{trial.dataset}/{trial.organ}, {len(trial.queries)} volumes"
@@ -178,15 +192,16 @@ def better(
     """
     if len(transfers) == 1:
         return transfers[0]
-    tuned = stored(run.folder).get(searched_as(shots, protocol), {}).get("transfer")
+    tuned = stored(run.folder).get(searched_by(run, shots, protocol), {}).get("transfer")
     for transfer in transfers:
         if tuned == which(transfer) and not anew:
             return transfer
     asked = validation_trials(run, shots, protocol)
+    draws, scored = asking(protocol)
 
     def dice(transfer: Run) -> float:
-        row = row_maker(run, DRAWS, transfer)("transfer", "transfer", PROBE)
-        return mean_dice(row, asked)
+        row = row_maker(run, draws, transfer)("transfer", "transfer", PROBE)
+        return mean_dice(row, asked, scored)
 
     scores = [dice(transfer) for transfer in transfers]
     for transfer, value in zip(transfers, scores, strict=True):
@@ -230,8 +245,8 @@ def tune(
 ) -> tuple[dict[str, Found], Grids]:
     """Choose each kind's setting by its Dice on the trials: one grid for all.
 
-    The method may also follow its own rule, for any of `own_steps`, if there are. The baselines are then tuned
-    once more at just as many steps as the method chose: "scratch, same steps". Scores that were
+    The method may also follow its own rule, for any of `own_steps`, if there are. The baselines are then
+    tuned once more at just as many steps as the method chose: "scratch, same steps". Scores that were
     `seen` before are not computed again; each new one is told.
     """
     scores = dict(seen)
@@ -271,10 +286,21 @@ def with_own_rule(
     return (own if wins else found)._replace(scores=scores)
 
 
-def searched_as(shots: int, protocol: Protocol) -> str:
+def searched_as(shots: int, protocol: Protocol, prompt: str | None = None) -> str:
     """Name a search in RUN/tuning.json."""
-    name = f"{shots}, largest piece" if protocol.largest_piece else f"{shots}"
-    return f"{name}, within {protocol.within}" if protocol.within else name
+    parts = {
+        f"{shots}": True,
+        "largest piece": protocol.largest_piece,
+        f"within {protocol.within}": protocol.within,
+        "no points": prompt == "none",
+    }
+    return ", ".join(part for part, there in parts.items() if there)
+
+
+def searched_by(run: Run, shots: int, protocol: Protocol) -> str:
+    """Name the search of a run's settings."""
+    prompted = run.config.algorithm == "ssm-sam"
+    return searched_as(shots, protocol, run.config.prompted.prompt if prompted else None)
 
 
 def progress(folder: Path, name: str) -> Path:
@@ -324,14 +350,16 @@ def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Sett
 def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
     """Choose how the method adapts to any number of slices: as the nearest search on file found.
 
-    One that kept the same of each mask is nearer than any other.
+    One that kept the same of each mask, and gave the same prompt, is nearer than any other; those within
+    volumes asked something else.
     """
 
     def distance(name: str) -> tuple[bool, int]:
         few = int(name.partition(",")[0])
-        return name != searched_as(few, protocol), abs(few - shots)
+        return name != searched_by(run, few, protocol), abs(few - shots)
 
-    name = min(stored(run.folder), key=distance, default=searched_as(shots, protocol))
+    known = [name for name in stored(run.folder) if "within" not in name]
+    name = min(known, key=distance, default=searched_by(run, shots, protocol))
     return settings_for(run, shots, read(run.folder, name))["adapted"]
 
 

@@ -7,6 +7,7 @@ interval resamples the runs too. `standings` makes the table of a contest of all
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -94,8 +95,8 @@ def questions(cases: Sequence[Case]) -> set[tuple]:
 
 def margin(ours: Sequence[Case], theirs: Sequence[Case]) -> Margin:
     """Take the difference, with the wider interval too where there are several runs."""
-    several = len({case.run for case in ours}) > 1
-    over_runs = trusted(difference(ours, theirs, runs_too=True), ours) if several else None
+    again = replicated(ours)
+    over_runs = trusted(difference(ours, theirs, runs_too=True), ours) if again else None
     return Margin(trusted(difference(ours, theirs), ours), over_runs)
 
 
@@ -158,8 +159,19 @@ def supports(cases: Sequence[Case]) -> Level:
 
 
 def runs(cases: Sequence[Case]) -> Level:
-    """Resample training runs, among those that were tested on the same organs."""
-    asked = {}
+    """Resample training runs, among those that share an organ with each other."""
+    asked, shared = {}, []
     for case in cases:
         asked.setdefault(case.run, set()).add(case.organ)
-    return Level([case.run for case in cases], [frozenset(asked[case.run]) for case in cases])
+    for own in asked.values():
+        joined = [group for group in shared if group & own]
+        shared = [group for group in shared if not group & own] + [own.union(*joined)]
+    group = {organ: number for number, group in enumerate(shared) for organ in group}
+    return Level([case.run for case in cases], [group[case.organ] for case in cases])
+
+
+def replicated(cases: Sequence[Case]) -> bool:
+    """Tell whether every organ was learned for by several runs, so that these can be resampled."""
+    unit, stratum = runs(cases)
+    pairs = set(zip(stratum, unit, strict=True))
+    return min(Counter(of for of, _ in pairs).values(), default=0) > 1

@@ -21,7 +21,7 @@ from jaxmeta.models.model import Model
 
 class Finetune(NamedTuple):
     """A setting of fine-tuning: the optimiser's name, its rate, and how many steps (passes, if it goes
-    slice by slice)."""
+    slice by slice). Of a method's own rule the rate is a multiple of the one that it has."""
 
     optimiser: str
     rate: float

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from jaxmeta.compare import difference, other_means, questions, row_mean, standings, supports
+from jaxmeta.compare import (
+    difference,
+    margin,
+    other_means,
+    questions,
+    row_mean,
+    runs,
+    standings,
+    supports,
+)
 from jaxmeta.evaluate import Case
 
 
@@ -92,6 +101,16 @@ def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():
     ours = [c._replace(row="x", dice=0.9 if c.organ == "heart" else 0.5) for c in theirs]
     found = difference(ours, theirs, runs_too=True)
     assert (found.low, found.mean, found.high) == pytest.approx((0.2, 0.2, 0.2))
+    assert margin(ours, theirs).runs == found
+    alone = [[c for c in cases if c.run in "abc"] for cases in (ours, theirs)]
+    assert margin(*alone).runs is None, "nothing tells how runs for the liver differ"
+
+
+def test_runs_that_share_an_organ_are_exchanged_though_one_has_another_besides():
+    cases = [case("x", 1, 0, run="a"), case("x", 1, 0, run="b")]
+    cases += [case("x", 1, 0, run="b", organ="liver"), case("x", 1, 0, run="c", organ="lung")]
+    stratum = runs(cases).stratum
+    assert stratum[0] == stratum[1] == stratum[2] != stratum[3]
 
 
 def contest(runs="a"):

@@ -11,7 +11,7 @@ import pytest
 from experiments import contest, tuning
 from experiments.configs import INNER, Config, Weighting
 from experiments.presets import with_algorithm
-from experiments.meta_test import Options, choose, lent
+from experiments.meta_test import Options, choose
 from experiments.meta_test import test as meta_test
 from experiments.outcome import METHOD, Outcome, Table
 from experiments.recipes import alike, names, recipe
@@ -24,6 +24,7 @@ from jaxmeta import report
 from jaxmeta.augment import upright
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
+from jaxmeta.files import plain, write_json
 from jaxmeta.finetune import Finetune, Found
 from jaxmeta.tasks.split import Split
 from jaxmeta.within import RELEASED
@@ -121,13 +122,18 @@ def test_runs_that_each_leave_out_another_organ_make_one_table_whatever_their_se
     dice = {"spleen": 0.5, "liver": 0.7}
     outcomes = [without(organ, found("maml", of)) for organ, of in dice.items()]
     outcomes += [without(organ, found("anil", of - 0.1)) for organ, of in dice.items()]
-    _, table, cases = ranked(tmp_path, outcomes)
+    text, table, cases = ranked(tmp_path, outcomes)
     means = {
         organ: of["mean"] if isinstance(of, dict) else of[0]
         for organ, of in table["organs"]["maml"].items()
     }
     assert means["liver"] - means["spleen"] == pytest.approx(0.2)
     assert {case.run for case in cases} == {f"seed 0 on c, {organ} left out" for organ in dice}
+    assert table["lines"]["anil"]["behind"]["supports"]["mean"] == pytest.approx(0.1)
+    assert table["lines"]["anil"]["behind"]["runs"] is None, "one run an organ: none to exchange"
+    assert "one training run each" in text
+    again = [outcome._replace(seed=1, folder=f"{outcome.folder} again") for outcome in outcomes]
+    _, table, _ = ranked(tmp_path, outcomes + again)
     behind = table["lines"]["anil"]["behind"]["runs"]
     assert (behind["low"], behind["high"]) == pytest.approx((0.1, 0.1))
 
@@ -139,8 +145,10 @@ def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(
         for seed, curve in enumerate(curves)
     ]
     fresh = {FRESH: {0: 0.5}, "of another table": {0: 0.9}}
+    asked = [fresh | {METHOD: {0: 0.4}}, fresh]  # the method's own in one run alone: no mean
     outcomes += [
-        with_table(found("anil", 0.6, seed=seed, **{FRESH: 0.4}), by_steps=fresh) for seed in (0, 1)
+        with_table(found("anil", 0.6, seed=seed, **{FRESH: 0.4}), by_steps=curves)
+        for seed, curves in enumerate(asked)
     ]
     text, table, _ = ranked(tmp_path, outcomes)
     assert table["by_steps"] == {"maml": {"0": pytest.approx(0.2)}, FRESH: {"0": 0.5}}
@@ -379,18 +387,6 @@ def test_runs_that_do_not_pair_are_refused(tmp_path, others, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_search_lends_its_baselines_to_another_algorithm_and_not_its_own_setting():
-    theirs = ("adapted", "scratch", "scratch, same steps", "transfer")
-    theirs = {row: Setting(SHARED, "theirs") for row in theirs}
-    own = {"adapted": Setting(WALK, "own"), "scratch": Setting(WALK, "own")}
-    assert lent(theirs, own) == {
-        "adapted": own["adapted"],
-        "scratch": theirs["scratch"],
-        "transfer": theirs["transfer"],
-    }
-    assert "adapted" not in lent(theirs, {})
-
-
 def test_the_search_of_another_algorithm_settles_scratch_alone(run, rival, tmp_path):
     searched = shutil.copytree(run, tmp_path / "searched")
     found = {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch", "scratch, same steps")}
@@ -460,9 +456,32 @@ def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_o
     tuning.save(
         searched, "2", {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch")}, {}, None
     )
-    found = choose(open_run(run), 2, Options(run=(), settings=searched), None)
+    borrower, options = open_run(run), Options(run=(), settings=searched)
+    found = choose(borrower, 2, options, None)
     assert found["scratch"].finetune == SHARED
     assert found["adapted"].finetune.optimiser == tuning.OWN
+    tuning.save(tmp_path, "2", {"adapted": Found(WALK, {}, ())}, {}, None)
+    found = choose(borrower._replace(folder=tmp_path), 2, options, None)
+    assert (found["scratch"].finetune, found["adapted"].finetune) == (SHARED, WALK)
+
+
+def test_ssm_sam_borrows_the_setting_of_fresh_readers_at_the_rate_that_it_meant(run, tmp_path):
+    trained = open_run(run)
+    own = with_algorithm(trained.config, "ssm-sam")
+    twice = dataclasses.replace(own.inner, test_rate=2 * own.inner.test_rate)
+    values = dict(config=plain(dataclasses.replace(own, inner=twice)), split=plain(trained.split))
+    write_json(tmp_path / "config.json", values)
+    found = {row: Found(Finetune(tuning.OWN, 3.0, 10), {}, ()) for row in ("adapted", FRESH)}
+    tuning.save(tmp_path, "2", found, {}, None)
+    options = Options(run=(), settings=tmp_path)
+    rows = choose(trained._replace(config=own), 2, options, None)
+    assert rows[FRESH].finetune == Finetune(tuning.OWN, 6.0, 10)
+    assert rows["adapted"].source == "the preset's"
+    with pytest.raises(BadInput, match="has no baseline that"):
+        choose(trained, 2, options, None)
+    tuning.save(tmp_path, "2", {"scratch": Found(SHARED, {}, ())}, {}, None)
+    with pytest.raises(BadInput, match="has no baseline that"):
+        choose(trained._replace(config=own), 2, options, None)
 
 
 def test_runs_that_cannot_pair_are_refused_before_they_are_tested(run, rival, tmp_path):

@@ -216,14 +216,16 @@ def test_runs_that_were_not_tested_alike_are_not_compared(reported, tmp_path):
     path.write_text(json.dumps(values))
     cases = report.read_cases(path.with_name("cases.csv"), Case)
     more = [c._replace(organ="pancreas") for c in cases]
-    report.write_cases(path.with_name("cases.csv"), cases + more)
-    with pytest.raises(
-        BadInput, match="two with .*'pancreas'.*: test them on the same, or on none"
-    ):
-        summary.compare(reported)
     report.write_cases(path.with_name("cases.csv"), more)
+    with pytest.raises(BadInput, match="one is tested on .*two on pancreas: test runs that leave"):
+        summary.compare(reported)
+    values["runs"][0]["split"]["test_organs"] = ["pancreas"]
+    path.write_text(json.dumps(values))
     text = summary.compare(reported, tmp_path)
-    assert "pancreas" in text, "each run left out an organ of its own"
+    assert "each asked of runs that never trained on it: pancreas, " in text
+    report.write_cases(path.with_name("cases.csv"), cases + more)
+    with pytest.raises(BadInput, match="two leave out other organs and are both tested on "):
+        summary.compare(reported)
     path.write_text("{}")
     with pytest.raises(BadInput, match="not the report of this version"):
         summary.compare(reported)
@@ -278,7 +280,7 @@ def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
     opened = open_run(run)._replace(folder=tmp_path)
     plain, whole = tuning.Protocol(), tuning.Protocol(largest_piece=True)
     assert tuning.method_setting(opened, 5, plain).source == "the preset's"
-    for steps, name in [(1, "1"), (2, "8"), (3, "8, largest piece")]:
+    for steps, name in [(1, "1"), (2, "8"), (3, "8, largest piece"), (4, "5, within 3")]:
         found = {"adapted": Found(Finetune("adam", 0.01, steps), {}, ())}
         tuning.save(tmp_path, name, found, {}, None)
     steps = {
@@ -290,7 +292,7 @@ def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
 
 
 def test_settings_of_a_run_that_was_not_searched_are_refused(run):
-    with pytest.raises(BadInput, match="no search at 2 shots there"):
+    with pytest.raises(BadInput, match="no search at 2 there"):
         meta_test(Options(run=(run,), shots=(2,), settings=run))
 
 
@@ -315,11 +317,23 @@ def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, 
     assert set(tuning.read(tmp_path, "5", other)) == {"scratch"}
 
 
+def test_a_pre_training_is_chosen_within_volumes_for_tests_within_them(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "PROBE", Finetune("adam", 1e-2, 1))
+    opened = open_run(run)._replace(folder=tmp_path)
+    both = [opened._replace(folder=tmp_path / name) for name in ("transfer", "transfer_upright")]
+    assert tuning.better(opened, both, 1, tuning.Protocol(within=3)) is both[0], "they are level"
+
+
+def test_a_search_beside_the_settings_of_another_is_refused(run):
+    with pytest.raises(BadInput, match="--settings .* with a search of its own"):
+        meta_test(Options(run=(run,), settings=run, tune=True))
+
+
 def test_the_pre_training_that_a_search_tuned_is_chosen_at_once(run, tmp_path, monkeypatch):
     opened = open_run(run)._replace(folder=tmp_path)
     both = [opened._replace(folder=tmp_path / name) for name in ("transfer", "transfer_upright")]
     monkeypatch.setattr(tuning, "validation_trials", lambda *asked: [])
-    monkeypatch.setattr(tuning, "mean_dice", lambda row, asked: next(scores))
+    monkeypatch.setattr(tuning, "mean_dice", lambda row, asked, scored: next(scores))
     scores = iter([0.6, 0.5])
     assert tuning.better(opened, both, 5, tuning.Protocol()) is both[0]
     tuning.save(tmp_path, "5", {}, {}, tuning.which(both[1]))

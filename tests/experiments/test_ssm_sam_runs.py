@@ -118,7 +118,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
 @pytest.mark.slow
 def test_its_steps_and_rate_are_searched_for_it_and_for_fresh_readers_alike(run, monkeypatch):
     grid = tuning.Grid((1.0, 100.0), (1,))
-    monkeypatch.setattr(tuning, "GRIDS_OF_OWN", {OWN: grid})
+    monkeypatch.setattr(tuning, "OWN_GRID", grid)
     monkeypatch.setattr(tuning, "search", partial(tuning.search, rounds=1))
     meta_test.test(Options(run=(run,), within=3, only_tune=True))
     kept = saved.read_json(run / "tuning.json")
