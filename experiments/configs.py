@@ -8,7 +8,6 @@ import tyro
 
 from jaxmeta.augment import Augmentation
 
-
 TASKS = 4  # in a step, where the devices do not ask for more
 
 

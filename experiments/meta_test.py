@@ -43,17 +43,10 @@ from experiments.questions import (
 from experiments.recipes import alike, names, recipe
 from experiments.reports import parted, write
 from experiments.rows import FRESH, OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
-from experiments.runs import Run, stands_on, open_run
+from experiments.runs import Run, open_run, stands_on
+from experiments.settings import Setting, describe, read, searched_by, settings_for
 from experiments.summary import compare, refuse_twice
-from experiments.tuning import (
-    Setting,
-    better,
-    describe,
-    read,
-    search_settings,
-    searched_by,
-    settings_for,
-)
+from experiments.tuning import better, search_settings
 from jaxmeta import devices
 from jaxmeta.augment import upright
 from jaxmeta.chunks import score_by_chunks

@@ -18,8 +18,8 @@ import jax
 import tyro
 
 from experiments import meta_test
-from experiments.command import run
 from experiments.checks import check
+from experiments.command import run
 from experiments.configs import INNER, Config
 from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
 from experiments.saved import read_config
@@ -28,7 +28,6 @@ from jaxmeta import devices
 from jaxmeta.data.phantoms import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
-
 
 # What says who may see what, and is the same for the network that a run begins with.
 SPLIT = ("data", "test_organs", "val_organs", "train_organs", "test_patients", "protocol", "fold")

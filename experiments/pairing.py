@@ -15,7 +15,7 @@ from typing import NamedTuple
 from experiments.outcome import METHOD, Table
 from experiments.reports import NOTES, parted
 from experiments.rows import BOUND, FULL
-from experiments.tuning import Setting, describe
+from experiments.settings import Setting, describe
 from jaxmeta import report
 from jaxmeta.compare import difference, questions
 from jaxmeta.errors import BadInput

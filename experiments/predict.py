@@ -33,7 +33,7 @@ from experiments.reading import (
 )
 from experiments.rows import row_maker
 from experiments.runs import Run, open_run
-from experiments.tuning import Protocol, describe, method_setting
+from experiments.settings import Protocol, describe, method_setting
 from jaxmeta import devices, report
 from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
 from jaxmeta.data.intensity import native_input

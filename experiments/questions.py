@@ -9,15 +9,16 @@ from experiments.build import CLICKS, eligible, open_data
 from experiments.by_protocol import protocol_of as by_protocol
 from experiments.outcome import Measuring
 from experiments.runs import Run, refuse_seen
-from experiments.tuning import Protocol, validation_trials
+from experiments.settings import Protocol
+from experiments.tuning import validation_trials
 from jaxmeta.errors import BadInput
-from jaxmeta.within import DRAWS as DRAWS_WITHIN
 from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
-from jaxmeta.tasks.trial_within import Within, budget, trials_within
 from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
 from jaxmeta.tasks.trial_of_slices import SEEDS, trials_of_slices
+from jaxmeta.tasks.trial_within import Within, budget, trials_within
+from jaxmeta.within import DRAWS as DRAWS_WITHIN
 
 DRAWS = 4
 

@@ -12,7 +12,7 @@ from experiments import pages
 from experiments.outcome import METHOD, Measuring, Outcome, Table, told
 from experiments.pages import Block
 from experiments.rows import BOUND, FRESH, FULL
-from experiments.tuning import Protocol, Setting, describe
+from experiments.settings import Protocol, Setting, describe
 from jaxmeta import report, track
 from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import difference, other_means, pair_of, row_mean, trusted

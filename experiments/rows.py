@@ -1,7 +1,7 @@
 """The rows of a test: the method of a run, and what it must beat. For `meta_test` and `predict`.
 
 `row_maker` turns (where to begin, how to fine-tune) into rows that share what is compiled. What the
-settings are is `tuning.py`'s business.
+settings are is `settings.py`'s business.
 """
 
 import dataclasses

@@ -19,7 +19,6 @@ from jaxmeta.errors import BadInput
 from jaxmeta.learner import with_backbone
 from jaxmeta.tasks.split import Split
 
-
 FROZEN = "frozen"  # in config.json: the fingerprint of the weights that no checkpoint has
 
 

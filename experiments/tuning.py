@@ -1,10 +1,9 @@
-"""Which setting each row of a test fine-tunes with, chosen on validation organs.
+"""Searches on validation organs for how each row of a test should fine-tune.
 
 A search tries the same grid of optimiser, rate and steps for the method, for scratch and for
 transfer (of SSM-SAM: of steps and multiples of its rate, for it and for fresh readers), and widens it
-while a winner lies at its edge. What it finds is kept in RUN/tuning.json with
-every score it saw; a search that was interrupted goes on from RUN/tuning-*.jsonl. Without a
-search, the settings shipped here are used.
+while a winner lies at its edge. What it finds is kept by `settings.py`; a search that was interrupted goes
+on from RUN/tuning-*.jsonl.
 """
 
 import json
@@ -12,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -20,12 +18,11 @@ from experiments.build import open_data
 from experiments.configs import Config
 from experiments.rows import FRESH, OWN, fine_tunes, row_maker
 from experiments.runs import Run
+from experiments.settings import Protocol, Setting, read, save, searched_by, stored, which
 from jaxmeta.compare import row_mean
-from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Row, score
-from jaxmeta.files import beside, write_json
+from jaxmeta.files import beside
 from jaxmeta.finetune import (
-    BY_SLICE,
     GRIDS,
     GRIDS_BY_SLICE,
     MOST_STEPS,
@@ -48,54 +45,6 @@ MOST_PASSES = 60  # of one that goes slice by slice, with a step for each
 DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
 OWN_GRID = Grid((0.3, 1.0, 3.0), (10, 20, 40))  # of SSM-SAM: multiples of its own rate
 MOST_OWN = 120  # steps of its own rule
-
-# Scratch where no search was made, by shots: what `meta_test --shots 5 1 --baselines all` of
-# `meta_train --seed 11` chose on the validation organs of its phantoms.
-SHIPPED = {1: Finetune("sgd", 1.0, 900), 5: Finetune("sgd", 1.0, 100)}
-
-
-class Protocol(NamedTuple):
-    """How a test asks, and so a search that chooses its settings."""
-
-    patients: int = 1  # who lend the slices of a support
-    largest_piece: bool = False  # all that is kept of each mask
-    within: int | None = None  # of how many neighbours one is labelled, in tests within volumes
-
-
-class Setting(NamedTuple):
-    """A row's fine-tuning, and where it comes from."""
-
-    finetune: Finetune
-    source: str
-    edges: tuple[str, ...] = ()
-
-
-def describe(setting: Setting) -> str:
-    """Write a setting in words, with a warning where a search could not leave the grid's edge."""
-    optimiser, rate, steps = setting.finetune
-    how = "its own rule" if optimiser == OWN else f"{optimiser}, rate {rate:g}"
-    how += f", {rate:g} times its rate" if optimiser == OWN and rate != 1 else ""
-    unit = "passes" if optimiser == BY_SLICE else "steps"
-    how += f", {steps} {unit}" if steps else ""
-    warning = f"; AT THE GRID'S EDGE: {', '.join(setting.edges)}" if setting.edges else ""
-    return f"{how} ({setting.source}{warning})"
-
-
-def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Take what a search found; what none did is the preset's own for the method, else shipped."""
-    own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
-    if run.config.algorithm == "ssm-sam":
-        rows = dict.fromkeys(("adapted", FRESH), Setting(own, "the preset's"))
-        return rows | {row: each for row, each in found.items() if row in rows}
-    nearest = min(SHIPPED, key=lambda known: abs(known - shots))
-    shipped = Setting(
-        SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
-    )
-    if run.config.network.kind != "unet":
-        shipped = shipped._replace(
-            source="shipped for another network, so UNTUNED; --tune searches"
-        )
-    return {"adapted": Setting(own, "the preset's"), "scratch": shipped} | dict(found)
 
 
 def search_settings(
@@ -147,11 +96,6 @@ def grids_of_own(config: Config) -> Grids:
     """Make the grid of SSM-SAM: multiples of the rate of its own rule, and steps, its own among them."""
     steps = {*OWN_GRID.steps, config.inner.test_steps}
     return {OWN: OWN_GRID._replace(steps=tuple(sorted(steps)))}
-
-
-def which(transfer: Run | None) -> list | None:
-    """Tell one pre-training from another."""
-    return [transfer.folder.name, transfer.step] if transfer else None
 
 
 def validation_trials(
@@ -286,89 +230,6 @@ def with_own_rule(
     return (own if wins else found)._replace(scores=scores)
 
 
-def searched_as(shots: int, protocol: Protocol, prompt: str | None = None) -> str:
-    """Name a search in RUN/tuning.json."""
-    parts = {
-        f"{shots}": True,
-        "largest piece": protocol.largest_piece,
-        f"within {protocol.within}": protocol.within,
-        "no points": prompt == "none",
-    }
-    return ", ".join(part for part, there in parts.items() if there)
-
-
-def searched_by(run: Run, shots: int, protocol: Protocol) -> str:
-    """Name the search of a run's settings."""
-    prompted = run.config.algorithm == "ssm-sam"
-    return searched_as(shots, protocol, run.config.prompted.prompt if prompted else None)
-
-
 def progress(folder: Path, name: str) -> Path:
     """Name the file that an unfinished search of this name goes on from."""
     return folder / f"tuning-{name.replace(', ', '-').replace(' ', '-')}.jsonl"
-
-
-def save(
-    folder: Path, name: str, found: Mapping[str, Found], grids: Grids, transfer: list | None
-) -> None:
-    """Keep what a search found beside the run, every score it saw included."""
-    known = stored(folder)
-    known[name] = {
-        "grids": {optimiser: grid._asdict() for optimiser, grid in grids.items()},
-        "transfer": transfer,
-        "found": {
-            kind: {
-                "winner": each.winner,
-                "edges": each.edges,
-                "scores": [[*setting, value] for setting, value in each.scores.items()],
-            }
-            for kind, each in found.items()
-        },
-    }
-    write_json(folder / "tuning.json", known)
-
-
-def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Setting]:
-    """Read what an earlier search of this name chose; empty where there was none.
-
-    What it chose for another pre-training than `transfer` is left out.
-    """
-    kept = stored(folder).get(name, {})
-    found = kept.get("found", {})
-    if transfer and kept.get("transfer") != which(transfer):
-        found = {kind: each for kind, each in found.items() if not kind.startswith("transfer")}
-    return {
-        kind: Setting(
-            Finetune(**each["winner"]),
-            f"chosen on validation organs of {folder}",
-            tuple(each["edges"]),
-        )
-        for kind, each in found.items()
-    }
-
-
-def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
-    """Choose how the method adapts to any number of slices: as the nearest search on file found.
-
-    One that kept the same of each mask, and gave the same prompt, is nearer than any other; those within
-    volumes asked something else.
-    """
-
-    def distance(name: str) -> tuple[bool, int]:
-        few = int(name.partition(",")[0])
-        return name != searched_by(run, few, protocol), abs(few - shots)
-
-    known = [name for name in stored(run.folder) if "within" not in name]
-    name = min(known, key=distance, default=searched_by(run, shots, protocol))
-    return settings_for(run, shots, read(run.folder, name))["adapted"]
-
-
-def stored(folder: Path) -> dict:
-    """Read all that was ever found for a run."""
-    path = folder / "tuning.json"
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise BadInput(f"{path}: not JSON; remove it and search again with --tune") from None

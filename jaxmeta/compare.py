@@ -17,7 +17,6 @@ from jaxmeta.evaluate import NAN, Case
 from jaxmeta.intervals import Interval, Level, Means, interval
 from jaxmeta.metrics import Counts, count
 
-
 LEAST = 6  # patients that an interval needs
 OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
 

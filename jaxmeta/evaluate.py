@@ -24,7 +24,6 @@ from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.task import Task
 from jaxmeta.tasks.trial import Query, Support, Trial, places
 
-
 NAN = float("nan")
 
 

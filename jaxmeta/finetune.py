@@ -14,9 +14,9 @@ import numpy as np
 import optax
 
 from jaxmeta.adapt import descend
-from jaxmeta.plans import Plan, whole_support
 from jaxmeta.learner import Predictor
 from jaxmeta.models.model import Model
+from jaxmeta.plans import Plan, whole_support
 
 
 class Finetune(NamedTuple):

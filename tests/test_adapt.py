@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
 from jaxmeta.adapt import adapt
 from jaxmeta.memory import MIXED, PLAIN, REMAT
 from jaxmeta.plans import Plan, one_by_one, whole_support
 from jaxmeta.updates import scale_by
-from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
 OPTIMISERS = {
     "sgd": optax.sgd(0.1),

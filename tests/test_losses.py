@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from small import MODEL, on_arrays, small_task
 
 from jaxmeta.losses import cross_entropy, hard_dice, segmentation_loss, soft_dice
-from small import MODEL, on_arrays, small_task
 
 ALL = jnp.ones(1, bool)
 

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from small import LOSS, MODEL, small_task
 
 from jaxmeta.adapt import adapt
-from jaxmeta.plans import whole_support
 from jaxmeta.algorithms import maml, maml_plus_plus
+from jaxmeta.plans import whole_support
 from jaxmeta.refusals import refuse_singular
 from jaxmeta.updates import clip_norm, scale_by
-from small import LOSS, MODEL, small_task
 
 SINGULAR = {
     "adam": optax.adam(0.1),

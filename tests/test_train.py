@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from small import LOSS, MODEL, small_batch
 
 from jaxmeta import checkpoint, track
 from jaxmeta.algorithms import maml
@@ -15,7 +16,6 @@ from jaxmeta.learner import episodic
 from jaxmeta.over_tasks import over_tasks
 from jaxmeta.train import cost, train
 from jaxmeta.validate import mean_over_structures, validation
-from small import LOSS, MODEL, small_batch
 
 LEARNER = episodic(maml(MODEL, LOSS, steps=1, rate=0.1), optax.adam(1e-2), over_tasks)
 

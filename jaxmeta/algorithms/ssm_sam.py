@@ -27,9 +27,9 @@ from jaxmeta.losses import hard_dice
 from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models.sam.adapters import Prefix, from_parts
 from jaxmeta.models.sam.images import slices_as_colours
+from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.models.ssm_sam.network import SsmSam
-from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.plans import Plan, whole_support
 from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.updates import scale_by

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-
 from jaxmeta.models.layers import Convolution, GroupNorm, double_bilinear, max_pool
 from jaxmeta.models.model import Model, halving
 

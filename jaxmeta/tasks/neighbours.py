@@ -25,7 +25,6 @@ from jaxmeta.tasks.episodes import (
 from jaxmeta.tasks.split import Entry, Pool
 from jaxmeta.tasks.task import Examples, Task
 
-
 Chunk = tuple[Slice, ...]  # the one that lends comes first
 
 

@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from small import MODEL, small_model
 
 from jaxmeta.adapt import adapt
 from jaxmeta.algorithms import (
@@ -31,7 +32,6 @@ from jaxmeta.algorithms.maml_plus_plus import importance
 from jaxmeta.linear import conjugate_gradient, neumann
 from jaxmeta.models.model import Model
 from jaxmeta.plans import one_by_one, whole_support
-from small import MODEL, small_model
 
 STEPS, RATE = 2, 0.1
 HEADS = small_model(classes=2)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from matrix import CASES, MADE, STEPS, VARIANTS, of_the_prediction, pixel_loss
+from small import along, in_float64, random_like, slope, small_batch, small_task
 
 from jaxmeta import checkpoint, devices
 from jaxmeta.learner import episodic
 from jaxmeta.memory import MIXED, PLAIN, REMAT
 from jaxmeta.over_tasks import over_tasks
-from matrix import CASES, MADE, STEPS, VARIANTS, of_the_prediction, pixel_loss
-from small import along, in_float64, random_like, slope, small_batch, small_task
 
 TASKS, DEVICES = 8, 4
 ALL = CASES | VARIANTS

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from experiments import contest, tuning
+from experiments import contest, settings, tuning
 from experiments.configs import INNER, Config, Weighting
-from experiments.presets import with_algorithm
 from experiments.meta_test import Options, choose
 from experiments.meta_test import test as meta_test
 from experiments.outcome import METHOD, Outcome, Table
+from experiments.presets import with_algorithm
 from experiments.recipes import alike, names, recipe
 from experiments.rows import BOUND, FRESH, FULL
 from experiments.runs import open_run
+from experiments.settings import Protocol, Setting
 from experiments.summary import compare
 from experiments.training import meta_train
-from experiments.tuning import Protocol, Setting
 from jaxmeta import report
 from jaxmeta.augment import upright
 from jaxmeta.errors import BadInput
@@ -390,7 +390,7 @@ def test_runs_that_do_not_pair_are_refused(tmp_path, others, message):
 def test_the_search_of_another_algorithm_settles_scratch_alone(run, rival, tmp_path):
     searched = shutil.copytree(run, tmp_path / "searched")
     found = {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch", "scratch, same steps")}
-    tuning.save(searched, "2", found, {}, None)
+    settings.save(searched, "2", found, {}, None)
     options = Options(run=(), settings=searched)
     theirs, same = (
         choose(open_run(rival), 2, options, None),
@@ -415,7 +415,7 @@ def rival(config):
 
 
 def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monkeypatch, capsys):
-    monkeypatch.setattr(tuning, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
+    monkeypatch.setattr(settings, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
     ours, theirs = meta_test(Options(run=(run, rival), shots=(2,), draws=2, masks=False))
     printed = capsys.readouterr().out
     assert (ours.algorithm, theirs.algorithm, ours.seed) == ("meta-sgd", "prototypes", 0)
@@ -453,14 +453,14 @@ def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_o
     values = json.loads((searched / "config.json").read_text())
     values["config"]["outer"]["rate"] = 0.5
     (searched / "config.json").write_text(json.dumps(values))
-    tuning.save(
+    settings.save(
         searched, "2", {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch")}, {}, None
     )
     borrower, options = open_run(run), Options(run=(), settings=searched)
     found = choose(borrower, 2, options, None)
     assert found["scratch"].finetune == SHARED
     assert found["adapted"].finetune.optimiser == tuning.OWN
-    tuning.save(tmp_path, "2", {"adapted": Found(WALK, {}, ())}, {}, None)
+    settings.save(tmp_path, "2", {"adapted": Found(WALK, {}, ())}, {}, None)
     found = choose(borrower._replace(folder=tmp_path), 2, options, None)
     assert (found["scratch"].finetune, found["adapted"].finetune) == (SHARED, WALK)
 
@@ -472,14 +472,14 @@ def test_ssm_sam_borrows_the_setting_of_fresh_readers_at_the_rate_that_it_meant(
     values = dict(config=plain(dataclasses.replace(own, inner=twice)), split=plain(trained.split))
     write_json(tmp_path / "config.json", values)
     found = {row: Found(Finetune(tuning.OWN, 3.0, 10), {}, ()) for row in ("adapted", FRESH)}
-    tuning.save(tmp_path, "2", found, {}, None)
+    settings.save(tmp_path, "2", found, {}, None)
     options = Options(run=(), settings=tmp_path)
     rows = choose(trained._replace(config=own), 2, options, None)
     assert rows[FRESH].finetune == Finetune(tuning.OWN, 6.0, 10)
     assert rows["adapted"].source == "the preset's"
     with pytest.raises(BadInput, match="has no baseline that"):
         choose(trained, 2, options, None)
-    tuning.save(tmp_path, "2", {"scratch": Found(SHARED, {}, ())}, {}, None)
+    settings.save(tmp_path, "2", {"scratch": Found(SHARED, {}, ())}, {}, None)
     with pytest.raises(BadInput, match="has no baseline that"):
         choose(trained._replace(config=own), 2, options, None)
 

@@ -14,7 +14,7 @@ import pytest
 from scipy.ndimage import label
 
 from experiments import meta_test as command
-from experiments import reports, summary, tuning
+from experiments import reports, settings, summary, tuning
 from experiments.meta_test import Options, mean_of, rows_of
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
@@ -22,7 +22,7 @@ from experiments.outcome import Measuring
 from experiments.reports import alive, digest, lines_of
 from experiments.rows import heads as heads_of
 from experiments.runs import open_run
-from experiments.tuning import Setting
+from experiments.settings import Setting
 from jaxmeta import report
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
@@ -38,7 +38,7 @@ ROWS = {"adapted", "zero steps", "copied mask", "scratch"}
 def tested(run):
     """Test with the default baselines, but scratch fine-tuned for two steps."""
     quick = pytest.MonkeyPatch()
-    quick.setattr(tuning, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
+    quick.setattr(settings, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
     (outcome,) = meta_test(Options(run=(run,), shots=(2, 1), draws=2, steps=(0, 2)))
     quick.undo()
     return outcome
@@ -100,7 +100,7 @@ def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
         shown([c for c in table.cases if c.draw == 0]),
         shown(table.cases, tested._replace(leaks=("target-labels",))),
         shown(table.cases, tested._replace(measuring=Measuring("monai", 2.0))),
-        shown(table.cases, tested._replace(protocol=tuning.Protocol(largest_piece=True))),
+        shown(table.cases, tested._replace(protocol=settings.Protocol(largest_piece=True))),
     ]
     assert len({usual, *changes}) == 7
 
@@ -278,13 +278,13 @@ def test_the_largest_piece_is_what_is_scored_and_saved(run):
 
 def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
     opened = open_run(run)._replace(folder=tmp_path)
-    plain, whole = tuning.Protocol(), tuning.Protocol(largest_piece=True)
-    assert tuning.method_setting(opened, 5, plain).source == "the preset's"
+    plain, whole = settings.Protocol(), settings.Protocol(largest_piece=True)
+    assert settings.method_setting(opened, 5, plain).source == "the preset's"
     for steps, name in [(1, "1"), (2, "8"), (3, "8, largest piece"), (4, "5, within 3")]:
         found = {"adapted": Found(Finetune("adam", 0.01, steps), {}, ())}
-        tuning.save(tmp_path, name, found, {}, None)
+        settings.save(tmp_path, name, found, {}, None)
     steps = {
-        (shots, protocol): tuning.method_setting(opened, shots, protocol).finetune.steps
+        (shots, protocol): settings.method_setting(opened, shots, protocol).finetune.steps
         for shots in (2, 7)
         for protocol in (plain, whole)
     }
@@ -311,17 +311,17 @@ def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
 def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, tmp_path):
     one = open_run(run)._replace(folder=tmp_path / "transfer")
     found = {kind: Found(Finetune("adam", 0.01, 20), {}, ()) for kind in ("scratch", "transfer")}
-    tuning.save(tmp_path, "5", found, {}, tuning.which(one))
-    assert set(tuning.read(tmp_path, "5", one)) == {"scratch", "transfer"}
+    settings.save(tmp_path, "5", found, {}, settings.which(one))
+    assert set(settings.read(tmp_path, "5", one)) == {"scratch", "transfer"}
     other = one._replace(folder=tmp_path / "transfer_upright")
-    assert set(tuning.read(tmp_path, "5", other)) == {"scratch"}
+    assert set(settings.read(tmp_path, "5", other)) == {"scratch"}
 
 
 def test_a_pre_training_is_chosen_within_volumes_for_tests_within_them(run, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "PROBE", Finetune("adam", 1e-2, 1))
     opened = open_run(run)._replace(folder=tmp_path)
     both = [opened._replace(folder=tmp_path / name) for name in ("transfer", "transfer_upright")]
-    assert tuning.better(opened, both, 1, tuning.Protocol(within=3)) is both[0], "they are level"
+    assert tuning.better(opened, both, 1, settings.Protocol(within=3)) is both[0], "they are level"
 
 
 def test_a_search_beside_the_settings_of_another_is_refused(run):
@@ -335,11 +335,11 @@ def test_the_pre_training_that_a_search_tuned_is_chosen_at_once(run, tmp_path, m
     monkeypatch.setattr(tuning, "validation_trials", lambda *asked: [])
     monkeypatch.setattr(tuning, "mean_dice", lambda row, asked, scored: next(scores))
     scores = iter([0.6, 0.5])
-    assert tuning.better(opened, both, 5, tuning.Protocol()) is both[0]
-    tuning.save(tmp_path, "5", {}, {}, tuning.which(both[1]))
-    assert tuning.better(opened, both, 5, tuning.Protocol()) is both[1]
+    assert tuning.better(opened, both, 5, settings.Protocol()) is both[0]
+    settings.save(tmp_path, "5", {}, {}, settings.which(both[1]))
+    assert tuning.better(opened, both, 5, settings.Protocol()) is both[1]
     scores = iter([0.6, 0.5])
-    assert tuning.better(opened, both, 5, tuning.Protocol(), anew=True) is both[0]
+    assert tuning.better(opened, both, 5, settings.Protocol(), anew=True) is both[0]
 
 
 @pytest.mark.parametrize("organ", ["liver", "heart"])
@@ -422,12 +422,12 @@ def test_the_method_s_own_rule_wins_only_where_it_is_better():
 
 
 def test_searches_that_keep_other_masks_do_not_share_their_progress(tmp_path):
-    protocols = tuning.Protocol(), tuning.Protocol(largest_piece=True)
+    protocols = settings.Protocol(), settings.Protocol(largest_piece=True)
     plain, whole = (
-        tuning.progress(tmp_path, tuning.searched_as(5, protocol)) for protocol in protocols
+        tuning.progress(tmp_path, settings.searched_as(5, protocol)) for protocol in protocols
     )
     assert (plain.name, whole.name) == ("tuning-5.jsonl", "tuning-5-largest-piece.jsonl")
-    within = tuning.searched_as(1, tuning.Protocol(within=3))
+    within = settings.searched_as(1, settings.Protocol(within=3))
     assert tuning.progress(tmp_path, within).name == "tuning-1-within-3.jsonl"
 
 
@@ -438,7 +438,7 @@ def test_a_setting_tells_its_rule_rate_and_steps():
         Finetune(tuning.OWN, 0.3, 40): "its own rule, 0.3 times its rate, 40 steps (chosen)",
     }
     for setting, text in told.items():
-        assert tuning.describe(Setting(setting, "chosen")) == text
+        assert settings.describe(Setting(setting, "chosen")) == text
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path):

@@ -6,12 +6,11 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
-
 import numpy as np
 import optax
 import pytest
 
-from experiments import checks, rows, tuning
+from experiments import checks, rows, settings, tuning
 from experiments.build import build, inner_rule, outer_rule, task_source
 from experiments.command import Stopped
 from experiments.configs import Outer, Weighting
@@ -239,8 +238,8 @@ def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, m
     monkeypatch.setattr(tuning, "OWN_PASSES", (1,))
     found = tuning.search_settings(open_run(small.workdir), 2, None)
     assert found["scratch"].finetune.optimiser == BY_SLICE
-    assert "adam by slice, rate" in tuning.describe(found["scratch"])
-    assert "1 passes" in tuning.describe(found["scratch"])
+    assert "adam by slice, rate" in settings.describe(found["scratch"])
+    assert "1 passes" in settings.describe(found["scratch"])
     options = Options(run=(small.workdir,), shots=(2,), draws=1, masks=False)
     (outcome,) = meta_test(options)
     assert {case.row for case in outcome.tables[0].cases} >= {"adapted", "scratch"}

@@ -10,18 +10,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments import build_sam, checks, meta_test, meta_train, saved, tuning
+from experiments import build_sam, checks, meta_test, meta_train, saved, settings, tuning
+from experiments.outcome import METHOD
 from experiments.predict import Options as Predict
 from experiments.predict import predict
 from experiments.presets import PRESETS, STILL, with_algorithm
 from experiments.questions import Options
-from experiments.outcome import METHOD
 from experiments.rows import FRESH, OWN
 from experiments.runs import open_run
 from experiments.training import meta_train as train
 from jaxmeta.errors import BadInput
-from jaxmeta.models.sam import Size
 from jaxmeta.files import write_json
+from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.files import SIZE, write_weights
 from jaxmeta.within import RELEASED
 
@@ -128,7 +128,7 @@ def test_its_steps_and_rate_are_searched_for_it_and_for_fresh_readers_alike(run,
         assert set(scores) == {(OWN, 1.0, 1), (OWN, 100.0, 1)}
         assert len(set(scores.values())) == 2, "the rate changes what is found"
         assert scores[tuple(of["winner"].values())] == max(scores.values())
-    found = tuning.read(run, "1, within 3")
+    found = settings.read(run, "1, within 3")
     (outcome,) = meta_test.test(Options(run=(run,), within=3, masks=False))
     assert outcome.tables[0].settings == found
     (whole,) = meta_test.test(Options(run=(run,), shots=(1,), draws=1, masks=False))

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-
 from jaxmeta.metrics import (
     Counts,
     Overlap,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from small import on_arrays
 
 from jaxmeta.models.convolution import (
     as_product,
@@ -14,7 +15,6 @@ from jaxmeta.models.convolution import (
     on_processor,
 )
 from jaxmeta.models.layers import mean_pool
-from small import on_arrays
 
 NAMES = ("NHWC", "HWIO", "NHWC")
 

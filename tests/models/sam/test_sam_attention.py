@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-
 from small import on_arrays
 
 from jaxmeta.models.sam.attention import (
