@@ -11,14 +11,11 @@ from typing import Literal
 
 import tyro
 
-from experiments import (
-    benchmark_core,
-    benchmark_data,
-    benchmark_metrics,
-    benchmark_sam,
-    benchmark_sweep,
-    benchmark_volumes,
-)
+from experiments.benchmarks import core, sam
+from experiments.benchmarks import data as data_
+from experiments.benchmarks import metrics as metrics_
+from experiments.benchmarks import sweep as sweep_
+from experiments.benchmarks import volumes as volumes_
 from experiments.command import run
 from jaxmeta import devices
 
@@ -56,7 +53,7 @@ def meta_step(
     """
     options = dict(size=size, width=width, steps=steps, tasks=tasks, shots=shots, order=order)
     options |= dict(algorithm=algorithm, memory=memory)
-    show(options, benchmark_core.meta_step(**options, repeat=repeat, parity=parity), json)
+    show(options, core.meta_step(**options, repeat=repeat, parity=parity), json)
 
 
 def sweep(
@@ -77,7 +74,7 @@ def sweep(
         width: channels of the first of four levels.
         repeat: timed runs after the first; the median counts.
     """
-    benchmark_sweep.sweep(over, values, output, memory, width=width, repeat=repeat)
+    sweep_.sweep(over, values, output, memory, width=width, repeat=repeat)
 
 
 def volumes(
@@ -101,7 +98,7 @@ def volumes(
         json: print one JSON object.
     """
     options = dict(size=size, tasks=tasks, slices=slices, fill=fill, epochs=epochs)
-    show(options, benchmark_volumes.volumes(**options, repeat=repeat), json)
+    show(options, volumes_.volumes(**options, repeat=repeat), json)
 
 
 def adapt(
@@ -123,7 +120,7 @@ def adapt(
         json: print one JSON object.
     """
     options = dict(size=size, width=width, steps=steps, shots=shots)
-    show(options, benchmark_core.adaptation(**options, repeat=repeat), json)
+    show(options, core.adaptation(**options, repeat=repeat), json)
 
 
 def prepare(
@@ -145,7 +142,7 @@ def prepare(
         json: print one JSON object.
     """
     options = dict(modality=modality, labels=labels, channel=channel)
-    show({}, benchmark_data.prepare(input, repeat=repeat, **options), json)
+    show({}, data_.prepare(input, repeat=repeat, **options), json)
 
 
 def load(
@@ -167,7 +164,7 @@ def load(
         json: print one JSON object.
     """
     options = dict(size=size, tasks=tasks, slices=slices, batches=batches)
-    show({}, benchmark_data.load(data, **options), json)
+    show({}, data_.load(data, **options), json)
 
 
 def metrics(
@@ -182,7 +179,7 @@ def metrics(
         spacing: mm along its axes.
         json: print one JSON object.
     """
-    show({}, benchmark_metrics.metrics(shape, spacing), json)
+    show({}, metrics_.metrics(shape, spacing), json)
 
 
 Sam = Literal["tiny", "vit-b", "vit-l", "vit-h"]
@@ -200,7 +197,7 @@ def encode(
         json: print one JSON object.
     """
     options = dict(size=size, image=image)
-    show(options, benchmark_sam.encode(**options, repeat=repeat), json)
+    show(options, sam.encode(**options, repeat=repeat), json)
 
 
 def adapt_sam(
@@ -222,7 +219,7 @@ def adapt_sam(
         json: print one JSON object.
     """
     options = dict(size=size, image=image, steps=steps, chunk=chunk)
-    show(options, benchmark_sam.adaptation(**options, repeat=repeat), json)
+    show(options, sam.adaptation(**options, repeat=repeat), json)
 
 
 def step_sam(
@@ -251,7 +248,7 @@ def step_sam(
     """
     options = dict(size=size, image=image, organs=organs, shots=shots, queries=queries)
     options |= dict(passes=passes, chunk=chunk)
-    show(options, benchmark_sam.step(**options, repeat=repeat), json)
+    show(options, sam.step(**options, repeat=repeat), json)
 
 
 def show(options: dict, figures: dict, json: bool) -> None:

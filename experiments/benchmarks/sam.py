@@ -30,7 +30,7 @@ def encode(size: str, image: int | None, repeat: int) -> dict:
     encode = devices.jit(network.encode)
     found = dict(encode_s=median(partial(encode, variables, pixels), repeat))
     try:
-        from experiments.sam_in_torch import encoder_of
+        from experiments.benchmarks.sam_in_torch import encoder_of
     except ImportError:
         return found | dict(torch="not installed")
     ours = np.asarray(encode(variables, pixels))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.benchmark_core import meta_step
+from experiments.benchmarks.core import meta_step
 from jaxmeta.files import beside
 
 YARDSTICK = dict(size=64, steps=3, tasks=4, shots=5)

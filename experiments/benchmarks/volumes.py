@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import optax
 
-from experiments.benchmark_core import a_batch, timed
+from experiments.benchmarks.core import a_batch, timed
 from jaxmeta import devices
 from jaxmeta.adapt import descend
 from jaxmeta.algorithms import Algorithm, metamedseg
