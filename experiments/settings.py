@@ -1,4 +1,4 @@
-"""How each row of a test fine-tunes: as its preset says, as shipped, or as a search found on validation organs.
+"""How each row of a test fine-tunes: as its preset says, as shipped, or as a search found.
 
 What searches (`tuning.py`) found is kept in RUN/tuning.json, by the number of slices and by how the test
 asks, with every score they saw.

@@ -25,7 +25,7 @@ class Meta(NamedTuple):
 
     learned: Any
     frozen: Any = ()
-    backbone: Any = ()  # frozen weights from elsewhere: `init` leaves their place empty, no checkpoint has them
+    backbone: Any = ()  # frozen weights from elsewhere: not made by `init`, in no checkpoint
 
 
 class Algorithm(NamedTuple):

@@ -95,10 +95,10 @@ def ssm_sam(
     """Learn adapters, sampler and decoder from which few steps on one slice segment a new structure.
 
     `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query come as
-    chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. For images there may be the named parts
-    of their prefix, computed before. Without any passes it is the same network trained jointly on all
-    structures. `period` is after how many online steps the rate reaches its end, by default the last; the
-    released code has 20 of 30 or 40.
+    chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. For images there may be
+    the named parts of their prefix, computed before. Without any passes it is the same network trained
+    jointly on all structures. `period` is after how many online steps the rate reaches its end, by default
+    the last; the released code has 20 of 30 or 40.
 
     The points that new slices are segmented with come, as `prompt` says, from the mask of the support, are
     "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads points as (y, x),
