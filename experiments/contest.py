@@ -14,7 +14,6 @@ import numpy as np
 
 from experiments.outcome import METHOD, Outcome, Table
 from experiments.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
-from experiments.recipes import names
 from experiments.reports import alive, by_organ, protocol
 from experiments.rows import BOUND, FULL
 from jaxmeta import report
@@ -24,13 +23,17 @@ from jaxmeta.intervals import holm
 from jaxmeta.report import Line, between
 
 
-def write(folder: Path, outcomes: Sequence[Outcome], against: int | None = None) -> str:
+def write(
+    folder: Path,
+    entries: Sequence[Entry],
+    outcomes: Sequence[Outcome],
+    against: int | None = None,
+) -> str:
     """Write the report of a contest; return its tables as text.
 
-    `against` is the place of a run whose method all others are held against, instead of the best.
-    Raises BadInput where the runs do not pair.
+    `entries` enter the runs whose tests gave `outcomes`; `against` is the place of one whose method all
+    others are held against, instead of the best. Raises BadInput where the runs do not pair.
     """
-    entries = entered(outcomes)
     refuse_unpaired(entries)
     entrants = list(dict.fromkeys(entry.row for entry in entries))
     texts, tables, cases = [], [], []
@@ -68,15 +71,6 @@ def write(folder: Path, outcomes: Sequence[Outcome], against: int | None = None)
     runs = [outcome._replace(tables=()) for outcome in outcomes]
     write_json(folder / "summary.json", {"runs": runs, "jax": jax.__version__, "tables": tables})
     return "\n\n".join([*texts, f"report: {folder}"])
-
-
-def entered(outcomes: Sequence[Outcome]) -> list[Entry]:
-    """Enter tested runs, each by its method."""
-    methods = names([o.algorithm for o in outcomes], [o.recipe for o in outcomes])
-    return [
-        Entry(o.folder, method, o.seed, o.tables[0].cases[0].cohort, o.split)
-        for o, method in zip(outcomes, methods, strict=True)
-    ]
 
 
 def table(title: str, lines: Sequence[Standing], notes: dict[str, str]) -> str:

@@ -30,7 +30,7 @@ from experiments.outcome import (
     keep,
     measured,
 )
-from experiments.pairing import Entry, refuse_overlapping, refuse_unpaired
+from experiments.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
 from experiments.questions import (
     Asked,
     Options,
@@ -40,7 +40,7 @@ from experiments.questions import (
     protocol_of,
     questions,
 )
-from experiments.recipes import alike, names, recipe
+from experiments.recipes import alike, recipe
 from experiments.reports import parted, write
 from experiments.rows import FRESH, OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
 from experiments.runs import Run, open_run, stands_on
@@ -77,7 +77,17 @@ def test(options: Options) -> list[Outcome]:
     runs = [prompted(open_run(folder), options) for folder in options.run]
     asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
     if not any(one.protocol for one in asked):  # whose folds ask of other patients each
-        refuse_unpaired(entered(runs, asked))
+        entries = [
+            Entry(
+                run.folder,
+                run.config.algorithm,
+                run.config.seed,
+                cohort_of(one.held_out.shards),
+                run.split,
+            )
+            for run, one in zip(runs, asked, strict=True)
+        ]
+        refuse_unpaired(entered(entries, [recipe(run.config) for run in runs]))
         tested = [{entry.organ for entry in one.held_out.entries} for one in asked]
         refuse_overlapping([(r.folder, r.split, t) for r, t in zip(runs, tested, strict=True)])
     for run, one in zip(runs, asked, strict=True):
@@ -120,17 +130,6 @@ def tuned(run: Run, asked: Asked, options: Options, transfer: Run | None) -> Non
         found = search_settings(run, shots, transfer, protocol_of(options))
         for row, setting in found.items():
             print(f"{run.folder}, {shots} slices, {row}: {describe(setting)}")
-
-
-def entered(runs: Sequence[Run], asked: Sequence[Asked]) -> list[Entry]:
-    """Enter runs to a comparison, each by its method."""
-    configs = [run.config for run in runs]
-    methods = names([config.algorithm for config in configs], list(map(recipe, configs)))
-    cohorts = [cohort_of(one.held_out.shards) for one in asked]
-    return [
-        Entry(run.folder, method, run.config.seed, cohort, run.split)
-        for run, method, cohort in zip(runs, methods, cohorts, strict=True)
-    ]
 
 
 def test_run(run: Run, options: Options, asked: Asked, transfer: Run | None) -> Outcome:

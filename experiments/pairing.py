@@ -7,12 +7,13 @@ replicate have a baseline once, from the tests that computed it, if these agree 
 can have is left out: its zero steps, and baselines given as many steps as it takes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from itertools import combinations, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.outcome import METHOD, Table
+from experiments.recipes import names
 from experiments.reports import NOTES, parted
 from experiments.rows import BOUND, FULL
 from experiments.settings import Setting, describe
@@ -32,10 +33,11 @@ class Entry(NamedTuple):
     """A run that takes part."""
 
     folder: Path
-    method: str
+    algorithm: str
     seed: int
     cohort: str
     split: Split
+    method: str = ""
 
     @property
     def replicate(self) -> str:
@@ -46,7 +48,7 @@ class Entry(NamedTuple):
     @property
     def slice_by_slice(self) -> bool:
         """Tell whether it fine-tunes, and its upper bound is trained, slice by slice."""
-        return self.method.partition(" ")[0] == "metamedseg"
+        return self.algorithm == "metamedseg"
 
     @property
     def row(self) -> str:
@@ -72,6 +74,32 @@ class Gathered(NamedTuple):
     cases: list[Case]
     notes: dict[str, str]  # by row
     left_out: list[str]
+
+
+def entered(entries: Iterable[Entry], recipes: Iterable[dict[str, Any]]) -> list[Entry]:
+    """Name the method of each: its algorithm, and what tells its recipe from others of the algorithm."""
+    entries = list(entries)
+    methods = names([entry.algorithm for entry in entries], list(recipes))
+    return [entry._replace(method=name) for entry, name in zip(entries, methods, strict=True)]
+
+
+def called(entries: Sequence[Entry], wanted: Sequence[str], rows: Set[str]) -> list[Entry]:
+    """Give the methods other names, in the order in which they first come.
+
+    Raises BadInput unless every method gets one of its own, which is none of the `rows` of a report.
+    """
+    methods = list(dict.fromkeys(entry.method for entry in entries))
+    if len(wanted) != len(methods):
+        raise BadInput(f"--names: {len(wanted)} for {len(methods)} methods: {'; '.join(methods)}")
+    for name in wanted:
+        if wanted.count(name) > 1:
+            raise BadInput(f"--names {name}: given twice")
+        if name in rows or not name.strip():
+            raise BadInput(
+                f"--names {name!r}: is no name for a method beside the rows {', '.join(sorted(rows))}"
+            )
+    new = dict(zip(methods, wanted, strict=True))
+    return [entry._replace(method=new[entry.method]) for entry in entries]
 
 
 def refuse_unpaired(entries: Sequence[Entry]) -> None:

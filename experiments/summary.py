@@ -16,9 +16,10 @@ import tyro
 from experiments import contest, folds
 from experiments.command import run as run_command
 from experiments.outcome import Outcome
-from experiments.pairing import refuse_overlapping
+from experiments.pairing import Entry, called, entered, refuse_overlapping
 from experiments.reports import read, tested, write
 from jaxmeta.errors import BadInput
+from jaxmeta.evaluate import Case
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Options:
     """Where the comparison goes; by default beside the first run's report."""
     against: Path | None = None
     """One of the runs, whose method all other methods are held against; by default the best is."""
+    names: tuple[str, ...] = ()
+    """What to call the methods, in the order in which they first come among the runs; by default their
+    algorithm, and the settings that tell it from another of the same."""
     within: bool = False
     """Compare tests within volumes (meta_test --within)."""
 
@@ -39,13 +43,14 @@ def main() -> None:
     """Parse and compare."""
     options = tyro.cli(Options, description=__doc__)
     report = "within" if options.within else "report"
-    print(compare(options.run, options.output, options.against, report=report))
+    print(compare(options.run, options.output, options.against, options.names, report=report))
 
 
 def compare(
     folders: Sequence[Path],
     output: Path | None = None,
     against: Path | None = None,
+    names: Sequence[str] = (),
     *,
     report: str = "report",
 ) -> str:
@@ -57,14 +62,24 @@ def compare(
     outcomes = [read(folder, report) for folder in folders]
     beside = folders[0] / report / f"of_{len(outcomes)}_runs"
     if any(outcome.literature for outcome in outcomes):
-        if against is not None:
-            raise BadInput(f"--against {against}: folds of a protocol make one table of one method")
+        if against is not None or names:
+            raise BadInput(
+                f"--against and --names: folds of a protocol make one table of one method"
+            )
         return folds.write(output or beside, outcomes)
-    several = len({entry.method for entry in contest.entered(outcomes)}) > 1
+    entries = entered(
+        [Entry(o.folder, o.algorithm, o.seed, cases_of(o)[0].cohort, o.split) for o in outcomes],
+        [outcome.recipe for outcome in outcomes],
+    )
+    several = len({entry.method for entry in entries}) > 1
     places = [folder.resolve() for folder in folders]
     if against is not None and (not several or against.resolve() not in places):
         why = "is not among the runs" if several else "has no other method to be held against"
         raise BadInput(f"--against {against}: {why}")
+    if names and not several:
+        raise BadInput("--names: names methods beside each other, and these runs are all of one")
+    if names:
+        entries = called(entries, names, {case.row for o in outcomes for case in cases_of(o)})
     refuse_overlapping([(o.folder, o.split, tested(o)) for o in outcomes])
     asked = [alike(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
@@ -77,7 +92,12 @@ def compare(
     if not several:
         return write(output or beside, outcomes)
     place = None if against is None else places.index(against.resolve())
-    return contest.write(output or beside, outcomes, place)
+    return contest.write(output or beside, entries, outcomes, place)
+
+
+def cases_of(outcome: Outcome) -> list[Case]:
+    """Take the cases of all numbers of shots."""
+    return [case for table in outcome.tables for case in table.cases]
 
 
 def refuse_twice(folders: Sequence[Path]) -> None:
@@ -88,13 +108,12 @@ def refuse_twice(folders: Sequence[Path]) -> None:
 
 def alike(outcome: Outcome) -> dict[str, object]:
     """Give what runs must share to be compared."""
-    cases = [case for table in outcome.tables for case in table.cases]
     return {
         "shots": tuple(table.shots for table in outcome.tables),
         "draws": outcome.draws,
         **outcome.protocol._asdict(),
         **outcome.measuring._asdict(),
-        "rows": sorted({case.row for case in cases}),
+        "rows": sorted({case.row for case in cases_of(outcome)}),
     }
 
 

@@ -13,6 +13,7 @@ from experiments.configs import INNER, Config, Weighting
 from experiments.meta_test import Options, choose
 from experiments.meta_test import test as meta_test
 from experiments.outcome import METHOD, Outcome, Table
+from experiments.pairing import Entry, called, entered
 from experiments.presets import with_algorithm
 from experiments.recipes import alike, names, recipe
 from experiments.rows import BOUND, FRESH, FULL
@@ -54,9 +55,17 @@ def with_table(outcome, **values) -> Outcome:
     return outcome._replace(tables=(outcome.tables[0]._replace(**values),))
 
 
+def enter(outcomes):
+    """Enter made-up runs, each by its method."""
+    entries = [
+        Entry(o.folder, o.algorithm, o.seed, o.tables[0].cases[0].cohort, o.split) for o in outcomes
+    ]
+    return entered(entries, [o.recipe for o in outcomes])
+
+
 def ranked(folder, outcomes):
     """Write a contest, and read the lines of its table and its cases back."""
-    text = contest.write(folder, outcomes)
+    text = contest.write(folder, enter(outcomes), outcomes)
     (table,) = json.loads((folder / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
     return text, table | {"lines": lines}, report.read_cases(folder / "cases.csv", Case)
@@ -232,11 +241,11 @@ def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_
         with_recipe(found("metamedseg", dice, folder=rule), **{"weigh.rule": rule})
         for rule, dice in rules.items()
     ]
-    assert [entry.row for entry in contest.entered([*outcomes, found("maml", 0.6)])] == [
+    assert [entry.row for entry in enter([*outcomes, found("maml", 0.6)])] == [
         *(f"metamedseg rule={rule}" for rule in rules),
         "maml",
     ]
-    text = contest.write(tmp_path, outcomes, 0)
+    text = contest.write(tmp_path, enter(outcomes), outcomes, 0)
     (table,) = json.loads((tmp_path / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
     assert table["best"] == "metamedseg rule=mean" and table["against"] == "metamedseg rule=uniform"
@@ -246,6 +255,22 @@ def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_
         assert behind["supports"]["mean"] == pytest.approx(gap)
     assert lines["metamedseg rule=uniform"]["behind"] is None
     assert "metamedseg rule=uniform minus" in text
+
+
+def test_methods_bear_the_names_that_one_gives_them_and_never_a_baselines(tmp_path):
+    outcomes = [with_recipe(found("ssm-sam", 0.5 + n / 10), steps=n) for n in (1, 2)]
+    entries = called(enter([*outcomes, outcomes[0]]), ["SSM-SAM", "no meta-learning"], {"scratch"})
+    assert [entry.row for entry in entries] == ["SSM-SAM", "no meta-learning", "SSM-SAM"]
+    text = contest.write(tmp_path, entries[:2], outcomes)
+    assert "best: no meta-learning, Dice" in text and "\nSSM-SAM " in text and "steps=" not in text
+    wrong = {
+        "1 for 2 methods": ["SSM-SAM"],
+        "given twice": ["a", "a"],
+        "beside the rows": ["a", "scratch"],
+    }
+    for reason, wanted in wrong.items():
+        with pytest.raises(BadInput, match=f"--names.*{reason}"):
+            called(entries, wanted, {"scratch"})
 
 
 def test_seeds_and_splits_make_no_other_method():
@@ -382,7 +407,7 @@ def other_scratch(outcome):
 )
 def test_runs_that_do_not_pair_are_refused(tmp_path, others, message):
     with pytest.raises(BadInput, match=message) as refused:
-        contest.write(tmp_path, [found("maml", 0.6), *others])
+        ranked(tmp_path, [found("maml", 0.6), *others])
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
 
@@ -444,6 +469,9 @@ def test_all_are_held_against_a_named_run_or_refused(run, rival, tmp_path):
         compare((run, rival), tmp_path / "out", tmp_path)
     with pytest.raises(BadInput, match="--against .*: has no other method to be held against"):
         compare((run,), tmp_path / "out", run)
+    with pytest.raises(BadInput, match="--names: names methods beside each other"):
+        compare((run,), tmp_path / "out", names=["ours"])
+    assert "ours minus" in compare((rival, run), tmp_path / "out", rival, ["ours", "theirs"])
 
 
 def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_otherwise(
