@@ -208,8 +208,13 @@ def tested(outcome: Outcome) -> set[str]:
 
 
 def within(outcomes: Sequence[Outcome]) -> str:
-    """Say what was asked within volumes, and what it cost in each test."""
-    return " | ".join(dict.fromkeys(outcome.within for outcome in outcomes))
+    """Say what was asked within volumes, and what it cost in each test; what they share once."""
+    clauses = dict.fromkeys(clause for each in outcomes for clause in each.within.split("; "))
+    told = {}
+    for clause in clauses:
+        head, colon, cost = clause.partition(": ")
+        told.setdefault(head + colon, []).append(cost)
+    return "; ".join(head + " | ".join(costs) for head, costs in told.items())
 
 
 def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
