@@ -164,7 +164,7 @@ def build(
     return episodic(
         build_algorithm(config, network, testing=testing, target=target),
         outer_rule(config.outer, config.steps),
-        partial(over_tasks, mesh=mesh, chunk=chunk_of(config, mesh)),
+        partial(over_tasks, mesh=mesh, chunk=at_once(config, mesh)),
         augment=None if config.cache else lambda task: augment(task, config.augment),
     )
 
@@ -195,13 +195,15 @@ def learned_leaves(tree: PyTree) -> PyTree:
     )
 
 
-def chunk_of(config: Config, mesh: Mesh | None) -> int:
+def at_once(config: Config, mesh: Mesh | None) -> int:
     """Say how many of its tasks a device does at once."""
     if mesh is None:
         return 1
-    each, asked = config.tasks.count // mesh.size, config.tasks.chunk
+    each, asked = config.tasks.count // mesh.size, config.tasks.side_by_side
     if asked and each % asked:
-        raise BadInput(f"--tasks.chunk {asked}: does not divide the {each} tasks of a device")
+        raise BadInput(
+            f"--tasks.side-by-side {asked}: does not divide the {each} tasks of a device"
+        )
     return asked or side_by_side(config.tasks.count, mesh)
 
 

@@ -18,7 +18,7 @@ def check(config: Config) -> None:
         "--seed": (config.seed, 0),
         "--validation-tasks": (config.validation_tasks, 1),
         "--tasks.count": (tasks.count, 1),
-        "--tasks.chunk": (tasks.chunk, 1),
+        "--tasks.side-by-side": (tasks.side_by_side, 1),
         "--tasks.size": (tasks.size, 1),
         "--tasks.shots": (tasks.shots, 1),
         "--tasks.queries": (tasks.queries, 1),

@@ -54,7 +54,7 @@ class Tasks:
     """Share of query slices without the organ, as in a whole volume."""
     count: int | None = None
     """Tasks in a step; by default 4, or as many more as give each GPU or TPU chip the same."""
-    chunk: int | None = None
+    side_by_side: int | None = None
     """Tasks that a device does side by side; by default 1 on a CPU, all of its own elsewhere."""
 
 

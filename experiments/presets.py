@@ -88,7 +88,7 @@ SSM_SAM = dataclasses.replace(
     network=Network(kind="sam", widths=None, groups=None, prior=None, adapter="high-pass"),
     inner=INNER["ssm-sam"],
     tasks=Tasks(
-        draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3, chunk=1
+        draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3, side_by_side=1
     ),
     outer=Outer(rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01),
     augment=STILL,

@@ -17,7 +17,7 @@ HELD_OUT = {"protocol", "setting"}
 OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "every", "fold"}
 OWN |= {"axis", "modality", "channel"}
 OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
-OWN |= {"tasks.chunk", "inner.memory", "cache"}  # which change no result
+OWN |= {"tasks.side_by_side", "inner.memory", "cache"}  # which change no result
 
 
 def recipe(config: Config) -> dict[str, Any]:

@@ -322,7 +322,7 @@ def test_a_name_says_which_of_several_settings_of_one_name_it_is():
 
 def test_what_changes_no_result_makes_no_other_method():
     first = with_algorithm(Config(), "maml")
-    tasks = dataclasses.replace(first.tasks, chunk=2)
+    tasks = dataclasses.replace(first.tasks, side_by_side=2)
     inner = dataclasses.replace(first.inner, memory="plain")
     assert recipe(first) == recipe(dataclasses.replace(first, tasks=tasks, inner=inner))
 

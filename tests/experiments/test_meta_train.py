@@ -228,8 +228,10 @@ def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
 
 
 def test_a_chunk_that_does_not_divide_the_tasks_of_a_device_is_refused():
-    _, config = parse("unet-maml --tasks.count 8 --tasks.chunk 3".split())
-    with pytest.raises(BadInput, match="--tasks.chunk 3: does not divide the 2 tasks of a device"):
+    _, config = parse("unet-maml --tasks.count 8 --tasks.side-by-side 3".split())
+    with pytest.raises(
+        BadInput, match="--tasks.side-by-side 3: does not divide the 2 tasks of a device"
+    ):
         build(config, mesh=task_mesh(4))
 
 
