@@ -91,11 +91,14 @@ def test_slices_without_a_structure_teach_nothing():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_nothing_is_segmented_that_is_not_pointed_at():
+def test_only_what_is_pointed_at_is_segmented():
     meta = INIT(jax.random.key(0))
-    image = TASK.query.image
+    image, predict = TASK.query.image, jax.jit(LEARNER.predict)
     with pytest.raises(ValueError, match="give a box"):
-        LEARNER.predict(meta, (), image)
+        predict(meta, (), image)
     boxes = jnp.array([[1.0, 1.0, 9.0, 9.0], [4.0, 4.0, 15.0, 12.0]])
-    shape = LEARNER.predict(meta, (), image, boxes).shape
-    assert shape == (2, SIZE.image, SIZE.image, 1)
+    found = predict(meta, (), image, boxes)
+    assert found.shape == (2, SIZE.image, SIZE.image, 1)
+    other = predict(meta, (), image, boxes.at[0].add(3.0))
+    np.testing.assert_array_equal(other[1], found[1])
+    assert np.abs(other[0] - found[0]).max() > 1e-5
