@@ -171,12 +171,13 @@ def ssm_sam(
             return values.sum(), (phi, values.mean(), losses)
 
         direction, (phi, value, losses) = jax.grad(judged, has_aux=True)(meta.learned)
-        both = jax.tree.map(lambda *ends: jnp.stack(ends), meta.learned["theta"], phi)
-        before, dice = jax.lax.map(lambda v: score(meta, v, query, logged), both)
+        ends = [meta.learned["theta"], phi] if passes else [phi]
+        both = jax.tree.map(lambda *ends: jnp.stack(ends), *ends)
+        scores = jax.lax.map(lambda v: score(meta, v, query, logged), both)
         return direction, dict(
             loss=value,
-            dice=dice,
-            dice_before=before,
+            dice=scores[-1],
+            dice_before=scores[0],
             grad_norm=optax.tree.norm(direction),
             **(dict(inner_first=losses[0], inner_last=losses[-1]) if passes else {}),
         )

@@ -82,6 +82,14 @@ def test_each_step_sees_one_chunk():
 
 
 @pytest.mark.slow
+def test_without_a_walk_what_comes_before_it_comes_after_it(meta):
+    still = jax.jit(ssm_sam(NETWORK, chunk=CHUNK, passes=0, test_steps=2).outer)(meta, TASK)[1]
+    assert "inner_last" not in still
+    assert still["dice"] == still["dice_before"]
+    np.testing.assert_allclose(still["dice"], OUTER(meta, TASK)[1]["dice_before"], atol=1e-6)
+
+
+@pytest.mark.slow
 def test_a_chunk_without_a_valid_slice_moves_nothing(meta):
     more = examples(0, 4)._replace(valid=jnp.array([True, True, False, False]))
     fewer = jax.tree.map(lambda a: a[:CHUNK], more)
