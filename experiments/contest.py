@@ -12,6 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments import contest_pages
+from experiments.contest_pages import Bout, as_text
 from experiments.outcome import METHOD, Outcome, Table
 from experiments.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
 from experiments.reports import alive, by_organ, protocol
@@ -36,60 +38,58 @@ def write(
     """
     refuse_unpaired(entries)
     entrants = list(dict.fromkeys(entry.row for entry in entries))
-    texts, tables, cases = [], [], []
+    bouts, tables, cases = [], [], []
     for number, first in enumerate(outcomes[0].tables):
         asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
         found = gathered([part_of(entry, of_run) for entry, of_run in asked])
         cases += found.cases
         reference = None if against is None else entries[against].row
         lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND, FULL), against=reference)
-        organs = by_organ(found.cases, [line.row for line in lines])
+        reference = reference or lines[0].row
         steps = by_steps(curves_of(asked, found.notes))
         seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
-        title = protocol(outcomes, found.cases, first.shots)
-        texts.append(table(title, lines, found.notes))
-        texts.append(behind(lines, reference or lines[0].row, found.left_out))
-        texts.append(report.grid(f"Dice by organ at {first.shots} shots", organs))
-        texts += [after_steps(steps)] if steps else []
-        texts.append(adaptation(seconds, outcomes))
+        bout = Bout(
+            first.shots,
+            protocol(outcomes, found.cases, first.shots),
+            headline(lines),
+            [line_of(line, found.notes[line.row]) for line in lines],
+            f"minus {SCRATCH}" if any(line.ahead for line in lines) else "",
+            behind(lines, reference),
+            found.left_out,
+            by_organ(found.cases, [line.row for line in lines]),
+            steps,
+            adaptation(seconds, outcomes),
+            found.cases,
+        )
+        bouts.append(bout)
         tables.append(
             {
                 "shots": first.shots,
-                "protocol": title,
+                "protocol": bout.protocol,
                 "best": lines[0].row,
-                "against": reference or lines[0].row,
+                "against": reference,
                 "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
                 "left_out": found.left_out,
-                "organs": organs,
+                "organs": bout.organs,
                 "by_steps": steps,
                 "adaptation_seconds": seconds,
             }
         )
+    heads = []
     if any(case.row == TRANSFER for case in cases):
-        texts += dict.fromkeys(alive(outcome.heads) for outcome in outcomes if outcome.heads)
+        heads = list(dict.fromkeys(alive(o.heads) for o in outcomes if o.heads))
     report.write_cases(folder / "cases.csv", cases)
-    runs = [outcome._replace(tables=()) for outcome in outcomes]
-    write_json(folder / "summary.json", {"runs": runs, "jax": jax.__version__, "tables": tables})
-    return "\n\n".join([*texts, f"report: {folder}"])
+    told = [outcome._replace(tables=()) for outcome in outcomes]
+    write_json(folder / "summary.json", {"runs": told, "jax": jax.__version__, "tables": tables})
+    runs = {row: [Path(e.folder) for e in entries if e.row == row] for row in entrants}
+    contest_pages.write(folder, bouts, runs, heads)
+    return "\n\n".join([*map(as_text, bouts), *heads, f"report: {folder}"])
 
 
-def table(title: str, lines: Sequence[Standing], notes: dict[str, str]) -> str:
-    """Lay out all rows, the methods from best to worst, under the line that says by how much."""
-    shown = [
-        Line(
-            line.row,
-            line.dice,
-            line.iou,
-            line.counts,
-            line.ahead and line.ahead.supports,
-            line.ahead and line.ahead.runs,
-            notes[line.row],
-            line.others,
-        )
-        for line in lines
-    ]
-    compared = f"minus {SCRATCH}" if any(line.ahead for line in lines) else ""
-    return report.table(f"{title}\n{headline(lines)}", shown, compared)
+def line_of(line: Standing, note: str) -> Line:
+    """Give the line of the table that shows how far a row is ahead of scratch."""
+    ahead, runs = line.ahead and line.ahead.supports, line.ahead and line.ahead.runs
+    return Line(line.row, line.dice, line.iou, line.counts, ahead, runs, note, line.others)
 
 
 def headline(lines: Sequence[Standing]) -> str:
@@ -108,8 +108,8 @@ def headline(lines: Sequence[Standing]) -> str:
     return text
 
 
-def behind(lines: Sequence[Standing], against: str, left_out: Sequence[str]) -> str:
-    """Lay out by how much the best, or a named method, is ahead of each other, and what has no row."""
+def behind(lines: Sequence[Standing], against: str) -> list[list[str]]:
+    """Write the cells that say by how much the best, or a named method, is ahead of each other."""
     others = [line for line in lines if line.behind]
     several = bool(others[0].behind.runs)
     heads = ["[95 %, support x patient]", *["[x run]"] * several, "p, Holm"]
@@ -120,7 +120,7 @@ def behind(lines: Sequence[Standing], against: str, left_out: Sequence[str]) -> 
         rows.append(
             [line.row, *(between(m, sign=True) for m in margins), "" if isnan(p) else f"{p:.3f}"]
         )
-    return "\n".join(report.columns(rows) + [f"left out: {each}" for each in left_out])
+    return rows
 
 
 def curves_of(
@@ -149,17 +149,6 @@ def by_steps(curves: dict[str, list[dict[int, float]]]) -> dict[str, dict[int, f
         if counts:
             found[row] = {n: float(np.mean([curve[n] for curve in own])) for n in counts}
     return found
-
-
-def after_steps(steps: dict[str, dict[int, float]]) -> str:
-    """Lay these averages out, a line a method."""
-    counts = sorted({count for own in steps.values() for count in own})
-    rows = [["Dice after so many inner steps", *map(str, counts)]]
-    rows += [
-        [row, *(report.number(own[n]) if n in own else "" for n in counts)]
-        for row, own in steps.items()
-    ]
-    return "\n".join(report.columns(rows))
 
 
 def adaptation(seconds: dict[str, list[float]], outcomes: Sequence[Outcome]) -> str:

@@ -1,7 +1,7 @@
 """The report as a page: `report.html` and `report.md`, from what `reports.py` worked out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,13 +33,11 @@ class Block(NamedTuple):
 
 def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> None:
     """Write both pages beside the pictures, which the first holds in itself."""
-    draw(folder, blocks)
     sections = {}
     for block in blocks:
+        draw(folder, block.shots, block.cases, block.by_steps)
         sections |= block_sections(folder, block)
-    if (folder / "shots.png").exists():
-        caption = "Dice against the number of labelled slices, a line a row of the tables."
-        sections["More slices"] = [page.picture(folder / "shots.png", caption)]
+    sections |= over_shots(folder, {block.shots: block.lines for block in blocks})
     if (folder / "curves.png").exists():
         sections["Training"] = [page.picture(folder / "curves.png", "What the run logged.")]
     sections["Missed cases"] = missed(blocks)
@@ -51,7 +49,13 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
         "the tested run never trained on, in patients whom it never saw."
     )
     text = page.page(f"{title}: held-out organs", lead, facts(outcomes, blocks), sections)
-    for name, content in {"report.html": text, "report.md": markdown(outcomes, blocks)}.items():
+    write_pages(folder, text, markdown(outcomes, blocks))
+
+
+def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
+    """Write a page as one file to look at, and its parts in Markdown."""
+    parts = "\n\n".join(filter(None, markdown)) + "\n"
+    for name, content in {"report.html": html, "report.md": parts}.items():
         with beside(folder / name) as part:
             part.write_text(content)
 
@@ -99,30 +103,34 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     return {f"Support: {block.asked}": first}
 
 
-def draw(folder: Path, blocks: Sequence[Block]) -> None:
-    """Draw Dice as boxes, and against the number of slices where there are several."""
-    for block in blocks:
-        values = {}
-        for case in block.cases:
-            values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
-        report.boxes(folder / f"boxes_{block.shots}shot.png", dict(sorted(values.items())), "Dice")
-        series = {
-            f"Dice/{row}": (list(own), list(own.values())) for row, own in block.by_steps.items()
-        }
-        if series:
-            path = folder / f"steps_{block.shots}shot.png"
-            report.curves(path, series, along="inner steps", marker="o")
-    if len(blocks) > 1:
-        ordered = sorted(blocks, key=lambda block: block.shots)
-        rows = [line.row for line in ordered[0].lines]
-        means = [{line.row: line.dice.mean for line in block.lines} for block in ordered]
-        shots = [block.shots for block in ordered]
-        series = {
-            f"Dice/{row}": (shots, [own[row] for own in means])
-            for row in rows
-            if all(row in own for own in means)
-        }
-        report.curves(folder / "shots.png", series, along="labelled slices", marker="o")
+def draw(
+    folder: Path, shots: int, cases: Sequence[Case], by_steps: Mapping[str, Mapping[int, float]]
+) -> None:
+    """Draw the Dice of all cases as boxes, and that of rows against steps where they have it."""
+    values = {}
+    for case in cases:
+        values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
+    report.boxes(folder / f"boxes_{shots}shot.png", dict(sorted(values.items())), "Dice")
+    series = {f"Dice/{row}": (list(own), list(own.values())) for row, own in by_steps.items()}
+    if series:
+        path = folder / f"steps_{shots}shot.png"
+        report.curves(path, series, along="inner steps", marker="o")
+
+
+def over_shots(folder: Path, lines: Mapping[int, Sequence[Line]]) -> dict[str, list[str]]:
+    """Draw Dice against the number of slices, and show it, where there are several."""
+    if len(lines) < 2:
+        return {}
+    means = [{line.row: line.dice.mean for line in own} for _, own in sorted(lines.items())]
+    series = {
+        f"Dice/{row}": (sorted(lines), [own[row] for own in means])
+        for row in means[0]
+        if all(row in own for own in means)
+    }
+    path = folder / "shots.png"
+    report.curves(path, series, along="labelled slices", marker="o")
+    caption = "Dice against the number of labelled slices, a line a row of the tables."
+    return {"More slices": [page.picture(path, caption)]}
 
 
 def missed(blocks: Sequence[Block]) -> list[str]:
@@ -141,14 +149,14 @@ def missed(blocks: Sequence[Block]) -> list[str]:
     return [page.listed(names[:MOST_MISSED] + more)]
 
 
-def configured(folder: Path) -> str:
+def configured(folder: Path, whose: str = "") -> str:
     """Show a run's configuration."""
     path = folder / "config.json"
     text = json.dumps(read_json(path), indent=1) if path.exists() else "not there any more"
-    return page.folded(f"{folder}", text)
+    return page.folded(f"{whose}{folder}", text)
 
 
-def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> str:
+def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
     """Write the tables for a notebook or a repository."""
     parts = [f"# {' and '.join(dict.fromkeys(o.algorithm for o in outcomes))}: held-out organs"]
     for block in blocks:
@@ -161,7 +169,7 @@ def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> str:
             as_markdown(report.organ_cells("Dice by organ", block.organs)),
             block.seconds,
         ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return parts
 
 
 def as_markdown(cells: Sequence[Sequence[str]]) -> str:

@@ -64,7 +64,7 @@ def compare(
     if any(outcome.literature for outcome in outcomes):
         if against is not None or names:
             raise BadInput(
-                f"--against and --names: folds of a protocol make one table of one method"
+                "--against and --names: folds of a protocol make one table of one method"
             )
         return folds.write(output or beside, outcomes)
     entries = entered(

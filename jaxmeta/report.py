@@ -45,15 +45,19 @@ class Picture(NamedTuple):
 
 
 def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
-    """Write the cells of a table, the head first: every row with cases, misses and what is `compared`."""
-    head = ["", "Dice [95 %, patients]", "IoU", "HD95", "NSD", "cases", "missed", "false", compared]
+    """Write the cells of a table, the head first: every row with cases, misses and what is `compared`.
+
+    Distances have columns where any was measured.
+    """
+    measured = any(not math.isnan(line.others["nsd"].all) for line in lines if line.others)
+    head = ["", "Dice [95 %, patients]", "IoU", *["HD95", "NSD"] * measured]
+    head += ["cases", "missed", "false", compared]
     body = [
         [
             line.row,
             between(line.dice),
             number(line.iou.mean),
-            millimetres(line.others.get("hd95")),
-            number(line.others["nsd"].all) if line.others else "",
+            *distances(line) * measured,
             str(line.counts.cases),
             str(line.counts.missed),
             str(line.counts.false_alarms),
@@ -69,6 +73,14 @@ def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
     elif any(line.behind for line in lines):
         head[-1] += " [95 %, support x patient]"
     return [head, *body]
+
+
+def distances(line: Line) -> list[str]:
+    """Write HD95 and NSD of a row."""
+    return [
+        millimetres(line.others.get("hd95")),
+        number(line.others["nsd"].all) if line.others else "",
+    ]
 
 
 def table(title: str, lines: Sequence[Line], compared: str) -> str:

@@ -14,6 +14,7 @@ from jaxmeta.report import (
     Picture,
     beside,
     boxes,
+    cells,
     curves,
     grid,
     number,
@@ -52,6 +53,16 @@ def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
         "0",
     ]
     assert text[4].split()[-3:] == ["+.140", "[-.010,", "+.300]"]
+
+
+def test_distances_that_nobody_measured_have_no_columns():
+    alone = line("adapted", 0.64)._replace(
+        others=dict(hd95=Means(NONE, NONE), nsd=Means(NONE, NONE))
+    )
+    head, *_ = cells([alone], "")
+    assert "HD95" not in head and "NSD" not in head
+    head, *rows = cells([alone, line("scratch", 0.5)], "")
+    assert rows[0][head.index("HD95")] == "none" and rows[1][head.index("NSD")] == ".750"
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,29 @@ def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(
     assert "Dice after so many inner steps     0\nmaml                            .200" in text
 
 
+def test_a_contest_is_a_page_to_look_at_and_to_send(tmp_path):
+    curve = {0: 0.1, 10: 0.6}
+    outcomes = [
+        with_table(found(name, dice, **{"zero steps": 0.3}), by_steps={METHOD: curve})
+        for name, dice in {"maml": 0.65, "anil": 0.6}.items()
+    ]
+    ranked(tmp_path, outcomes)
+    html = (tmp_path / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == 2  # boxes and curves
+    assert "<tr class=best><td>maml</td><td>.940" in html
+    as_markdown = (tmp_path / "report.md").read_text()
+    assert "| maml | .100 | .600 |" in as_markdown
+    for told in (
+        "best: maml, Dice .940, +.150 [+.150, +.150] over scratch",
+        "left out: zero steps (each method&#x27;s own)",
+        "scratch: sgd, rate 1, 100 steps (shipped)",
+    ):
+        assert told in html and told.replace("&#x27;", "'") in as_markdown
+    several = [o._replace(tables=(o.tables[0], o.tables[0]._replace(shots=1))) for o in outcomes]
+    assert contest.write(tmp_path / "more", enter(several), several).count("best: maml") == 2
+    assert (tmp_path / "more" / "shots.png").exists() and not (tmp_path / "shots.png").exists()
+
+
 def test_what_each_test_asked_and_each_method_stands_on_is_told_once(tmp_path):
     outcomes = [
         found("maml", 0.6, seed=0)._replace(

@@ -1,0 +1,126 @@
+"""The report of a contest as a page: `report.html` and `report.md`, from what `contest.py` worked out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.pages import as_markdown, configured, draw, over_shots, write_pages
+from jaxmeta import page, report
+from jaxmeta.compare import questions
+from jaxmeta.evaluate import Case
+from jaxmeta.metrics import Counts
+from jaxmeta.report import Line
+
+
+class Bout(NamedTuple):
+    """What a contest says of one number of shots."""
+
+    shots: int
+    protocol: str
+    headline: str
+    lines: list[Line]  # the methods from best to worst, then their baselines
+    compared: str  # what the last columns of the lines hold
+    margins: list[list[str]]  # cells: by how much one method is ahead of each other
+    left_out: list[str]
+    organs: dict[str, dict[str, tuple[float, Counts]]]
+    by_steps: dict[str, dict[int, float]]
+    seconds: str
+    cases: list[Case]
+
+    @property
+    def tables(self) -> list[list[list[str]]]:
+        """Give the cells of every table, each with its head first."""
+        organs = report.organ_cells(f"Dice by organ, {self.asked}", self.organs)
+        steps = [after_steps(self.by_steps)] if self.by_steps else []
+        return [report.cells(self.lines, self.compared), self.margins, organs, *steps]
+
+    @property
+    def asked(self) -> str:
+        """Say how much was labelled."""
+        return f"{self.shots} slice{'s' * (self.shots != 1)}"
+
+    @property
+    def notes(self) -> list[str]:
+        """Say what the rows are, and why others are not there."""
+        told = [f"{line.row}: {line.note}" for line in self.lines if line.note]
+        return told + [f"left out: {each}" for each in self.left_out]
+
+
+def after_steps(steps: Mapping[str, Mapping[int, float]]) -> list[list[str]]:
+    """Lay mean Dice after so many steps out, a line a row."""
+    counts = sorted({count for own in steps.values() for count in own})
+    head = ["Dice after so many inner steps", *map(str, counts)]
+    lines = [
+        [row, *(report.number(own[n]) if n in own else "" for n in counts)]
+        for row, own in steps.items()
+    ]
+    return [head, *lines]
+
+
+def as_text(bout: Bout) -> str:
+    """Lay a bout out for the terminal."""
+    _, margins, organs, *steps = bout.tables
+    head = f"{bout.protocol}\n{bout.headline}"
+    left_out = [f"left out: {each}" for each in bout.left_out]
+    parts = [
+        report.table(head, bout.lines, bout.compared),
+        "\n".join(report.columns(margins) + left_out),
+        *("\n".join(report.columns(cells)) for cells in (organs, *steps)),
+        bout.seconds,
+    ]
+    return "\n\n".join(parts)
+
+
+def write(
+    folder: Path, bouts: Sequence[Bout], runs: Mapping[str, Sequence[Path]], heads: Sequence[str]
+) -> None:
+    """Write both pages beside the pictures; `runs` are each method's folders, `heads` what is told of transfer's."""
+    sections = {}
+    for bout in bouts:
+        draw(folder, bout.shots, bout.cases, bout.by_steps)
+        sections[f"Support: {bout.asked}"] = section(folder, bout)
+    sections |= over_shots(folder, {bout.shots: bout.lines for bout in bouts})
+    sections["Transfer"] = [page.paragraph(each) for each in heads]
+    sections["Configuration"] = [configured(own[0], f"{row}: ") for row, own in runs.items()]
+    cases = [case for bout in bouts for case in bout.cases]
+    patients = {(case.cohort, case.patient) for case in cases}
+    facts = {
+        "methods": ", ".join(
+            f"{row} ({len(own)} run{'s' * (len(own) > 1)})" for row, own in runs.items()
+        ),
+        "cases": f"{len(questions(cases))} of {len(patients)} patients, asked of every row",
+    }
+    title = f"{', '.join(runs)}: held-out organs"
+    lead = (
+        "Several methods on identical questions: organs that none of them trained on, in patients whom "
+        "they never saw. Differences are taken case by case."
+    )
+    text = page.page(title, lead, facts, sections)
+    write_pages(folder, text, [f"# {title}", *map(as_sections, bouts), *heads])
+
+
+def section(folder: Path, bout: Bout) -> list[str]:
+    """Write a bout as pieces of a page."""
+    (head, *rows), *others = bout.tables
+    shown = [(f"boxes_{bout.shots}shot.png", "Dice of every case, by organ and by row.")]
+    if bout.by_steps:
+        caption = "Dice against steps of each method's own rule, a line a row."
+        shown.append((f"steps_{bout.shots}shot.png", caption))
+    return [
+        page.paragraph(bout.headline),
+        page.table(head, rows, best=bout.lines[0].row),
+        *(page.table(cells[0], cells[1:]) for cells in others),
+        page.folded("what the rows are", "\n".join(bout.notes)),
+        *(page.picture(folder / name, caption) for name, caption in shown),
+        page.note(bout.seconds),
+        page.note(bout.protocol),
+    ]
+
+
+def as_sections(bout: Bout) -> str:
+    """Write a bout in Markdown."""
+    notes = "\n".join(f"- {note}" for note in bout.notes)
+    tables = map(as_markdown, bout.tables)
+    return "\n\n".join(
+        [f"## Support: {bout.asked}", bout.headline, *tables, notes, bout.seconds, bout.protocol]
+    )
