@@ -23,8 +23,6 @@ MOVE = Outer(optimiser="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0
 TRANSFER_RATES = {"unet": 6e-3, "instance-unet": 2e-2}
 PAPER_NETWORK = Network(kind="instance-unet", widths=(32, 64, 128), groups=None, prior=None)
 IOU = Loss(cross_entropy=None, dice=None, of_slice="iou")
-
-
 OWN_LOSS = Loss(cross_entropy=None, dice=None)
 TINY = Network(kind="sam-tiny", widths=None, groups=None, prior=None)
 # Without warps, which cost as much as a step of so small a network.
