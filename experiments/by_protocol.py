@@ -30,12 +30,16 @@ def protocol_of(config: Config, shards: Shards) -> Protocol | None:
     return made._replace(leaks=config.allow_leak)
 
 
-def stated(protocol: Protocol, shards: Shards) -> str:
-    """Say what a protocol is and what it leaves to train on; refuse one that leaves nothing."""
+def refuse_empty(protocol: Protocol, shards: Shards) -> None:
+    """Refuse a protocol that leaves nothing to train on."""
     counts = protocols.left_over(protocol, shards)
     if not any(left for _, left, _ in counts.values()):
         raise BadInput(
             f"setting {protocol.setting} leaves no slice of {', '.join(counts)} to train on: every one "
             "also shows a tested organ"
         )
-    return protocols.describe(protocol, counts)
+
+
+def stated(protocol: Protocol, shards: Shards) -> str:
+    """Say what a protocol is and what it leaves to train on."""
+    return protocols.describe(protocol, protocols.left_over(protocol, shards))

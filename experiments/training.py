@@ -1,42 +1,33 @@
 """One run of training, from its configuration to its last checkpoint: for every command that trains."""
 
-import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 from tqdm import tqdm
 
 from experiments import saved
-from experiments.build import (
-    build,
-    open_data,
-    target_examples,
-    task_source,
-    training_pool,
-    validated_by,
-)
-from experiments.by_protocol import protocol_of, stated
-from experiments.checks import check
-from experiments.configs import TASKS, Config
+from experiments.build import build, target_examples, task_source, validated_by
+from experiments.by_protocol import stated
+from experiments.configs import Config
+from experiments.given import Given, gather
 from experiments.prefixes import with_prefixes
 from experiments.runs import FROZEN, backbone_of, beginning, fingerprint
 from jaxmeta import checkpoint, dashboards, devices, track
-from jaxmeta.data.shards import Shards
 from jaxmeta.errors import Occupied
 from jaxmeta.files import plain, write_json
-from jaxmeta.learner import with_backbone, without_backbone
+from jaxmeta.learner import Learner, with_backbone, without_backbone
 from jaxmeta.tasks.decathlon import lacking
 from jaxmeta.tasks.loader import task_batches
-from jaxmeta.tasks.protocols import hidden_slices, split_of
 from jaxmeta.tasks.source import Source, describe_task, load_task
-from jaxmeta.tasks.split import Entry, Split, count_table, pool, split
+from jaxmeta.tasks.split import Split, count_table, pool
 from jaxmeta.tasks.task import Task
 from jaxmeta.train import cost, train
 from jaxmeta.validate import mean_over_structures, validation
@@ -52,36 +43,19 @@ def meta_train(config: Config) -> bool:
 
 def trained(config: Config, stop: list[int]) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
-    shards = open_data(config)
-    config, division = resolved(config, shards)
-    single = config.tasks.single_patients
-    protocol = protocol_of(config, shards)
-    hidden = hidden_slices(protocol, shards) if protocol else {}
-    source = task_source(config, training_pool(config, shards, division, hidden))
-    if config.tasks.decathlon and (gone := lacking(source.pool, config.test_organs)):
-        print(
-            f"note: {len(gone)} sub-tasks of the Decathlon are not in the data: {', '.join(gone)}"
-        )
-    print(f"device: {devices.describe_devices()}")
-    print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
-    print(count_table(shards, division, single_patients=single))
-
-    if protocol:
-        print(stated(protocol, shards))
+    given = gather(config)
+    config, division, source = given.config, given.division, given.source
     mesh = devices.task_mesh(config.tasks.count)
-    print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // mesh.size} a device")
+    introduce(given, mesh.size)
     backbone = backbone_of(config, division)
     claim(config, division, backbone, write=False)
-    prompted = config.algorithm == "ssm-sam"  # which begins with frozen weights alone
-    network = beginning(config, division) if config.begin and not prompted else None
-    target = target_examples(config, shards, division)
-    learner = build(config, mesh=mesh, network=network, target=target)
+    learner = learner_of(given, mesh)
     state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
-    print(counted(state, prompted))
+    print(counted(state, config.algorithm == "ssm-sam"))
     if config.cache:
         source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
-    score = validator(config, shards, division)
+    score = validator(given)
 
     folder = config.workdir / "checkpoints"
     with checkpoint.open_checkpoints(folder) as checkpoints, ExitStack() as opened:
@@ -95,16 +69,7 @@ def trained(config: Config, stop: list[int]) -> bool:
         state = devices.replicate(with_backbone(state, backbone), mesh)
         place = partial(devices.place, mesh=mesh)
         count = config.tasks.count // jax.process_count()
-        example = place(load_tasks(source, config.seed, count))
-        began = time.perf_counter()
-        all_know = devices.everywhere(mesh)  # the metrics too: the first process writes them
-        step = devices.jit(learner.step, donate_argnums=0, out_shardings=all_know)
-        step = step.lower(state, example).compile()
-        needs = cost(step)
-        print(
-            f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "
-            f"temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted once"
-        )
+        step = compiled(learner, state, place(load_tasks(source, config.seed, count)), mesh)
         write = opened.enter_context(tracking(config, after=start))
         claim(config, division, backbone)  # not before all that could be refused has been
         if start:
@@ -149,63 +114,48 @@ def trained(config: Config, stop: list[int]) -> bool:
     return number >= config.steps
 
 
+def introduce(given: Given, parts: int) -> None:
+    """Print what will be trained, on what, and in how many parts."""
+    config, shards, protocol = given.config, given.shards, given.protocol
+    if config.tasks.decathlon and (gone := lacking(given.source.pool, config.test_organs)):
+        print(
+            f"note: {len(gone)} sub-tasks of the Decathlon are not in the data: {', '.join(gone)}"
+        )
+    print(f"device: {devices.describe_devices()}")
+    print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
+    print(count_table(shards, given.division, single_patients=config.tasks.single_patients))
+    if protocol:
+        print(stated(protocol, shards))
+    print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // parts} a device")
+
+
+def learner_of(given: Given, mesh: Mesh) -> Learner:
+    """Make the learner, with the network that it begins with and the slices that it looks at, if any."""
+    config, network = given.config, None
+    if config.begin and config.algorithm != "ssm-sam":  # which begins with frozen weights alone
+        network = beginning(config, given.division)
+    target = target_examples(config, given.shards, given.division)
+    return build(config, mesh=mesh, network=network, target=target)
+
+
+def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Callable:
+    """Compile a step for batches like this one, and print what it needs."""
+    began = time.perf_counter()
+    all_know = devices.everywhere(mesh)  # the metrics too: the first process writes them
+    step = devices.jit(learner.step, donate_argnums=0, out_shardings=all_know)
+    step = step.lower(state, example).compile()
+    needs = cost(step)
+    print(
+        f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "
+        f"temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted once"
+    )
+    return step
+
+
 def counted(state, prompted: bool) -> str:
     """Say how many parameters are trained, and what they stand on."""
     own = sum(leaf.size for leaf in jax.tree.leaves(state.meta.learned))
     return f"learns: {own:,} parameters" + (" on a frozen image encoder" if prompted else "")
-
-
-def resolved(config: Config, shards: Shards) -> tuple[Config, Split]:
-    """Fill in what the shards decide; returns the configuration, and who may see what."""
-    size, spacing, axis = shards.defaults
-    tasks = config.tasks
-    tasks = dataclasses.replace(
-        tasks,
-        count=devices.whole_tasks(tasks.count, TASKS, devices.to_be_fed()),
-        size=tasks.size or size,
-        spacing=spacing if tasks.spacing is None else tasks.spacing or None,
-    )
-    config = dataclasses.replace(config, tasks=tasks, axis=axis)
-    check(config)
-    protocol, hidden = protocol_of(config, shards), {}
-    if protocol:
-        stated(protocol, shards)
-        division, hidden = split_of(protocol, shards), hidden_slices(protocol, shards)
-    else:
-        division = split(
-            shards,
-            test_organs=config.test_organs,
-            val_organs=config.val_organs,
-            train_organs=config.train_organs or None,
-            test_patients=config.test_patients or None,
-            seed=config.seed,
-        )
-    entries = task_source(config, training_pool(config, shards, division, hidden)).pool.entries
-    learned = dict(
-        structures=named(entries),
-        modality=common(entry.modality for entry in entries),
-        channel=common(entry.channel for entry in entries),
-    )
-    return dataclasses.replace(config, **learned), division
-
-
-def common(values: Iterable[str | None]) -> str | None:
-    """Take the value that all have; None where they differ."""
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
-
-
-def named(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """Name structures to people: data set/organ, with the channel, and the modality if there are two."""
-
-    def name(entry: Entry, *more: str | None) -> str:
-        return " ".join(filter(None, (f"{entry.dataset}/{entry.organ}", *more)))
-
-    short = [name(entry, entry.channel) for entry in entries]
-    return tuple(
-        name(entry, entry.modality, entry.channel) if short.count(each) > 1 else each
-        for entry, each in zip(entries, short, strict=True)
-    )
 
 
 def tracking(config: Config, *, after: int) -> AbstractContextManager[track.Write]:
@@ -247,12 +197,13 @@ def claim(config: Config, division: Split, backbone: PyTree = (), *, write: bool
         write_json(path, told | frozen)
 
 
-def validator(config: Config, shards: Shards, division: Split) -> Callable:
+def validator(given: Given) -> Callable:
     """Make state -> score on fixed tasks of validation organs; None where there are no such organs."""
+    config, division = given.config, given.division
     if not division.val_organs:
         return lambda state: None
     single = config.tasks.single_patients
-    validating = pool(shards, division, "val", single_patients=single)
+    validating = pool(given.shards, division, "val", single_patients=single)
     seed = config.seed + 1_000_003  # not the training's episodes
     source = task_source(config, validating, training=False)
     tasks = load_tasks(source, seed, config.validation_tasks)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import checks, summary
-from experiments.by_protocol import protocol_of, stated
+from experiments.by_protocol import protocol_of, refuse_empty
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
@@ -140,7 +140,7 @@ def test_a_setting_that_leaves_nothing_to_train_on_is_refused(ten):
     shards = cohort({"belly": hospital.spec["belly"]})
     asked = dataclasses.replace(ten, setting=2, train_organs=("kidney",))
     with pytest.raises(BadInput, match="setting 2 leaves no slice of kidney to train on"):
-        stated(protocol_of(asked, shards), shards)
+        refuse_empty(protocol_of(asked, shards), shards)
 
 
 def test_an_organ_that_is_trained_on_is_not_tested(ten, tmp_path):

@@ -1,0 +1,83 @@
+"""What a run begins with, worked out from its configuration and its data before anything is learned."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from experiments.build import open_data, task_source, training_pool
+from experiments.by_protocol import protocol_of, refuse_empty
+from experiments.checks import check
+from experiments.configs import TASKS, Config
+from jaxmeta import devices
+from jaxmeta.data.shards import Shards
+from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of
+from jaxmeta.tasks.source import Source
+from jaxmeta.tasks.split import Entry, Split, split
+
+
+class Given(NamedTuple):
+    """What a run begins with: its data, who may see what of them, and where tasks come from."""
+
+    config: Config  # filled in with what the data decide
+    shards: Shards
+    division: Split
+    protocol: Protocol | None
+    source: Source
+
+
+def gather(config: Config) -> Given:
+    """Open the data, fill in what they decide, and settle who may see what.
+
+    Raises BadInput for what does not fit together.
+    """
+    shards = open_data(config)
+    size, spacing, axis = shards.defaults
+    tasks = config.tasks
+    tasks = dataclasses.replace(
+        tasks,
+        count=devices.whole_tasks(tasks.count, TASKS, devices.to_be_fed()),
+        size=tasks.size or size,
+        spacing=spacing if tasks.spacing is None else tasks.spacing or None,
+    )
+    config = dataclasses.replace(config, tasks=tasks, axis=axis)
+    check(config)
+    protocol, hidden = protocol_of(config, shards), {}
+    if protocol:
+        refuse_empty(protocol, shards)
+        division, hidden = split_of(protocol, shards), hidden_slices(protocol, shards)
+    else:
+        division = split(
+            shards,
+            test_organs=config.test_organs,
+            val_organs=config.val_organs,
+            train_organs=config.train_organs or None,
+            test_patients=config.test_patients or None,
+            seed=config.seed,
+        )
+    source = task_source(config, training_pool(config, shards, division, hidden))
+    entries = source.pool.entries
+    learned = dict(
+        structures=named(entries),
+        modality=common(entry.modality for entry in entries),
+        channel=common(entry.channel for entry in entries),
+    )
+    return Given(dataclasses.replace(config, **learned), shards, division, protocol, source)
+
+
+def common(values: Iterable[str | None]) -> str | None:
+    """Take the value that all have; None where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
+def named(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Name structures to people: data set/organ, with the channel, and the modality if there are two."""
+
+    def name(entry: Entry, *more: str | None) -> str:
+        return " ".join(filter(None, (f"{entry.dataset}/{entry.organ}", *more)))
+
+    short = [name(entry, entry.channel) for entry in entries]
+    return tuple(
+        name(entry, entry.modality, entry.channel) if short.count(each) > 1 else each
+        for entry, each in zip(entries, short, strict=True)
+    )
