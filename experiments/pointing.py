@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, PyTree
+from jaxtyping import Float, PyTree
 
 from experiments.build_sam import size_of
 from experiments.runs import open_run
@@ -20,41 +20,66 @@ from jaxmeta.devices import jit
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Prompts, Sam, sam
 from jaxmeta.models.sam.files import read_size, read_weights
-from jaxmeta.models.sam.images import HIGH, LOW, as_colours, fitted, frame_of, in_frame, restored
+from jaxmeta.models.sam.images import (
+    HIGH,
+    LOW,
+    Frame,
+    as_colours,
+    fitted,
+    frame_of,
+    in_frame,
+    restored,
+)
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE
 
 Voxel = tuple[int, int, int]
 
 
 class Pointed(NamedTuple):
-    """What was pointed at in a volume."""
+    """How one structure was pointed at in a volume."""
 
     boxes: tuple[tuple[Voxel, Voxel], ...] = ()  # opposite corners
     clicks: tuple[tuple[Voxel, bool], ...] = ()  # and whether they lie inside
 
 
-def parse_boxes(texts: Sequence[str]) -> tuple[tuple[Voxel, Voxel], ...]:
-    """Read X,Y,Z,X,Y,Z: two corners."""
-    boxes = [numbers(text, 6, "--box", "X,Y,Z,X,Y,Z") for text in texts]
-    return tuple((box[:3], box[3:]) for box in boxes)
+def parse_pointed(
+    boxes: Sequence[str], inside: Sequence[str], outside: Sequence[str]
+) -> dict[int, Pointed]:
+    """Read what was pointed at, by the value that a structure has in the mask: 1, unless it is written before.
+
+    Raises BadInput for what is written in another way, and for a structure with clicks beside it alone.
+    """
+    found: dict[int, Pointed] = {}
+    for text in boxes:
+        value, at = voxels(text, "--box", "X,Y,Z,X,Y,Z")
+        held = found.get(value, Pointed())
+        found[value] = held._replace(boxes=(*held.boxes, (at[:3], at[3:])))
+    clicks = [(text, "--click") for text in inside]
+    for text, option in clicks + [(text, "--click-outside") for text in outside]:
+        value, at = voxels(text, option, "X,Y,Z")
+        held = found.get(value, Pointed())
+        found[value] = held._replace(clicks=(*held.clicks, (at, option == "--click")))
+    for value, (corners, at) in found.items():
+        if not corners and not any(on for _, on in at):
+            raise BadInput(
+                f"--click-outside alone shows no structure {value}: add --box or --click of it"
+            )
+    return dict(sorted(found.items()))
 
 
-def parse_clicks(inside: Sequence[str], outside: Sequence[str]) -> tuple[tuple[Voxel, bool], ...]:
-    """Read X,Y,Z of clicks on the structure, and of clicks beside it."""
-    told = [(text, True, "--click") for text in inside]
-    told += [(text, False, "--click-outside") for text in outside]
-    return tuple((numbers(text, 3, option, "X,Y,Z"), on) for text, on, option in told)
-
-
-def numbers(text: str, count: int, option: str, form: str) -> tuple[int, ...]:
-    """Read so many whole numbers."""
+def voxels(text: str, option: str, form: str) -> tuple[int, tuple[int, ...]]:
+    """Read a structure's value, where it is given, and as many whole numbers as the form has."""
+    value, _, at = text.rpartition(":")
     try:
-        values = tuple(int(part) for part in text.split(","))
+        value, numbers = int(value or 1), tuple(int(part) for part in at.split(","))
     except ValueError:
-        values = ()
-    if len(values) != count:
-        raise BadInput(f"{option} {text}: write {form}, whole voxels of the file's array from 0")
-    return values
+        value, numbers = 1, ()
+    if len(numbers) != len(form.split(",")) or not 0 < value < 2**16:
+        raise BadInput(
+            f"{option} {text}: write {form}, whole voxels of the file's array from 0, or VALUE:{form} for "
+            "the value that the structure has in the mask"
+        )
+    return value, numbers
 
 
 def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree]:
@@ -70,24 +95,33 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree]:
     return sam(size_of(run.config)), run.state.meta.learned
 
 
-def pointer(network: Sam, variables: PyTree) -> Callable[..., Bool[np.ndarray, "N H W"]]:
-    """Make (slices, grid, pointed) -> mask; slices are normalised, at their own size."""
+def pointer(network: Sam, variables: PyTree) -> Callable[..., Float[np.ndarray, "K N H W"]]:
+    """Make (slices, grid, structures) -> probabilities; slices are normalised, at their own size.
+
+    In slices where nobody pointed at a structure its probability is 0.
+    """
     size, variables = network.size, jax.device_put(variables)
     encode, decode = jit(network.encode), jit(network.decode, static_argnames="several")
 
-    def segment(slices: Float[np.ndarray, "N H W 1"], grid: Grid, pointed: Pointed):
+    def segment(
+        slices: Float[np.ndarray, "N H W 1"], grid: Grid, structures: Sequence[Pointed]
+    ) -> Float[np.ndarray, "K N H W"]:
         frame = frame_of(*slices.shape[1:3], size.image, patch=size.patch)
-        mask = np.zeros(slices.shape[:3], bool)
-        for number, prompts in sorted(by_slice(pointed, grid).items()):
-            several = prompts.boxes is None and prompts.labels.shape[1] == 1
-            told = in_frame(prompts, frame)
+        asked = [by_slice(each, grid) for each in structures]
+        found = np.zeros((len(asked), *slices.shape[:3]), np.float32)
+        for number in sorted(set().union(*asked)):
             image = jnp.asarray(slices[number : number + 1])
-            seen = fitted(as_colours(image, LOW, HIGH), frame)
-            embedding = encode(variables, seen)
-            logits, quality = decode(variables, embedding, told, several=several)
-            best = int(quality[0].argmax())  # one click may mean a part or the whole
-            mask[number] |= np.asarray(restored(logits, frame)[0, ..., best] > 0)
-        return mask
+            seen = encode(variables, fitted(as_colours(image, LOW, HIGH), frame))
+            for probability, told in zip(found, asked, strict=True):
+                if number in told:
+                    probability[number] = answer(seen, in_frame(told[number], frame), frame)
+        return found
+
+    def answer(seen, prompts: Prompts, frame: Frame) -> Float[np.ndarray, "H W"]:
+        several = prompts.boxes is None and prompts.labels.shape[1] == 1
+        logits, quality = decode(variables, seen, prompts, several=several)
+        best = int(quality[0].argmax())  # one click may mean a part or the whole
+        return np.asarray(jax.nn.sigmoid(restored(logits, frame)[0, ..., best]))
 
     return segment
 
@@ -95,7 +129,7 @@ def pointer(network: Sam, variables: PyTree) -> Callable[..., Bool[np.ndarray, "
 def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
     """Deal what was pointed at to slices: the box's rectangle to each that it crosses, clicks to their own.
 
-    Raises BadInput for voxels outside of the volume, and for two boxes on one slice.
+    Raises BadInput for voxels outside of the volume, and for two boxes of a structure on one slice.
     """
     boxes, clicks = {}, {}
     for one, other in pointed.boxes:
@@ -104,7 +138,8 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
         for number in range(first, last + 1):
             if number in boxes:
                 raise BadInput(
-                    "--box: two boxes cross the same slice; segment them one after the other"
+                    "--box: two boxes of a structure cross the same slice; give each a value, 1:X,Y,Z,... and "
+                    "2:X,Y,Z,..."
                 )
             boxes[number] = np.array([[left, top, right, bottom]], np.float32)
     for voxel, inside in pointed.clicks:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from experiments.build_sam import converted
 from experiments.command import run as run_command
-from experiments.pointing import Pointed, open_network, parse_boxes, parse_clicks, pointer
+from experiments.pointing import open_network, parse_pointed, pointer
 from experiments.reading import (
     Reading,
     measured,
@@ -39,7 +39,7 @@ from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
 from jaxmeta.data.intensity import native_input
 from jaxmeta.data.names import case_stem
 from jaxmeta.data.nifti import read_image, save_mask, save_probability
-from jaxmeta.data.prediction import largest, predicted_labels
+from jaxmeta.data.prediction import most_probable, predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
 from jaxmeta.tasks.task import Examples
@@ -62,12 +62,13 @@ class Options:
     """Values of the support's labels that are a structure each: one mask holds them all, each voxel the value
     of the most probable."""
     box: tuple[str, ...] = ()
-    """X,Y,Z,X,Y,Z: opposite corners of a box around the structure, in voxels of the file's array from 0; it
-    is segmented in each slice that the box crosses."""
+    """X,Y,Z,X,Y,Z: opposite corners of a box around a structure, in voxels of the file's array from 0; it
+    is segmented in each slice that the box crosses. VALUE:X,Y,Z,X,Y,Z says which value it has in the mask, so
+    that one mask may hold several."""
     click: tuple[str, ...] = ()
-    """X,Y,Z: a voxel of the structure; its slice is segmented."""
+    """X,Y,Z or VALUE:X,Y,Z: a voxel of a structure; its slice is segmented."""
     click_outside: tuple[str, ...] = ()
-    """X,Y,Z: a voxel beside the structure, for a slice that has a box or a click."""
+    """X,Y,Z or VALUE:X,Y,Z: a voxel beside the structure, for a slice that has a box or a click of it."""
     shots: int | None = None
     """Labelled slices to adapt to, evenly spaced among those that hold the structure; by default
     all of them (ssm-sam: 5, for it answers once for each)."""
@@ -137,11 +138,7 @@ def predict(options: Options) -> list[Path]:
         values = options.structures or (1,)
         how = dict(spacing=reading.mm, largest_piece=options.largest_piece)
         labels, probabilities = predicted_labels(found, values, grid, **how)
-        save_mask(path, from_slices(labels, grid), grid)
-        tell(path, labels, grid, values)
-        for value, each in zip(values, probabilities) if options.probabilities else ():
-            beside = path.with_name(f"{case_stem(image)}_prob_{value}.nii.gz")
-            save_probability(beside, from_slices(each, grid), grid)
+        save_found(path, labels, probabilities if options.probabilities else (), values, grid)
         native = restore(slices[..., 0], grid, spacing=reading.mm)
         pictures += [shown(image, native, labels == value, grid, value) for value in values]
     report.overlay(options.output / "overlay.png", pictures)
@@ -161,8 +158,7 @@ def prompted(run: Run) -> Run:
 def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     """Segment what is pointed at in one volume."""
     (image,), (path,) = options.image, masks
-    clicks = parse_clicks(options.click, options.click_outside)
-    pointed = Pointed(parse_boxes(options.box), clicks)
+    pointed = parse_pointed(options.box, options.click, options.click_outside)
     is_run = not converted(options.run)
     network, variables = open_network(options.run, is_run=is_run)
     reading = reading_to_point(options, is_run)
@@ -171,19 +167,29 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     grid, intensity, scale = measured(image, scan, reading)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
     try:
-        mask = pointer(network, variables)(slices, grid, pointed)
+        found = pointer(network, variables)(slices, grid, tuple(pointed.values()))
     except BadInput as error:
         raise BadInput(f"{image}: {error}") from None
-    mask = largest(mask) if options.largest_piece else mask
+    labels = most_probable(found, tuple(pointed), largest_piece=options.largest_piece)
     options.output.mkdir(parents=True, exist_ok=True)
-    save_mask(path, from_slices(mask.astype(np.uint8), grid), grid)
-    tell(path, mask, grid, (1,))
-    report.overlay(options.output / "overlay.png", [shown(image, slices[..., 0], mask, grid, 1)])
+    save_found(path, labels, found if options.probabilities else (), tuple(pointed), grid)
+    pictures = [shown(image, slices[..., 0], labels == value, grid, value) for value in pointed]
+    report.overlay(options.output / "overlay.png", pictures)
     return [path]
 
 
-def tell(path: Path, labels: np.ndarray, grid: Grid, values: Sequence[int]) -> None:
-    """Say how large what was found is."""
+def save_found(
+    path: Path,
+    labels: np.ndarray,
+    probabilities: Sequence[np.ndarray],
+    values: Sequence[int],
+    grid: Grid,
+) -> None:
+    """Save a volume's mask, each structure's probability where they are given, and say how large they are."""
+    save_mask(path, from_slices(labels, grid), grid)
+    for value, each in zip(values, probabilities):
+        beside = path.with_name(f"{path.name.removesuffix('.nii.gz')}_prob_{value}.nii.gz")
+        save_probability(beside, from_slices(each, grid), grid)
     voxel = np.prod(spacing(grid)) / 1000
     for value in values:
         count = int((labels == value).sum())
@@ -220,12 +226,10 @@ def check(options: Options) -> None:
         raise BadInput(
             "give --support, or --box and --click: labelled slices, or a structure pointed at"
         )
-    if pointing and not options.box + options.click:
-        raise BadInput("--click-outside alone shows no structure: add --box or --click")
     if pointing and len(options.image) > 1:
         raise BadInput("--box and --click point into one volume: give one --image")
     usual = Options(run=options.run, image=(), output=options.output)
-    for name in ("structures", "shots", "draws", "probabilities") if pointing else ():
+    for name in ("structures", "shots", "draws") if pointing else ():
         if getattr(options, name) != getattr(usual, name):
             raise BadInput(f"--{name}: it is for --support")
     if options.draws < 1:

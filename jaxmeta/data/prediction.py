@@ -39,12 +39,22 @@ def predicted_labels(
     A voxel where none is above a half is 0. Returns the probabilities too.
     """
     whole = np.stack([restore(each, grid, spacing=spacing) for each in probabilities])
-    labels = np.zeros(whole.shape[1:], np.uint16)
-    best = whole.argmax(0)
+    return most_probable(whole, values, largest_piece=largest_piece), whole
+
+
+def most_probable(
+    probabilities: Real[np.ndarray, "K N H W"],
+    values: Sequence[int],
+    *,
+    largest_piece: bool = False,
+) -> Integer[np.ndarray, "N H W"]:
+    """Give each voxel the value of the most probable of K structures, 0 where none is above a half."""
+    labels = np.zeros(probabilities.shape[1:], np.uint16)
+    best = probabilities.argmax(0)
     for number, value in enumerate(values):
-        mask = (best == number) & (whole[number] > 0.5)
+        mask = (best == number) & (probabilities[number] > 0.5)
         labels[largest(mask) if largest_piece else mask] = value
-    return labels, whole
+    return labels
 
 
 def largest(mask: Bool[np.ndarray, "N H W"]) -> Bool[np.ndarray, "N H W"]:

@@ -170,12 +170,21 @@ def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scan
     assert saved.shape == shape
     touched = np.flatnonzero(np.asarray(saved.dataobj).any((0, 1)))
     assert set(touched) <= {1, 2}
+    boxes = ("2:2,2,1,9,9,2", "7:1,1,1,12,12,1")
+    (path,) = predict(Predict(output=tmp_path / "two", box=boxes, probabilities=True, **how))
+    maps = [
+        np.asarray(nib.load(tmp_path / "two" / f"case5_prob_{value}.nii.gz").dataobj)
+        for value in (2, 7)
+    ]
+    wanted = np.where(maps[0] >= maps[1], 2, 7) * (np.maximum(*maps) > 0.5)
+    np.testing.assert_array_equal(np.asarray(nib.load(path).dataobj), wanted)
+    assert maps[0].any() and maps[1].any()
     clicked = Predict(output=tmp_path / "click", click=("4,5,1",), click_outside=("1,1,1",), **how)
     predict(clicked)
     for words, told in (
         (dict(box=("2,2,1,9,9,99",)), "voxel 9,9,99 lies outside of the volume"),
         (dict(box=("1,2,3",)), "write X,Y,Z,X,Y,Z"),
-        (dict(box=("0,0,1,3,3,1", "1,1,1,2,2,1")), "two boxes cross the same slice"),
+        (dict(box=("0,0,1,3,3,1", "1,1,1,2,2,1")), "two boxes of a structure cross the same slice"),
     ):
         with pytest.raises(BadInput, match=told):
             predict(Predict(output=tmp_path / "no", **words, **how))

@@ -1,0 +1,111 @@
+"""What is pointed at in voxels of a file is what a network is told, in any orientation; one mask holds several."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from experiments.pointing import Pointed, parse_pointed, pointer
+from jaxmeta.data.grid import AXES, Grid, to_slices
+from jaxmeta.data.prediction import most_probable
+from jaxmeta.errors import BadInput
+from jaxmeta.models.sam import Sam, Size
+from jaxmeta.models.sam.prompts import INSIDE
+from tests.data.scans import oriented
+
+SHAPE, SIDE = (24, 20, 28), 56
+
+
+def obedient() -> Sam:
+    """Make a network that fills boxes, and surrounds clicks inside by a square."""
+    size = Size(8, 1, 1, (0,), image=SIDE, patch=4)
+
+    def decode(variables, embedding, prompts, *, several=False):
+        y, x = jnp.mgrid[:SIDE, :SIDE]
+        inside = jnp.zeros((SIDE, SIDE), bool)
+        if prompts.boxes is not None:
+            left, top, right, bottom = prompts.boxes[0]
+            inside |= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+        if prompts.points is not None:
+            for at, label in zip(prompts.points[0], prompts.labels[0], strict=True):
+                near = (abs(x - at[0]) <= 4) & (abs(y - at[1]) <= 4)
+                inside = jnp.where(near, label == INSIDE, inside)
+        logits = jnp.where(inside, 4.0, -4.0)[None, ..., None]
+        return jnp.repeat(logits, 3 if several else 1, axis=-1), jnp.ones((1, 3 if several else 1))
+
+    return Sam(size, None, None, lambda variables, image: image, None, decode)
+
+
+def answered(grid, *structures):
+    slices = np.zeros((*to_slices(np.zeros(SHAPE), grid).shape, 1), np.float32)
+    return pointer(obedient(), {})(slices, grid, structures)
+
+
+corner = st.tuples(*(st.integers(0, side - 1) for side in SHAPE))
+
+
+@settings(max_examples=15, deadline=None)
+@given(corner, corner, st.sampled_from(("RAS", "LPS", "ASL", "SRP", "PIR")), st.sampled_from(AXES))
+def test_a_box_in_voxels_of_the_file_is_where_the_mask_is(one, other, codes, axis):
+    """Exactly in the slices that it crosses; within them to a pixel, for slices are resized."""
+    grid = Grid(SHAPE, oriented(codes, SHAPE, (1.0, 1.0, 1.0)), b"", axis)
+    first, last = np.minimum(one, other), np.maximum(one, other)
+    box = np.zeros(SHAPE, bool)
+    box[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))] = True
+    (found,) = answered(grid, Pointed(boxes=((one, other),))) > 0.5
+    wanted = to_slices(box, grid)
+    np.testing.assert_array_equal(found.any((1, 2)) & ~wanted.any((1, 2)), False)
+    around, core = np.ones((1, 3, 3), bool), np.ones((1, 3, 3), bool)
+    assert not (found & ~binary_dilation(wanted, around)).any()
+    assert not (binary_erosion(wanted, core) & ~found).any()
+
+
+def test_several_structures_are_what_each_is_alone_and_one_mask_of_the_most_probable():
+    grid = Grid(SHAPE, np.eye(4), b"", "axial")
+    boxed = Pointed(boxes=(((2, 2, 3), (9, 9, 4)),))
+    clicked = Pointed(clicks=(((8, 8, 4), True), ((2, 8, 4), False)))
+    both = answered(grid, boxed, clicked)
+    np.testing.assert_array_equal(both[0], answered(grid, boxed)[0])
+    np.testing.assert_array_equal(both[1], answered(grid, clicked)[0])
+    assert set(np.flatnonzero(both[0].any((1, 2)))) == {3, 4}
+    assert set(np.flatnonzero(both[1].any((1, 2)))) == {4}
+    labels = most_probable(both, (5, 2))
+    overlap = (both > 0.5).all(0)
+    assert overlap.any()
+    np.testing.assert_array_equal(labels > 0, (both > 0.5).any(0))
+    np.testing.assert_array_equal(labels[(both[0] > 0.5) & (both[0] >= both[1])], 5)
+    np.testing.assert_array_equal(labels[(both[1] > 0.5) & (both[1] > both[0])], 2)
+
+
+def test_a_structure_has_the_value_written_before_it_and_1_without():
+    pointed = parse_pointed(["3:1,2,3,4,5,6", "0,0,0,1,1,1"], ["3:7,8,9"], ["3:1,1,1"])
+    assert list(pointed) == [1, 3]
+    assert pointed[1] == Pointed(boxes=(((0, 0, 0), (1, 1, 1)),))
+    assert pointed[3].boxes == (((1, 2, 3), (4, 5, 6)),)
+    assert pointed[3].clicks == (((7, 8, 9), True), ((1, 1, 1), False))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((["1,2,3"], [], []), "--box 1,2,3: write X,Y,Z,X,Y,Z"),
+        (([], ["1,2,x"], []), "--click 1,2,x: write X,Y,Z, whole voxels"),
+        (([], ["0:1,2,3"], []), "or VALUE:X,Y,Z"),
+        (([], ["liver:1,2,3"], []), "or VALUE:X,Y,Z"),
+        (([], ["70000:1,2,3"], []), "or VALUE:X,Y,Z"),
+        (([], ["1:1,2,3"], ["2:1,2,3"]), "alone shows no structure 2: add --box or --click"),
+    ],
+)
+def test_what_points_at_nothing_is_refused(words, told):
+    with pytest.raises(BadInput, match=told):
+        parse_pointed(*words)
+
+
+def test_two_boxes_of_one_structure_on_a_slice_are_refused_and_of_two_are_not():
+    grid = Grid(SHAPE, np.eye(4), b"", "axial")
+    one, other = ((1, 1, 2), (5, 5, 2)), ((7, 7, 2), (9, 9, 3))
+    with pytest.raises(BadInput, match="two boxes of a structure cross the same slice"):
+        answered(grid, Pointed(boxes=(one, other)))
+    assert answered(grid, Pointed(boxes=(one,)), Pointed(boxes=(other,))).shape[0] == 2
