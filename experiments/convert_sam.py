@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.command import run
+from experiments.command import parse_words, run
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.models.sam.files import SIZE, open_checkpoint, write_weights
 from jaxmeta.models.sam.size import SIZES
@@ -37,7 +37,7 @@ class Arguments:
 
 def main() -> None:
     """Parse and convert."""
-    convert(tyro.cli(Arguments, description=__doc__))
+    convert(parse_words(Arguments, __doc__))
 
 
 def convert(args: Arguments) -> None:

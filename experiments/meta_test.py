@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import tyro
 from tqdm import tqdm
 
 from experiments import saved
 from experiments.build import CLICKS, eligible
 from experiments.by_protocol import stated
+from experiments.command import parse_words
 from experiments.command import run as run_command
 from experiments.outcome import (
     METHOD,
@@ -65,7 +65,7 @@ FOLDS = 4  # of the test patients, for the upper bound
 
 def main() -> None:
     """Parse and test."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_words(Options, __doc__)
     devices.begin(options.run[0].resolve().parent / ".compiled")
     test(options)
 

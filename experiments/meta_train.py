@@ -15,11 +15,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import jax
-import tyro
 
 from experiments import meta_test
 from experiments.checks import check
-from experiments.command import run
+from experiments.command import parse_words, run
 from experiments.configs import INNER, Config
 from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
 from experiments.saved import read_config
@@ -77,7 +76,7 @@ def parse(words: list[str]) -> tuple[str, Config]:
         del words[at : at + 2]
     if words and words[0] in ("-h", "--help"):
         presets = "\n".join(f"    {name:16} {text}" for name, (text, _) in PRESETS.items())
-        tyro.cli(Config, description=f"{__doc__}\nPresets:\n{presets}\n", args=words)
+        parse_words(Config, f"{__doc__}\nPresets:\n{presets}\n", words)
     named = words.pop(0) if words and not words[0].startswith("-") else None
     if named and base:
         raise BadInput(f"preset {named} and --config-file: give one of the two")
@@ -91,7 +90,7 @@ def parse(words: list[str]) -> tuple[str, Config]:
     base = dataclasses.replace(base, network=dataclasses.replace(base.network, kind=kind))
     if other or algorithm != base.algorithm:
         base = with_algorithm(base, algorithm)
-    config = tyro.cli(Config, description=text, args=words, default=base)
+    config = parse_words(Config, text, words, default=base)
     name = named or "unet-maml"
     return name if algorithm == PRESETS[name][1].algorithm else algorithm, config
 

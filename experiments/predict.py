@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from experiments.build_sam import converted
+from experiments.command import parse_words
 from experiments.command import run as run_command
 from experiments.pointing import open_network, parse_pointed, pointer
 from experiments.reading import (
@@ -97,7 +97,7 @@ FEW = 5  # slices that SSM-SAM adapts to unless told otherwise: it answers once 
 
 def main() -> None:
     """Parse and predict."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_words(Options, __doc__)
     devices.begin(options.run.resolve().parent / ".compiled")
     predict(options)
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from tqdm import tqdm
 
-from experiments.command import run
+from experiments.command import parse_words, run
 from jaxmeta.data.prepare import Summary, prepare
 
 
@@ -61,7 +60,7 @@ class Arguments:
 
 def main() -> None:
     """Parse, prepare, tell."""
-    args = vars(tyro.cli(Arguments, description=__doc__))
+    args = vars(parse_words(Arguments, __doc__))
     folders, output = args.pop("input"), args.pop("output")
     with tqdm(unit="volume", disable=not sys.stderr.isatty()) as bar:
 

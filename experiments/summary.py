@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from experiments import contest, folds
+from experiments.command import parse_words
 from experiments.command import run as run_command
 from experiments.outcome import Outcome
 from experiments.pairing import Entry, called, entered, refuse_overlapping
@@ -41,7 +40,7 @@ class Options:
 
 def main() -> None:
     """Parse and compare."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_words(Options, __doc__)
     report = "within" if options.within else "report"
     print(compare(options.run, options.output, options.against, options.names, report=report))
 

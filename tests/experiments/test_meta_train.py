@@ -255,6 +255,13 @@ def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
     assert open_run(config.workdir).step in (2, 4)
 
 
+@pytest.mark.parametrize("words", ["--seed 1 --seed 2", "--val-organs a --val_organs=b"])
+def test_an_option_given_twice_is_refused_for_the_first_would_be_forgotten(words):
+    with pytest.raises(BadInput, match="is given twice: give it once, with all its values"):
+        parse(["unet-maml", *words.split()])
+    assert parse(["unet-maml", "--val-organs", "a", "b"])[1].val_organs == ("a", "b")
+
+
 def test_a_dashboard_that_is_not_installed_is_refused_before_anything_is_made(
     tmp_path, monkeypatch, capsys
 ):
