@@ -6,6 +6,7 @@ python -m experiments.benchmark prepare --input DIR
 """
 
 import json as json_
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from experiments.benchmarks import data as data_
 from experiments.benchmarks import metrics as metrics_
 from experiments.benchmarks import sweep as sweep_
 from experiments.benchmarks import volumes as volumes_
-from experiments.command import run
+from experiments.command import refuse_repeated, run
 from jaxmeta import devices
 
 Memory = Literal["plain", "remat", "mixed"]
@@ -263,6 +264,7 @@ def show(options: dict, figures: dict, json: bool) -> None:
 
 def main() -> None:
     """Parse and measure."""
+    refuse_repeated(sys.argv[1:])
     devices.split_processor()  # no cache of compiled programs: compiling is timed too
     commands = {
         "meta-step": meta_step,

@@ -3,6 +3,7 @@ told in one line."""
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -46,19 +47,21 @@ def run(main: Callable[[], None]) -> None:
         fail(f"{error.strerror}: {error.filename or 'while writing'}")
 
 
-def parse_words(
-    kind: type[Asked], text: str | None, words: Sequence[str] | None = None, **how
-) -> Asked:
-    """Parse the words of a command, by default those that it was called with; `text` is its help.
+def parse_words(kind: type[Asked], text: str | None) -> Asked:
+    """Parse the words that a command was called with; `text` is its help."""
+    refuse_repeated(sys.argv[1:])
+    return tyro.cli(kind, description=text)
 
-    Raises BadInput for an option that is given twice: the later one would replace the earlier one, unsaid.
-    """
-    words = sys.argv[1:] if words is None else words
+
+def refuse_repeated(words: Sequence[str]) -> None:
+    """Refuse an option that is given twice: the later one would replace the earlier one, unsaid."""
     names = [word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    names = [
+        re.sub(r"^(--|.*\.)no-", r"\1", name) for name in names
+    ]  # --tasks.no-x unsays --tasks.x
     for name in names:
         if names.count(name) > 1:
-            raise BadInput(f"{name} is given twice: give it once, with all its values")
-    return tyro.cli(kind, description=text, args=list(words), **how)
+            raise BadInput(f"{name} is given twice: give it once, with all that belongs to it")
 
 
 def fail(message: str) -> None:

@@ -11,6 +11,8 @@ from jaxmeta.evaluate import Case
 from jaxmeta.metrics import Counts
 from jaxmeta.report import Line
 
+TITLE = 80  # letters of a title that names all methods
+
 
 class Bout(NamedTuple):
     """What a contest says of one number of shots."""
@@ -81,8 +83,11 @@ def write(
         sections[f"Support: {bout.asked}"] = section(folder, bout)
     sections |= over_shots(folder, {bout.shots: bout.lines for bout in bouts})
     sections["Transfer"] = [page.paragraph(each) for each in heads]
-    sections["Configuration"] = [configured(own[0], f"{row}: ") for row, own in runs.items()]
-    cases = [case for bout in bouts for case in bout.cases]
+    sections["Configuration"] = [
+        configured(own[0], f"{row}, the first of {len(own)} runs: " if own[1:] else f"{row}: ")
+        for row, own in runs.items()
+    ]
+    cases = [case for bout in bouts for case in bout.cases if case.row in runs]
     patients = {(case.cohort, case.patient) for case in cases}
     facts = {
         "methods": ", ".join(
@@ -90,11 +95,9 @@ def write(
         ),
         "cases": f"{len(questions(cases))} of {len(patients)} patients, asked of every row",
     }
-    title = f"{', '.join(runs)}: held-out organs"
-    lead = (
-        "Several methods on identical questions: organs that none of them trained on, in patients whom "
-        "they never saw. Differences are taken case by case."
-    )
+    named = ", ".join(runs)
+    title = f"{named if len(named) < TITLE else f'{len(runs)} methods'}: held-out organs"
+    lead = "Several methods on identical questions; differences are taken case by case."
     text = page.page(title, lead, facts, sections)
     write_pages(folder, text, [f"# {title}", *map(as_sections, bouts), *heads])
 
@@ -107,13 +110,13 @@ def section(folder: Path, bout: Bout) -> list[str]:
         caption = "Dice against steps of each method's own rule, a line a row."
         shown.append((f"steps_{bout.shots}shot.png", caption))
     return [
+        page.note(bout.protocol),
         page.paragraph(bout.headline),
         page.table(head, rows, best=bout.lines[0].row),
         *(page.table(cells[0], cells[1:]) for cells in others),
         page.folded("what the rows are", "\n".join(bout.notes)),
         *(page.picture(folder / name, caption) for name, caption in shown),
         page.note(bout.seconds),
-        page.note(bout.protocol),
     ]
 
 
@@ -122,5 +125,5 @@ def as_sections(bout: Bout) -> str:
     notes = "\n".join(f"- {note}" for note in bout.notes)
     tables = map(as_markdown, bout.tables)
     return "\n\n".join(
-        [f"## Support: {bout.asked}", bout.headline, *tables, notes, bout.seconds, bout.protocol]
+        [f"## Support: {bout.asked}", bout.protocol, bout.headline, *tables, notes, bout.seconds]
     )

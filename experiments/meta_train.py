@@ -15,10 +15,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import jax
+import tyro
 
 from experiments import meta_test
 from experiments.checks import check
-from experiments.command import parse_words, run
+from experiments.command import refuse_repeated, run
 from experiments.configs import INNER, Config
 from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
 from experiments.saved import read_config
@@ -66,6 +67,7 @@ def main() -> None:
 
 def parse(words: list[str]) -> tuple[str, Config]:
     """Read the command line: a preset's name first (or none), then what differs from it."""
+    refuse_repeated(words)
     words = list(words)
     base = None
     if "--config-file" in words:
@@ -76,7 +78,7 @@ def parse(words: list[str]) -> tuple[str, Config]:
         del words[at : at + 2]
     if words and words[0] in ("-h", "--help"):
         presets = "\n".join(f"    {name:16} {text}" for name, (text, _) in PRESETS.items())
-        parse_words(Config, f"{__doc__}\nPresets:\n{presets}\n", words)
+        tyro.cli(Config, description=f"{__doc__}\nPresets:\n{presets}\n", args=words)
     named = words.pop(0) if words and not words[0].startswith("-") else None
     if named and base:
         raise BadInput(f"preset {named} and --config-file: give one of the two")
@@ -90,7 +92,7 @@ def parse(words: list[str]) -> tuple[str, Config]:
     base = dataclasses.replace(base, network=dataclasses.replace(base.network, kind=kind))
     if other or algorithm != base.algorithm:
         base = with_algorithm(base, algorithm)
-    config = parse_words(Config, text, words, default=base)
+    config = tyro.cli(Config, description=text, args=words, default=base)
     name = named or "unet-maml"
     return name if algorithm == PRESETS[name][1].algorithm else algorithm, config
 

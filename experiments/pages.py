@@ -176,4 +176,5 @@ def as_markdown(cells: Sequence[Sequence[str]]) -> str:
     """Lay cells out as a table of Markdown."""
     head, *rows = cells
     lines = [head, ["---"] * len(head), *rows]
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -69,17 +69,18 @@ def parse_pointed(
 
 def voxels(text: str, option: str, form: str) -> tuple[int, tuple[int, ...]]:
     """Read a structure's value, where it is given, and as many whole numbers as the form has."""
-    value, _, at = text.rpartition(":")
+    value, colon, at = text.rpartition(":")
+    value = value if colon else "1"
     try:
-        value, numbers = int(value or 1), tuple(int(part) for part in at.split(","))
+        numbers = tuple(int(part) for part in at.split(","))
     except ValueError:
-        value, numbers = 1, ()
-    if len(numbers) != len(form.split(",")) or not 0 < value < 2**16:
+        numbers = ()
+    if len(numbers) != len(form.split(",")) or not (value.isdecimal() and 0 < int(value) < 2**16):
         raise BadInput(
             f"{option} {text}: write {form}, whole voxels of the file's array from 0, or VALUE:{form} for "
             "the value that the structure has in the mask"
         )
-    return value, numbers
+    return int(value), numbers
 
 
 def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree]:
@@ -95,33 +96,34 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree]:
     return sam(size_of(run.config)), run.state.meta.learned
 
 
-def pointer(network: Sam, variables: PyTree) -> Callable[..., Float[np.ndarray, "K N H W"]]:
-    """Make (slices, grid, structures) -> probabilities; slices are normalised, at their own size.
+def pointer(network: Sam, variables: PyTree) -> Callable:
+    """Make (slices [N, H, W, 1], grid, K structures) -> (which slices were pointed at, logits [K, M, H, W]).
 
-    In slices where nobody pointed at a structure its probability is 0.
+    Slices are normalised, at their own size; of a structure that a slice was not asked for, logits are -inf.
     """
     size, variables = network.size, jax.device_put(variables)
     encode, decode = jit(network.encode), jit(network.decode, static_argnames="several")
 
     def segment(
         slices: Float[np.ndarray, "N H W 1"], grid: Grid, structures: Sequence[Pointed]
-    ) -> Float[np.ndarray, "K N H W"]:
+    ) -> tuple[list[int], Float[np.ndarray, "K M H W"]]:
         frame = frame_of(*slices.shape[1:3], size.image, patch=size.patch)
         asked = [by_slice(each, grid) for each in structures]
-        found = np.zeros((len(asked), *slices.shape[:3]), np.float32)
-        for number in sorted(set().union(*asked)):
+        numbers = sorted(set().union(*asked))
+        found = np.full((len(asked), len(numbers), *slices.shape[1:3]), -np.inf, np.float32)
+        for place, number in enumerate(numbers):
             image = jnp.asarray(slices[number : number + 1])
             seen = encode(variables, fitted(as_colours(image, LOW, HIGH), frame))
-            for probability, told in zip(found, asked, strict=True):
+            for logits, told in zip(found, asked, strict=True):
                 if number in told:
-                    probability[number] = answer(seen, in_frame(told[number], frame), frame)
-        return found
+                    logits[place] = answer(seen, in_frame(told[number], frame), frame)
+        return numbers, found
 
     def answer(seen, prompts: Prompts, frame: Frame) -> Float[np.ndarray, "H W"]:
         several = prompts.boxes is None and prompts.labels.shape[1] == 1
         logits, quality = decode(variables, seen, prompts, several=several)
         best = int(quality[0].argmax())  # one click may mean a part or the whole
-        return np.asarray(jax.nn.sigmoid(restored(logits, frame)[0, ..., best]))
+        return np.asarray(restored(logits, frame)[0, ..., best])
 
     return segment
 
@@ -129,7 +131,8 @@ def pointer(network: Sam, variables: PyTree) -> Callable[..., Float[np.ndarray, 
 def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
     """Deal what was pointed at to slices: the box's rectangle to each that it crosses, clicks to their own.
 
-    Raises BadInput for voxels outside of the volume, and for two boxes of a structure on one slice.
+    Raises BadInput for voxels outside of the volume, for two boxes of a structure on one slice, and for a
+    slice that has clicks beside the structure alone.
     """
     boxes, clicks = {}, {}
     for one, other in pointed.boxes:
@@ -138,13 +141,20 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
         for number in range(first, last + 1):
             if number in boxes:
                 raise BadInput(
-                    "--box: two boxes of a structure cross the same slice; give each a value, 1:X,Y,Z,... and "
-                    "2:X,Y,Z,..."
+                    "--box: two boxes of a structure cross the same slice; as structures of their own, "
+                    "1:X,Y,Z,... and 2:X,Y,Z,..., they are two values of the mask"
                 )
             boxes[number] = np.array([[left, top, right, bottom]], np.float32)
     for voxel, inside in pointed.clicks:
         number, row, column = place(voxel, grid)
         clicks.setdefault(number, []).append((column, row, INSIDE if inside else OUTSIDE))
+    shown = boxes.keys() | {place(voxel, grid)[0] for voxel, inside in pointed.clicks if inside}
+    for voxel, _ in pointed.clicks:
+        if place(voxel, grid)[0] not in shown:
+            at = ",".join(map(str, voxel))
+            raise BadInput(
+                f"--click-outside {at}: its slice has no --box and no --click of that structure"
+            )
     found = {}
     for number in boxes.keys() | clicks.keys():
         at = np.array(clicks.get(number, ()), np.float32).reshape(1, -1, 3)

@@ -9,12 +9,13 @@ Segment Anything: a run of sam-tiny, or a folder of converted weights.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from scipy.special import expit
 from tqdm import tqdm
 
 from experiments.build_sam import converted
@@ -39,7 +40,7 @@ from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
 from jaxmeta.data.intensity import native_input
 from jaxmeta.data.names import case_stem
 from jaxmeta.data.nifti import read_image, save_mask, save_probability
-from jaxmeta.data.prediction import most_probable, predicted_labels
+from jaxmeta.data.prediction import highest, largest_pieces, predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
 from jaxmeta.tasks.task import Examples
@@ -167,21 +168,31 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     grid, intensity, scale = measured(image, scan, reading)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
     try:
-        found = pointer(network, variables)(slices, grid, tuple(pointed.values()))
+        numbers, logits = pointer(network, variables)(slices, grid, tuple(pointed.values()))
     except BadInput as error:
         raise BadInput(f"{image}: {error}") from None
-    labels = most_probable(found, tuple(pointed), largest_piece=options.largest_piece)
+    labels = np.zeros(slices.shape[:3], np.uint16)
+    labels[numbers] = highest(logits, tuple(pointed), above=0.0)
+    labels = largest_pieces(labels) if options.largest_piece else labels
+    maps = (spread(expit(each), numbers, len(slices)) for each in logits)
     options.output.mkdir(parents=True, exist_ok=True)
-    save_found(path, labels, found if options.probabilities else (), tuple(pointed), grid)
+    save_found(path, labels, maps if options.probabilities else (), tuple(pointed), grid)
     pictures = [shown(image, slices[..., 0], labels == value, grid, value) for value in pointed]
     report.overlay(options.output / "overlay.png", pictures)
     return [path]
 
 
+def spread(slices: np.ndarray, numbers: Sequence[int], count: int) -> np.ndarray:
+    """Put slices where they belong among so many, the others 0."""
+    whole = np.zeros((count, *slices.shape[1:]), slices.dtype)
+    whole[numbers] = slices
+    return whole
+
+
 def save_found(
     path: Path,
     labels: np.ndarray,
-    probabilities: Sequence[np.ndarray],
+    probabilities: Iterable[np.ndarray],
     values: Sequence[int],
     grid: Grid,
 ) -> None:

@@ -20,6 +20,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th { text-align: right; font-weight: 600; border-bottom: 2px solid var(--ink); padding: .35rem .8rem; }
 td { text-align: right; border-bottom: 1px solid var(--line); padding: .35rem .8rem; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: .2rem; }
+td:first-child { white-space: normal; min-width: 10rem; }
 tr.best td { background: var(--tint); font-weight: 600; } tr.best td:first-child { color: var(--mark); }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
 figcaption { color: var(--soft); font-size: .88rem; }

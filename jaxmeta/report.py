@@ -5,6 +5,7 @@ Pictures are drawn on figures of their own (no pyplot, no global state).
 
 import csv
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,9 @@ from jaxmeta.files import beside
 from jaxmeta.intervals import Interval, Means
 from jaxmeta.metrics import Counts
 
+LABEL = 32  # letters a line of a name in a picture
+BESIDE = 8  # more curves have their names beside the plot
+COLOURS, STROKES = 10, ("-", "--", ":")  # after so many curves colours come again, in other strokes
 TRUTH, PREDICTED = "#2ca02c", "#d62728"
 
 
@@ -49,7 +53,8 @@ def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
 
     Distances have columns where any was measured.
     """
-    measured = any(not math.isnan(line.others["nsd"].all) for line in lines if line.others)
+    known = [line.others[name].all for line in lines if line.others for name in ("hd95", "nsd")]
+    measured = not all(map(math.isnan, known))
     head = ["", "Dice [95 %, patients]", "IoU", *["HD95", "NSD"] * measured]
     head += ["cases", "missed", "false", compared]
     body = [
@@ -197,16 +202,28 @@ def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> Non
         figure.savefig(part, dpi=120, format="png")
 
 
+def written(name: str) -> str:
+    """Write a name into a picture as it stands, in lines that leave room for the rest."""
+    text = textwrap.fill(name, LABEL, break_on_hyphens=False).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text  # else matplotlib would hide it
+
+
 def boxes(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> None:
     """Draw a box plot for each organ, a box a row; the line is the median, whiskers reach 1.5 boxes."""
     rows = max(map(len, values.values()), default=1)
-    size = (3.4 * max(1, len(values)), 1.2 + 0.32 * rows)
+    names = [written(row) for own in values.values() for row in own]
+    lines = [line for name in names for line in name.splitlines()]
+    most = max((name.count("\n") for name in names), default=0)
+    size = (
+        3.4 * max(1, len(values)) + 0.06 * max(map(len, lines), default=0),
+        1.2 + (0.32 + 0.14 * most) * rows,
+    )
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, max(1, len(values)), squeeze=False, sharey=True).ravel()
     for axis, (organ, own) in zip(axes, values.items(), strict=False):
         kept = [[v for v in each if not math.isnan(v)] for each in own.values()]
         axis.boxplot(kept, orientation="horizontal", widths=0.6, flierprops={"markersize": 3})
-        axis.set_yticks(range(1, len(own) + 1), list(own), fontsize=8)
+        axis.set_yticks(range(1, len(own) + 1), list(map(written, own)), fontsize=8)
         axis.set_title(organ, fontsize=9)
         axis.set_xlabel(label, fontsize=8)
         axis.set_xlim(-0.02, 1.02)
@@ -228,13 +245,18 @@ def curves(
     for name, points in series.items():
         head, _, tail = name.partition("/")
         plots.setdefault(head, {})[tail or name] = points
-    figure = Figure(figsize=(4 * max(1, len(plots)), 3), layout="constrained")
+    most = max(map(len, plots.values()), default=0)
+    size = (4 if most <= BESIDE else 7) * max(1, len(plots)), max(3, 0.16 * most)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, plots.items(), strict=False):
-        for label, (steps, values) in lines.items():
-            axis.plot(steps, values, label=label, linewidth=1, marker=marker, markersize=4)
+        for number, (name, (steps, values)) in enumerate(lines.items()):
+            kind = STROKES[number // COLOURS % len(STROKES)]
+            how = dict(linewidth=1, linestyle=kind, marker=marker, markersize=4)
+            axis.plot(steps, values, label=written(name), **how)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel(along, fontsize=8)
-        axis.legend(fontsize=7, frameon=False)
+        place = {} if len(lines) <= BESIDE else dict(loc="upper left", bbox_to_anchor=(1, 1))
+        axis.legend(fontsize=7, frameon=False, **place)
     with beside(path) as part:
         figure.savefig(part, dpi=120, format="png")

@@ -61,6 +61,9 @@ def test_distances_that_nobody_measured_have_no_columns():
     )
     head, *_ = cells([alone], "")
     assert "HD95" not in head and "NSD" not in head
+    overlap_alone = dict(hd95=Means(34.5, 9.5), nsd=Means(NONE, NONE))  # as MedPy measures
+    head, row = cells([alone._replace(others=overlap_alone)], "")
+    assert row[head.index("HD95")] == "34.5 (9.5)"
     head, *rows = cells([alone, line("scratch", 0.5)], "")
     assert rows[0][head.index("HD95")] == "none" and rows[1][head.index("NSD")] == ".750"
 
@@ -111,6 +114,20 @@ def test_boxes_are_drawn_for_every_organ_and_nan_is_left_out(tmp_path):
     values = {"liver": {"ours": [0.5, 0.6, NONE], "theirs": [0.2]}, "lung": {"ours": [0.1]}}
     boxes(tmp_path / "b.png", values, "Dice")
     assert matplotlib.image.imread(tmp_path / "b.png").shape[2] == 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_pictures_hold_names_of_any_length_number_and_kind(tmp_path):
+    long = [
+        f"{n} ssm-sam kind=sam-tiny test-rate=0.003 begin=sam begin.steps=600" * 3 for n in "ab"
+    ]
+    strange = ["costs $a$ and $", "_hidden", "a|b", *(f"method {n}" for n in range(30))]
+    names = long + strange
+    boxes(tmp_path / "b.png", {"liver": {name: [0.5, 0.6] for name in names}}, "Dice")
+    curves(tmp_path / "c.png", {f"Dice/{name}": ([1, 2], [0, 0.1]) for name in names}, marker="o")
+    for name in ("b.png", "c.png"):
+        height, width, _ = matplotlib.image.imread(tmp_path / name).shape
+        assert 400 < width < 2000 and height > 500
 
 
 def test_curves_are_drawn(tmp_path):

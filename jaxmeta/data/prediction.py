@@ -39,22 +39,31 @@ def predicted_labels(
     A voxel where none is above a half is 0. Returns the probabilities too.
     """
     whole = np.stack([restore(each, grid, spacing=spacing) for each in probabilities])
-    return most_probable(whole, values, largest_piece=largest_piece), whole
+    labels = highest(whole, values, above=0.5)
+    return largest_pieces(labels) if largest_piece else labels, whole
 
 
-def most_probable(
-    probabilities: Real[np.ndarray, "K N H W"],
-    values: Sequence[int],
-    *,
-    largest_piece: bool = False,
-) -> Integer[np.ndarray, "N H W"]:
-    """Give each voxel the value of the most probable of K structures, 0 where none is above a half."""
-    labels = np.zeros(probabilities.shape[1:], np.uint16)
-    best = probabilities.argmax(0)
-    for number, value in enumerate(values):
-        mask = (best == number) & (probabilities[number] > 0.5)
-        labels[largest(mask) if largest_piece else mask] = value
+def highest(
+    scores: Real[np.ndarray, "K *shape"], values: Sequence[int], *, above: float
+) -> Integer[np.ndarray, "*shape"]:
+    """Give each place the value of the structure with the highest score, 0 where none is above so much.
+
+    Of equal scores the first counts.
+    """
+    labels = np.zeros(scores.shape[1:], np.uint16)
+    best = np.full(scores.shape[1:], above, scores.dtype)
+    for each, value in zip(scores, values, strict=True):
+        better = each > best
+        labels[better], best[better] = value, each[better]
     return labels
+
+
+def largest_pieces(labels: Integer[np.ndarray, "N H W"]) -> Integer[np.ndarray, "N H W"]:
+    """Keep the largest piece of each structure."""
+    kept = np.zeros_like(labels)
+    for value in np.unique(labels[labels > 0]):
+        kept[largest(labels == value)] = value
+    return kept
 
 
 def largest(mask: Bool[np.ndarray, "N H W"]) -> Bool[np.ndarray, "N H W"]:

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import label
 
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.prediction import largest, predicted_mask
+from jaxmeta.data.prediction import highest, largest, largest_pieces, predicted_mask
 
 TOUCH = np.ones((3, 3, 3))
 
@@ -39,3 +39,27 @@ def test_probabilities_of_more_than_a_half_are_the_mask():
     np.testing.assert_array_equal(everything, probability > 0.5)
     one = predicted_mask(probability, grid, largest_piece=True)
     assert one[2, 1:3, 1:3].all() and one.sum() == 4
+
+
+scores = arrays(np.float32, (3, 4, 5), elements=st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0]))
+
+
+@given(scores, st.permutations((1, 300, 7)), st.sampled_from([0.0, 0.5]))
+def test_each_place_has_the_value_of_the_highest_score_above_the_threshold(scores, values, above):
+    labels = highest(scores, values, above=above)
+    wanted = np.where(scores.max(0) > above, np.asarray(values)[scores.argmax(0)], 0)
+    np.testing.assert_array_equal(labels, wanted)
+
+
+def test_a_score_that_is_no_number_wins_nowhere():
+    scores = np.array([[np.nan, np.nan], [0.9, 0.1]], np.float32)
+    np.testing.assert_array_equal(highest(scores, (1, 2), above=0.5), [2, 0])
+
+
+def test_of_each_structure_its_own_largest_piece_is_kept():
+    labels = np.zeros((1, 5, 9), np.uint16)
+    labels[0, 0, :4], labels[0, 2, :2], labels[0, 4, 4:9], labels[0, 2, 8] = 300, 300, 2, 2
+    kept = largest_pieces(labels)
+    wanted = labels.copy()
+    wanted[0, 2] = 0
+    np.testing.assert_array_equal(kept, wanted)

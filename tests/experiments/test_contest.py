@@ -184,7 +184,31 @@ def test_a_contest_is_a_page_to_look_at_and_to_send(tmp_path):
         assert told in html and told.replace("&#x27;", "'") in as_markdown
     several = [o._replace(tables=(o.tables[0], o.tables[0]._replace(shots=1))) for o in outcomes]
     assert contest.write(tmp_path / "more", enter(several), several).count("best: maml") == 2
-    assert (tmp_path / "more" / "shots.png").exists() and not (tmp_path / "shots.png").exists()
+    more = (tmp_path / "more" / "report.html").read_text()
+    assert "More slices" in more and more.count("data:image/png;base64,") == 5
+    assert not (tmp_path / "shots.png").exists() and "<h2>Transfer" not in html
+    assert "10 of 6 patients, asked of every row" in html
+
+
+def test_what_a_page_says_of_transfer_and_of_many_methods(tmp_path):
+    extra = {"transfer": 0.55, BOUND: 0.9}
+    outcomes = [
+        found("maml", 0.6, **extra)._replace(heads={"liver": 0.8, "lung": 0.05}),
+        found("anil|" * 30, 0.6, **extra),
+    ]
+    bound = [
+        c._replace(support_slices="all") for c in outcomes[0].tables[0].cases if c.row == BOUND
+    ]
+    kept = [[c for c in o.tables[0].cases if c.row != BOUND] + bound for o in outcomes]
+    outcomes = [with_table(o, cases=cases) for o, cases in zip(outcomes, kept, strict=True)]
+    ranked(tmp_path, outcomes)
+    html = (tmp_path / "report.html").read_text()
+    assert "<h2>Transfer" in html and "DEAD, so the baseline is too weak: lung" in html
+    assert "<h1>2 methods: held-out organs" in html
+    assert "10 of 6 patients, asked of every row" in html
+    parts = (tmp_path / "report.md").read_text().split("\n\n")
+    head, *rows = next(part for part in parts if part.startswith("|")).splitlines()
+    assert {row.replace("\\|", "").count("|") for row in rows} == {head.count("|")}
 
 
 def test_what_each_test_asked_and_each_method_stands_on_is_told_once(tmp_path):

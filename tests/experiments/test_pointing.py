@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from experiments.pointing import Pointed, parse_pointed, pointer
 from jaxmeta.data.grid import AXES, Grid, to_slices
-from jaxmeta.data.prediction import most_probable
+from jaxmeta.data.prediction import highest
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Sam, Size
 from jaxmeta.models.sam.prompts import INSIDE
@@ -19,7 +19,7 @@ SHAPE, SIDE = (24, 20, 28), 56
 
 
 def obedient() -> Sam:
-    """Make a network that fills boxes, and surrounds clicks inside by a square."""
+    """Make a network that fills boxes, and is surer of squares around clicks: surer than a float of a half."""
     size = Size(8, 1, 1, (0,), image=SIDE, patch=4)
 
     def decode(variables, embedding, prompts, *, several=False):
@@ -32,15 +32,20 @@ def obedient() -> Sam:
             for at, label in zip(prompts.points[0], prompts.labels[0], strict=True):
                 near = (abs(x - at[0]) <= 4) & (abs(y - at[1]) <= 4)
                 inside = jnp.where(near, label == INSIDE, inside)
-        logits = jnp.where(inside, 4.0, -4.0)[None, ..., None]
+        sure = 20.0 if prompts.boxes is not None else 30.0
+        logits = jnp.where(inside, sure, -4.0)[None, ..., None]
         return jnp.repeat(logits, 3 if several else 1, axis=-1), jnp.ones((1, 3 if several else 1))
 
     return Sam(size, None, None, lambda variables, image: image, None, decode)
 
 
 def answered(grid, *structures):
+    """Give the logits of every slice of a volume, -inf where nobody pointed."""
     slices = np.zeros((*to_slices(np.zeros(SHAPE), grid).shape, 1), np.float32)
-    return pointer(obedient(), {})(slices, grid, structures)
+    numbers, logits = pointer(obedient(), {})(slices, grid, structures)
+    whole = np.full((len(structures), *slices.shape[:3]), -np.inf, np.float32)
+    whole[:, numbers] = logits
+    return whole
 
 
 corner = st.tuples(*(st.integers(0, side - 1) for side in SHAPE))
@@ -54,7 +59,7 @@ def test_a_box_in_voxels_of_the_file_is_where_the_mask_is(one, other, codes, axi
     first, last = np.minimum(one, other), np.maximum(one, other)
     box = np.zeros(SHAPE, bool)
     box[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))] = True
-    (found,) = answered(grid, Pointed(boxes=((one, other),))) > 0.5
+    (found,) = answered(grid, Pointed(boxes=((one, other),))) > 0
     wanted = to_slices(box, grid)
     np.testing.assert_array_equal(found.any((1, 2)) & ~wanted.any((1, 2)), False)
     around, core = np.ones((1, 3, 3), bool), np.ones((1, 3, 3), bool)
@@ -69,14 +74,15 @@ def test_several_structures_are_what_each_is_alone_and_one_mask_of_the_most_prob
     both = answered(grid, boxed, clicked)
     np.testing.assert_array_equal(both[0], answered(grid, boxed)[0])
     np.testing.assert_array_equal(both[1], answered(grid, clicked)[0])
-    assert set(np.flatnonzero(both[0].any((1, 2)))) == {3, 4}
-    assert set(np.flatnonzero(both[1].any((1, 2)))) == {4}
-    labels = most_probable(both, (5, 2))
-    overlap = (both > 0.5).all(0)
-    assert overlap.any()
-    np.testing.assert_array_equal(labels > 0, (both > 0.5).any(0))
-    np.testing.assert_array_equal(labels[(both[0] > 0.5) & (both[0] >= both[1])], 5)
-    np.testing.assert_array_equal(labels[(both[1] > 0.5) & (both[1] > both[0])], 2)
+    assert set(np.flatnonzero(np.isfinite(both[0]).any((1, 2)))) == {3, 4}
+    assert set(np.flatnonzero(np.isfinite(both[1]).any((1, 2)))) == {4}
+    surer = (both[1] > 0) & (both[1] > both[0])
+    assert ((both > 17) & surer).all(0).any(), "where both are as sure as a float of 1 can be"
+    for values in ((5, 2), (2, 5)):
+        labels = highest(both, values, above=0.0)
+        np.testing.assert_array_equal(labels > 0, (both > 0).any(0))
+        np.testing.assert_array_equal(labels[surer], values[1])
+        np.testing.assert_array_equal(labels[(both[0] > 0) & ~surer], values[0])
 
 
 def test_a_structure_has_the_value_written_before_it_and_1_without():
@@ -95,6 +101,8 @@ def test_a_structure_has_the_value_written_before_it_and_1_without():
         (([], ["0:1,2,3"], []), "or VALUE:X,Y,Z"),
         (([], ["liver:1,2,3"], []), "or VALUE:X,Y,Z"),
         (([], ["70000:1,2,3"], []), "or VALUE:X,Y,Z"),
+        (([], [":1,2,3"], []), "or VALUE:X,Y,Z"),
+        (([], ["1_0:1,2,3"], []), "or VALUE:X,Y,Z"),
         (([], ["1:1,2,3"], ["2:1,2,3"]), "alone shows no structure 2: add --box or --click"),
     ],
 )
@@ -109,3 +117,12 @@ def test_two_boxes_of_one_structure_on_a_slice_are_refused_and_of_two_are_not():
     with pytest.raises(BadInput, match="two boxes of a structure cross the same slice"):
         answered(grid, Pointed(boxes=(one, other)))
     assert answered(grid, Pointed(boxes=(one,)), Pointed(boxes=(other,))).shape[0] == 2
+
+
+def test_a_slice_that_is_only_told_where_the_structure_is_not_is_refused():
+    grid = Grid(SHAPE, np.eye(4), b"", "axial")
+    box = ((2, 2, 3), (9, 9, 4))
+    beside = ((5, 5, 20), False)
+    with pytest.raises(BadInput, match="--click-outside 5,5,20: its slice has no --box"):
+        answered(grid, Pointed(boxes=(box,), clicks=(beside,)))
+    answered(grid, Pointed(boxes=(box,), clicks=(beside, ((1, 1, 20), True))))
