@@ -1,1 +1,1 @@
-"""The commands: thin, and the only place with effects."""
+"""The commands, and in folders what they are made of: the only place with effects."""

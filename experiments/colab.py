@@ -68,7 +68,7 @@ config = resolve("unet-maml", config)
 # ## Train
 
 # %%
-from experiments.training import meta_train
+from experiments.runs.training import meta_train
 
 meta_train(config)
 

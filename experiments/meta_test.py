@@ -17,12 +17,17 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from experiments import saved
-from experiments.build import CLICKS, eligible
-from experiments.by_protocol import stated
 from experiments.command import parse_words
 from experiments.command import run as run_command
-from experiments.outcome import (
+from experiments.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
+from experiments.reports.run_report import parted, write
+from experiments.runs import saved
+from experiments.runs.build import CLICKS, eligible
+from experiments.runs.by_protocol import stated
+from experiments.runs.opened import Run, open_run, stands_on
+from experiments.runs.recipes import alike, recipe
+from experiments.summary import compare, refuse_twice
+from experiments.testing.outcome import (
     METHOD,
     Measuring,
     Outcome,
@@ -30,8 +35,7 @@ from experiments.outcome import (
     keep,
     measured,
 )
-from experiments.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
-from experiments.questions import (
+from experiments.testing.questions import (
     Asked,
     Options,
     check,
@@ -40,13 +44,17 @@ from experiments.questions import (
     protocol_of,
     questions,
 )
-from experiments.recipes import alike, recipe
-from experiments.reports import parted, write
-from experiments.rows import FRESH, OWN, fine_tunes, heads, pretrained, row_maker, upper_bounds
-from experiments.runs import Run, open_run, stands_on
-from experiments.settings import Setting, describe, read, searched_by, settings_for
-from experiments.summary import compare, refuse_twice
-from experiments.tuning import better, search_settings
+from experiments.testing.rows import (
+    FRESH,
+    OWN,
+    fine_tunes,
+    heads,
+    pretrained,
+    row_maker,
+    upper_bounds,
+)
+from experiments.testing.settings import Setting, describe, read, searched_by, settings_for
+from experiments.testing.tuning import better, search_settings
 from jaxmeta import devices
 from jaxmeta.augment import upright
 from jaxmeta.chunks import score_by_chunks

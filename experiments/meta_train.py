@@ -18,12 +18,12 @@ import jax
 import tyro
 
 from experiments import meta_test
-from experiments.checks import check
 from experiments.command import refuse_repeated, run
 from experiments.configs import INNER, Config
 from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
-from experiments.saved import read_config
-from experiments.training import meta_train
+from experiments.runs.checks import check
+from experiments.runs.saved import read_config
+from experiments.runs.training import meta_train
 from jaxmeta import devices
 from jaxmeta.data.phantoms import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.data.prepare import prepare

@@ -18,11 +18,12 @@ import numpy as np
 from scipy.special import expit
 from tqdm import tqdm
 
-from experiments.build_sam import converted
 from experiments.command import parse_words
 from experiments.command import run as run_command
-from experiments.pointing import open_network, parse_pointed, pointer
-from experiments.reading import (
+from experiments.runs.build_sam import converted
+from experiments.runs.opened import Run, open_run
+from experiments.scans.pointing import open_network, parse_pointed, pointer
+from experiments.scans.reading import (
     Reading,
     measured,
     parsed,
@@ -32,9 +33,8 @@ from experiments.reading import (
     tell_channel,
     told,
 )
-from experiments.rows import row_maker
-from experiments.runs import Run, open_run
-from experiments.settings import Protocol, describe, method_setting
+from experiments.testing.rows import row_maker
+from experiments.testing.settings import Protocol, describe, method_setting
 from jaxmeta import devices, report
 from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
 from jaxmeta.data.intensity import native_input

@@ -4,19 +4,19 @@
 
 `meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one algorithm
 with the same settings are seeds of one method; those of several methods make a contest
-(`contest.py`); those of a protocol of the literature are its folds (`folds.py`).
+(`reports/contest.py`); those of a protocol of the literature are its folds (`reports/folds.py`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import contest, folds
 from experiments.command import parse_words
 from experiments.command import run as run_command
-from experiments.outcome import Outcome
-from experiments.pairing import Entry, called, entered, refuse_overlapping
-from experiments.reports import read, tested, write
+from experiments.reports import contest, folds
+from experiments.reports.pairing import Entry, called, entered, refuse_overlapping
+from experiments.reports.run_report import read, tested, write
+from experiments.testing.outcome import Outcome
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 

@@ -12,8 +12,8 @@ import pytest
 
 from experiments import meta_test, meta_train
 from experiments.presets import PRESETS
-from experiments.rows import SUPERVISED, row_maker, upper_bounds
-from experiments.runs import open_run
+from experiments.runs.opened import open_run
+from experiments.testing.rows import SUPERVISED, row_maker, upper_bounds
 from jaxmeta.compare import difference, row_mean
 from jaxmeta.data.shards import open_shards
 from jaxmeta.evaluate import score

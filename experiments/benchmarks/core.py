@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import optax
 
-from experiments.build import MEMORY
+from experiments.runs.build import MEMORY
 from jaxmeta import algorithms, devices
 from jaxmeta.algorithms import Algorithm
 from jaxmeta.errors import BadInput

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import INNER, Config, Network, Tasks
-from experiments.training import meta_train
+from experiments.runs.training import meta_train
 from jaxmeta.augment import Augmentation
 from jaxmeta.data.prepare import prepare
 from tests.tasks.cohorts import write_scans

@@ -7,13 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments import checks, summary
-from experiments.by_protocol import protocol_of, refuse_empty
+from experiments import summary
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
-from experiments.runs import network_of
-from experiments.training import meta_train
+from experiments.runs import checks
+from experiments.runs.by_protocol import protocol_of, refuse_empty
+from experiments.runs.opened import network_of
+from experiments.runs.training import meta_train
 from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.report import number

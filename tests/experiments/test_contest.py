@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from experiments import contest, settings, tuning
 from experiments.configs import INNER, Config, Weighting
 from experiments.meta_test import Options, choose
 from experiments.meta_test import test as meta_test
-from experiments.outcome import METHOD, Outcome, Table
-from experiments.pairing import Entry, called, entered
 from experiments.presets import with_algorithm
-from experiments.recipes import alike, names, recipe
-from experiments.rows import BOUND, FRESH, FULL
-from experiments.runs import open_run
-from experiments.settings import Protocol, Setting
+from experiments.reports import contest
+from experiments.reports.pairing import Entry, called, entered
+from experiments.runs.opened import open_run
+from experiments.runs.recipes import alike, names, recipe
+from experiments.runs.training import meta_train
 from experiments.summary import compare
-from experiments.training import meta_train
+from experiments.testing import settings, tuning
+from experiments.testing.outcome import METHOD, Outcome, Table
+from experiments.testing.rows import BOUND, FRESH, FULL
+from experiments.testing.settings import Protocol, Setting
 from jaxmeta import report
 from jaxmeta.augment import upright
 from jaxmeta.errors import BadInput

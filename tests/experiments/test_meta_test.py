@@ -14,15 +14,17 @@ import pytest
 from scipy.ndimage import label
 
 from experiments import meta_test as command
-from experiments import reports, settings, summary, tuning
+from experiments import summary
 from experiments.meta_test import Options, mean_of, rows_of
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
-from experiments.outcome import Measuring
-from experiments.reports import alive, digest, lines_of
-from experiments.rows import heads as heads_of
-from experiments.runs import open_run
-from experiments.settings import Setting
+from experiments.reports import run_report
+from experiments.reports.run_report import alive, digest, lines_of
+from experiments.runs.opened import open_run
+from experiments.testing import settings, tuning
+from experiments.testing.outcome import Measuring
+from experiments.testing.rows import heads as heads_of
+from experiments.testing.settings import Setting
 from jaxmeta import report
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
@@ -91,7 +93,7 @@ def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
         return digest([outcome], cases, shots)
 
     usual = shown(table.cases)
-    assert len(usual) == 8 and f"[{usual}]" in reports.protocol([tested], table.cases, 2)
+    assert len(usual) == 8 and f"[{usual}]" in run_report.protocol([tested], table.cases, 2)
     assert usual == shown([c for c in table.cases if c.row == "scratch"])
     assert usual == shown([c._replace(run="elsewhere", dice=0.0) for c in table.cases])
     changes = [
@@ -172,7 +174,7 @@ def test_pictures_are_written(tested, run):
 
 
 def test_a_report_read_back_is_what_was_found(tested, run):
-    found = reports.read(run)
+    found = run_report.read(run)
     bare = [table._replace(pictures=[]) for table in tested.tables]
     assert repr(found) == repr(tested._replace(tables=tuple(bare)))
 

@@ -15,18 +15,18 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import checks, saved
-from experiments.build import build, open_data
 from experiments.command import Stopped
 from experiments.command import run as run_command
 from experiments.configs import Config
-from experiments.given import named
 from experiments.meta_train import main, parse
 from experiments.presets import PRESETS, with_algorithm
-from experiments.questions import refuse_foreseen
-from experiments.runs import network_of, open_run
-from experiments.saved import from_json
-from experiments.training import meta_train, trained
+from experiments.runs import checks, saved
+from experiments.runs.build import build, open_data
+from experiments.runs.given import named
+from experiments.runs.opened import network_of, open_run
+from experiments.runs.saved import from_json
+from experiments.runs.training import meta_train, trained
+from experiments.testing.questions import refuse_foreseen
 from jaxmeta import track
 from jaxmeta.data.prepare import prepare
 from jaxmeta.devices import task_mesh

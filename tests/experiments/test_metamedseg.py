@@ -10,17 +10,18 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import checks, rows, settings, tuning
-from experiments.build import build, inner_rule, outer_rule, task_source
 from experiments.command import Stopped
 from experiments.configs import Outer, Weighting
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
 from experiments.presets import METAMEDSEG, PRESETS, with_algorithm
-from experiments.questions import questions
-from experiments.runs import network_of, open_run
-from experiments.training import meta_train
+from experiments.runs import checks
+from experiments.runs.build import build, inner_rule, outer_rule, task_source
+from experiments.runs.opened import network_of, open_run
+from experiments.runs.training import meta_train
+from experiments.testing import rows, settings, tuning
+from experiments.testing.questions import questions
 from jaxmeta import track
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput

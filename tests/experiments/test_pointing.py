@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from experiments.pointing import Pointed, parse_pointed, pointer
+from experiments.scans.pointing import Pointed, parse_pointed, pointer
 from jaxmeta.data.grid import AXES, Grid, to_slices
 from jaxmeta.data.prediction import highest
 from jaxmeta.errors import BadInput

@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.given import common
 from experiments.predict import Options, drawn_supports, predict
-from experiments.reading import Reading, parsed, read_scan, read_support, reading_for
-from experiments.runs import open_run
+from experiments.runs.given import common
+from experiments.runs.opened import open_run
+from experiments.scans.reading import Reading, parsed, read_scan, read_support, reading_for
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_images, load_masks, open_shards

@@ -10,15 +10,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments import build_sam, checks, meta_test, meta_train, saved, settings, tuning
-from experiments.outcome import METHOD
+from experiments import meta_test, meta_train
 from experiments.predict import Options as Predict
 from experiments.predict import predict
 from experiments.presets import PRESETS, STILL, with_algorithm
-from experiments.questions import Options
-from experiments.rows import FRESH, OWN
-from experiments.runs import open_run
-from experiments.training import meta_train as train
+from experiments.runs import build_sam, checks, saved
+from experiments.runs.opened import open_run
+from experiments.runs.training import meta_train as train
+from experiments.testing import settings, tuning
+from experiments.testing.outcome import METHOD
+from experiments.testing.questions import Options
+from experiments.testing.rows import FRESH, OWN
 from jaxmeta.errors import BadInput
 from jaxmeta.files import write_json
 from jaxmeta.models.sam import Size

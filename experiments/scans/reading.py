@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from experiments.runs import Run
+from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
 from jaxmeta.data.grid import Grid, resize_mask, to_slices
 from jaxmeta.data.intensity import Intensity, measure, network_input

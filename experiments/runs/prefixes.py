@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
 
-from experiments.build_sam import ssm_network
 from experiments.configs import Config
-from experiments.runs import fingerprint
+from experiments.runs.build_sam import ssm_network
+from experiments.runs.opened import fingerprint
 from jaxmeta import devices
 from jaxmeta.algorithms.ssm_sam import as_pictures
 from jaxmeta.data.shards import cohort_of, load_images

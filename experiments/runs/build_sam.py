@@ -4,8 +4,8 @@ from pathlib import Path
 
 from jaxtyping import PyTree
 
-from experiments import saved
 from experiments.configs import Config, Network
+from experiments.runs import saved
 from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm
 from jaxmeta.algorithms.ssm_sam import as_pictures

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.build import open_data
 from experiments.configs import Config
-from experiments.rows import FRESH, OWN, fine_tunes, row_maker
-from experiments.runs import Run
-from experiments.settings import Protocol, Setting, read, save, searched_by, stored, which
+from experiments.runs.build import open_data
+from experiments.runs.opened import Run
+from experiments.testing.rows import FRESH, OWN, fine_tunes, row_maker
+from experiments.testing.settings import Protocol, Setting, read, save, searched_by, stored, which
 from jaxmeta.compare import row_mean
 from jaxmeta.evaluate import Row, score
 from jaxmeta.files import beside

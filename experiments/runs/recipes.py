@@ -6,8 +6,8 @@ Runs that differ in their seed, their split or their folders alone are replicate
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import saved
 from experiments.configs import Config
+from experiments.runs import saved
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
 

@@ -13,13 +13,13 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 from tqdm import tqdm
 
-from experiments import saved
-from experiments.build import build, target_examples, task_source, validated_by
-from experiments.by_protocol import stated
 from experiments.configs import Config
-from experiments.given import Given, gather
-from experiments.prefixes import with_prefixes
-from experiments.runs import FROZEN, backbone_of, beginning, fingerprint
+from experiments.runs import saved
+from experiments.runs.build import build, target_examples, task_source, validated_by
+from experiments.runs.by_protocol import stated
+from experiments.runs.given import Given, gather
+from experiments.runs.opened import FROZEN, backbone_of, beginning, fingerprint
+from experiments.runs.prefixes import with_prefixes
 from jaxmeta import checkpoint, dashboards, devices, track
 from jaxmeta.errors import Occupied
 from jaxmeta.files import plain, write_json

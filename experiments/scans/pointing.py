@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from experiments.build_sam import size_of
-from experiments.runs import open_run
+from experiments.runs.build_sam import size_of
+from experiments.runs.opened import open_run
 from jaxmeta.data.grid import Grid, to_sliced
 from jaxmeta.devices import jit
 from jaxmeta.errors import BadInput

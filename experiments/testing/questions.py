@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from experiments.build import CLICKS, eligible, open_data
-from experiments.by_protocol import protocol_of as by_protocol
-from experiments.outcome import Measuring
-from experiments.runs import Run, refuse_seen
-from experiments.settings import Protocol
-from experiments.tuning import validation_trials
+from experiments.runs.build import CLICKS, eligible, open_data
+from experiments.runs.by_protocol import protocol_of as by_protocol
+from experiments.runs.opened import Run, refuse_seen
+from experiments.testing.outcome import Measuring
+from experiments.testing.settings import Protocol
+from experiments.testing.tuning import validation_trials
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.runs import Run
-from experiments.settings import Protocol, Setting
+from experiments.runs.opened import Run
+from experiments.testing.settings import Protocol, Setting
 from jaxmeta import report
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
 from jaxmeta.data.nifti import save_mask

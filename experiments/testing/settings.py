@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.rows import FRESH, OWN
-from experiments.runs import Run
+from experiments.runs.opened import Run
+from experiments.testing.rows import FRESH, OWN
 from jaxmeta.errors import BadInput
 from jaxmeta.files import write_json
 from jaxmeta.finetune import BY_SLICE, Finetune, Found, Grids

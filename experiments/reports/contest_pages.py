@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.pages import as_markdown, configured, draw, over_shots, write_pages
+from experiments.reports.pages import as_markdown, configured, draw, over_shots, write_pages
 from jaxmeta import page, report
 from jaxmeta.compare import questions
 from jaxmeta.evaluate import Case

@@ -10,10 +10,10 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import PyTree
 
-from experiments import saved
-from experiments.build import build
-from experiments.build_sam import KINDS, begun_size, converted, weights_of
 from experiments.configs import Config
+from experiments.runs import saved
+from experiments.runs.build import build
+from experiments.runs.build_sam import KINDS, begun_size, converted, weights_of
 from jaxmeta import checkpoint
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import with_backbone

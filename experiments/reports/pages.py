@@ -1,13 +1,13 @@
-"""The report as a page: `report.html` and `report.md`, from what `reports.py` worked out."""
+"""The report as a page: `report.html` and `report.md`, from what `run_report.py` worked out."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.outcome import METHOD, Outcome
-from experiments.rows import BOUND, FULL
-from experiments.saved import read_json
+from experiments.runs.saved import read_json
+from experiments.testing.outcome import METHOD, Outcome
+from experiments.testing.rows import BOUND, FULL
 from jaxmeta import page, report
 from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import questions

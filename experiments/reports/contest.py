@@ -12,12 +12,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import contest_pages
-from experiments.contest_pages import Bout, as_text
-from experiments.outcome import METHOD, Outcome, Table
-from experiments.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
-from experiments.reports import alive, by_organ, protocol
-from experiments.rows import BOUND, FULL
+from experiments.reports import contest_pages
+from experiments.reports.contest_pages import Bout, as_text
+from experiments.reports.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
+from experiments.reports.run_report import alive, by_organ, protocol
+from experiments.testing.outcome import METHOD, Outcome, Table
+from experiments.testing.rows import BOUND, FULL
 from jaxmeta import report
 from jaxmeta.compare import Standing, standings
 from jaxmeta.files import write_json

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import saved
-from experiments.outcome import METHOD, Outcome
-from experiments.recipes import names
+from experiments.runs import saved
+from experiments.runs.recipes import names
+from experiments.testing.outcome import METHOD, Outcome
 from jaxmeta import report
 from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import other_means, row_mean, trusted

@@ -1,7 +1,7 @@
 """Who may meet whom in a contest of methods, and how their cases come together.
 
 A run answers for its method: an algorithm, with the settings that tell it from other runs
-(`recipes.py`). Runs of the same seed on the same data that leave out the same organs are one replicate:
+(`runs/recipes.py`). Runs of the same seed on the same data that leave out the same organs are one replicate:
 they were given the same split and the same questions, so their cases pair one by one. Those of a
 replicate have a baseline once, from the tests that computed it, if these agree on it. What only one method
 can have is left out: its zero steps, and baselines given as many steps as it takes.
@@ -12,11 +12,11 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.outcome import METHOD, Table
-from experiments.recipes import names
-from experiments.reports import NOTES, parted
-from experiments.rows import BOUND, FULL
-from experiments.settings import Setting, describe
+from experiments.reports.run_report import NOTES, parted
+from experiments.runs.recipes import names
+from experiments.testing.outcome import METHOD, Table
+from experiments.testing.rows import BOUND, FULL
+from experiments.testing.settings import Setting, describe
 from jaxmeta import report
 from jaxmeta.compare import difference, questions
 from jaxmeta.errors import BadInput

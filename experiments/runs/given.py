@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.build import open_data, task_source, training_pool
-from experiments.by_protocol import protocol_of, refuse_empty
-from experiments.checks import check
 from experiments.configs import TASKS, Config
+from experiments.runs.build import open_data, task_source, training_pool
+from experiments.runs.by_protocol import protocol_of, refuse_empty
+from experiments.runs.checks import check
 from jaxmeta import devices
 from jaxmeta.data.shards import Shards
 from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of

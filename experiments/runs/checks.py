@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from experiments.build_sam import KINDS, size_of, ssm_network
 from experiments.configs import INNER, Config, Inner, Network, Prompted, Tasks, Weighting
 from experiments.presets import OWN_LOSS, STILL
+from experiments.runs.build_sam import KINDS, size_of, ssm_network
 from jaxmeta.dashboards import package
 from jaxmeta.errors import BadInput
 

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 import optax
 
-from experiments.build import build, model_and_loss
 from experiments.command import Stopped
 from experiments.configs import Config, Weighting
 from experiments.presets import with_algorithm
-from experiments.runs import Run, open_run
-from experiments.training import meta_train
+from experiments.runs.build import build, model_and_loss
+from experiments.runs.opened import Run, open_run
+from experiments.runs.training import meta_train
 from jaxmeta import track
 from jaxmeta.augment import Augmentation, upright, varied
 from jaxmeta.devices import side_by_side, task_mesh

@@ -11,8 +11,8 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from experiments.build_sam import build_sam, build_ssm_sam
 from experiments.configs import Config, Inner, Outer
+from experiments.runs.build_sam import build_sam, build_ssm_sam
 from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm, task_weighting
 from jaxmeta.algorithms.ssm_sam import Drawn

@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import pages
-from experiments.outcome import METHOD, Measuring, Outcome, Table, told
-from experiments.pages import Block
-from experiments.rows import BOUND, FRESH, FULL
-from experiments.settings import Protocol, Setting, describe
+from experiments.reports import pages
+from experiments.reports.pages import Block
+from experiments.testing.outcome import METHOD, Measuring, Outcome, Table, told
+from experiments.testing.rows import BOUND, FRESH, FULL
+from experiments.testing.settings import Protocol, Setting, describe
 from jaxmeta import report, track
 from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import difference, other_means, pair_of, row_mean, trusted

@@ -1,0 +1,1 @@
+"""How a configuration becomes a run, a run is trained, kept in its folder, and opened again."""
