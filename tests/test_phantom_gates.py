@@ -13,7 +13,9 @@ import pytest
 from experiments import meta_test, meta_train
 from experiments.presets import PRESETS
 from experiments.runs.opened import open_run
+from experiments.testing.choosing import choose
 from experiments.testing.rows import SUPERVISED, row_maker, upper_bounds
+from experiments.testing.scoring import FOLDS
 from jaxmeta.compare import difference, row_mean
 from jaxmeta.data.shards import open_shards
 from jaxmeta.evaluate import score
@@ -66,7 +68,7 @@ def test_the_task_is_learnable_when_every_patient_is_labelled(run):
     row, _ = upper_bounds(opened, 2, SUPERVISED._replace(steps=500))
     found = []
     for entry in held_out.entries:
-        supports = every_label(held_out, entry, folds=meta_test.FOLDS, size=size)[:2]
+        supports = every_label(held_out, entry, folds=FOLDS, size=size)[:2]
         queries = whole_volumes(held_out, entry, size=size, mm=None)
         trial = Trial(entry.organ, entry.dataset, entry, supports, queries)
         found += [case for case, _, _ in score([row], trial)]
@@ -95,7 +97,7 @@ def test_the_support_decides_what_is_segmented(run):
     """Adapted to organ A, scored as organ B of the same patients: nothing."""
     opened, held_out = opened_pool(run)
     asked = trials(held_out, shots=5, draws=DRAWS, size=opened.config.tasks.size)
-    setting = meta_test.choose(opened, 5, meta_test.Options(run=(run,)), None)["adapted"].finetune
+    setting = choose(opened, 5, meta_test.Options(run=(run,)), None)["adapted"].finetune
     row = row_maker(opened, DRAWS)("adapted", "adapted", setting)
     scores = []
     for ours in asked:

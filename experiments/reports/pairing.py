@@ -12,9 +12,9 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reports.run_report import NOTES, parted
+from experiments.reports.run_report import NOTES
 from experiments.runs.recipes import names
-from experiments.testing.outcome import METHOD, Table
+from experiments.testing.outcome import METHOD, Table, parted
 from experiments.testing.rows import BOUND, FULL
 from experiments.testing.settings import Setting, describe
 from jaxmeta import report

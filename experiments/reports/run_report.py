@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.reports import pages
 from experiments.reports.pages import Block
-from experiments.testing.outcome import METHOD, Measuring, Outcome, Table, told
+from experiments.testing.outcome import METHOD, Measuring, Outcome, Table, parted, told
 from experiments.testing.rows import BOUND, FRESH, FULL
 from experiments.testing.settings import Protocol, Setting, describe
 from jaxmeta import report, track
@@ -147,12 +147,6 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
         note = SUFFIXES[known] if name == METHOD and known else note
         lines.append(Line(row, dice, iou, counts, behind, over_runs, note, other_means(own)))
     return lines
-
-
-def parted(row: str) -> tuple[str, str]:
-    """Part the name of a row from what says that it was scored in another way."""
-    suffix = next((each for each in (KNOWN, RELEASED) if row.endswith(each)), "")
-    return row.removesuffix(suffix), suffix
 
 
 def alive(heads: dict[str, float]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from experiments.runs.opened import Run
 from experiments.testing.settings import Protocol, Setting
 from jaxmeta import report
+from jaxmeta.chunks import KNOWN
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.shards import Shards, cohort_of, load_images
@@ -19,6 +20,7 @@ from jaxmeta.metrics.conventions import overlap_alone, refused
 from jaxmeta.report import Picture
 from jaxmeta.tasks.split import Split
 from jaxmeta.tasks.trial import Query
+from jaxmeta.within import RELEASED
 
 METHOD = "adapted"
 
@@ -80,6 +82,12 @@ class Outcome(NamedTuple):
     literature: str = ""  # the protocol of the literature that it was tested by, with its digest
     within: str = ""  # what was asked within volumes
     stands_on: str = ""  # what points and frozen weights it uses, and what those have seen
+
+
+def parted(row: str) -> tuple[str, str]:
+    """Part the name of a row from what says that it was scored in another way."""
+    suffix = next((each for each in (KNOWN, RELEASED) if row.endswith(each)), "")
+    return row.removesuffix(suffix), suffix
 
 
 def keep(

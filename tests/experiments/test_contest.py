@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import INNER, Config, Weighting
-from experiments.meta_test import Options, choose
+from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.presets import with_algorithm
 from experiments.reports import contest
@@ -19,6 +19,7 @@ from experiments.runs.recipes import alike, names, recipe
 from experiments.runs.training import meta_train
 from experiments.summary import compare
 from experiments.testing import settings, tuning
+from experiments.testing.choosing import choose
 from experiments.testing.outcome import METHOD, Outcome, Table
 from experiments.testing.rows import BOUND, FRESH, FULL
 from experiments.testing.settings import Protocol, Setting

@@ -15,7 +15,7 @@ from scipy.ndimage import label
 
 from experiments import meta_test as command
 from experiments import summary
-from experiments.meta_test import Options, mean_of, rows_of
+from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import meta_train
 from experiments.reports import run_report
@@ -24,6 +24,7 @@ from experiments.runs.opened import open_run
 from experiments.testing import settings, tuning
 from experiments.testing.outcome import Measuring
 from experiments.testing.rows import heads as heads_of
+from experiments.testing.scoring import mean_of, rows_of
 from experiments.testing.settings import Setting
 from jaxmeta import report
 from jaxmeta.data.prepare import prepare
