@@ -14,12 +14,14 @@ import numpy as np
 
 from experiments.reports import contest_pages
 from experiments.reports.contest_pages import Bout, as_text
+from experiments.reports.curves import after_steps, joined
 from experiments.reports.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
 from experiments.reports.run_report import alive, by_organ, protocol
-from experiments.testing.outcome import METHOD, Outcome, Table
+from experiments.testing.outcome import METHOD, Curves, Outcome, Table
 from experiments.testing.rows import BOUND, FULL
 from jaxmeta import report
 from jaxmeta.compare import Standing, standings
+from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
 from jaxmeta.intervals import holm
 from jaxmeta.report import Line, between
@@ -46,7 +48,7 @@ def write(
         reference = None if against is None else entries[against].row
         lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND, FULL), against=reference)
         reference = reference or lines[0].row
-        steps = by_steps(curves_of(asked, found.notes))
+        steps = after_steps(curves_of(asked, found.notes), reference)
         seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
         bout = Bout(
             first.shots,
@@ -71,7 +73,8 @@ def write(
                 "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
                 "left_out": found.left_out,
                 "organs": bout.organs,
-                "by_steps": steps,
+                "by_steps": steps.means,
+                "ahead_by_steps": steps.ahead,
                 "adaptation_seconds": seconds,
             }
         )
@@ -123,32 +126,26 @@ def behind(lines: Sequence[Standing], against: str) -> list[list[str]]:
     return rows
 
 
-def curves_of(
-    asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]
-) -> dict[str, list[dict[int, float]]]:
-    """Gather the curves of each row of the table: a method's of every run, a baseline's once a replicate.
-
-    They are empty where there is none.
-    """
+def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curves:
+    """Gather the curves of each row of the table: a method's of every run, a baseline's once a replicate."""
     entrants, replicates = ({e.row for e, _ in asked}, dict.fromkeys(e.replicate for e, _ in asked))
     curves = {}
     for row in rows:
-        if row in entrants:
-            curves[row] = [t.by_steps.get(METHOD, {}) for entry, t in asked if entry.row == row]
-            continue
-        having = {e.replicate: t.by_steps[row] for e, t in reversed(asked) if row in t.by_steps}
-        curves[row] = [having.get(replicate, {}) for replicate in replicates]
+        parts = {}
+        for entry, table in asked:
+            own = row if row not in entrants else METHOD if entry.row == row else None
+            if own in table.by_steps:
+                parts.setdefault(entry.replicate, renamed(table.by_steps[own], row, entry))
+        curves |= joined([{row: parts.get(each, {})} for each in replicates])
     return curves
 
 
-def by_steps(curves: dict[str, list[dict[int, float]]]) -> dict[str, dict[int, float]]:
-    """Average each method's Dice after some steps over its runs, where all were asked it."""
-    found = {}
-    for row, own in curves.items():
-        counts = [count for count in own[0] if all(count in curve for curve in own)]
-        if counts:
-            found[row] = {n: float(np.mean([curve[n] for curve in own])) for n in counts}
-    return found
+def renamed(curve: dict[int, list[Case]], row: str, entry: Entry) -> dict[int, list[Case]]:
+    """Call the cases of a curve as the table calls theirs."""
+    return {
+        count: [case._replace(row=row, run=entry.replicate) for case in cases]
+        for count, cases in curve.items()
+    }
 
 
 def adaptation(seconds: dict[str, list[float]], outcomes: Sequence[Outcome]) -> str:

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.reports.pages import as_markdown, configured, draw, over_shots, write_pages
+from experiments.reports import curves
+from experiments.reports.curves import AfterSteps
+from experiments.reports.pages import (
+    as_markdown,
+    configured,
+    draw_boxes,
+    over_shots,
+    walked,
+    write_pages,
+)
 from jaxmeta import page, report
 from jaxmeta.compare import questions
 from jaxmeta.evaluate import Case
@@ -25,7 +34,7 @@ class Bout(NamedTuple):
     margins: list[list[str]]  # cells: by how much one method is ahead of each other
     left_out: list[str]
     organs: dict[str, dict[str, tuple[float, Counts]]]
-    by_steps: dict[str, dict[int, float]]
+    steps: AfterSteps
     seconds: str
     cases: list[Case]
 
@@ -33,8 +42,7 @@ class Bout(NamedTuple):
     def tables(self) -> list[list[list[str]]]:
         """Give the cells of every table, each with its head first."""
         organs = report.organ_cells(f"Dice by organ, {self.asked}", self.organs)
-        steps = [after_steps(self.by_steps)] if self.by_steps else []
-        return [report.cells(self.lines, self.compared), self.margins, organs, *steps]
+        return [report.cells(self.lines, self.compared), self.margins, organs]
 
     @property
     def asked(self) -> str:
@@ -48,26 +56,15 @@ class Bout(NamedTuple):
         return told + [f"left out: {each}" for each in self.left_out]
 
 
-def after_steps(steps: Mapping[str, Mapping[int, float]]) -> list[list[str]]:
-    """Lay mean Dice after so many steps out, a line a row."""
-    counts = sorted({count for own in steps.values() for count in own})
-    head = ["Dice after so many inner steps", *map(str, counts)]
-    lines = [
-        [row, *(report.number(own[n]) if n in own else "" for n in counts)]
-        for row, own in steps.items()
-    ]
-    return [head, *lines]
-
-
 def as_text(bout: Bout) -> str:
     """Lay a bout out for the terminal."""
-    _, margins, organs, *steps = bout.tables
+    _, margins, organs = bout.tables
     head = f"{bout.protocol}\n{bout.headline}"
     left_out = [f"left out: {each}" for each in bout.left_out]
     parts = [
         report.table(head, bout.lines, bout.compared),
         "\n".join(report.columns(margins) + left_out),
-        *("\n".join(report.columns(cells)) for cells in (organs, *steps)),
+        *("\n".join(report.columns(cells)) for cells in (organs, *curves.tables(bout.steps))),
         bout.seconds,
     ]
     return "\n\n".join(parts)
@@ -79,7 +76,7 @@ def write(
     """Write both pages beside the pictures; `runs` are each method's folders, `heads` what is told of transfer's."""
     sections = {}
     for bout in bouts:
-        draw(folder, bout.shots, bout.cases, bout.by_steps)
+        draw_boxes(folder, bout.shots, bout.cases)
         sections[f"Support: {bout.asked}"] = section(folder, bout)
     sections |= over_shots(folder, {bout.shots: bout.lines for bout in bouts})
     sections["Transfer"] = [page.paragraph(each) for each in heads]
@@ -105,17 +102,15 @@ def write(
 def section(folder: Path, bout: Bout) -> list[str]:
     """Write a bout as pieces of a page."""
     (head, *rows), *others = bout.tables
-    shown = [(f"boxes_{bout.shots}shot.png", "Dice of every case, by organ and by row.")]
-    if bout.by_steps:
-        caption = "Dice against steps of each method's own rule, a line a row."
-        shown.append((f"steps_{bout.shots}shot.png", caption))
+    boxes = folder / f"boxes_{bout.shots}shot.png"
     return [
         page.note(bout.protocol),
         page.paragraph(bout.headline),
         page.table(head, rows, best=bout.lines[0].row),
         *(page.table(cells[0], cells[1:]) for cells in others),
         page.folded("what the rows are", "\n".join(bout.notes)),
-        *(page.picture(folder / name, caption) for name, caption in shown),
+        page.picture(boxes, "Dice of every case, by organ and by row."),
+        *walked(folder, bout.shots, bout.steps),
         page.note(bout.seconds),
     ]
 
@@ -123,7 +118,7 @@ def section(folder: Path, bout: Bout) -> list[str]:
 def as_sections(bout: Bout) -> str:
     """Write a bout in Markdown."""
     notes = "\n".join(f"- {note}" for note in bout.notes)
-    tables = map(as_markdown, bout.tables)
+    tables = map(as_markdown, [*bout.tables, *curves.tables(bout.steps)])
     return "\n\n".join(
         [f"## Support: {bout.asked}", bout.protocol, bout.headline, *tables, notes, bout.seconds]
     )

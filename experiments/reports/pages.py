@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.reports import curves
+from experiments.reports.curves import AfterSteps
 from experiments.runs.saved import read_json
 from experiments.testing.outcome import METHOD, Outcome
 from experiments.testing.rows import BOUND, FULL
@@ -28,14 +30,14 @@ class Block(NamedTuple):
     organs: dict
     seconds: str
     cases: list[Case]
-    by_steps: dict[str, dict[int, float]]  # of each row, and run where there are several
+    steps: AfterSteps
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> None:
     """Write both pages beside the pictures, which the first holds in itself."""
     sections = {}
     for block in blocks:
-        draw(folder, block.shots, block.cases, block.by_steps)
+        draw_boxes(folder, block.shots, block.cases)
         sections |= block_sections(folder, block)
     sections |= over_shots(folder, {block.shots: block.lines for block in blocks})
     if (folder / "curves.png").exists():
@@ -96,25 +98,23 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
             "The worst, the median and the best case of each organ: truth green, prediction red."
         )
         first.append(page.picture(overlay, caption))
-    steps = folder / f"steps_{block.shots}shot.png"
-    if block.by_steps:
-        caption = "Dice against steps of the method's own rule, a line a row."
-        first.append(page.picture(steps, caption))
+    first += walked(folder, block.shots, block.steps)
     return {f"Support: {block.asked}": first}
 
 
-def draw(
-    folder: Path, shots: int, cases: Sequence[Case], by_steps: Mapping[str, Mapping[int, float]]
-) -> None:
-    """Draw the Dice of all cases as boxes, and that of rows against steps where they have it."""
+def walked(folder: Path, shots: int, steps: AfterSteps) -> list[str]:
+    """Show Dice after so many steps, where that was asked: tables, and a line a row."""
+    caption = "Dice against steps of each method's own rule, a line a row."
+    shown = [page.table(head, rows) for head, *rows in curves.tables(steps)]
+    return shown + [page.picture(path, caption) for path in curves.draw(folder, shots, steps)]
+
+
+def draw_boxes(folder: Path, shots: int, cases: Sequence[Case]) -> None:
+    """Draw the Dice of all cases, a box a row for each organ."""
     values = {}
     for case in cases:
         values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
     report.boxes(folder / f"boxes_{shots}shot.png", dict(sorted(values.items())), "Dice")
-    series = {f"Dice/{row}": (list(own), list(own.values())) for row, own in by_steps.items()}
-    if series:
-        path = folder / f"steps_{shots}shot.png"
-        report.curves(path, series, along="inner steps", marker="o")
 
 
 def over_shots(folder: Path, lines: Mapping[int, Sequence[Line]]) -> dict[str, list[str]]:
@@ -167,6 +167,7 @@ def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
             as_markdown(report.cells(block.lines, f"{METHOD} minus it")),
             "\n".join(notes),
             as_markdown(report.organ_cells("Dice by organ", block.organs)),
+            *map(as_markdown, curves.tables(block.steps)),
             block.seconds,
         ]
     return parts

@@ -9,8 +9,20 @@ import jax
 import numpy as np
 
 from experiments.reports import pages
+from experiments.reports.curves import after_steps, joined
+from experiments.reports.curves import tables as step_tables
 from experiments.reports.pages import Block
-from experiments.testing.outcome import METHOD, Measuring, Outcome, Table, parted, told
+from experiments.testing.outcome import (
+    METHOD,
+    Measuring,
+    Outcome,
+    Step,
+    Table,
+    from_steps,
+    parted,
+    to_steps,
+    told,
+)
 from experiments.testing.rows import BOUND, FRESH, FULL
 from experiments.testing.settings import Protocol, Setting, describe
 from jaxmeta import report, track
@@ -56,13 +68,11 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         asked = "a slice a chunk" if literature else f"{each} slice{'s' * (each != 1)}"
         texts.append(report.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
-        texts.append(f"one adaptation takes {seconds:.2f} s on one of {machines}")
-        by_steps = {
-            f"{row}, {part.folder}" if len(parts) > 1 else row: curve
-            for part, of_run in zip(outcomes, parts, strict=True)
-            for row, curve in of_run.by_steps.items()
-        }
-        blocks.append(Block(each, asked, title, lines, organs, texts[-1], cases, by_steps))
+        took = f"one adaptation takes {seconds:.2f} s on one of {machines}"
+        texts.append(took)
+        steps = after_steps(joined([part.by_steps for part in parts]), METHOD)
+        texts += ["\n".join(report.columns(cells)) for cells in step_tables(steps)]
+        blocks.append(Block(each, asked, title, lines, organs, took, cases, steps))
         tables.append(
             {
                 "shots": each,
@@ -71,7 +81,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
                 "organs": organs,
                 "settings": [part.settings for part in parts],
                 "adaptation_seconds": [part.seconds for part in parts],
-                "by_steps": [part.by_steps for part in parts],
+                "by_steps": steps.means,
             }
         )
         chosen = [shown for part in parts for shown in worst_to_best(part.pictures)]
@@ -80,6 +90,9 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     texts += [alive(outcome.heads) for outcome in outcomes if outcome.heads]
     everything = [case for o in outcomes for table in o.tables for case in table.cases]
     report.write_cases(folder / "cases.csv", everything)
+    walked = [line for o in outcomes for table in o.tables for line in to_steps(table.by_steps)]
+    if walked:
+        report.write_cases(folder / "steps.csv", walked)
     runs = [o._replace(tables=()) for o in outcomes]
     write_json(folder / "summary.json", {"runs": runs, "jax": jax.__version__, "tables": tables})
     if len(outcomes) == 1:
@@ -99,6 +112,10 @@ def read(folder: Path, report_of: str = "report") -> Outcome:
         (run,) = values["runs"]
         cases = report.read_cases(path.with_name("cases.csv"), Case)
         cases = [case._replace(run=str(folder)) for case in cases]
+        steps = []
+        if any(table["by_steps"] for table in values["tables"]):
+            steps = report.read_cases(path.with_name("steps.csv"), Step)
+        steps = [step._replace(run=str(folder)) for step in steps]
         tables = tuple(
             Table(
                 shots=table["shots"],
@@ -106,10 +123,7 @@ def read(folder: Path, report_of: str = "report") -> Outcome:
                 pictures=[],
                 settings={row: setting_from_json(of) for row, of in table["settings"][0].items()},
                 seconds=table["adaptation_seconds"][0],
-                by_steps={
-                    row: {int(count): dice for count, dice in curve.items()}
-                    for row, curve in table["by_steps"][0].items()
-                },
+                by_steps=from_steps(step for step in steps if step.shots == table["shots"]),
             )
             for table in values["tables"]
         )

@@ -25,6 +25,11 @@ from jaxmeta.within import RELEASED
 METHOD = "adapted"
 
 
+# By row: its cases after so many of the method's steps.
+Curves = dict[str, dict[int, list[Case]]]
+Step = NamedTuple("Step", [("steps", int), *Case.__annotations__.items()])  # a line of steps.csv
+
+
 class Measuring(NamedTuple):
     """By which convention distances are measured, and the tolerance of the surface Dice in mm."""
 
@@ -60,7 +65,7 @@ class Table(NamedTuple):
     pictures: list[tuple[Case, Picture]]  # of the method, each volume once
     settings: dict[str, Setting]
     seconds: float  # of one adaptation
-    by_steps: dict[str, dict[int, float]] = {}  # by row: Dice after so many of the method's steps
+    by_steps: Curves = {}
 
 
 class Outcome(NamedTuple):
@@ -99,10 +104,9 @@ def keep(
     masks: Path | None,
 ) -> tuple[list[Case], list[tuple[Case, Picture]]]:
     """Collect cases; of each volume's first one by the method a picture, and the mask as NIfTI in `masks`."""
-    cohort = cohort_of(shards)
     cases, pictures, seen = [], [], set()
     for case, query, mask in found:
-        case = case._replace(shots=shots, run=str(run.folder), cohort=cohort)
+        case = placed(case, run, shards, shots)
         cases.append(case)
         if case.row != METHOD or (case.organ, case.case) in seen:
             continue
@@ -112,6 +116,30 @@ def keep(
             name = f"{case.case}_{case.organ}_{shots}shot.nii.gz".replace("/", "_")
             save_prediction(masks / name, mask, shards, query.volume)
     return cases, pictures
+
+
+def placed(case: Case, run: Run, shards: Shards, shots: int) -> Case:
+    """Say of a case which run it is of, after how many slices, and on which data."""
+    return case._replace(shots=shots, run=str(run.folder), cohort=cohort_of(shards))
+
+
+def to_steps(curves: Curves) -> list[tuple]:
+    """List the lines of steps.csv."""
+    return [
+        Step(count, *case)
+        for own in curves.values()
+        for count, cases in own.items()
+        for case in cases
+    ]
+
+
+def from_steps(lines: Iterable[tuple]) -> Curves:
+    """Sort the lines of steps.csv."""
+    curves: Curves = {}
+    for count, *values in lines:
+        case = Case(*values)
+        curves.setdefault(case.row, {}).setdefault(count, []).append(case)
+    return curves
 
 
 def save_prediction(path: Path, mask: np.ndarray, shards: Shards, volume: int) -> None:

@@ -13,13 +13,22 @@ from experiments.runs.by_protocol import stated
 from experiments.runs.opened import Run, stands_on
 from experiments.runs.recipes import recipe
 from experiments.testing.choosing import choose
-from experiments.testing.outcome import METHOD, Measuring, Outcome, Table, keep, measured, parted
+from experiments.testing.outcome import (
+    METHOD,
+    Curves,
+    Measuring,
+    Outcome,
+    Table,
+    keep,
+    measured,
+    parted,
+    placed,
+)
 from experiments.testing.questions import Asked, Options, measuring_of, prompt_of, protocol_of
 from experiments.testing.rows import FRESH, OWN, fine_tunes, heads, row_maker, upper_bounds
 from experiments.testing.settings import Setting
 from jaxmeta import devices
 from jaxmeta.chunks import score_by_chunks
-from jaxmeta.compare import row_mean
 from jaxmeta.data.shards import Shards
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune
@@ -57,7 +66,8 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
         cases += [case._replace(shots=shots) for case in bound]
         ask = partial(followed, asked=chosen, seed=options.seed, how=measuring, scored=scored)
         counts = options.steps if walks else ()
-        by_steps = steps_curves(make, ask, settings, counts, cases) if counts else {}
+        place = partial(placed, run=run, shards=shards, shots=shots)
+        by_steps = steps_curves(make, ask, settings, counts, cases, place) if counts else {}
         if len(took) == 1 and options.within is None:  # compiled on the way
             rows[0].fit(together(chosen[0].supports), draw_keys(asked.supports, options.seed))
         one = min(took) * devices.task_mesh(asked.supports).size / asked.supports
@@ -128,7 +138,8 @@ def steps_curves(
     settings: dict[str, Setting],
     counts: Sequence[int],
     cases: Sequence[Case],
-) -> dict[str, dict[int, float]]:
+    place: Callable[[Case], Case],
+) -> Curves:
     """Score each row that follows the method's own rule after each number of its steps.
 
     What is among the `cases` of the table is not computed again.
@@ -143,17 +154,13 @@ def steps_curves(
         curves[row] = {}
         for count in counts:
             if count in known:
-                curves[row][count] = mean_of(cases, known[count])
+                same = [case for case in cases if case.row == known[count]]
+                curves[row][count] = [case._replace(row=row) for case in same]
                 continue
             after = make(row, row, Finetune(OWN, rate, count))
-            found = [case for case, _, _ in ask([after], what=f"{row}, {count} steps")]
-            curves[row][count] = mean_of(found, row)
+            found = [place(case) for case, _, _ in ask([after], what=f"{row}, {count} steps")]
+            curves[row][count] = [case for case in found if case.row == row]
     return curves
-
-
-def mean_of(cases: Sequence[Case], row: str) -> float:
-    """Average the Dice of one row."""
-    return row_mean([case for case in cases if case.row == row])[0].mean
 
 
 def lines_of(case: Case, twins: dict[str, list[str]]) -> list[Case]:

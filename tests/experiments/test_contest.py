@@ -12,7 +12,7 @@ from experiments.configs import INNER, Config, Weighting
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.presets import with_algorithm
-from experiments.reports import contest
+from experiments.reports import contest, run_report
 from experiments.reports.pairing import Entry, called, entered
 from experiments.runs.opened import open_run
 from experiments.runs.recipes import alike, names, recipe
@@ -55,6 +55,16 @@ def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> O
 
 def with_table(outcome, **values) -> Outcome:
     return outcome._replace(tables=(outcome.tables[0]._replace(**values),))
+
+
+def walked(outcome, **curves):
+    """Give rows a curve: the same Dice for every case after so many steps."""
+    own = [case for case in outcome.tables[0].cases if case.row == METHOD]
+    by_steps = {
+        row: {n: [case._replace(row=row, dice=dice) for case in own] for n, dice in curve.items()}
+        for row, curve in curves.items()
+    }
+    return with_table(outcome, by_steps=by_steps)
 
 
 def enter(outcomes):
@@ -152,24 +162,56 @@ def test_runs_that_each_leave_out_another_organ_make_one_table_whatever_their_se
 def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(tmp_path):
     curves = [{0: 0.1, 10: 0.5}, {0: 0.3, 20: 0.7}]
     outcomes = [
-        with_table(found("maml", 0.6, seed=seed), by_steps={METHOD: curve})
+        walked(found("maml", 0.6, seed=seed), **{METHOD: curve})
         for seed, curve in enumerate(curves)
     ]
     fresh = {FRESH: {0: 0.5}, "of another table": {0: 0.9}}
     asked = [fresh | {METHOD: {0: 0.4}}, fresh]  # the method's own in one run alone: no mean
     outcomes += [
-        with_table(found("anil", 0.6, seed=seed, **{FRESH: 0.4}), by_steps=curves)
+        walked(found("anil", 0.6, seed=seed, **{FRESH: 0.4}), **curves)
         for seed, curves in enumerate(asked)
     ]
     text, table, _ = ranked(tmp_path, outcomes)
-    assert table["by_steps"] == {"maml": {"0": pytest.approx(0.2)}, FRESH: {"0": 0.5}}
+    means = {
+        row: {n: each["mean"] for n, each in own.items()} for row, own in table["by_steps"].items()
+    }
+    assert means == {"maml": {"0": pytest.approx(0.2)}, FRESH: {"0": pytest.approx(0.5)}}
     assert "Dice after so many inner steps     0\nmaml                            .200" in text
+    ahead = table["ahead_by_steps"][FRESH]["0"]  # .1 - .5 in one run, .3 - .5 in the other
+    assert ahead["supports"]["mean"] == ahead["runs"]["mean"] == pytest.approx(-0.3)
+    assert (ahead["runs"]["low"], ahead["runs"]["high"]) == pytest.approx((-0.4, -0.2))
+    assert "maml minus, after so many" in text and "-.300 [-.400, -.200]" in text
+
+
+def test_curves_are_paired_case_by_case_whatever_their_order(tmp_path):
+    rng = random.Random(0)
+    outcomes = []
+    for name, gap in {"maml": 0.1, "anil": 0.0}.items():
+        own = [case for case in found(name, 0.6).tables[0].cases if case.row == METHOD]
+        cases = [case._replace(dice=case.dice + gap) for case in own]  # each patient its own
+        rng.shuffle(cases)
+        outcomes.append(with_table(found(name, 0.6), by_steps={METHOD: {5: cases}}))
+    _, table, _ = ranked(tmp_path, outcomes)
+    gap = table["ahead_by_steps"][{"maml": "anil", "anil": "maml"}[table["best"]]]["5"]["supports"]
+    assert abs(gap["mean"]) == pytest.approx(0.1) and gap["low"] == pytest.approx(gap["high"])
+
+
+def test_curves_are_read_back_as_they_were(tmp_path):
+    outcome = walked(found("maml", 0.6, folder=str(tmp_path)), **{METHOD: {0: 0.1, 7: 0.5}})
+    outcome = outcome._replace(folder=tmp_path)
+    (tmp_path / "report").mkdir()
+    run_report.write(tmp_path / "report", [outcome])
+    (again,) = run_report.read(tmp_path).tables
+    assert repr(again.by_steps) == repr(outcome.tables[0].by_steps)  # NaN is not itself
+    (tmp_path / "report" / "steps.csv").unlink()
+    with pytest.raises(BadInput, match="not the report of this version"):
+        run_report.read(tmp_path)
 
 
 def test_a_contest_is_a_page_to_look_at_and_to_send(tmp_path):
     curve = {0: 0.1, 10: 0.6}
     outcomes = [
-        with_table(found(name, dice, **{"zero steps": 0.3}), by_steps={METHOD: curve})
+        walked(found(name, dice, **{"zero steps": 0.3}), **{METHOD: curve})
         for name, dice in {"maml": 0.65, "anil": 0.6}.items()
     ]
     ranked(tmp_path, outcomes)

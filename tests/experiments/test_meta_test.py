@@ -24,7 +24,7 @@ from experiments.runs.opened import open_run
 from experiments.testing import settings, tuning
 from experiments.testing.outcome import Measuring
 from experiments.testing.rows import heads as heads_of
-from experiments.testing.scoring import mean_of, rows_of
+from experiments.testing.scoring import rows_of
 from experiments.testing.settings import Setting
 from jaxmeta import report
 from jaxmeta.data.prepare import prepare
@@ -74,7 +74,8 @@ def test_only_held_out_organs_and_patients_are_scored(tested, run):
 def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
     page, text = ((run / "report" / name).read_text() for name in ("report.html", "report.md"))
     for row in ROWS:
-        assert page.count(f"<td>{row}</td>") == 4 and text.count(f"| {row} |") == 4
+        tables = 6 if row == "adapted" else 4  # of two numbers of shots: two each, and its curve
+        assert page.count(f"<td>{row}</td>") == text.count(f"| {row} |") == tables
     # two numbers of slices, boxes, steps and overlays each; Dice against slices; training
     assert page.count("data:image/png;base64,") == 8
     assert not re.search(r"https?://", page)
@@ -108,12 +109,16 @@ def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
     assert len({usual, *changes}) == 7
 
 
+def dice(cases, row="adapted"):
+    return [case.dice for case in cases if case.row == row]
+
+
 def test_the_curve_over_steps_begins_with_none_and_meets_the_method(tested):
     for table in tested.tables:
         assert set(table.by_steps) == {"adapted"}, "no other row follows the method's own rule"
         curve = table.by_steps["adapted"]
-        assert curve[0] == pytest.approx(mean_of(table.cases, "zero steps"))
-        assert curve[2] == pytest.approx(mean_of(table.cases, "adapted"))  # whose preset has two
+        assert dice(curve[0]) == dice(table.cases, "zero steps")
+        assert dice(curve[2]) == dice(table.cases)  # whose preset has two
 
 
 def test_a_curve_computes_what_no_row_of_the_table_knows(tested, run, tmp_path):
@@ -121,8 +126,12 @@ def test_a_curve_computes_what_no_row_of_the_table_knows(tested, run, tmp_path):
     asked = Options(run=(tmp_path / "run",), shots=(2,), draws=2, baselines="none", steps=(0, 1))
     (outcome,) = meta_test(dataclasses.replace(asked, masks=False))
     curve, known = outcome.tables[0].by_steps["adapted"], tested.tables[0]
-    assert curve[0] == pytest.approx(mean_of(known.cases, "zero steps"))
-    assert curve[1] not in (curve[0], mean_of(known.cases, "adapted"))
+    assert dice(curve[0]) == pytest.approx(dice(known.cases, "zero steps"))
+    assert [case.case for case in curve[1]] == [case.case for case in curve[0]]
+    assert dice(curve[1]) not in (dice(curve[0]), dice(known.cases))
+    assert {(case.run, case.shots, case.row) for case in curve[1]} == {
+        (str(tmp_path / "run"), 2, "adapted")
+    }
 
 
 def test_every_case_has_its_distances(tested, run):

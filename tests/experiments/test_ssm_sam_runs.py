@@ -98,7 +98,8 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
     assert rows == {"adapted", "zero steps", "copied mask", FRESH}
     curves = outcome.tables[0].by_steps
     assert {row: set(curve) for row, curve in curves.items()} == {METHOD: {0, 1}, FRESH: {0, 1}}
-    assert curves[METHOD][0] != curves[FRESH][0]
+    first = [[case.dice for case in curves[row][0]] for row in (METHOD, FRESH)]
+    assert first[0] != first[1]
     trained = "frozen image encoder trained here for 2 steps, on none of these organs or patients"
     assert f"points from the support's mask, {trained}" in capsys.readouterr().out
     within = dataclasses.replace(
