@@ -2,11 +2,13 @@
 
 from functools import partial
 
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxmeta import within
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
 from jaxmeta.evaluate import Row, copied_mask
@@ -46,13 +48,18 @@ def test_the_nearest_to_the_middle_lends():
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
+def held_out(tmp_path_factory):
     root = tmp_path_factory.mktemp("within")
     write_scans(root / "belly", ["liver", "kidney"], 4, 0)
     prepare([root / "belly"], root / "shards", size=16, workers=1)
     shards = open_shards([root / "shards"])
     division = split(shards, test_organs=["kidney"], val_organs=[], seed=0)
-    (trial,) = trials_within(pool(shards, division, "test"), width=3, size=16)
+    return pool(shards, division, "test")
+
+
+@pytest.fixture(scope="module")
+def asked(held_out):
+    (trial,) = trials_within(held_out, width=3, size=16)
     return trial
 
 
@@ -149,3 +156,56 @@ def test_the_released_score_by_hand():
 def test_a_released_score_stands_beside_the_other(asked):
     cases = [case for case, _, _ in score_within([knowing(asked)], asked, released=0.3)]
     assert {case.row for case in cases} == {"knowing", "knowing" + RELEASED}
+
+
+@pytest.mark.parametrize("draws", [1, 2, 4])
+def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a_call(
+    held_out, monkeypatch, draws
+):
+    """A row that answers with the number of the slice that it was adapted to."""
+    monkeypatch.setattr(within, "DRAWS", draws)
+    (trial,) = trials_within(held_out, width=2, size=16)
+
+    def fit(supports, keys):
+        return [float(slices[0].split(":")[1]) for slices in supports.slices]
+
+    def segment_each(fitted, image, given=()):
+        return np.ones(image.shape[:4], np.float32) * np.reshape(fitted, (-1, 1, 1, 1))
+
+    volume = trial.queries[0]()
+    assert len(volume.asked) == 3
+    found = within.segmented(Row("lender", fit, None, segment_each), volume, trial, 0, 0)
+    for support, asked in zip(volume.supports, volume.asked, strict=True):
+        assert (found[list(asked)] == float(support.slices[0].split(":")[1])).all()
+
+
+def test_the_released_score_is_a_mean_of_chunks_and_not_of_slices():
+    truth = np.zeros((3, 32, 32))
+    truth[:, 4:8, 4:8] = 1
+    values = 0.9 * truth
+    values[2] = 0
+    score = released(values, truth, ((0, 1), (2,)))
+    assert score(0.0) == pytest.approx(1 / 2)
+
+
+def test_who_lends_shows_the_organ_at_the_network_s_own_size(tmp_path):
+    """In the middle slice it is one pixel of 64, which a network of 8 pixels cannot see."""
+    write_scans(tmp_path / "belly", ["liver", "kidney"], 4, 0, shape=(64, 64, 10))
+    for path in (tmp_path / "belly" / "labelsTr").iterdir():
+        scan = nib.load(path)
+        label = np.asarray(scan.dataobj).copy()
+        slices = np.flatnonzero((label == 2).any((0, 1)))
+        assert len(slices) == 6
+        label[20:44, 20:44, slices] = 2
+        for n in slices[1::3]:  # the middles of chunks of 3
+            label[..., n][label[..., n] == 2] = 0
+            label[30, 30, n] = 2
+        nib.save(nib.Nifti1Image(label, scan.affine), path)
+    prepare([tmp_path / "belly"], tmp_path / "shards", size=64, workers=1)
+    shards = open_shards([tmp_path / "shards"])
+    division = split(shards, test_organs=["kidney"], val_organs=[], seed=0)
+    (trial,) = trials_within(pool(shards, division, "test"), width=3, size=8)
+    for load in trial.queries:
+        volume = load()
+        for support in volume.supports:
+            assert np.asarray(support.examples.mask).any()

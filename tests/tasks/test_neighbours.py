@@ -10,8 +10,8 @@ from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_masks, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.neighbours import chunked, chunks_across, chunks_within, showing
-from jaxmeta.tasks.source import load_task, neighbours
+from jaxmeta.tasks.neighbours import chunked, chunks_across, chunks_within, showing, shown_of
+from jaxmeta.tasks.source import load_task, neighbours, shown
 from jaxmeta.tasks.split import Entry, pool, split
 from tests.tasks.cohorts import write_scans
 
@@ -54,7 +54,7 @@ def test_every_chunk_is_a_run_and_every_slice_in_some_chunk(slices, width, strid
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory):
     root = tmp_path_factory.mktemp("chunked")
-    write_scans(root / "belly", ["liver", "kidney"], 4, 0)
+    write_scans(root / "belly", ["liver", "kidney"], 8, 0)  # four of them train: two a side
     prepare([root / "belly"], root / "shards", size=16, workers=1)
     shards = open_shards([root / "shards"])
     return shards, split(shards, test_organs=["kidney"], val_organs=[], seed=0)
@@ -118,3 +118,69 @@ def test_each_slice_is_told_the_mask_of_its_own_lender(cut):
 def test_chunks_without_anything_to_segment_are_refused(cut):
     with pytest.raises(BadInput, match="chunks of 1 slices"):
         neighbours(pool(*cut, "train"), SHAPE, width=1, stride=1)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_chunks_cross_scans_as_released_or_never(cut, across):
+    source = neighbours(pool(*cut, "train"), SHAPE, width=3, stride=1, across=across)
+    crossing = 0
+    for index in range(30):
+        episode = source.draw(0, index)
+        side = episode.support
+        crossing += sum(
+            len({volume for volume, _ in side[n : n + 3]}) > 1 for n in range(0, len(side), 3)
+        )
+    assert (crossing > 0) == across
+
+
+@pytest.mark.parametrize("stride, lenders", [(1, {1, 2, 3, 4}), (2, {1, 3, 4}), (3, {1, 4})])
+def test_chunks_begin_a_stride_apart(cut, stride, lenders):
+    """Of six slices in runs of 3: the middles of those that begin at 0, stride, ... and of the last."""
+    train = pool(*cut, "train")
+    firsts = {v: int(min(s)) for e in train.entries for p in e.patients.values() for v, s in p}
+    source = neighbours(train, SHAPE, width=3, stride=stride)
+    found = set()
+    for index in range(20):
+        found |= {n - firsts[volume] for volume, n in source.draw(0, index).support[::3]}
+    assert found == lenders
+
+
+def test_of_one_patient_support_and_query_are_different_chunks(cut):
+    train = pool(*cut, "train")
+    (entry,) = train.entries
+    name = sorted(entry.patients)[0]
+    alone = train._replace(entries=(entry._replace(patients={name: entry.patients[name]}),))
+    source = neighbours(alone, SHAPE._replace(shots=1, queries=1), width=3, stride=3)
+    for index in range(10):
+        episode = source.draw(0, index)
+        assert not set(episode.support) & set(episode.query)
+
+
+def test_a_lender_that_stands_in_for_slices_that_lack_is_not_valid(cut):
+    """The liver has six slices: of a chunk of nine three are the lender again."""
+    train = pool(*cut, "train")
+    source = neighbours(train, SHAPE, width=9, stride=9)
+    episode, task = source.draw(0, 0), load_task(source, 0, 0)
+    lender = [episode.support[n - n % 9] for n in range(27) if n % 9]
+    wanted = [a != b for a, b in zip(lender, shown_of(9, episode.support), strict=True)]
+    assert task.support.valid.tolist() == wanted and wanted.count(False) == 9
+
+
+@pytest.mark.parametrize("clicks", [0, 4])
+def test_shown_is_one_chunk_its_lender_the_support(cut, clicks):
+    shards, _ = cut
+    source = shown(pool(*cut, "train"), SHAPE, width=9, clicks=clicks)
+    episode, task = source.draw(0, 3), load_task(source, 0, 3)
+    lender, *others = episode.query
+    for examples, slices in ((task.support, [lender]), (task.query, others)):
+        for mask, (volume, n) in zip(examples.mask, slices, strict=True):
+            wanted = load_masks(shards, volume, [n], episode.organ, size=16)[0]
+            np.testing.assert_array_equal(mask, wanted)
+    assert task.query.valid.tolist() == [at != lender for at in others]
+    assert not task.query.valid.all() and task.support.valid.all()
+    if clicks:
+        for mask, places in zip(task.query.mask, task.query.given, strict=True):
+            x, y = places.astype(int).T
+            assert len(x) == clicks and mask[y, x].all()
+    else:
+        assert task.query.given == ()

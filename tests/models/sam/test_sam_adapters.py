@@ -16,10 +16,12 @@ from jaxmeta.models.sam.adapters import (
     low_rank,
 )
 from jaxmeta.models.sam.encoder import encoder
+from jaxmeta.models.sam.layers import gelu
 
 KINDS = {"high_pass": high_pass, "low_rank": low_rank, "bottleneck": bottleneck}
 PARTS = encoder(SMALL)
 FROZEN = PARTS.init(jax.random.key(0))
+TOKENS = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 3, SMALL.width)), jnp.float32)
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
 
 
@@ -118,3 +120,48 @@ def test_the_square_of_low_frequencies_is_the_published_one():
     ):  # a half of cos(16) is at -16, which goes
         wave = jnp.cos(2 * jnp.pi * cycles * at / n)[None, :, None, None] * jnp.ones((1, n, n, 1))
         np.testing.assert_allclose(high_frequencies(wave).max(), left, atol=1e-4)
+
+
+def dense(own, x):
+    return x @ own["kernel"] + own["bias"].reshape(*[1] * (x.ndim - 1), -1)
+
+
+def test_low_rank_adds_to_queries_and_values_and_to_no_key():
+    adapter, x = low_rank(SMALL), TOKENS
+    own = moved(adapter.init(jax.random.key(1)))
+    q, k, v = jnp.split(adapter.taps(own, 1).qkv(x), 3, axis=-1)
+    pairs = own["block_1"]
+    np.testing.assert_allclose(q, x @ pairs["q"]["down"] @ pairs["q"]["up"], atol=1e-5)
+    np.testing.assert_allclose(v, x @ pairs["v"]["down"] @ pairs["v"]["up"], atol=1e-5)
+    assert not k.any()
+
+
+def test_a_bottleneck_beside_the_attention_is_whole_and_beside_the_perceptron_halved():
+    adapter, x = bottleneck(SMALL), TOKENS
+    own = moved(adapter.init(jax.random.key(1)))
+    taps = adapter.taps(own, 1)
+    for name, tap, share in (("space", taps.attention, 1.0), ("mlp", taps.mlp, 0.5)):
+        of = own["block_1"][name]
+        np.testing.assert_allclose(
+            tap(x), share * dense(of["up"], gelu(dense(of["down"], x))), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_high_pass_prompts_are_the_published_formula_added_before_each_block(mixed):
+    adapter = high_pass(SMALL, width=3, mixed=mixed)
+    own = moved(adapter.init(jax.random.key(1)))
+    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    patches = np.asarray(PARTS.embed(FROZEN, IMAGE))
+    if mixed:  # [H, W, D] read as [D, H, W]
+        patches = patches.reshape(2, SMALL.width, SMALL.grid, SMALL.grid).transpose(0, 2, 3, 1)
+    edges = np.asarray(high_frequencies(IMAGE)).reshape(2, 4, 4, 4, 4, 3)  # n, row, y, column, x, c
+    high = np.einsum("nrycxk,yxkw->nrcw", edges, own["high"]["kernel"]) + np.asarray(
+        own["high"]["bias"]
+    )
+    shared, tokens = high + dense(own["low"], patches), prefix.tokens
+    found = adapted_blocks(PARTS, FROZEN, adapter, own, prefix, SMALL.depth)
+    for number, after in enumerate(found):
+        prompt = dense(own["up"], gelu(dense(own[f"tune_{number}"], shared)))
+        tokens = PARTS.block(FROZEN, number, tokens + prompt)
+        np.testing.assert_allclose(after, tokens, atol=1e-4)

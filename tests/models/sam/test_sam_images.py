@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Prompts
-from jaxmeta.models.sam.images import MEAN, STD, as_colours, fitted, frame_of, in_frame, restored
+from jaxmeta.models.sam.attention import interpolation
+from jaxmeta.models.sam.images import (
+    MEAN,
+    STD,
+    as_colours,
+    fitted,
+    frame_of,
+    in_frame,
+    normalised,
+    restored,
+)
 
 sides = st.integers(20, 90)
 
@@ -71,3 +81,28 @@ def test_what_cannot_be_shown_is_refused_with_its_numbers():
         in_frame(Prompts(boxes=np.array([[3, -1, 9, 9]])), frame)
     filled = Prompts(points=np.array([[[99, 99]]]), labels=np.array([[-1]]))
     assert in_frame(filled, frame).labels[0, 0] == -1  # padding lies nowhere
+
+
+@pytest.mark.parametrize("height, width", [(32, 64), (37, 33)])
+def test_images_are_shrunk_with_antialiasing_and_masks_without(height, width):
+    frame = frame_of(4 * height, 4 * width, 64)
+    fine = np.indices((4 * height, 4 * width)).sum(0) % 4 < 2  # diagonal stripes of 4 pixels
+    colours = np.broadcast_to(255.0 * fine[None, ..., None], (1, *fine.shape, 3))
+    seen = fitted(jnp.asarray(colours, jnp.float32), frame)
+    high, wide = frame.inner
+    grey = normalised(jnp.full((1, 1, 1, 3), 127.5))
+    assert np.abs(seen[:, 2 : high - 2, 2 : wide - 2] - grey).mean() < 0.5
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, 16, 16, 1)), jnp.float32)
+    small = frame_of(height // 2, width // 2, 64)
+    high, wide = small.inner
+    double = interpolation(16, 64)
+    square = (double @ np.asarray(logits[0, ..., 0]) @ double.T)[:high, :wide]
+    rows, columns = interpolation(high, height // 2), interpolation(wide, width // 2)
+    np.testing.assert_allclose(
+        restored(logits, small)[0, ..., 0], rows @ square @ columns.T, atol=1e-5
+    )
+
+
+def test_the_shorter_side_is_rounded_to_the_nearest_pixel():
+    assert frame_of(37, 100, 64).inner == (24, 64)  # 23.68
+    assert frame_of(100, 36, 64).inner == (64, 23)  # 23.04

@@ -8,7 +8,7 @@ import pytest
 from models.sam.sizes import SMALL, golden
 
 from jaxmeta.models.sam import SIZES, sam
-from jaxmeta.models.sam.weights import fit, from_leaves, leaves, tensors
+from jaxmeta.models.sam.weights import converted, fit, from_leaves, leaves, tensors
 
 
 @pytest.mark.parametrize("name, count", [("vit-b", 314), ("vit-l", 482), ("vit-h", 594)])
@@ -46,3 +46,26 @@ def test_every_number_of_a_file_arrives():
         jax.tree_util.tree_leaves_with_path(tree), tensors(SMALL).values(), strict=True
     ):
         assert sorted(leaf.ravel()) == sorted(read[tensor.name].ravel()), path
+
+
+def test_kernels_are_turned_from_the_published_order_of_axes_also_where_they_are_square():
+    """There: linear (out, in), convolution (out, in, y, x), transposed convolution (in, out, y, x)."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        tuple(step.key for step in path): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(
+            jax.eval_shape(sam(SMALL).init, jax.random.key(0))
+        )
+    }
+    kinds = set()
+    for path, tensor in tensors(SMALL).items():
+        value = rng.normal(size=tensor.shape).astype(np.float32)
+        found = converted(value, tensor, shapes[path])
+        if path[-1] != "kernel":
+            np.testing.assert_array_equal(found.ravel(), value.ravel())
+            continue
+        kind = "up" if "upscaling" in "".join(path) else len(value.shape)
+        turned = {2: (1, 0), 4: (2, 3, 1, 0), "up": (2, 3, 0, 1)}[kind]
+        np.testing.assert_array_equal(found, value.transpose(turned).reshape(found.shape))
+        kinds.add((kind, value.shape[0] == value.shape[1]))
+    assert {(2, True), (4, False), ("up", False)} <= kinds

@@ -7,12 +7,15 @@ import pytest
 from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam import SIZES, sam
-from jaxmeta.models.sam.adapters import from_parts, high_pass, low_rank, to_parts
+from jaxmeta.models.sam.adapters import adapted_blocks, from_parts, high_pass, low_rank, to_parts
+from jaxmeta.models.sam.encoder import encoder
 from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.models.ssm_sam import self_sampling
 from jaxmeta.models.ssm_sam.blur import blur_matrix, halo, kernel_size
+from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
 from jaxmeta.models.ssm_sam.network import depths
 from jaxmeta.models.ssm_sam.points import features_at
+from jaxmeta.models.ssm_sam.sampler import SelfSampler
 
 SIZE = SMALL._replace(depth=4, whole=(0, 2))
 NETWORK = self_sampling(SIZE, high_pass(SIZE, width=3))
@@ -187,3 +190,23 @@ def test_derivatives_of_every_part_equal_differences_to_second_order(told, x64):
     assert float(curve(0.0)) == pytest.approx(float(slope(h) - slope(-h)) / (2 * h), rel=1e-4)
     each = jax.jit(jax.grad(lambda own: NETWORK.apply(frozen, own, prefix, points, mask).sum()))
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(each(learned)))
+
+
+def test_the_shallowest_features_are_told_by_the_sampler_and_come_last(told):
+    frozen, learned, pixels, points, mask = told
+    prefix = LOOK(frozen, pixels)
+    parts, fixed = encoder(SIZE), frozen["image_encoder"]
+    after = adapted_blocks(parts, fixed, NETWORK.adapter, learned["adapter"], prefix, SIZE.depth)
+    first, *deeper = [parts.neck(fixed, x) for x in after]
+    first = SelfSampler(SIZE).apply({"params": learned["sampler"]}, first, points)
+    scales = [*deeper[::-1], first]
+    wanted = FlexibleDecoder(SIZE).apply({"params": learned["decoder"]}, scales, mask, still=True)
+    np.testing.assert_allclose(APPLY(frozen, learned, prefix, points, mask), wanted, atol=1e-4)
+
+
+def test_with_a_key_features_are_left_out_and_without_one_none(told):
+    frozen, learned, pixels, points, mask = told
+    given = frozen, learned, LOOK(frozen, pixels), points, mask
+    one, again, two = (APPLY(*given, key=jax.random.key(n)) for n in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - two).max() > 1e-4 and np.abs(one - APPLY(*given)).max() > 1e-4

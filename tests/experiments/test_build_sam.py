@@ -1,0 +1,82 @@
+"""Every option of SSM-SAM reaches what it names."""
+
+import dataclasses
+
+import pytest
+
+from experiments.presets import PRESETS
+from experiments.runs import build_sam
+from jaxmeta.algorithms.ssm_sam import as_pictures
+from jaxmeta.memory import REMAT
+from jaxmeta.models.sam import SIZES
+from jaxmeta.models.sam.images import slices_as_colours
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Note what the network, its adapter and the algorithm are made with, and make nothing."""
+    seen = {}
+
+    def note(name):
+        def make(*given, **how):
+            seen[name] = (*given, how)
+            return name
+
+        return make
+
+    for name in ("self_sampling", "high_pass", "low_rank", "bottleneck"):
+        monkeypatch.setattr(build_sam, name, note(name))
+    monkeypatch.setattr(build_sam.algorithms, "ssm_sam", note("ssm_sam"))
+    return seen
+
+
+def test_every_option_of_ssm_sam_reaches_what_it_names(told):
+    usual = PRESETS["ssm-sam-tiny"][1]
+    odd = dict(
+        prompted=dict(
+            prompt="clicks", attends=False, dropout=0.3, period=17, mixed_tokens=True,
+            transposed_points=True, raw_colours=True, copies=5,
+        ),
+        inner=dict(
+            steps=7, rate=0.11, learn_rate=True, order=2, test_steps=13, test_rate=0.12,
+            test_weight_decay=0.13,
+        ),
+        tasks=dict(width=9, size=128),
+        network=dict(adapter_width=6, last_blocks=2),
+    )  # fmt: skip
+    config = dataclasses.replace(
+        usual,
+        **{part: dataclasses.replace(getattr(usual, part), **how) for part, how in odd.items()},
+    )
+    build_sam.build_ssm_sam(config, REMAT)
+    network, how = told["ssm_sam"]
+    assert network == "self_sampling" and how == dict(
+        chunk=8, passes=7, rate=0.11, learn_rate=True, order=2, test_steps=13, test_rate=0.12,
+        weight_decay=0.13, period=17, prompt="clicks", transposed=True, copies=5,
+        colours=as_pictures, memory=REMAT,
+    )  # fmt: skip
+    size = SIZES["tiny"]._replace(image=128)
+    assert told["self_sampling"] == (
+        size, "high_pass", dict(attends=False, dropout=0.3, copies=5),
+    )  # fmt: skip
+    assert told["high_pass"] == (size, dict(last=2, width=6, mixed=True))
+    build_sam.build_ssm_sam(usual, REMAT)
+    assert told["ssm_sam"][-1]["colours"] is slices_as_colours
+    assert told["high_pass"][-1] == dict(last=None, width=24, mixed=False)
+
+
+@pytest.mark.parametrize(
+    "kind, width, wanted",
+    [
+        ("low-rank", None, dict(last=3, rank=4)),
+        ("low-rank", 6, dict(last=3, rank=6)),
+        ("bottleneck", None, dict(last=3, width=None)),
+        ("bottleneck", 6, dict(last=3, width=6)),
+    ],
+)
+def test_every_kind_of_adapter_is_as_wide_as_asked(told, kind, width, wanted):
+    network = dataclasses.replace(
+        PRESETS["ssm-sam-tiny"][1].network, adapter=kind, adapter_width=width, last_blocks=3
+    )
+    build_sam.adapter_of(network, SIZES["tiny"], mixed=False)
+    assert told[kind.replace("-", "_")] == (SIZES["tiny"], wanted)
