@@ -141,7 +141,7 @@ def quantise(
     if 0 < span * 64 < high - low:
         low, high = max(low, bulk[0] - 8 * span), min(high, bulk[1] + 8 * span)
     slope = (high - low) / 65535
-    levels = np.rint((np.clip(values, low, high) - low) / slope) - 32768
+    levels = np.rint((np.clip(values, low, high) - low) / (slope or 1.0)) - 32768
     return levels.astype(np.int16), float(slope), float(low + 32768 * slope)
 
 

@@ -154,13 +154,6 @@ def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, l
     np.testing.assert_allclose(direction(), usual, atol=1e-5 * np.abs(usual).max())
 
 
-def test_labels_of_the_query_do_not_reach_the_walk(meta):
-    other = TASK._replace(query=TASK.query._replace(mask=1 - TASK.query.mask))
-    one, two = (OUTER(meta, task)[1] for task in (TASK, other))
-    np.testing.assert_array_equal(one["inner_last"], two["inner_last"])
-    assert one["loss"] != two["loss"]
-
-
 def test_one_support_slice_is_as_good_as_four_copies(meta, x64):
     """In float64: Adam turns rounding into steps where a gradient is all but 0."""
     meta, one = double(meta), double(examples(3, 1, told=False))
@@ -216,29 +209,6 @@ def test_one_support_slice_teaches_every_copy_of_the_learned_queries(meta):
     assert (np.abs(after - before).max((1, 2)) > 1e-5).all() and before.shape[0] == 2
     assert phi.masks.shape[0] == 1
     assert learner.predict(begun, phi, examples(4, 3, told=False).image).shape == (3, 16, 16, 1)
-
-
-def test_several_support_slices_answer_by_their_mean(meta):
-    phi = ADAPT(meta, examples(3, 2, told=False), jax.random.key(5))
-    image = examples(4, 1, told=False).image
-    each = [
-        jax.nn.sigmoid(
-            PREDICT(
-                meta,
-                phi._replace(
-                    masks=phi.masks[k : k + 1],
-                    points=phi.points[k : k + 1],
-                    valid=phi.valid[k : k + 1],
-                ),
-                image,
-            )
-        )
-        for k in range(2)
-    ]
-    both = jax.nn.sigmoid(PREDICT(meta, phi, image))
-    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-5)
-    first = phi._replace(valid=jnp.array([True, False]))
-    np.testing.assert_allclose(jax.nn.sigmoid(PREDICT(meta, first, image)), each[0], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -155,3 +155,35 @@ def test_training_and_adaptation_leave_features_out_and_prediction_does_not():
     keys.clear()
     made.outer(meta, TASK)
     assert any(keys)
+
+
+def test_labels_of_the_query_do_not_reach_the_walk():
+    made = ssm_sam(SHOWN, chunk=2, passes=2, rate=0.3)
+    meta = made.init(jax.random.key(0))
+    other = TASK._replace(query=TASK.query._replace(mask=1 - TASK.query.mask))
+    one, two = (made.outer(meta, task)[1] for task in (TASK, other))
+    np.testing.assert_array_equal(one["inner_last"], two["inner_last"])
+    assert one["loss"] != two["loss"]
+
+
+def test_several_support_slices_answer_by_the_mean_of_their_probabilities():
+    made = ssm_sam(SHOWN, chunk=2, test_steps=1)
+    meta = made.init(jax.random.key(0))
+    phi = made.adapt(meta, examples(3, 2), jax.random.key(5))
+    image = 3 * examples(4, 1).image
+
+    def probability(phi):
+        return jax.nn.sigmoid(made.predict(meta, phi, image))
+
+    each = [
+        probability(
+            phi._replace(
+                masks=phi.masks[k : k + 1], points=phi.points[k : k + 1], valid=phi.valid[k : k + 1]
+            )
+        )
+        for k in range(2)
+    ]
+    np.testing.assert_allclose(probability(phi), (each[0] + each[1]) / 2, atol=1e-5)
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    first = phi._replace(valid=jnp.array([True, False]))
+    np.testing.assert_allclose(probability(first), each[0], atol=1e-5)

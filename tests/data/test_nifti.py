@@ -47,6 +47,13 @@ def test_what_fits_in_16_bits_is_kept_exactly_and_the_rest_to_a_65536th(values):
         assert np.abs(back - values).max() <= 0.5001 * (high - low) / 65535
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0.1, -3.7e20, 2.0**60])
+def test_an_image_of_one_value_is_that_value(value):
+    stored, slope, intercept = quantise(np.full((2, 3, 4), value))
+    assert (slope * stored.astype(np.float64) + intercept == value).all()
+
+
 def test_smaller_types_are_not_widened():
     for dtype in (np.uint8, np.int8, np.int16):
         assert quantise(np.zeros((2, 2, 2), dtype))[0].dtype == dtype
