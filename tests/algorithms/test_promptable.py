@@ -46,6 +46,7 @@ def test_a_correction_is_clicked_where_the_mask_is_wrong():
     assert again.points.shape == (2, 2, 2)
 
 
+@pytest.mark.slow
 def test_the_direction_is_the_slope_of_the_loss(x64):
     """Between the kinks: where which mask is best, and what is wrong with it, stays as it is.
 

@@ -89,8 +89,8 @@ def test_the_direction_is_the_sum_over_query_chunks_at_where_the_walk_ended(
             w = w - rate * (jax.lax.stop_gradient(slope) if order == 1 else slope)
         return sum(outer(w, chunk) for chunk in range(3))
 
-    direction, told = made.outer(meta, TASK)
-    wanted = jax.grad(walked, (0, 1))(0.5, 0.7 if learn_rate else 0.3)
+    direction, told = jax.jit(made.outer)(meta, TASK)
+    wanted = jax.jit(jax.grad(walked, (0, 1)))(0.5, 0.7 if learn_rate else 0.3)
     np.testing.assert_allclose(direction["theta"]["w"], wanted[0], rtol=1e-4)
     if learn_rate:
         np.testing.assert_allclose(direction["rate"]["w"], wanted[1], rtol=1e-4)
@@ -108,7 +108,7 @@ def test_no_point_is_drawn_on_a_slice_that_is_not_valid():
     mask = jnp.zeros((2, 16, 16), jnp.uint8).at[0, 2, 3].set(1).at[1, 9:, 9:].set(1)
     chunk = examples(0, 2)._replace(mask=mask, valid=jnp.array([True, False]))
     made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1)
-    made.outer(made.init(jax.random.key(0)), TASK._replace(support=chunk, query=chunk))
+    jax.jit(made.outer)(made.init(jax.random.key(0)), TASK._replace(support=chunk, query=chunk))
     jax.effects_barrier()
     inner = [points for points in seen if points.shape[-2] == 20]
     assert inner and all((points == [3, 2]).all() for points in inner)
@@ -119,7 +119,7 @@ def test_online_a_network_without_gradient_only_decays_as_fast_as_the_cosine_of_
         apply=lambda f, learned, prefix, points, mask, *, key=None: 0 * learned["w"] + large(mask)
     )
     made = ssm_sam(still, chunk=2, test_steps=6, test_rate=0.1, weight_decay=0.5, period=4)
-    phi = made.adapt(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
+    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
     wanted = 0.5 * np.prod(1 - 0.1 * 0.5 * cosine(6, 4))
     np.testing.assert_allclose(phi.learned["w"], wanted, rtol=1e-5)
 
@@ -127,14 +127,14 @@ def test_online_a_network_without_gradient_only_decays_as_fast_as_the_cosine_of_
 @pytest.mark.parametrize("prompt, count", [("support", 30), ("none", 0)])
 def test_new_slices_are_asked_with_points_of_the_support_or_none(prompt, count):
     made = ssm_sam(SHOWN, chunk=2, test_steps=1, prompt=prompt, drawn=Drawn())
-    phi = made.adapt(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
+    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
     assert phi.points.shape == (1, count, 2)
 
 
 def test_the_halo_on_the_grid_is_that_of_every_fourth_pixel_from_the_first():
     made = ssm_sam(SHOWN, chunk=2, test_steps=1)
     support = examples(3, 1)
-    phi = made.adapt(made.init(jax.random.key(0)), support, jax.random.key(5))
+    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), support, jax.random.key(5))
     np.testing.assert_allclose(phi.masks, halo(support.mask)[:, ::4, ::4], atol=1e-6)
 
 
@@ -147,13 +147,13 @@ def test_training_and_adaptation_leave_features_out_and_prediction_does_not():
 
     made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1, test_steps=1)
     meta = made.init(jax.random.key(0))
-    phi = made.adapt(meta, examples(3, 1), jax.random.key(5))
+    phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
     assert keys and all(keys)
     keys.clear()
     made.predict(meta, phi, examples(4, 2).image)
     assert keys and not any(keys)
     keys.clear()
-    made.outer(meta, TASK)
+    jax.jit(made.outer)(meta, TASK)
     assert any(keys)
 
 
@@ -161,7 +161,7 @@ def test_labels_of_the_query_do_not_reach_the_walk():
     made = ssm_sam(SHOWN, chunk=2, passes=2, rate=0.3)
     meta = made.init(jax.random.key(0))
     other = TASK._replace(query=TASK.query._replace(mask=1 - TASK.query.mask))
-    one, two = (made.outer(meta, task)[1] for task in (TASK, other))
+    one, two = (jax.jit(made.outer)(meta, task)[1] for task in (TASK, other))
     np.testing.assert_array_equal(one["inner_last"], two["inner_last"])
     assert one["loss"] != two["loss"]
 
@@ -169,7 +169,7 @@ def test_labels_of_the_query_do_not_reach_the_walk():
 def test_several_support_slices_answer_by_the_mean_of_their_probabilities():
     made = ssm_sam(SHOWN, chunk=2, test_steps=1)
     meta = made.init(jax.random.key(0))
-    phi = made.adapt(meta, examples(3, 2), jax.random.key(5))
+    phi = jax.jit(made.adapt)(meta, examples(3, 2), jax.random.key(5))
     image = 3 * examples(4, 1).image
 
     def probability(phi):

@@ -1,5 +1,7 @@
 """Adapters: what they add, where they begin, and what of an image never changes under them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,8 +162,10 @@ def test_high_pass_prompts_are_the_published_formula_added_before_each_block(mix
         own["high"]["bias"]
     )
     shared, tokens = high + dense(own["low"], patches), prefix.tokens
-    found = adapted_blocks(PARTS, FROZEN, adapter, own, prefix, SMALL.depth)
+    found = jax.jit(lambda own: adapted_blocks(PARTS, FROZEN, adapter, own, prefix, SMALL.depth))(
+        own
+    )
     for number, after in enumerate(found):
         prompt = dense(own["up"], gelu(dense(own[f"tune_{number}"], shared)))
-        tokens = PARTS.block(FROZEN, number, tokens + prompt)
+        tokens = jax.jit(partial(PARTS.block, FROZEN, number))(tokens + prompt)
         np.testing.assert_allclose(after, tokens, atol=1e-4)

@@ -1,5 +1,7 @@
 """Prompts and the decoder that hears them: each is its formula, written out again."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -87,15 +89,16 @@ def test_positions_are_added_to_the_tokens():
     np.testing.assert_allclose(found, tokens + table[None], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_the_first_round_replaces_what_prompts_were_and_the_second_adds(first):
     given = [drawn(1, n, FEATURES, seed=k) for k, n in enumerate((3, 16, 3, 16))]
     module = Round(SMALL, first)
-    own = moved(module.init(jax.random.key(0), *given)["params"])
+    own = moved(jax.jit(module.init)(jax.random.key(0), *given)["params"])
     prompts, image, marks, places = given
 
     def look(name, width, *given):
-        return LookAt(width, SMALL.looks).apply({"params": own[name]}, *given)
+        return jax.jit(LookAt(width, SMALL.looks).apply)({"params": own[name]}, *given)
 
     def norm(number, x):
         return nn.LayerNorm(epsilon=1e-5).apply({"params": own[f"norm{number}"]}, x)
@@ -115,17 +118,19 @@ def test_the_first_round_replaces_what_prompts_were_and_the_second_adds(first):
     image = norm(
         4, image + look("cross_attn_image_to_token", half, image + places, prompts + marks, prompts)
     )
-    found = module.apply({"params": own}, *given)
+    found = jax.jit(module.apply)({"params": own}, *given)
     np.testing.assert_allclose(found[0], prompts, atol=1e-4)
     np.testing.assert_allclose(found[1], image, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_mask_is_drawn_by_its_own_token_and_the_first_token_judges():
     square = drawn(1, GRID, GRID, FEATURES)
     module = MaskDecoder(SMALL)
     given = square, drawn(1, 2, FEATURES, seed=1), 0 * square, drawn(GRID, GRID, FEATURES, seed=2)
-    own = moved(module.init(jax.random.key(0), *given)["params"])
-    (logits, quality), seen = module.apply({"params": own}, *given, capture_intermediates=True)
+    own = moved(jax.jit(module.init)(jax.random.key(0), *given)["params"])
+    apply = jax.jit(partial(module.apply, capture_intermediates=True))
+    (logits, quality), seen = apply({"params": own}, *given)
     seen = seen["intermediates"]
     marks, _ = seen["transformer"]["__call__"][0]
     drawing = gelu(seen["output_upscaling_3"]["__call__"][0])

@@ -193,15 +193,20 @@ def test_derivatives_of_every_part_equal_differences_to_second_order(told, x64):
 
 
 def test_the_shallowest_features_are_told_by_the_sampler_and_come_last(told):
+    parts = encoder(SIZE)
+
+    @jax.jit
+    def by_parts(frozen, learned, prefix, points, mask):
+        fixed = frozen["image_encoder"]
+        after = adapted_blocks(parts, fixed, NETWORK.adapter, learned["adapter"], prefix, 4)
+        first, *deeper = [parts.neck(fixed, x) for x in after]
+        first = SelfSampler(SIZE).apply({"params": learned["sampler"]}, first, points)
+        own, scales = {"params": learned["decoder"]}, [*deeper[::-1], first]
+        return FlexibleDecoder(SIZE).apply(own, scales, mask, still=True)
+
     frozen, learned, pixels, points, mask = told
-    prefix = LOOK(frozen, pixels)
-    parts, fixed = encoder(SIZE), frozen["image_encoder"]
-    after = adapted_blocks(parts, fixed, NETWORK.adapter, learned["adapter"], prefix, SIZE.depth)
-    first, *deeper = [parts.neck(fixed, x) for x in after]
-    first = SelfSampler(SIZE).apply({"params": learned["sampler"]}, first, points)
-    scales = [*deeper[::-1], first]
-    wanted = FlexibleDecoder(SIZE).apply({"params": learned["decoder"]}, scales, mask, still=True)
-    np.testing.assert_allclose(APPLY(frozen, learned, prefix, points, mask), wanted, atol=1e-4)
+    given = frozen, learned, LOOK(frozen, pixels), points, mask
+    np.testing.assert_allclose(APPLY(*given), by_parts(*given), atol=1e-4)
 
 
 def test_with_a_key_features_are_left_out_and_without_one_none(told):

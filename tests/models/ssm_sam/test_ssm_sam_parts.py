@@ -1,8 +1,11 @@
 """Each part of SSM-SAM is its formula, written out again."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from models.sam.sizes import SMALL
 from scipy.ndimage import convolve1d, zoom
 
@@ -63,13 +66,19 @@ def test_a_halo_reaches_from_0_to_1_where_a_structure_fills_all_but_a_corner():
 def test_mask_attention_is_its_formula():
     x, mask = drawn(2, 4, 4, SMALL.features), jnp.abs(drawn(2, 4, 4, seed=1))
     module = MaskAttention(SMALL)
-    own = moved(module.init(jax.random.key(0), x, mask, still=True)["params"])
+    own = moved(
+        jax.jit(module.init, static_argnames="still")(jax.random.key(0), x, mask, still=True)[
+            "params"
+        ]
+    )
     tokens = x.reshape(2, 16, -1)
     value = jnp.broadcast_to(mask.reshape(2, 16, 1), tokens.shape)
     for number in range(2):
         look = LookAt(SMALL.features, SMALL.looks)
         key = tokens * value
-        value = tokens * look.apply({"params": own[f"layers_{number}"]}, tokens, key, value)
+        value = tokens * jax.jit(look.apply)(
+            {"params": own[f"layers_{number}"]}, tokens, key, value
+        )
     y = norm(own["norm1"], value + tokens)
     think = dense(own["mlp"]["lin2"], jnp.maximum(dense(own["mlp"]["lin1"], y), 0))
     wanted = norm(own["norm2"], think + y).reshape(x.shape)
@@ -78,16 +87,19 @@ def test_mask_attention_is_its_formula():
     )
 
 
+@pytest.mark.slow
 def test_the_sampler_s_second_round_goes_on_with_the_points_of_the_first():
     x, points = drawn(2, 4, 4, SMALL.features), 4 + jnp.abs(drawn(2, 3, 2, seed=1))
     module = SelfSampler(SMALL)
-    own = moved(module.init(jax.random.key(0), x, points)["params"])
+    own = moved(
+        jax.jit(module.init, static_argnames="still")(jax.random.key(0), x, points)["params"]
+    )
     image, told = x.reshape(2, 16, -1), features_at(x, points, SMALL.image)
     for number in range(2):
         of = own[f"layers_{number}"]
 
         def look(name, width, *given, of=of):
-            return LookAt(width, SMALL.looks).apply({"params": of[name]}, *given)
+            return jax.jit(LookAt(width, SMALL.looks).apply)({"params": of[name]}, *given)
 
         asking = jnp.concatenate([jnp.tile(of["learned"], (2, 1, 1)), told], axis=1)
         heard = norm(of["norm1"], look("self_attn", SMALL.features, asking, asking, asking))
@@ -97,14 +109,14 @@ def test_the_sampler_s_second_round_goes_on_with_the_points_of_the_first():
         learned = norm(of["norm3"], learned + think)
         seen = look("cross_attn_image_to_token", SMALL.features // 2, image, learned, learned)
         image = norm(of["norm4"], image + seen)
-    found = module.apply({"params": own}, x, points)
+    found = jax.jit(module.apply)({"params": own}, x, points)
     np.testing.assert_allclose(found, image.reshape(x.shape), atol=1e-4)
 
 
 def test_the_decoder_s_head_is_enlarged_fourfold_corners_on_corners():
     x = [drawn(1, 4, 4, SMALL.features, seed=n) for n in range(4)]
     module = FlexibleDecoder(SMALL, attends=False)
-    own = module.init(jax.random.key(0), x, x[0][..., 0], still=True)
+    own = jax.jit(partial(module.init, still=True))(jax.random.key(0), x, x[0][..., 0])
     found, state = module.apply(
         own, x, x[0][..., 0], still=True, capture_intermediates=lambda m, _: m.name == "head"
     )
