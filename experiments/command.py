@@ -56,9 +56,8 @@ def parse_words(kind: type[Asked], text: str | None) -> Asked:
 def refuse_repeated(words: Sequence[str]) -> None:
     """Refuse an option that is given twice: the later one would replace the earlier one, unsaid."""
     names = [word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")]
-    names = [
-        re.sub(r"^(--|.*\.)no-", r"\1", name) for name in names
-    ]  # --tasks.no-x unsays --tasks.x
+    # --tasks.no-x unsays --tasks.x
+    names = [re.sub(r"^(--|.*\.)no-", r"\1", name) for name in names]
     for name in names:
         if names.count(name) > 1:
             raise BadInput(f"{name} is given twice: give it once, with all that belongs to it")

@@ -62,7 +62,7 @@ def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
             line.row,
             between(line.dice),
             number(line.iou.mean),
-            *distances(line) * measured,
+            *distances(line.others) * measured,
             str(line.counts.cases),
             str(line.counts.missed),
             str(line.counts.false_alarms),
@@ -80,12 +80,9 @@ def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
     return [head, *body]
 
 
-def distances(line: Line) -> list[str]:
+def distances(others: Mapping[str, Means]) -> list[str]:
     """Write HD95 and NSD of a row."""
-    return [
-        millimetres(line.others.get("hd95")),
-        number(line.others["nsd"].all) if line.others else "",
-    ]
+    return [millimetres(others.get("hd95")), number(others["nsd"].all) if others else ""]
 
 
 def table(title: str, lines: Sequence[Line], compared: str) -> str:

@@ -14,6 +14,7 @@ from experiments.reports.pages import (
     walked,
     write_pages,
 )
+from experiments.testing.outcome import labelled
 from jaxmeta import page, report
 from jaxmeta.compare import questions
 from jaxmeta.evaluate import Case
@@ -41,13 +42,8 @@ class Bout(NamedTuple):
     @property
     def tables(self) -> list[list[list[str]]]:
         """Give the cells of every table, each with its head first."""
-        organs = report.organ_cells(f"Dice by organ, {self.asked}", self.organs)
+        organs = report.organ_cells(f"Dice by organ, {labelled(self.shots)}", self.organs)
         return [report.cells(self.lines, self.compared), self.margins, organs]
-
-    @property
-    def asked(self) -> str:
-        """Say how much was labelled."""
-        return f"{self.shots} slice{'s' * (self.shots != 1)}"
 
     @property
     def notes(self) -> list[str]:
@@ -77,7 +73,7 @@ def write(
     sections = {}
     for bout in bouts:
         draw_boxes(folder, bout.shots, bout.cases)
-        sections[f"Support: {bout.asked}"] = section(folder, bout)
+        sections[f"Support: {labelled(bout.shots)}"] = section(folder, bout)
     sections |= over_shots(folder, {bout.shots: bout.lines for bout in bouts})
     sections["Transfer"] = [page.paragraph(each) for each in heads]
     sections["Configuration"] = [
@@ -120,5 +116,12 @@ def as_sections(bout: Bout) -> str:
     notes = "\n".join(f"- {note}" for note in bout.notes)
     tables = map(as_markdown, [*bout.tables, *curves.tables(bout.steps)])
     return "\n\n".join(
-        [f"## Support: {bout.asked}", bout.protocol, bout.headline, *tables, notes, bout.seconds]
+        [
+            f"## Support: {labelled(bout.shots)}",
+            bout.protocol,
+            bout.headline,
+            *tables,
+            notes,
+            bout.seconds,
+        ]
     )

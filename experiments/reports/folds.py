@@ -113,14 +113,12 @@ def line(row: str, cases: Sequence[Case], organs: Sequence[str]) -> list[str]:
     """Write a row: each organ's mean over scans, and the mean over organs."""
     own = [case for case in cases if case.row == row]
     dice, counts = row_mean(own)
-    others = other_means(own)
     return [
         row,
         *(number(mean([case for case in own if case.organ == organ])) for organ in organs),
         report.between(trusted(dice, own)),
         number(row_mean(own, "iou")[0].mean),
-        report.millimetres(others["hd95"]),
-        number(others["nsd"].all),
+        *report.distances(other_means(own)),
         str(counts.cases),
         str(counts.missed),
     ]

@@ -19,6 +19,7 @@ from experiments.testing.outcome import (
     Step,
     Table,
     from_steps,
+    labelled,
     parted,
     to_steps,
     told,
@@ -65,7 +66,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         texts.append(report.table(title, lines, f"{METHOD} minus it"))
         organs = by_organ(cases, [line.row for line in lines])
         literature = outcomes[0].literature
-        asked = "a slice a chunk" if literature else f"{each} slice{'s' * (each != 1)}"
+        asked = "a slice a chunk" if literature else labelled(each)
         texts.append(report.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
         took = f"one adaptation takes {seconds:.2f} s on one of {machines}"
@@ -193,7 +194,6 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
             f"without distances; {runs}{leaks}"
         )
     patients = {(case.cohort, case.patient) for case in cases}
-    slices = f"{shots} slice{'s' * (shots != 1)}"
     lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
     seen = f"{len(patients)} patients never seen{' by these' * apart}"
     asked = f"{seen}; whole volumes, 3-D, original resolution"
@@ -204,7 +204,7 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
         )
     kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
     return (
-        f"[{digest(outcomes, cases, shots)}] {slices} of {lenders} as support, {first.draws} supports "
+        f"[{digest(outcomes, cases, shots)}] {labelled(shots)} of {lenders} as support, {first.draws} supports "
         f"an organ; {organs}; {asked}{kept}; "
         f"{told(first.measuring)}; {runs}{leaks}"
     )

@@ -145,16 +145,15 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
                     "1:X,Y,Z,... and 2:X,Y,Z,..., they are two values of the mask"
                 )
             boxes[number] = np.array([[left, top, right, bottom]], np.float32)
-    for voxel, inside in pointed.clicks:
-        number, row, column = place(voxel, grid)
-        clicks.setdefault(number, []).append((column, row, INSIDE if inside else OUTSIDE))
-    shown = boxes.keys() | {place(voxel, grid)[0] for voxel, inside in pointed.clicks if inside}
-    for voxel, _ in pointed.clicks:
-        if place(voxel, grid)[0] not in shown:
+    places = [place(voxel, grid) for voxel, _ in pointed.clicks]
+    shown = boxes.keys() | {at[0] for at, (_, inside) in zip(places, pointed.clicks) if inside}
+    for (number, row, column), (voxel, inside) in zip(places, pointed.clicks, strict=True):
+        if number not in shown:
             at = ",".join(map(str, voxel))
             raise BadInput(
                 f"--click-outside {at}: its slice has no --box and no --click of that structure"
             )
+        clicks.setdefault(number, []).append((column, row, INSIDE if inside else OUTSIDE))
     found = {}
     for number in boxes.keys() | clicks.keys():
         at = np.array(clicks.get(number, ()), np.float32).reshape(1, -1, 3)

@@ -57,6 +57,11 @@ def told(how: Measuring) -> str:
     )
 
 
+def labelled(shots: int) -> str:
+    """Say how much was labelled."""
+    return f"{shots} slice{'s' * (shots != 1)}"
+
+
 class Table(NamedTuple):
     """What one number of shots gave."""
 
@@ -104,9 +109,10 @@ def keep(
     masks: Path | None,
 ) -> tuple[list[Case], list[tuple[Case, Picture]]]:
     """Collect cases; of each volume's first one by the method a picture, and the mask as NIfTI in `masks`."""
+    cohort = cohort_of(shards)
     cases, pictures, seen = [], [], set()
     for case, query, mask in found:
-        case = placed(case, run, shards, shots)
+        case = placed(case, run, shots, cohort)
         cases.append(case)
         if case.row != METHOD or (case.organ, case.case) in seen:
             continue
@@ -118,9 +124,9 @@ def keep(
     return cases, pictures
 
 
-def placed(case: Case, run: Run, shards: Shards, shots: int) -> Case:
+def placed(case: Case, run: Run, shots: int, cohort: str) -> Case:
     """Say of a case which run it is of, after how many slices, and on which data."""
-    return case._replace(shots=shots, run=str(run.folder), cohort=cohort_of(shards))
+    return case._replace(shots=shots, run=str(run.folder), cohort=cohort)
 
 
 def to_steps(curves: Curves) -> list[tuple]:

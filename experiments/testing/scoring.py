@@ -29,7 +29,7 @@ from experiments.testing.rows import FRESH, OWN, fine_tunes, heads, row_maker, u
 from experiments.testing.settings import Setting
 from jaxmeta import devices
 from jaxmeta.chunks import score_by_chunks
-from jaxmeta.data.shards import Shards
+from jaxmeta.data.shards import Shards, cohort_of
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune
 from jaxmeta.tasks.split import Pool
@@ -66,7 +66,7 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
         cases += [case._replace(shots=shots) for case in bound]
         ask = partial(followed, asked=chosen, seed=options.seed, how=measuring, scored=scored)
         counts = options.steps if walks else ()
-        place = partial(placed, run=run, shards=shards, shots=shots)
+        place = partial(placed, run=run, shots=shots, cohort=cohort_of(shards))
         by_steps = steps_curves(make, ask, settings, counts, cases, place) if counts else {}
         if len(took) == 1 and options.within is None:  # compiled on the way
             rows[0].fit(together(chosen[0].supports), draw_keys(asked.supports, options.seed))

@@ -61,10 +61,10 @@ def test_a_box_in_voxels_of_the_file_is_where_the_mask_is(one, other, codes, axi
     box[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))] = True
     (found,) = answered(grid, Pointed(boxes=((one, other),))) > 0
     wanted = to_slices(box, grid)
-    np.testing.assert_array_equal(found.any((1, 2)) & ~wanted.any((1, 2)), False)
-    around, core = np.ones((1, 3, 3), bool), np.ones((1, 3, 3), bool)
-    assert not (found & ~binary_dilation(wanted, around)).any()
-    assert not (binary_erosion(wanted, core) & ~found).any()
+    assert not (found.any((1, 2)) & ~wanted.any((1, 2))).any()
+    pixel = np.ones((1, 3, 3), bool)
+    assert not (found & ~binary_dilation(wanted, pixel)).any()
+    assert not (binary_erosion(wanted, pixel) & ~found).any()
 
 
 def test_several_structures_are_what_each_is_alone_and_one_mask_of_the_most_probable():

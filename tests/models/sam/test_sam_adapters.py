@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.sam.by_hand import dense, drawn
 from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam import SIZES
@@ -23,7 +24,7 @@ from jaxmeta.models.sam.layers import gelu
 KINDS = {"high_pass": high_pass, "low_rank": low_rank, "bottleneck": bottleneck}
 PARTS = encoder(SMALL)
 FROZEN = PARTS.init(jax.random.key(0))
-TOKENS = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 3, SMALL.width)), jnp.float32)
+TOKENS = drawn(2, 3, 3, SMALL.width, seed=1)
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
 
 
@@ -122,10 +123,6 @@ def test_the_square_of_low_frequencies_is_the_published_one():
     ):  # a half of cos(16) is at -16, which goes
         wave = jnp.cos(2 * jnp.pi * cycles * at / n)[None, :, None, None] * jnp.ones((1, n, n, 1))
         np.testing.assert_allclose(high_frequencies(wave).max(), left, atol=1e-4)
-
-
-def dense(own, x):
-    return x @ own["kernel"] + own["bias"].reshape(*[1] * (x.ndim - 1), -1)
 
 
 def test_low_rank_adds_to_queries_and_values_and_to_no_key():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.sam.by_hand import drawn, norm, shaken
 from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam.decoder import MASKS, LookAt, MaskDecoder, Round
@@ -16,17 +17,6 @@ from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, PADDING, PromptEncoder, 
 
 GRID, FEATURES = SMALL.grid, SMALL.features
 MODULE = PromptEncoder(SMALL)
-
-
-def drawn(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def moved(tree):
-    leaves, how = jax.tree.flatten(tree)
-    return jax.tree.unflatten(
-        how, [a + 0.3 * drawn(*a.shape, seed=n) for n, a in enumerate(leaves)]
-    )
 
 
 @pytest.fixture(scope="module")
@@ -94,29 +84,28 @@ def test_positions_are_added_to_the_tokens():
 def test_the_first_round_replaces_what_prompts_were_and_the_second_adds(first):
     given = [drawn(1, n, FEATURES, seed=k) for k, n in enumerate((3, 16, 3, 16))]
     module = Round(SMALL, first)
-    own = moved(jax.jit(module.init)(jax.random.key(0), *given)["params"])
+    own = shaken(jax.jit(module.init)(jax.random.key(0), *given)["params"])
     prompts, image, marks, places = given
 
     def look(name, width, *given):
         return jax.jit(LookAt(width, SMALL.looks).apply)({"params": own[name]}, *given)
-
-    def norm(number, x):
-        return nn.LayerNorm(epsilon=1e-5).apply({"params": own[f"norm{number}"]}, x)
 
     if first:
         prompts = look("self_attn", FEATURES, prompts, prompts, prompts)
     else:
         seen = prompts + marks
         prompts = prompts + look("self_attn", FEATURES, seen, seen, prompts)
-    prompts = norm(1, prompts)
+    prompts = norm(own["norm1"], prompts)
     half = FEATURES // 2
     prompts = norm(
-        2, prompts + look("cross_attn_token_to_image", half, prompts + marks, image + places, image)
+        own["norm2"],
+        prompts + look("cross_attn_token_to_image", half, prompts + marks, image + places, image),
     )
     think = Perceptron((SMALL.hidden, FEATURES), ("lin1", "lin2"), nn.relu)
-    prompts = norm(3, prompts + think.apply({"params": own["mlp"]}, prompts))
+    prompts = norm(own["norm3"], prompts + think.apply({"params": own["mlp"]}, prompts))
     image = norm(
-        4, image + look("cross_attn_image_to_token", half, image + places, prompts + marks, prompts)
+        own["norm4"],
+        image + look("cross_attn_image_to_token", half, image + places, prompts + marks, prompts),
     )
     found = jax.jit(module.apply)({"params": own}, *given)
     np.testing.assert_allclose(found[0], prompts, atol=1e-4)
@@ -128,7 +117,7 @@ def test_each_mask_is_drawn_by_its_own_token_and_the_first_token_judges():
     square = drawn(1, GRID, GRID, FEATURES)
     module = MaskDecoder(SMALL)
     given = square, drawn(1, 2, FEATURES, seed=1), 0 * square, drawn(GRID, GRID, FEATURES, seed=2)
-    own = moved(jax.jit(module.init)(jax.random.key(0), *given)["params"])
+    own = shaken(jax.jit(module.init)(jax.random.key(0), *given)["params"])
     apply = jax.jit(partial(module.apply, capture_intermediates=True))
     (logits, quality), seen = apply({"params": own}, *given)
     seen = seen["intermediates"]

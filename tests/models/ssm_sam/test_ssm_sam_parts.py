@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.sam.by_hand import dense, drawn, norm, shaken
 from models.sam.sizes import SMALL
 from scipy.ndimage import convolve1d, zoom
 
@@ -15,27 +16,6 @@ from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
 from jaxmeta.models.ssm_sam.mask_attention import MaskAttention
 from jaxmeta.models.ssm_sam.points import features_at
 from jaxmeta.models.ssm_sam.sampler import SelfSampler
-
-
-def drawn(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def moved(tree):
-    leaves, how = jax.tree.flatten(tree)
-    return jax.tree.unflatten(
-        how, [a + 0.3 * drawn(*a.shape, seed=n) for n, a in enumerate(leaves)]
-    )
-
-
-def dense(own, x):
-    return x @ own["kernel"] + own["bias"].reshape(*[1] * (x.ndim - 1), -1)
-
-
-def norm(own, x):
-    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
-    shape = [1] * (x.ndim - 1) + [-1]
-    return x * own["scale"].reshape(shape) + own["bias"].reshape(shape)
 
 
 def test_the_halo_is_one_wide_blur_and_three_narrow_ones_the_structure_set_to_one_after_each():
@@ -66,7 +46,7 @@ def test_a_halo_reaches_from_0_to_1_where_a_structure_fills_all_but_a_corner():
 def test_mask_attention_is_its_formula():
     x, mask = drawn(2, 4, 4, SMALL.features), jnp.abs(drawn(2, 4, 4, seed=1))
     module = MaskAttention(SMALL)
-    own = moved(
+    own = shaken(
         jax.jit(module.init, static_argnames="still")(jax.random.key(0), x, mask, still=True)[
             "params"
         ]
@@ -91,7 +71,7 @@ def test_mask_attention_is_its_formula():
 def test_the_sampler_s_second_round_goes_on_with_the_points_of_the_first():
     x, points = drawn(2, 4, 4, SMALL.features), 4 + jnp.abs(drawn(2, 3, 2, seed=1))
     module = SelfSampler(SMALL)
-    own = moved(
+    own = shaken(
         jax.jit(module.init, static_argnames="still")(jax.random.key(0), x, points)["params"]
     )
     image, told = x.reshape(2, 16, -1), features_at(x, points, SMALL.image)
