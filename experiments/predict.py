@@ -26,13 +26,12 @@ from experiments.scans.pointing import open_network, parse_pointed, pointer
 from experiments.scans.reading import (
     Reading,
     measured,
-    parsed,
     read_scan,
-    read_support,
     reading_for,
     tell_channel,
     told,
 )
+from experiments.scans.supporting import drawn_supports, padded, parsed, read_support
 from experiments.testing.rows import row_maker
 from experiments.testing.settings import Protocol, describe, method_setting
 from jaxmeta import devices, report
@@ -43,8 +42,6 @@ from jaxmeta.data.nifti import read_image, save_mask, save_probability
 from jaxmeta.data.prediction import highest, largest_pieces, predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
-from jaxmeta.tasks.task import Examples
-from jaxmeta.tasks.trial import Support
 
 
 @dataclass(frozen=True)
@@ -120,10 +117,11 @@ def predict(options: Options) -> list[Path]:
     reading = reading_for(run, **said(options))
     tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options.channel)
     few = FEW if run.config.algorithm == "ssm-sam" else None
+    how = dict(draws=options.draws, seed=options.seed, few=few)
     supports = [
         drawn
         for value in options.structures or (None,)
-        for drawn in drawn_supports(read_support(pairs, reading, value), options, few)
+        for drawn in drawn_supports(read_support(pairs, reading, value), options.shots, **how)
     ]
     shots = max(len(support.place) for support in supports)
     setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
@@ -273,43 +271,6 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
         if any(mask.resolve() == path.resolve() for path in inputs):
             raise BadInput(f"{mask} is one of the inputs: give another --output")
     return masks
-
-
-def drawn_supports(support: Support, options: Options, few: int | None = None) -> list[Support]:
-    """Take all slices, at most `few`, or draws of some: the first evenly spaced, the others at random."""
-    count, shots = len(support.place), options.shots
-    if shots is None and few is None:
-        return [support]
-    shots = min(few, count) if shots is None else shots
-    if not 0 < shots <= count:
-        raise BadInput(f"--shots {shots}: the support has {count} slices with the structure")
-    rng = np.random.default_rng(options.seed)
-    kept = [np.linspace(0, count - 1, shots).round().astype(int)]
-    kept += [np.sort(rng.permutation(count)[:shots]) for _ in range(options.draws - 1)]
-    return [
-        Support(
-            Examples(*(leaf[each] for leaf in support.examples[:3])),
-            support.place[each],
-            support.patients,
-            tuple(support.slices[n] for n in each),
-        )
-        for each in kept
-    ]
-
-
-def padded(supports: Sequence[Support]) -> list[Support]:
-    """Fill supports of fewer slices up with some that are not valid."""
-    most = max(len(support.place) for support in supports)
-
-    def fill(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(0, most - len(array))] + [(0, 0)] * (array.ndim - 1))
-
-    return [
-        support._replace(
-            examples=Examples(*map(fill, support.examples[:3])), place=fill(support.place)
-        )
-        for support in supports
-    ]
 
 
 def shown(path: Path, slices, mask, grid: Grid, value: int) -> report.Picture:

@@ -4,7 +4,6 @@ How slices are cut, windowed, resized and normalised is what the run learned fro
 open, the command line says.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,16 +13,12 @@ from jaxtyping import Float
 
 from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
-from jaxmeta.data.grid import Grid, resize_mask, to_slices
+from jaxmeta.data.grid import Grid, to_slices
 from jaxmeta.data.intensity import Intensity, measure, network_input
 from jaxmeta.data.layouts import channels_beside
-from jaxmeta.data.nifti import Image, read_image, read_pair
+from jaxmeta.data.nifti import Image, read_image
 from jaxmeta.data.nifti_bytes import shape_of
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.task import Examples
-from jaxmeta.tasks.trial import Support, places
-
-Pair = tuple[Path, Path, int | None]  # image, label, value
 
 
 class Reading(NamedTuple):
@@ -69,45 +64,6 @@ def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) ->
         raise BadInput(f"--channel {asked}: no image holds several channels")
     if reading.channel is not None and several:
         print(f"reading channel {reading.channel} of {len(several)} volume(s) that hold several")
-
-
-def parsed(text: str) -> Pair:
-    """Read IMAGE:LABEL[:VALUE]."""
-    match = re.fullmatch(r"(.+?\.nii(?:\.gz)?):(.+?\.nii(?:\.gz)?)(?::(\d+))?", text)
-    if not match:
-        raise BadInput(f"--support {text}: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
-    image, label, value = match.groups()
-    return Path(image), Path(label), None if value is None else int(value)
-
-
-def read_support(pairs: Sequence[Pair], reading: Reading, structure: int | None = None) -> Support:
-    """Read all labelled slices that hold the structure: of this label, or of each pair's own."""
-    parts, names = [], []
-    for image, label, value in pairs:
-        value = value if structure is None else structure
-        scan, labels = read_pair(image, label, **told(image, reading))
-        here = labels > 0 if value is None else labels == value
-        if not here.any():
-            found = ", ".join(map(str, np.unique(labels)[:20]))
-            what = "above 0" if value is None else f"equal to {value}"
-            raise BadInput(f"{label}: no voxel is {what}, so it shows no structure; it has {found}")
-        slices, grid = as_input(image, scan, reading)
-        native = to_slices(here.astype(np.uint8), grid)
-        held = np.flatnonzero(native.any((1, 2)))
-        mask = resize_mask(native[held], reading.size, grid, spacing=reading.mm)
-        parts.append((slices[held], mask, places(len(slices))[held]))
-        names += [f"{image}:{number}" for number in held]
-    image, mask, place = (np.concatenate(each) for each in zip(*parts, strict=True))
-    shows = mask.any((1, 2))
-    if not shows.any():
-        raise BadInput(
-            f"{pairs[0][1]}: the structure is too small to be seen at the run's {reading.size} pixels; "
-            "train with a larger --tasks.size, or finer --tasks.spacing"
-        )
-    image, mask, place = image[shows], mask[shows], place[shows]
-    names = [name for name, kept in zip(names, shows, strict=True) if kept]
-    examples = Examples(image, mask, np.ones(len(image), bool))
-    return Support(examples, place, tuple(str(image) for image, _, _ in pairs), tuple(names))
 
 
 def read_scan(path: Path, reading: Reading) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:

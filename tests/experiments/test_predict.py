@@ -9,10 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.predict import Options, drawn_supports, predict
+from experiments.predict import Options, predict
 from experiments.runs.given import common
 from experiments.runs.opened import open_run
-from experiments.scans.reading import Reading, parsed, read_scan, read_support, reading_for
+from experiments.scans.reading import Reading, read_scan, reading_for
+from experiments.scans.supporting import drawn_supports, parsed, read_support
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_images, load_masks, open_shards
@@ -53,8 +54,7 @@ def test_a_support_is_read_as_its_shards_are(scanned, shards):
     np.testing.assert_array_equal(support.examples.mask, mask)
     image = load_images(shards, number, held, size=16)
     np.testing.assert_array_equal(support.examples.image, image)
-    asked = Options(run=scanned, image=(), output=scanned, shots=3, draws=3)
-    few, *others = drawn_supports(support, asked)
+    few, *others = drawn_supports(support, 3, draws=3)
     assert few.slices == tuple(support.slices[n] for n in (0, 2, 5))
     assert len({other.slices for other in (few, *others)}) > 1
     assert all(len(set(other.slices)) == 3 for other in others)
