@@ -7,7 +7,9 @@ from typing import NamedTuple
 from experiments.reports import curves
 from experiments.reports.curves import AfterSteps
 from experiments.reports.pages import (
+    BOXES,
     as_markdown,
+    boxes_of,
     configured,
     draw_boxes,
     over_shots,
@@ -72,7 +74,7 @@ def write(
     """Write both pages beside the pictures; `runs` are each method's folders, `heads` what is told of transfer's."""
     sections = {}
     for bout in bouts:
-        draw_boxes(folder, bout.shots, bout.cases)
+        draw_boxes(boxes_of(folder, bout.shots), bout.cases)
         sections[f"Support: {labelled(bout.shots)}"] = section(folder, bout)
     sections |= over_shots(folder, {bout.shots: bout.lines for bout in bouts})
     sections["Transfer"] = [page.paragraph(each) for each in heads]
@@ -98,14 +100,13 @@ def write(
 def section(folder: Path, bout: Bout) -> list[str]:
     """Write a bout as pieces of a page."""
     (head, *rows), *others = bout.tables
-    boxes = folder / f"boxes_{bout.shots}shot.png"
     return [
         page.note(bout.protocol),
         page.paragraph(bout.headline),
         page.table(head, rows, best=bout.lines[0].row),
         *(page.table(cells[0], cells[1:]) for cells in others),
         page.folded("what the rows are", "\n".join(bout.notes)),
-        page.picture(boxes, "Dice of every case, by organ and by row."),
+        page.picture(boxes_of(folder, bout.shots), BOXES),
         *walked(folder, bout.shots, bout.steps),
         page.note(bout.seconds),
     ]

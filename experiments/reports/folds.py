@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from experiments.reports.pages import BOXES, as_markdown, configured, draw_boxes, write_pages
 from experiments.runs import saved
 from experiments.runs.recipes import names
 from experiments.testing.outcome import METHOD, Outcome
-from jaxmeta import report
+from jaxmeta import page, report
 from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import other_means, row_mean, trusted
 from jaxmeta.errors import BadInput
@@ -35,38 +36,93 @@ class Fold(NamedTuple):
     outcome: Outcome
 
 
+class Part(NamedTuple):
+    """What the folds of one setting say together."""
+
+    setting: int
+    head: str
+    tables: list[list[list[str]]]  # rows by organ; the method by fold, without and with the oracle
+    cases: list[Case]
+    left_out: list[str]  # rows that not every run has, which would be means over other scans
+
+
 def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
-    """Write the tables of every setting; return them as text.
+    """Write the tables of every setting, as files and as a page; return them as text.
 
     Raises BadInput where runs of several protocols, algorithms or settings are mixed, or a scan is
     asked twice.
     """
     runs = [opened(outcome) for outcome in outcomes]
     refuse_mixed(outcomes)
-    texts, tables, cases = [], [], []
+    parts = []
     for setting in sorted({run.setting for run in runs}):
         own = [run for run in runs if run.setting == setting]
-        found = [case for run in own for case in run.cases]
         refuse_twice(own)
-        cases += found
-        organs = sorted({case.organ for case in found})
-        rows = list(dict.fromkeys(case.row for case in found))
-        head = f"setting {setting}, {len({run.fold for run in own})} folds, {len(own)} runs"
-        lines = [
-            ["Dice", *organs, "mean [95 %, patients]", "IoU", "HD95", "NSD", "cases", "missed"]
-        ]
-        lines += [line(row, found, organs) for row in rows]
-        texts.append("\n".join([head, *report.columns(lines)]))
-        for row in (METHOD, METHOD + KNOWN):
-            texts.append("\n".join(report.columns(by_fold(row, own, organs))))
-        tables.append({"setting": setting, "lines": lines, "folds": by_fold(METHOD, own, organs)})
-    for outcome in (run.outcome for run in runs):
-        told = "; ".join(filter(None, [outcome.literature, outcome.stands_on]))
-        texts.append(f"{outcome.folder}: {told}")
-    report.write_cases(folder / "cases.csv", cases)
+        parts.append(part_of(setting, own))
+    report.write_cases(folder / "cases.csv", [case for part in parts for case in part.cases])
     told = [outcome._replace(tables=()) for outcome in outcomes]
+    tables = [
+        {"setting": part.setting, "lines": part.tables[0], "folds": part.tables[1]}
+        for part in parts
+    ]
     write_json(folder / "summary.json", {"runs": told, "jax": jax.__version__, "tables": tables})
+    write_page(folder, parts, outcomes)
+    texts = []
+    for part in parts:
+        lines, *others = ("\n".join(report.columns(cells)) for cells in part.tables)
+        texts += ["\n".join([part.head, lines, *part.left_out]), *others]
+    texts += [asked(outcome) for outcome in outcomes]
     return "\n\n".join([*texts, f"report: {folder}"])
+
+
+def part_of(setting: int, runs: Sequence[Fold]) -> Part:
+    """Work out the tables of the folds of one setting."""
+    cases = [case for run in runs for case in run.cases]
+    organs = sorted({case.organ for case in cases})
+    head = ["Dice", *organs, "mean [95 %, patients]", "IoU", "HD95", "NSD", "cases", "missed"]
+    having = [{case.row for case in run.cases} for run in runs]
+    rows = {row: all(row in own for own in having) for row in dict.fromkeys(c.row for c in cases)}
+    cases = [case for case in cases if rows[case.row]]
+    tables = [[head, *(line(row, cases, organs) for row, kept in rows.items() if kept)]]
+    tables += [by_fold(row, runs, organs) for row in (METHOD, METHOD + KNOWN)]
+    told = f"setting {setting}, {len({run.fold for run in runs})} folds, {len(runs)} runs"
+    left_out = [f"left out: {row} (not in every report)" for row, kept in rows.items() if not kept]
+    return Part(setting, told, tables, cases, left_out)
+
+
+def asked(outcome: Outcome) -> str:
+    """Say by which protocol a run was asked, and on what it stands."""
+    told = "; ".join(filter(None, [outcome.literature, outcome.stands_on]))
+    return f"{outcome.folder}: {told}"
+
+
+def write_page(folder: Path, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> None:
+    """Write the tables as `report.html`, with a box for every organ and row, and as `report.md`."""
+    sections = {}
+    for part in parts:
+        boxes = folder / f"boxes_setting{part.setting}.png"
+        draw_boxes(boxes, part.cases)
+        sections[part.head.capitalize()] = [
+            *(page.table(cells[0], cells[1:]) for cells in part.tables),
+            *map(page.note, part.left_out),
+            page.picture(boxes, BOXES),
+        ]
+    sections["What was asked"] = [page.listed([asked(outcome) for outcome in outcomes])]
+    sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
+    title = f"{outcomes[0].algorithm}: the folds of a protocol"
+    lead = "A row's mean is over the scans of an organ, then over organs; folds differ, so each is shown."
+    tables = [
+        text
+        for part in parts
+        for text in (
+            f"## {part.head.capitalize()}",
+            *map(as_markdown, part.tables),
+            *part.left_out,
+        )
+    ]
+    notes = "\n".join(f"- {asked(outcome)}" for outcome in outcomes)
+    text = page.page(title, lead, {}, sections)
+    write_pages(folder, text, [f"# {title}", *tables, notes])
 
 
 def opened(outcome: Outcome) -> Fold:

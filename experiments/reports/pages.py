@@ -18,6 +18,7 @@ from jaxmeta.files import beside
 from jaxmeta.report import Line
 
 MOST_MISSED = 60  # cases that are named one by one
+BOXES = "Dice of every case, by organ and by row."
 
 
 class Block(NamedTuple):
@@ -37,7 +38,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
     """Write both pages beside the pictures, which the first holds in itself."""
     sections = {}
     for block in blocks:
-        draw_boxes(folder, block.shots, block.cases)
+        draw_boxes(boxes_of(folder, block.shots), block.cases)
         sections |= block_sections(folder, block)
     sections |= over_shots(folder, {block.shots: block.lines for block in blocks})
     if (folder / "curves.png").exists():
@@ -88,9 +89,7 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
         page.table(head, rows, best=best.row if best else None),
         page.folded("what the rows are", "\n".join(notes)),
         page.table(organs, means),
-        page.picture(
-            folder / f"boxes_{block.shots}shot.png", "Dice of every case, by organ and by row."
-        ),
+        page.picture(boxes_of(folder, block.shots), BOXES),
     ]
     overlay = folder / f"overlay_{block.shots}shot.png"
     if overlay.exists():
@@ -109,12 +108,17 @@ def walked(folder: Path, shots: int, steps: AfterSteps) -> list[str]:
     return shown + [page.picture(path, caption) for path in curves.draw(folder, shots, steps)]
 
 
-def draw_boxes(folder: Path, shots: int, cases: Sequence[Case]) -> None:
+def boxes_of(folder: Path, shots: int) -> Path:
+    """Name the picture of all cases of one number of shots."""
+    return folder / f"boxes_{shots}shot.png"
+
+
+def draw_boxes(path: Path, cases: Sequence[Case]) -> None:
     """Draw the Dice of all cases, a box a row for each organ."""
     values = {}
     for case in cases:
         values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
-    report.boxes(folder / f"boxes_{shots}shot.png", dict(sorted(values.items())), "Dice")
+    report.boxes(path, dict(sorted(values.items())), "Dice")
 
 
 def over_shots(folder: Path, lines: Mapping[int, Sequence[Line]]) -> dict[str, list[str]]:

@@ -92,6 +92,12 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
         means.append(np.mean(dice))
     lines = {line[0]: line for line in table["lines"]}
     assert lines["adapted"][1] == number(np.mean(means)) and lines["adapted"][-2] == "4"
+    assert not {"scratch", "copied mask"} & set(lines)  # of one fold alone
+    assert "left out: scratch (not in every report)" in text
+    shown = (tmp_path / "folds" / "report.html").read_text()
+    assert all(f"<td>{cell}</td>" in shown for cell in (*one, *two, lines["adapted"][1]))
+    assert shown.count("data:image/png") == 1 and second.literature in shown
+    assert f"| {' | '.join(one)} |" in (tmp_path / "folds" / "report.md").read_text()
     with pytest.raises(BadInput, match="spleen of fold 1 is tested in .* and in .*: name one"):
         shutil.copytree(folder, tmp_path / "again")
         summary.compare((folder, tmp_path / "again"))
