@@ -5,8 +5,15 @@
 #   bash experiments/studies/one_organ_out.sh SHARDS WORK ORGAN SEED
 #
 # SHARDS of CHAOS T2-SPIR, ACDC, the left atria and Decathlon's hippocampus; ORGAN liver, spleen, left_kidney,
-# right_kidney or heart; SEED 0, 1 or 2. Of one to two and a half hours on one core.
+# right_kidney or heart; SEED 0, 1 or 2. One and a half to two and a half hours on one core.
+#
+# one_organ_out.tar.xz has the reports that came of it. Unpacked, `python -m experiments.summary [--within]
+# --run liver-2-ssm liver-2-joint liver-2-maml ...` makes the tables of them again.
 set -euo pipefail
+case "${3:-} ${4:-}" in
+  liver\ [012] | spleen\ [012] | left_kidney\ [012] | right_kidney\ [012] | heart\ [012]) ;;
+  *) sed -n 's/^#   //p' "$0" >&2; exit 2 ;;
+esac
 shards=$1 work=$2 organ=$3 seed=$4
 run=$work/$organ-$seed # runs lie beside each other and share what is compiled
 
