@@ -1,6 +1,7 @@
 """Properties of the inner loop, on a smooth network."""
 
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -122,8 +123,13 @@ def test_slices_that_only_fill_the_shape_are_not_seen(start):
     jax.tree.map(np.testing.assert_array_equal, *seen)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(
+    "name, order",
+    [
+        pytest.param(*each, marks=() if each == ("momentum", 2) else pytest.mark.slow)
+        for each in product(OPTIMISERS, (1, 2))
+    ],
+)
 def test_memory_modes_agree_on_the_gradient_of_everything(x64, name, order):
     """Of the start, of rates in the update rule, of what the loss closes over and of the images."""
     theta, task = in_float64(MODEL.init(jax.random.key(0))), in_float64(small_task())

@@ -51,7 +51,7 @@ def close(a, b, rtol, atol):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
-@pytest.mark.parametrize("name", rows())
+@pytest.mark.parametrize("name", rows(quick=tuple(CASES)))
 def test_the_direction_is_the_finite_difference_that_the_algorithm_promises(x64, name):
     case, algorithm = ALL[name], made(name)
     task, meta = in_float64(small_task(1)), beginning(algorithm, jnp.float64)
@@ -71,7 +71,7 @@ def walked(name):
     return algorithm, given, jax.jit(algorithm.adapt)(*given)
 
 
-@pytest.mark.parametrize("name", rows(lambda case: True))
+@pytest.mark.parametrize("name", rows(lambda case: True, quick=tuple(CASES)))
 def test_the_compiled_walk_is_a_python_loop(name):
     algorithm, given, compiled = walked(name)
     with jax.disable_jit():  # a scan is a loop then

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.sam.by_hand import begun
 from models.sam.sizes import SMALL
 from small import along, in_float64, random_like
 
@@ -12,9 +13,9 @@ from jaxmeta.models.sam import sam
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, Prompts
 from jaxmeta.tasks.task import Examples, Task
 
-SIZE = SMALL._replace(width=4, depth=2, heads=1, whole=(0,), hidden=4)
+SIZE = SMALL._replace(width=4, depth=1, heads=1, whole=(0,), hidden=4)
 LEARNER = promptable(sam(SIZE))
-INIT, OUTER = jax.jit(LEARNER.init), jax.jit(LEARNER.outer)  # compiled once for all
+OUTER = jax.jit(LEARNER.outer)  # compiled once for all
 
 
 def examples(seed):
@@ -52,7 +53,7 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
 
     The frequencies are no part of the direction: they are drawn once and stay.
     """
-    meta = in_float64(INIT(jax.random.key(0)))
+    meta = in_float64(begun(LEARNER.init))
     task = in_float64(TASK)
     towards = random_like(meta.learned)
     towards["prompt_encoder"]["frequencies"] *= 0
@@ -70,7 +71,7 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
 
 def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
     """Hypernetwork n makes mask n; the correction, which is neither, teaches the first mask too."""
-    meta = INIT(jax.random.key(0))
+    meta = begun(LEARNER.init)
 
     def taught(task):
         direction = OUTER(meta, task)[0]["mask_decoder"]
@@ -83,7 +84,7 @@ def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
 
 
 def test_slices_without_a_structure_teach_nothing():
-    meta = INIT(jax.random.key(0))
+    meta = begun(LEARNER.init)
     bare = jax.tree.map(lambda a: a, TASK)
     empty = TASK.support._replace(mask=TASK.support.mask * 0)
     other = empty._replace(image=-empty.image)
@@ -93,7 +94,7 @@ def test_slices_without_a_structure_teach_nothing():
 
 
 def test_only_what_is_pointed_at_is_segmented():
-    meta = INIT(jax.random.key(0))
+    meta = begun(LEARNER.init)
     image, predict = TASK.query.image, jax.jit(LEARNER.predict)
     with pytest.raises(ValueError, match="give a box"):
         predict(meta, (), image)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.sam.by_hand import begun
 from models.sam.sizes import SMALL
 
 from jaxmeta.algorithms.ssm_sam import as_pictures, by_chunks, chunk_loss, cosine, ssm_sam
@@ -42,9 +43,7 @@ TASK = Task(examples(0, 4), examples(1, 2), jnp.array([1, 2], jnp.uint32), jnp.z
 
 @pytest.fixture(scope="module")
 def meta():
-    own, backbone = jax.random.split(jax.random.key(0))
-    begun = jax.jit(algorithm().init)(own)
-    return begun._replace(backbone=jax.jit(sam(SIZE).init)(backbone))
+    return begun(LEARNER.init)._replace(backbone=begun(sam(SIZE).init))
 
 
 def double(tree):
@@ -139,8 +138,7 @@ def test_the_second_order_direction_equals_differences(meta, x64):
 def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, last):
     """Large slices are looked at in every step instead of once; blocks before the first adapter see some."""
     network = self_sampling(SIZE, high_pass(SIZE, width=2, last=last), dropout=0.0)
-    own = jax.jit(ssm_sam(network, chunk=CHUNK).init)(jax.random.key(0))
-    own = own._replace(backbone=meta.backbone)
+    own = begun(ssm_sam(network, chunk=CHUNK).init)._replace(backbone=meta.backbone)
 
     def direction():
         return flat(jax.jit(ssm_sam(network, chunk=CHUNK, passes=1).outer)(own, TASK)[0])
@@ -154,6 +152,7 @@ def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, l
     np.testing.assert_allclose(direction(), usual, atol=1e-5 * np.abs(usual).max())
 
 
+@pytest.mark.slow
 def test_one_support_slice_is_as_good_as_four_copies(meta, x64):
     """In float64: Adam turns rounding into steps where a gradient is all but 0."""
     meta, one = double(meta), double(examples(3, 1, told=False))
@@ -164,10 +163,11 @@ def test_one_support_slice_is_as_good_as_four_copies(meta, x64):
     assert np.abs(moved).max() > 1e-4  # two steps of Adam at 2e-4
 
 
-def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own(meta):
-    phi = ADAPT(meta, examples(3, 1, told=False), jax.random.key(5))
+def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own(meta, x64):
+    meta = double(meta)
+    phi = ADAPT(meta, double(examples(3, 1, told=False)), jax.random.key(5))
     assert phi.masks.shape == (1, 4, 4) and phi.points.shape == (1, 30, 2)
-    image = examples(4, 2, told=False).image
+    image = double(examples(4, 2, told=False).image)
     plain = PREDICT(meta, phi, image)
     assert plain.shape == (2, 16, 16, 1)
     clicks = jnp.tile(jnp.array([[[2.0, 3.0]]]), (2, 1, 1))
@@ -201,14 +201,14 @@ def test_one_support_slice_teaches_every_copy_of_the_learned_queries(meta):
     """Released: the slice is repeated, so that no copy stays behind; its halo is kept once."""
     network = self_sampling(SIZE, high_pass(SIZE, width=2), dropout=0.0, copies=2)
     learner = ssm_sam(network, chunk=CHUNK, passes=1, test_steps=2, copies=2)
-    begun = jax.jit(learner.init)(jax.random.key(0))._replace(backbone=meta.backbone)
-    phi = jax.jit(learner.adapt)(begun, examples(3, 1, told=False), jax.random.key(5))
+    start = begun(learner.init)._replace(backbone=meta.backbone)
+    phi = jax.jit(learner.adapt)(start, examples(3, 1, told=False), jax.random.key(5))
     before, after = (
-        tree["sampler"]["layers_0"]["learned"] for tree in (begun.learned["theta"], phi.learned)
+        tree["sampler"]["layers_0"]["learned"] for tree in (start.learned["theta"], phi.learned)
     )
     assert (np.abs(after - before).max((1, 2)) > 1e-5).all() and before.shape[0] == 2
     assert phi.masks.shape[0] == 1
-    assert learner.predict(begun, phi, examples(4, 3, told=False).image).shape == (3, 16, 16, 1)
+    assert learner.predict(start, phi, examples(4, 3, told=False).image).shape == (3, 16, 16, 1)
 
 
 @pytest.mark.slow

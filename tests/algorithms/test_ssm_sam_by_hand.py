@@ -124,6 +124,15 @@ def test_online_a_network_without_gradient_only_decays_as_fast_as_the_cosine_of_
     np.testing.assert_allclose(phi.learned["w"], wanted, rtol=1e-5)
 
 
+def test_a_support_slice_given_four_times_teaches_as_it_does_once():
+    made, one = ssm_sam(SHOWN, chunk=2, test_steps=3, test_rate=0.1), examples(3, 1)
+    four = jax.tree.map(lambda a: jnp.repeat(a, 4, axis=0), one)
+    adapt, meta = jax.jit(made.adapt), made.init(jax.random.key(0))
+    once, again = (adapt(meta, given, jax.random.key(5)).learned["w"] for given in (one, four))
+    np.testing.assert_allclose(once, again, rtol=1e-5)
+    assert abs(once - meta.learned["theta"]["w"]) > 0.1
+
+
 @pytest.mark.parametrize("prompt, count", [("support", 30), ("none", 0)])
 def test_new_slices_are_asked_with_points_of_the_support_or_none(prompt, count):
     made = ssm_sam(SHOWN, chunk=2, test_steps=1, prompt=prompt, drawn=Drawn())

@@ -33,7 +33,7 @@ def config(scanned) -> Config:
         every=2,
         validation_tasks=2,
         tasks=Tasks(size=16, shots=2, queries=2, count=2),
-        network=Network(widths=(4, 8), groups=2),
+        network=Network(widths=(4,), groups=2),
         inner=dataclasses.replace(INNER["meta-sgd"], steps=1, test_steps=2),
         augment=Augmentation(invert=0.5),
     )

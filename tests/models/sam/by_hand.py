@@ -1,4 +1,4 @@
-"""Layers written out again, and random values for them: what formulas are checked with."""
+"""Random values for layers, and layers written out again: what formulas are checked with."""
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,11 @@ def drawn(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def shaken(tree):
-    """Move every number away from where it begins."""
-    leaves, how = jax.tree.flatten(tree)
-    return jax.tree.unflatten(
-        how, [a + 0.3 * drawn(*a.shape, seed=n) for n, a in enumerate(leaves)]
-    )
+def begun(init, *given):
+    """Draw values for all that `init` would make: compiling what draws them takes seconds a network."""
+    shapes, how = jax.tree.flatten(jax.eval_shape(init, jax.random.key(0), *given))
+    fan_in = [max(np.prod(a.shape[:-1]), 1) for a in shapes]
+    return how.unflatten([drawn(*a.shape, seed=n) / fan_in[n] ** 0.5 for n, a in enumerate(shapes)])
 
 
 def dense(own, x):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import drawn, norm, shaken
+from models.sam.by_hand import begun, drawn, norm
 from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam.decoder import MASKS, LookAt, MaskDecoder, Round
@@ -84,7 +84,7 @@ def test_positions_are_added_to_the_tokens():
 def test_the_first_round_replaces_what_prompts_were_and_the_second_adds(first):
     given = [drawn(1, n, FEATURES, seed=k) for k, n in enumerate((3, 16, 3, 16))]
     module = Round(SMALL, first)
-    own = shaken(jax.jit(module.init)(jax.random.key(0), *given)["params"])
+    own = begun(module.init, *given)["params"]
     prompts, image, marks, places = given
 
     def look(name, width, *given):
@@ -117,7 +117,7 @@ def test_each_mask_is_drawn_by_its_own_token_and_the_first_token_judges():
     square = drawn(1, GRID, GRID, FEATURES)
     module = MaskDecoder(SMALL)
     given = square, drawn(1, 2, FEATURES, seed=1), 0 * square, drawn(GRID, GRID, FEATURES, seed=2)
-    own = shaken(jax.jit(module.init)(jax.random.key(0), *given)["params"])
+    own = begun(module.init, *given)["params"]
     apply = jax.jit(partial(module.apply, capture_intermediates=True))
     (logits, quality), seen = apply({"params": own}, *given)
     seen = seen["intermediates"]

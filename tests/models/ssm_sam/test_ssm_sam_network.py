@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.sam.by_hand import begun
 from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam import SIZES, sam
@@ -120,8 +121,7 @@ def test_the_halo_is_one_inside_and_falls_off_around():
 
 @pytest.fixture(scope="module")
 def told():
-    frozen = jax.jit(sam(SIZE).init)(jax.random.key(0))
-    learned = jax.jit(NETWORK.init)(jax.random.key(1))
+    frozen, learned = begun(sam(SIZE).init), begun(NETWORK.init)
     rng = np.random.default_rng(0)
     pixels = jnp.asarray(rng.normal(size=(2, 16, 16, 3)), jnp.float32)
     points = jnp.tile(jnp.array([[[3.0, 5.0], [9.0, 2.0]]]), (2, 1, 1))
@@ -148,7 +148,7 @@ def test_everything_that_is_told_or_learned_matters(told, part):
 def test_without_its_attention_the_decoder_is_not_told_the_mask(told):
     frozen, _, pixels, points, mask = told
     network = self_sampling(SIZE, high_pass(SIZE, width=3), attends=False)
-    learned, prefix = jax.jit(network.init)(jax.random.key(1)), LOOK(frozen, pixels)
+    learned, prefix = begun(network.init), LOOK(frozen, pixels)
     apply = jax.jit(network.apply)
     one, two = (apply(frozen, learned, prefix, points, m) for m in (mask, mask[:, ::-1]))
     np.testing.assert_array_equal(one, two)
@@ -159,7 +159,7 @@ def test_of_several_learned_queries_each_image_has_its_turn(told):
     """As released, each image of a batch has its own; of another batch they are taken in turn."""
     frozen, _, pixels, points, mask = told
     network = self_sampling(SIZE, high_pass(SIZE, width=3), copies=2)
-    learned = network.init(jax.random.key(1))
+    learned = begun(network.init)
     assert learned["sampler"]["layers_0"]["learned"].shape[0] == 2
     pixels, points, mask = (
         jnp.tile(a[:1], (3, *[1] * (a.ndim - 1))) for a in (pixels, points, mask)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import dense, drawn, norm, shaken
+from models.sam.by_hand import begun, dense, drawn, norm
 from models.sam.sizes import SMALL
 from scipy.ndimage import convolve1d, zoom
 
@@ -46,11 +46,7 @@ def test_a_halo_reaches_from_0_to_1_where_a_structure_fills_all_but_a_corner():
 def test_mask_attention_is_its_formula():
     x, mask = drawn(2, 4, 4, SMALL.features), jnp.abs(drawn(2, 4, 4, seed=1))
     module = MaskAttention(SMALL)
-    own = shaken(
-        jax.jit(module.init, static_argnames="still")(jax.random.key(0), x, mask, still=True)[
-            "params"
-        ]
-    )
+    own = begun(partial(module.init, still=True), x, mask)["params"]
     tokens = x.reshape(2, 16, -1)
     value = jnp.broadcast_to(mask.reshape(2, 16, 1), tokens.shape)
     for number in range(2):
@@ -71,9 +67,7 @@ def test_mask_attention_is_its_formula():
 def test_the_sampler_s_second_round_goes_on_with_the_points_of_the_first():
     x, points = drawn(2, 4, 4, SMALL.features), 4 + jnp.abs(drawn(2, 3, 2, seed=1))
     module = SelfSampler(SMALL)
-    own = shaken(
-        jax.jit(module.init, static_argnames="still")(jax.random.key(0), x, points)["params"]
-    )
+    own = begun(module.init, x, points)["params"]
     image, told = x.reshape(2, 16, -1), features_at(x, points, SMALL.image)
     for number in range(2):
         of = own[f"layers_{number}"]
@@ -96,7 +90,7 @@ def test_the_sampler_s_second_round_goes_on_with_the_points_of_the_first():
 def test_the_decoder_s_head_is_enlarged_fourfold_corners_on_corners():
     x = [drawn(1, 4, 4, SMALL.features, seed=n) for n in range(4)]
     module = FlexibleDecoder(SMALL, attends=False)
-    own = jax.jit(partial(module.init, still=True))(jax.random.key(0), x, x[0][..., 0])
+    own = begun(partial(module.init, still=True), x, x[0][..., 0])
     found, state = module.apply(
         own, x, x[0][..., 0], still=True, capture_intermediates=lambda m, _: m.name == "head"
     )
