@@ -1,4 +1,4 @@
-"""SSM-SAM's optimisation: chunks, first and second order, one support slice, and who may see what."""
+"""SSM-SAM's optimisation by hand, on a network of one number that shows what it is told."""
 
 import sys
 
@@ -6,52 +6,62 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import begun
 from models.sam.sizes import SMALL
 
-from jaxmeta.algorithms.ssm_sam import as_pictures, by_chunks, chunk_loss, cosine, ssm_sam
-from jaxmeta.models.sam import sam
-from jaxmeta.models.sam.adapters import high_pass
+from jaxmeta.algorithms.algorithm import Meta
+from jaxmeta.algorithms.ssm_sam import Drawn, as_pictures, by_chunks, chunk_loss, cosine, ssm_sam
+from jaxmeta.models.sam.adapters import Adapter, Prefix
 from jaxmeta.models.sam.images import slices_as_colours
-from jaxmeta.models.ssm_sam import self_sampling
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.models.ssm_sam import SsmSam
+from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.tasks.task import Examples, Task
 
-SIZE = SMALL._replace(width=4, depth=4, heads=1, whole=(0, 2), hidden=4)
-NETWORK = self_sampling(SIZE, high_pass(SIZE, width=2), dropout=0.0)
-CHUNK = 2
+
+def large(mask):
+    return jnp.repeat(jnp.repeat(mask, 4, axis=1), 4, axis=2)
 
 
-def algorithm(**how):
-    return ssm_sam(NETWORK, chunk=CHUNK, passes=1, test_steps=2, **how)
+def apply(frozen, learned, prefix, points, mask, *, key=None):
+    """Logits are w times the halo, tilted by the pixels and by how many points there are."""
+    told = 2 * large(mask) - 1 + 0.1 * prefix.tokens[..., 0]
+    return learned["w"] * told + 0.02 * points.shape[1]
 
 
-LEARNER = algorithm()
-OUTER, ADAPT, PREDICT = map(jax.jit, (LEARNER.outer, LEARNER.adapt, LEARNER.predict))
+SHOWN = SsmSam(
+    SMALL,
+    Adapter((0,), None),
+    lambda key: {"w": jnp.array(0.5)},
+    lambda frozen, pixels: Prefix(pixels),
+    apply,
+)
 
 
-def examples(seed, count, told=True):
+def examples(seed, count):
     rng = np.random.default_rng(seed)
     image = jnp.asarray(rng.normal(size=(count, 16, 16, 1)), jnp.float32)
-    mask = jnp.asarray(rng.random((count, 16, 16)) > 0.7, jnp.uint8)
-    lent = jnp.repeat(mask[::CHUNK], CHUNK, axis=0)[:count] if told else ()
-    return Examples(image, mask, jnp.ones(count, bool), lent)
+    mask = np.zeros((count, 16, 16), np.uint8)
+    lent = np.zeros_like(mask)
+    for n in range(count):
+        mask[n, n : n + 6, 2:9] = 1
+        lent[n, 5 + n // 2 : 9 + n // 2, 3:12] = 1
+    return Examples(image, jnp.asarray(mask), jnp.ones(count, bool), jnp.asarray(lent))
 
 
-TASK = Task(examples(0, 4), examples(1, 2), jnp.array([1, 2], jnp.uint32), jnp.zeros(2, jnp.int32))
+TASK = Task(examples(0, 4), examples(1, 6), jnp.array([1, 2], jnp.uint32), jnp.zeros(2, jnp.int32))
 
 
-@pytest.fixture(scope="module")
-def meta():
-    return begun(LEARNER.init)._replace(backbone=begun(sam(SIZE).init))
+def by_hand(w, rate, chunks_of, count, colours):
+    """Give each chunk's loss as a function of w."""
+    given = halo(chunks_of.given)[:, ::4, ::4]
+    tokens = colours(chunks_of.image)
 
+    def loss(w, chunk):
+        at = slice(2 * chunk, 2 * chunk + 2)
+        prefix = Prefix(tokens[at])
+        logits = apply(None, {"w": w}, prefix, jnp.zeros((2, count, 2)), given[at])
+        return chunk_loss(logits, chunks_of.mask[at], chunks_of.valid[at])
 
-def double(tree):
-    return jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, tree)
-
-
-def flat(tree):
-    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(tree)])
+    return loss
 
 
 def test_the_loss_is_cross_entropy_plus_one_minus_soft_iou_of_each_slice():
@@ -74,160 +84,248 @@ def test_a_slice_is_shown_as_grey_in_the_encoder_s_colours():
     np.testing.assert_allclose(shown[0, :, 0, 0], wanted, rtol=1e-5)
 
 
-def test_each_step_sees_one_chunk():
-    plan = by_chunks(examples(0, 6), 2, passes=2)
-    assert plan.index.tolist() == 2 * [[0, 1], [2, 3], [4, 5]]
-    assert plan.live.all()
-
-
-@pytest.mark.slow
-def test_without_a_walk_what_comes_before_it_comes_after_it(meta):
-    still = jax.jit(ssm_sam(NETWORK, chunk=CHUNK, passes=0, test_steps=2).outer)(meta, TASK)[1]
-    assert "inner_last" not in still
-    assert still["dice"] == still["dice_before"]
-    np.testing.assert_allclose(still["dice"], OUTER(meta, TASK)[1]["dice_before"], atol=1e-6)
-
-
-@pytest.mark.slow
-def test_a_chunk_without_a_valid_slice_moves_nothing(meta):
-    more = examples(0, 4)._replace(valid=jnp.array([True, True, False, False]))
-    fewer = jax.tree.map(lambda a: a[:CHUNK], more)
-    outer = jax.jit(algorithm(rate=0.1).outer)
-    one, two = (outer(meta, TASK._replace(support=support))[0] for support in (more, fewer))
-    np.testing.assert_allclose(flat(one), flat(two), atol=1e-6)
-
-
-@pytest.mark.slow
-def test_at_rate_zero_both_orders_are_the_gradient_and_above_it_they_differ(meta):
-    rates = jax.tree.map(jnp.ones_like, meta.learned["theta"])
-    found = {}
-    for order in (1, 2):
-        outer = jax.jit(algorithm(order=order, learn_rate=True).outer)
-        for rate in (0.0, 0.1):
-            learned = meta.learned | {"rate": jax.tree.map(lambda a: rate * a, rates)}
-            found[order, rate] = flat(outer(meta._replace(learned=learned), TASK)[0]["theta"])
-    scale = np.abs(found[1, 0.0]).max()
-    np.testing.assert_allclose(found[1, 0.0] / scale, found[2, 0.0] / scale, atol=1e-5)
-    assert np.abs(found[1, 0.1] - found[2, 0.1]).max() > 1e-3 * scale
-
-
-@pytest.mark.slow
-def test_the_second_order_direction_equals_differences(meta, x64):
-    """Along a random direction, in float64: the sum over chunks of the loss at the adapted parameters."""
-    meta, task = double(meta), double(TASK)
-    learner = algorithm(order=2, rate=0.05)
-    rng = np.random.default_rng(0)
-    along = jax.tree.map(lambda a: rng.normal(size=a.shape), meta.learned)
-    outer = jax.jit(learner.outer)
-    direction, told = outer(meta, task)
-
-    def loss(t):
-        learned = jax.tree.map(lambda a, d: a + t * d, meta.learned, along)
-        return float(outer(meta._replace(learned=learned), task)[1]["loss"])
-
-    slope = sum(
-        float((g * d).sum())
-        for g, d in zip(jax.tree.leaves(direction), jax.tree.leaves(along), strict=True)
-    )
-    h = 1e-6
-    assert slope == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("last", [None, 2])
-def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(meta, monkeypatch, last):
-    """Large slices are looked at in every step instead of once; blocks before the first adapter see some."""
-    network = self_sampling(SIZE, high_pass(SIZE, width=2, last=last), dropout=0.0)
-    own = begun(ssm_sam(network, chunk=CHUNK).init)._replace(backbone=meta.backbone)
-
-    def direction():
-        return flat(jax.jit(ssm_sam(network, chunk=CHUNK, passes=1).outer)(own, TASK)[0])
-
-    usual = direction()
-    module = sys.modules[
-        "jaxmeta.algorithms.ssm_sam"
-    ]  # whose name in the package is the function's
-    monkeypatch.setattr(module, "MOST_KEPT", 0)
-    monkeypatch.setattr(module, "FEW", 3)
-    np.testing.assert_allclose(direction(), usual, atol=1e-5 * np.abs(usual).max())
-
-
-@pytest.mark.slow
-def test_one_support_slice_is_as_good_as_four_copies(meta, x64):
-    """In float64: Adam turns rounding into steps where a gradient is all but 0."""
-    meta, one = double(meta), double(examples(3, 1, told=False))
-    four = jax.tree.map(lambda a: jnp.repeat(a, 4, axis=0), one)
-    found = [ADAPT(meta, support, jax.random.key(5)) for support in (one, four)]
-    np.testing.assert_allclose(flat(found[0].learned), flat(found[1].learned), atol=1e-8)
-    moved = flat(found[0].learned) - flat(meta.learned["theta"])
-    assert np.abs(moved).max() > 1e-4  # two steps of Adam at 2e-4
-
-
-def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own(meta, x64):
-    meta = double(meta)
-    phi = ADAPT(meta, double(examples(3, 1, told=False)), jax.random.key(5))
-    assert phi.masks.shape == (1, 4, 4) and phi.points.shape == (1, 30, 2)
-    image = double(examples(4, 2, told=False).image)
-    plain = PREDICT(meta, phi, image)
-    assert plain.shape == (2, 16, 16, 1)
-    clicks = jnp.tile(jnp.array([[[2.0, 3.0]]]), (2, 1, 1))
-    other = phi._replace(masks=1 - phi.masks)
-    clicked = jax.jit(algorithm(prompt="clicks").predict)(meta, phi, image, clicks)
-    for changed in (clicked, PREDICT(meta, other, image)):
-        assert np.abs(changed - plain).max() > 1e-5
-
-
-@pytest.mark.slow
-def test_transposed_points_are_read_the_other_way_round(meta):
-    clicks = jnp.tile(jnp.array([[[2.0, 9.0], [5.0, 1.0]]]), (2, 1, 1))
-    image, support = examples(4, 2, told=False).image, examples(3, 1, told=False)
-    phi = jax.jit(algorithm(prompt="clicks").adapt)(meta, support, jax.random.key(5))
-    plain, other = (
-        jax.jit(algorithm(prompt="clicks", transposed=which).predict) for which in (False, True)
-    )
-    swapped = other(meta, phi, image, clicks[..., ::-1])
-    np.testing.assert_allclose(plain(meta, phi, image, clicks), swapped, atol=1e-6)
-    assert np.abs(swapped - other(meta, phi, image, clicks)).max() > 1e-5
-
-
 def test_pictures_are_shown_as_they_are():
     image = jnp.linspace(0, 1, 8).reshape(1, 2, 4, 1)
     assert as_pictures(image).shape == (1, 2, 4, 3)
     np.testing.assert_array_equal(as_pictures(image)[..., 2], image[..., 0])
 
 
-@pytest.mark.slow
-def test_one_support_slice_teaches_every_copy_of_the_learned_queries(meta):
-    """Released: the slice is repeated, so that no copy stays behind; its halo is kept once."""
-    network = self_sampling(SIZE, high_pass(SIZE, width=2), dropout=0.0, copies=2)
-    learner = ssm_sam(network, chunk=CHUNK, passes=1, test_steps=2, copies=2)
-    start = begun(learner.init)._replace(backbone=meta.backbone)
-    phi = jax.jit(learner.adapt)(start, examples(3, 1, told=False), jax.random.key(5))
-    before, after = (
-        tree["sampler"]["layers_0"]["learned"] for tree in (start.learned["theta"], phi.learned)
+def test_each_step_sees_one_chunk():
+    plan = by_chunks(examples(0, 6), 2, passes=2)
+    assert plan.index.tolist() == 2 * [[0, 1], [2, 3], [4, 5]]
+    assert plan.live.all()
+
+
+@pytest.mark.parametrize(
+    "order, learn_rate, colours",
+    [
+        (1, False, as_pictures),
+        (1, True, slices_as_colours),
+        (2, False, slices_as_colours),
+        (2, True, as_pictures),
+    ],
+)
+def test_the_direction_is_the_sum_over_query_chunks_at_where_the_walk_ended(
+    order, learn_rate, colours
+):
+    made = ssm_sam(
+        SHOWN, chunk=2, passes=2, rate=0.3, order=order, learn_rate=learn_rate, colours=colours
     )
-    assert (np.abs(after - before).max((1, 2)) > 1e-5).all() and before.shape[0] == 2
+    rates = {"w": jnp.array(0.7)} if learn_rate else ()
+    meta = Meta(dict(theta={"w": jnp.array(0.5)}, rate=rates))
+    assert made.init(jax.random.key(0)).learned["rate"] == ({"w": 0.3} if learn_rate else ())
+    inner = by_hand(None, None, TASK.support, 20, colours)
+    outer = by_hand(None, None, TASK.query, 5, colours)
+
+    def walked(w, rate):
+        for chunk in (0, 1, 0, 1):
+            slope = jax.grad(inner)(w, chunk)
+            w = w - rate * (jax.lax.stop_gradient(slope) if order == 1 else slope)
+        return sum(outer(w, chunk) for chunk in range(3))
+
+    direction, told = jax.jit(made.outer)(meta, TASK)
+    wanted = jax.jit(jax.grad(walked, (0, 1)))(0.5, 0.7 if learn_rate else 0.3)
+    np.testing.assert_allclose(direction["theta"]["w"], wanted[0], rtol=1e-4)
+    if learn_rate:
+        np.testing.assert_allclose(direction["rate"]["w"], wanted[1], rtol=1e-4)
+    np.testing.assert_allclose(told["loss"], walked(0.5, 0.7 if learn_rate else 0.3) / 3, rtol=1e-4)
+
+
+def test_without_a_walk_what_comes_before_it_comes_after_it():
+    still, walked = (ssm_sam(SHOWN, chunk=2, passes=passes, rate=0.3) for passes in (0, 1))
+    meta = still.init(jax.random.key(0))
+    still, walked = (jax.jit(made.outer)(meta, TASK)[1] for made in (still, walked))
+    assert "inner_last" not in still
+    assert still["dice"] == still["dice_before"] == walked["dice_before"]
+
+
+def test_a_chunk_without_a_valid_slice_moves_nothing():
+    made = ssm_sam(SHOWN, chunk=2, passes=1, rate=0.3)
+    meta = made.init(jax.random.key(0))
+    more = examples(0, 4)._replace(valid=jnp.array([True, True, False, False]))
+    fewer = jax.tree.map(lambda a: a[:2], more)
+    one, two, all_valid = (
+        jax.jit(made.outer)(meta, TASK._replace(support=support))[0]["theta"]["w"]
+        for support in (more, fewer, examples(0, 4))
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-5)
+    assert abs(one - all_valid) > 1e-3 * abs(one)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(monkeypatch, first):
+    """Large slices are looked at in every step instead of once; blocks before the first adapter see some."""
+    looked = []
+
+    def look(frozen, pixels):
+        looked.append(pixels.shape[0])
+        return Prefix(pixels)
+
+    network = SHOWN._replace(adapter=Adapter((first,), None), look=look)
+    made = ssm_sam(network, chunk=2, passes=1, rate=0.3)
+    meta = made.init(jax.random.key(0))
+
+    def direction():
+        looked.clear()
+        return jax.jit(lambda *given: made.outer(*given))(meta, TASK)[0]["theta"]["w"]
+
+    usual = direction()
+    assert max(looked) == (1 if first else 6)
+    # The module's name in the package is that of the function.
+    module = sys.modules["jaxmeta.algorithms.ssm_sam"]
+    monkeypatch.setattr(module, "MOST_KEPT", 0)
+    monkeypatch.setattr(module, "FEW", 3)
+    np.testing.assert_allclose(direction(), usual, rtol=1e-5)
+    assert max(looked) == (1 if first else 2)
+
+
+def test_no_point_is_drawn_on_a_slice_that_is_not_valid():
+    """The valid slice of the chunk has one pixel, so every point is known."""
+    seen = []
+
+    def watched(frozen, learned, prefix, points, mask, *, key=None):
+        jax.debug.callback(lambda p: seen.append(np.asarray(p)), points)
+        return apply(frozen, learned, prefix, points, mask)
+
+    mask = jnp.zeros((2, 16, 16), jnp.uint8).at[0, 2, 3].set(1).at[1, 9:, 9:].set(1)
+    chunk = examples(0, 2)._replace(mask=mask, valid=jnp.array([True, False]))
+    made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1)
+    jax.jit(made.outer)(made.init(jax.random.key(0)), TASK._replace(support=chunk, query=chunk))
+    jax.effects_barrier()
+    inner = [points for points in seen if points.shape[-2] == 20]
+    assert inner and all((points == [3, 2]).all() for points in inner)
+
+
+def test_online_a_network_without_gradient_only_decays_as_fast_as_the_cosine_of_its_period():
+    still = SHOWN._replace(
+        apply=lambda f, learned, prefix, points, mask, *, key=None: 0 * learned["w"] + large(mask)
+    )
+    made = ssm_sam(still, chunk=2, test_steps=6, test_rate=0.1, weight_decay=0.5, period=4)
+    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
+    wanted = 0.5 * np.prod(1 - 0.1 * 0.5 * cosine(6, 4))
+    np.testing.assert_allclose(phi.learned["w"], wanted, rtol=1e-5)
+
+
+def test_a_support_slice_given_four_times_teaches_as_it_does_once():
+    made, one = ssm_sam(SHOWN, chunk=2, test_steps=3, test_rate=0.1), examples(3, 1)
+    four = jax.tree.map(lambda a: jnp.repeat(a, 4, axis=0), one)
+    adapt, meta = jax.jit(made.adapt), made.init(jax.random.key(0))
+    once, again = (adapt(meta, given, jax.random.key(5)).learned["w"] for given in (one, four))
+    np.testing.assert_allclose(once, again, rtol=1e-5)
+    assert abs(once - meta.learned["theta"]["w"]) > 0.1
+
+
+def test_one_support_slice_teaches_every_copy_of_what_is_learned():
+    """Released: the slice is repeated, so that no copy stays behind; its halo is kept once."""
+
+    def in_turn(frozen, learned, prefix, points, mask, *, key=None):
+        own = learned["w"][jnp.arange(mask.shape[0]) % 2]
+        return apply(frozen, {"w": own[:, None, None]}, prefix, points, mask)
+
+    network = SHOWN._replace(apply=in_turn, init=lambda key: {"w": jnp.array([0.5, 0.7])})
+    made = ssm_sam(network, chunk=2, test_steps=2, test_rate=0.1, copies=2)
+    meta = made.init(jax.random.key(0))
+    phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
+    assert (np.abs(phi.learned["w"] - meta.learned["theta"]["w"]) > 0.01).all()
     assert phi.masks.shape[0] == 1
-    assert learner.predict(start, phi, examples(4, 3, told=False).image).shape == (3, 16, 16, 1)
+    assert made.predict(meta, phi, examples(4, 3).image).shape == (3, 16, 16, 1)
 
 
-@pytest.mark.slow
-def test_under_vmap_over_organs_the_frozen_weights_exist_once():
-    """Of a wide encoder of four tokens a step over four organs holds no second copy."""
-    wide = SIZE._replace(width=192, image=8, window=2)
-    learner = ssm_sam(self_sampling(wide, high_pass(wide, width=2), dropout=0.0), chunk=CHUNK)
-    shapes = jax.eval_shape(sam(wide).init, jax.random.key(0))["image_encoder"]
-    meta = jax.eval_shape(learner.init, jax.random.key(0))
-    meta = meta._replace(backbone={"image_encoder": shapes})
-    frozen = sum(leaf.size * 4 for leaf in jax.tree.leaves(shapes))
-    small = jax.tree.map(lambda a: a[:, :8, :8] if a.ndim > 2 else a, TASK)
+def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own():
+    made = ssm_sam(SHOWN, chunk=2, test_steps=1)
+    meta, image = made.init(jax.random.key(0)), examples(4, 2).image
+    phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
+    plain = made.predict(meta, phi, image)
+    assert phi.masks.shape == (1, 4, 4) and plain.shape == (2, 16, 16, 1)
+    clicked = ssm_sam(SHOWN, chunk=2, prompt="clicks").predict
+    other = phi._replace(masks=1 - phi.masks)
+    for changed in (
+        clicked(meta, phi, image, jnp.ones((2, 1, 2))),
+        made.predict(meta, other, image),
+    ):
+        assert np.abs(changed - plain).max() > 0.1
+    for asked, given in ((clicked, ()), (made.predict, jnp.ones((2, 1, 2)))):
+        with pytest.raises(ValueError, match="clicks are given with it, or are not"):
+            asked(meta, phi, image, given)
 
-    def needs(count):
-        tasks = jax.tree.map(lambda a: jnp.broadcast_to(a[None], (count, *a.shape)), small)
-        mapped = jax.jit(over_tasks(learner.outer, chunk=count))
-        memory = mapped.lower(meta, tasks).compile().memory_analysis()
-        return memory.argument_size_in_bytes, memory.temp_size_in_bytes
 
-    (one, room), (four, more) = needs(1), needs(4)
-    assert one > frozen  # they are an argument, and no constant
-    assert four - one < 0.1 * frozen and more - room < frozen
+def test_transposed_points_are_read_the_other_way_round():
+    def tilted(frozen, learned, prefix, points, mask, *, key=None):
+        return apply(frozen, learned, prefix, points, mask) + 0.1 * points[:, 0, :1, None]
+
+    network = SHOWN._replace(apply=tilted)
+    plain, other = (
+        ssm_sam(network, chunk=2, test_steps=1, prompt="clicks", transposed=which)
+        for which in (False, True)
+    )
+    meta, image = plain.init(jax.random.key(0)), examples(4, 2).image
+    phi = jax.jit(plain.adapt)(meta, examples(3, 1), jax.random.key(5))
+    clicks = jnp.tile(jnp.array([[[2.0, 9.0], [5.0, 1.0]]]), (2, 1, 1))
+    swapped = other.predict(meta, phi, image, clicks[..., ::-1])
+    np.testing.assert_allclose(plain.predict(meta, phi, image, clicks), swapped, atol=1e-6)
+    assert np.abs(swapped - other.predict(meta, phi, image, clicks)).min() > 0.5
+
+
+@pytest.mark.parametrize("prompt, count", [("support", 30), ("none", 0)])
+def test_new_slices_are_asked_with_points_of_the_support_or_none(prompt, count):
+    made = ssm_sam(SHOWN, chunk=2, test_steps=1, prompt=prompt, drawn=Drawn())
+    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
+    assert phi.points.shape == (1, count, 2)
+
+
+def test_the_halo_on_the_grid_is_that_of_every_fourth_pixel_from_the_first():
+    made = ssm_sam(SHOWN, chunk=2, test_steps=1)
+    support = examples(3, 1)
+    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), support, jax.random.key(5))
+    np.testing.assert_allclose(phi.masks, halo(support.mask)[:, ::4, ::4], atol=1e-6)
+
+
+def test_training_and_adaptation_leave_features_out_and_prediction_does_not():
+    keys = []
+
+    def watched(*told, key=None):
+        keys.append(key is not None)
+        return apply(*told)
+
+    made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1, test_steps=1)
+    meta = made.init(jax.random.key(0))
+    phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
+    assert keys and all(keys)
+    keys.clear()
+    made.predict(meta, phi, examples(4, 2).image)
+    assert keys and not any(keys)
+    keys.clear()
+    jax.jit(made.outer)(meta, TASK)
+    assert any(keys)
+
+
+def test_labels_of_the_query_do_not_reach_the_walk():
+    made = ssm_sam(SHOWN, chunk=2, passes=2, rate=0.3)
+    meta = made.init(jax.random.key(0))
+    other = TASK._replace(query=TASK.query._replace(mask=1 - TASK.query.mask))
+    one, two = (jax.jit(made.outer)(meta, task)[1] for task in (TASK, other))
+    np.testing.assert_array_equal(one["inner_last"], two["inner_last"])
+    assert one["loss"] != two["loss"]
+
+
+def test_several_support_slices_answer_by_the_mean_of_their_probabilities():
+    made = ssm_sam(SHOWN, chunk=2, test_steps=1)
+    meta = made.init(jax.random.key(0))
+    phi = jax.jit(made.adapt)(meta, examples(3, 2), jax.random.key(5))
+    image = 3 * examples(4, 1).image
+
+    def probability(phi):
+        return jax.nn.sigmoid(made.predict(meta, phi, image))
+
+    each = [
+        probability(
+            phi._replace(
+                masks=phi.masks[k : k + 1], points=phi.points[k : k + 1], valid=phi.valid[k : k + 1]
+            )
+        )
+        for k in range(2)
+    ]
+    np.testing.assert_allclose(probability(phi), (each[0] + each[1]) / 2, atol=1e-5)
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    first = phi._replace(valid=jnp.array([True, False]))
+    np.testing.assert_allclose(probability(first), each[0], atol=1e-5)
