@@ -101,7 +101,7 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
         return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
 
     def row(name: str, state: PyTree, begin: Row | None = None) -> Row:
-        state = replicate(jax.device_get(state), mesh)
+        state = replicate(state, mesh)
 
         def fit(support, keys):
             given = support.examples

@@ -20,7 +20,7 @@ from experiments.runs.opened import Run, open_run
 from experiments.runs.training import meta_train
 from jaxmeta import track
 from jaxmeta.augment import Augmentation, upright, varied
-from jaxmeta.devices import side_by_side, task_mesh
+from jaxmeta.devices import replicate, side_by_side, task_mesh
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluate import Row, networks
 from jaxmeta.finetune import BY_SLICE, Finetune, applied, finetuned, pass_by_pass, supervised
@@ -113,17 +113,12 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
     or FRESH.
 
     The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
-    once, wherever it begins and at whatever rate; SSM-SAM's own rule once for each rate too.
+    once, wherever it begins and at whatever rate.
     """
     if run.config.algorithm == "ssm-sam":
         return prompted_row_maker(run, draws)
     model, loss = model_and_loss(run.config, testing=True)
-    chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
-
-    def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
-        if what not in compiled:
-            compiled[what] = networks(predictor(), draws=draws, chunk=chunk)
-        return compiled[what]
+    once = compiled_once(draws)
 
     def begin(kind: str) -> Row:
         if kind == "scratch":
@@ -148,27 +143,60 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
 def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
     """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the frozen image
     encoder alone (FRESH), with readers that are drawn with each support's key.
+
+    All segment by what is compiled for the first.
     """
-    chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
+    once = compiled_once(draws)
+    state, still = replicate(run.state, task_mesh(draws)), predictor_of(run, 0)
+    begins = {"adapted": still, FRESH: from_nothing(run, still)}
+
+    def begin(kind: str) -> Row:
+        return once(kind, lambda: begins[kind])(kind, state)
 
     def make(name: str, kind: str, setting: Finetune | None) -> Row:
-        if kind not in ("adapted", FRESH) or (setting and setting.optimiser != OWN):
+        if kind not in begins or (setting and setting.optimiser != OWN):
             raise ValueError(f"{kind}, {setting}: SSM-SAM has no such row")
-        how = (1.0, 0) if setting is None else (setting.rate, setting.steps)
-        if (kind, how) not in compiled:
-            made = predictor_of(at_rate(run, how[0]), how[1])
-            made = from_nothing(run, made) if kind == FRESH else made
-            compiled[kind, how] = networks(made, draws=draws, chunk=chunk)
-        return compiled[kind, how](name, run.state)
+        row, shown = begin(kind), begin("adapted")
+        if setting and setting.steps:
+            walk = once(setting.steps, lambda: walking_on(run, setting.steps))
+            row = walk(name, (np.float32(setting.rate), state), row)
+        return row._replace(name=name, segment=shown.segment, segment_each=shown.segment_each)
 
     return make
 
 
-def at_rate(run: Run, times: float) -> Run:
-    """Let the run's own rule walk at a multiple of its rate at test time."""
-    inner = run.config.inner
-    inner = dataclasses.replace(inner, test_rate=times * inner.test_rate)
-    return run._replace(config=dataclasses.replace(run.config, inner=inner))
+def compiled_once(draws: int) -> Callable[..., Callable[..., Row]]:
+    """Make (what, predictor) -> what makes its rows; the predictor is asked for once under each name."""
+    chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
+
+    def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
+        if what not in compiled:
+            compiled[what] = networks(predictor(), draws=draws, chunk=chunk)
+        return compiled[what]
+
+    return once
+
+
+def walking_on(run: Run, steps: int) -> Callable[[Any], Predictor]:
+    """Walk from where another row begins by SSM-SAM's own rule; the state is (a multiple of its rate, the
+    run's state)."""
+
+    def predictor(given) -> Predictor:
+        times, state = given
+        inner = run.config.inner
+        inner = dataclasses.replace(inner, test_rate=times * inner.test_rate)
+        at_rate = run._replace(config=dataclasses.replace(run.config, inner=inner))
+        rule = predictor_of(at_rate, steps)
+
+        def adapt_to(begun, key):
+            support, phi = begun
+            learned = state.meta.learned | {"theta": phi.learned}
+            meta = state.meta._replace(learned=learned)
+            return rule(state._replace(meta=meta)).adapt(support, key)
+
+        return rule(state)._replace(adapt=adapt_to)
+
+    return predictor
 
 
 def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[Any], Predictor]:
@@ -177,9 +205,8 @@ def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[A
 
     def fresh_predictor(state) -> Predictor:
         def adapt_to(support, key):
-            begin, walk = jax.random.split(key)
-            begun = with_backbone(init(begin), state.meta.backbone)
-            return predictor(begun).adapt(support, walk)
+            begun = init(jax.random.split(key, 3)[2])  # the first two are the walk's
+            return predictor(with_backbone(begun, state.meta.backbone)).adapt(support, key)
 
         return predictor(state)._replace(adapt=adapt_to)
 

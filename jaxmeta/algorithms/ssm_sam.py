@@ -82,7 +82,7 @@ def ssm_sam(
     learn_rate: bool = False,
     order: int = 1,
     test_steps: int = 30,
-    test_rate: float = 2e-4,
+    test_rate: float | Float[Array, ""] = 2e-4,
     weight_decay: float = 0.01,
     period: int | None = None,
     drawn: Drawn = Drawn(),

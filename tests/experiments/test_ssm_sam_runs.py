@@ -27,7 +27,7 @@ from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.files import SIZE, write_weights
 from jaxmeta.within import RELEASED
 
-SMALL = Size(8, 4, 1, (1, 3), image=16, patch=4, window=2, features=8, hidden=8, looks=1)
+SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, looks=1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,55 +90,59 @@ def test_the_frozen_encoder_is_that_of_the_other_run_and_in_no_checkpoint(begun,
     assert f"learns: {count:,} parameters on a frozen image encoder" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def searched(run):
+    """What a search within volumes keeps beside the run, which its tests read."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tuning, "OWN_GRID", tuning.Grid((1.0, 100.0), (1,)))
+        patched.setattr(tuning, "search", partial(tuning.search, rounds=1))
+        meta_test.test(Options(run=(run,), within=3, only_tune=True))
+    return saved.read_json(run / "tuning.json")
+
+
 @pytest.mark.slow
-def test_a_run_is_tested_on_whole_volumes_and_within_them(run, capsys):
+def test_its_rate_is_searched_for_it_and_for_fresh_readers_alike(searched):
+    assert set(searched) == {"1, within 3"} and set(searched["1, within 3"]["found"]) == {
+        METHOD,
+        FRESH,
+    }
+    for of in searched["1, within 3"]["found"].values():
+        scores = {tuple(score[:3]): score[3] for score in of["scores"]}
+        assert set(scores) == {(OWN, 1.0, 1), (OWN, 100.0, 1)}
+        assert len(set(scores.values())) == 2, "the rate changes what is found"
+        assert scores[tuple(of["winner"].values())] == max(scores.values())
+
+
+@pytest.mark.slow
+def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys):
     options = Options(run=(run,), shots=(2,), draws=2, steps=(0, 1), masks=False)
     (outcome,) = meta_test.test(options)
-    rows = {case.row for case in outcome.tables[0].cases}
-    assert rows == {"adapted", "zero steps", "copied mask", FRESH}
-    curves = outcome.tables[0].by_steps
+    whole = outcome.tables[0]
+    assert {case.row for case in whole.cases} == {"adapted", "zero steps", "copied mask", FRESH}
+    curves = whole.by_steps
     assert {row: set(curve) for row, curve in curves.items()} == {METHOD: {0, 1}, FRESH: {0, 1}}
     first = [[case.dice for case in curves[row][0]] for row in (METHOD, FRESH)]
     assert first[0] != first[1]
     trained = "frozen image encoder trained here for 2 steps, on none of these organs or patients"
     assert f"points from the support's mask, {trained}" in capsys.readouterr().out
     within = dataclasses.replace(
-        options, shots=(5, 1), draws=None, within=3, prompt="clicks", as_released=0.0
+        options, shots=(5, 1), draws=None, within=3, prompt="clicks", as_released=0.0, steps=()
     )
     (outcome,) = meta_test.test(within)
     text = capsys.readouterr().out
     assert "slices labelled, of those that show the organ: spleen" in text
     assert "CLICKS ON THE TRUTH" in text
-    rows = {case.row for case in outcome.tables[0].cases}
-    assert {"adapted", "adapted" + RELEASED, "copied mask"} <= rows
+    (found,) = outcome.tables
+    assert {"adapted", "adapted" + RELEASED, "copied mask"} <= {case.row for case in found.cases}
+    assert found.settings == settings.read(run, "1, within 3")
+    assert {s.source for s in whole.settings.values()}.isdisjoint(
+        s.source for s in found.settings.values()
+    ), "what was chosen within volumes is for tests within volumes"
     report = json.loads((run / "within" / "summary.json").read_text())
     title = report["tables"][0]["protocol"]
     assert "middle slice of every 3" in title
     assert f"CLICKS ON THE TRUTH, {trained}" in title
     assert (run / "report" / "summary.json").exists()
-
-
-@pytest.mark.slow
-def test_its_steps_and_rate_are_searched_for_it_and_for_fresh_readers_alike(run, monkeypatch):
-    grid = tuning.Grid((1.0, 100.0), (1,))
-    monkeypatch.setattr(tuning, "OWN_GRID", grid)
-    monkeypatch.setattr(tuning, "search", partial(tuning.search, rounds=1))
-    meta_test.test(Options(run=(run,), within=3, only_tune=True))
-    kept = saved.read_json(run / "tuning.json")
-    assert set(kept) == {"1, within 3"} and set(kept["1, within 3"]["found"]) == {METHOD, FRESH}
-    for of in kept["1, within 3"]["found"].values():
-        scores = {tuple(score[:3]): score[3] for score in of["scores"]}
-        assert set(scores) == {(OWN, 1.0, 1), (OWN, 100.0, 1)}
-        assert len(set(scores.values())) == 2, "the rate changes what is found"
-        assert scores[tuple(of["winner"].values())] == max(scores.values())
-    found = settings.read(run, "1, within 3")
-    (outcome,) = meta_test.test(Options(run=(run,), within=3, masks=False))
-    assert outcome.tables[0].settings == found
-    (whole,) = meta_test.test(Options(run=(run,), shots=(1,), draws=1, masks=False))
-    assert {s.source for s in whole.tables[0].settings.values()}.isdisjoint(
-        s.source for s in found.values()
-    ), "what was chosen within volumes is for tests within volumes"
-    (run / "tuning.json").unlink()
 
 
 @pytest.mark.slow
