@@ -63,8 +63,9 @@ def promptable(network: Sam) -> Algorithm:
         prompts = box_prompts(mask, first) if boxed else click_prompts(mask, first)
         logits, quality = network.decode(learned, seen, prompts, several=not boxed)
         losses = mask_losses(large(logits, side), quality, mask)
-        best = losses.argmin(1)[:, None, None, None]
-        coarse = jnp.take_along_axis(logits, best, axis=-1)
+        best = losses.argmin(1)[:, None]
+        first_loss = jnp.take_along_axis(losses, best, axis=1)[:, 0]
+        coarse = jnp.take_along_axis(logits, best[..., None, None], axis=-1)
         chosen = large(coarse, side)[..., 0]
         told = correction(prompts, chosen, mask, wrong)
         told = told._replace(masks=coarse[..., 0])
@@ -72,7 +73,7 @@ def promptable(network: Sam) -> Algorithm:
         again = large(again, side)
         second = mask_losses(again, quality, mask)[:, 0]
         dice = jax.vmap(lambda logits, mask: hard_dice(logits[None], mask[None], jnp.ones(1, bool)))
-        return (losses.min(1) + second) / 2, dice(chosen, mask), dice(again[..., 0], mask)
+        return (first_loss + second) / 2, dice(chosen, mask), dice(again[..., 0], mask)
 
     def adapt(meta, support, key):
         return ()

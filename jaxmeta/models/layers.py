@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxmeta.larger import larger
 from jaxmeta.models.convolution import convolve, convolve_upsampled, written
 
 
@@ -74,7 +75,7 @@ class GroupNorm(nn.Module):
             return sums / (height * width * (channels // groups))
 
         mean = grouped(image)
-        variance = jnp.maximum(grouped(image * image) - mean * mean, 0.0)
+        variance = larger(grouped(image * image) - mean * mean, 0.0)
         inverse = jax.lax.rsqrt(variance + self.epsilon)
         mean, inverse = (jnp.repeat(a, channels // groups, axis=1) for a in (mean, inverse))
         slope = written.bind(inverse * scale[None])
@@ -83,8 +84,10 @@ class GroupNorm(nn.Module):
 
 
 def max_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
-    """Take the largest of every 2x2 pixels."""
-    return blocks(image).max((2, 4))
+    """Take the largest of every 2x2 pixels; of equals the first has the gradient."""
+    view = blocks(image)
+    rows = larger(view[..., 0, :], view[..., 1, :])
+    return larger(rows[:, :, 0], rows[:, :, 1])
 
 
 def mean_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:

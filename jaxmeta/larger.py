@@ -1,0 +1,15 @@
+"""The larger of two values, differentiated by which it was, however it is compiled."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def larger(a: Float[Array, "..."], b: Float[Array, "..."] | float) -> Float[Array, "..."]:
+    """Take the larger; the gradient goes to it alone, of equals to `a`.
+
+    The derivatives of `jnp.maximum` and `.max()` look for the operand that equals the result. A compiler
+    that computes the operand a second time may round it otherwise; then none does, and the gradient is 0
+    or NaN without a word: seen on processors, and on GPUs (github.com/jax-ml/jax/issues/40564). One
+    comparison always has one answer.
+    """
+    return jnp.where(a >= b, a, b)

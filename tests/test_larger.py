@@ -1,0 +1,43 @@
+"""The larger of two values, and a network that pools by it, have the slope of one of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmeta.larger import larger
+from jaxmeta.losses import segmentation_loss
+from jaxmeta.models import unet
+from jaxmeta.models.layers import max_pool
+from jaxmeta.tasks.task import Examples
+
+
+def test_it_is_the_larger_and_the_first_of_equals_has_the_slope():
+    a, b = jnp.array([1.0, 5.0, 2.0]), jnp.array([4.0, 3.0, 2.0])
+    found, back = jax.vjp(larger, a, b)
+    np.testing.assert_array_equal(found, jnp.maximum(a, b))
+    slopes = back(jnp.ones(3))
+    np.testing.assert_array_equal(slopes, [[0, 1, 1], [1, 0, 0]])
+
+
+def test_of_every_2x2_pixels_one_has_the_slope_the_first_of_equals_row_by_row():
+    image = jnp.array([[0.0, 1, 2, 2], [1, 0, 2, 2], [3, 1, 0, 0], [0, 2, 0, 7]])
+    slopes = jax.grad(lambda x: max_pool(x[None, ..., None]).sum())(image)
+    wanted = [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
+    np.testing.assert_array_equal(slopes, wanted)
+
+
+def test_slopes_of_a_network_are_the_same_however_hard_the_compiler_tries():
+    """Without LLVM's optimisation what is pooled is computed twice and rounded differently."""
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(2, 16, 16, 1)), jnp.float32)
+    mask = jnp.asarray(rng.random((2, 16, 16)) > 0.7, jnp.uint8)
+    model = unet((4, 8), groups=2)
+    loss, variables = segmentation_loss(model), model.init(jax.random.key(0))
+
+    def slopes(level):
+        how = {"xla_backend_optimization_level": level}
+        of = jax.grad(lambda v: loss(v, Examples(image, mask, jnp.ones(2, bool)), None))
+        return jax.jit(of, compiler_options=how)(variables)
+
+    for a, b in zip(jax.tree.leaves(slopes(0)), jax.tree.leaves(slopes(1)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
