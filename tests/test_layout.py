@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-    ("jaxmeta.errors", "jaxmeta.files", "jaxmeta.boxes"),
+    ("jaxmeta.errors", "jaxmeta.files", "jaxmeta.boxes", "jaxmeta.larger"),
     ("jaxmeta.data",),
     ("jaxmeta.tasks",),
     ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
