@@ -6,6 +6,8 @@ Coordinates are (x, y) in pixels, x along a row.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxmeta.larger import larger
+
 
 def features_at(
     features: Float[Array, "N G J C"], points: Float[Array, "N K 2"], side: int
@@ -18,7 +20,7 @@ def features_at(
 
     def weights(at, cells):
         place = (at + 0.5) * cells / side - 0.5
-        return jnp.maximum(0.0, 1 - jnp.abs(place[..., None] - jnp.arange(cells)[None, None]))
+        return larger(1 - jnp.abs(place[..., None] - jnp.arange(cells)[None, None]), 0.0)
 
     rows, columns = weights(points[..., 1], height), weights(points[..., 0], width)
     return jnp.einsum("nkr,nrjc,nkj->nkc", rows, features, columns)
