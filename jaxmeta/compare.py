@@ -110,8 +110,8 @@ def standings(
     """Rank the rows that compete by their Dice, the other rows behind them in their own order.
 
     Every row but those `apart` (which answer other questions) is held against the baseline where
-    there is one, and every entrant against the entrant named `against`, or else the best of them. The
-    best is best on these very cases, which flatters it a little: the closer the race, the more.
+    there is one. Against the entrant named `against` too; where none is named, every entrant is held against the
+    best of them, which is best on these very cases: that flatters it a little, the closer the race the more.
     """
     rows = {}
     for case in cases:
@@ -123,12 +123,13 @@ def standings(
         return -math.inf if math.isnan(mean) else mean
 
     ranked = sorted(entrants, key=dice, reverse=True)
+    rivals = ranked if against is None else [row for row in rows if row not in apart]
     against = against or ranked[0]
     lines = []
     for row in [*ranked, *(row for row in rows if row not in ranked)]:
         own, held = rows[row], baseline in rows and row not in (baseline, *apart)
         ahead = margin(own, rows[baseline]) if held else None
-        behind = margin(rows[against], own) if row in ranked and row != against else None
+        behind = margin(rows[against], own) if row in rivals and row != against else None
         score, counts = scores[row]
         iou, others = trusted(row_mean(own, "iou")[0], own), other_means(own)
         lines.append(Standing(row, trusted(score, own), iou, counts, ahead, behind, others))

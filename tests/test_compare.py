@@ -137,6 +137,14 @@ def test_a_contest_ranks_entrants_and_holds_them_against_scratch_and_the_best():
     assert scratch.counts.cases == second.behind.supports.records == 12
 
 
+def test_a_named_row_is_held_against_every_other_but_those_apart():
+    lines = standings(contest(), ["second", "first"], "scratch", against="second")
+    gaps = {line.row: line.behind and line.behind.supports.mean for line in lines}
+    assert gaps == {"first": pytest.approx(-0.15), "second": None, "scratch": pytest.approx(0.05)}
+    named = standings(contest(), ["first"], "second", apart=["scratch"], against="first")
+    assert [line.row for line in named if line.behind] == ["second"]
+
+
 def test_a_contest_pairs_cases_by_their_question_in_whatever_order_they_come():
     shuffled = [contest()[n] for n in np.random.default_rng(1).permutation(36)]
     ranked = standings(shuffled, ["second", "first"], "scratch")
