@@ -126,7 +126,7 @@ def predict(options: Options) -> list[Path]:
     shots = max(len(support.place) for support in supports)
     setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
     row = row_maker(run, len(supports))("adapted", "adapted", setting.finetune)
-    print(f"adapting to {shots} slices of {len(pairs)} volume(s): {describe(setting)}")
+    print(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
     fitted = row.fit(together(padded(supports)), draw_keys(len(supports), options.seed))
     options.output.mkdir(parents=True, exist_ok=True)
     pictures = []

@@ -58,7 +58,11 @@ def read_support(pairs: Sequence[Pair], reading: Reading, structure: int | None 
 def drawn_supports(
     support: Support, shots: int | None, *, draws: int = 1, seed: int = 0, few: int | None = None
 ) -> list[Support]:
-    """Take all slices, at most `few`, or draws of some: the first evenly spaced, the others at random."""
+    """Take all slices, at most `few`, or draws of some: others at random, the first evenly spaced.
+
+    That is the middles of as many equal parts: one slice is from the middle of the structure, and none
+    from its ends, which look least like the rest of it.
+    """
     count = len(support.place)
     if shots is None and few is None:
         return [support]
@@ -66,7 +70,7 @@ def drawn_supports(
     if not 0 < shots <= count:
         raise BadInput(f"--shots {shots}: the support has {count} slices with the structure")
     rng = np.random.default_rng(seed)
-    kept = [np.linspace(0, count - 1, shots).round().astype(int)]
+    kept = [(2 * np.arange(shots) + 1) * count // (2 * shots)]
     kept += [np.sort(rng.permutation(count)[:shots]) for _ in range(draws - 1)]
     return [
         Support(

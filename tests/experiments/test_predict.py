@@ -55,7 +55,9 @@ def test_a_support_is_read_as_its_shards_are(scanned, shards):
     image = load_images(shards, number, held, size=16)
     np.testing.assert_array_equal(support.examples.image, image)
     few, *others = drawn_supports(support, 3, draws=3)
-    assert few.slices == tuple(support.slices[n] for n in (0, 2, 5))
+    assert few.slices == tuple(support.slices[n] for n in (1, 3, 5))
+    (one,), (every,) = drawn_supports(support, 1), drawn_supports(support, len(support.place))
+    assert one.slices == (support.slices[3],) and every.slices == support.slices
     assert len({other.slices for other in (few, *others)}) > 1
     assert all(len(set(other.slices)) == 3 for other in others)
 
