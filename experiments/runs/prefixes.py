@@ -12,14 +12,12 @@ from jaxtyping import PyTree
 from tqdm import tqdm
 
 from experiments.configs import Config
-from experiments.runs.build_sam import ssm_network
+from experiments.runs.build_sam import colours_of, look_of, ssm_network
 from experiments.runs.opened import fingerprint
 from jaxmeta import devices
-from jaxmeta.algorithms.ssm_sam import as_pictures
 from jaxmeta.data.shards import cohort_of, load_images
 from jaxmeta.files import plain
 from jaxmeta.models.sam.adapters import to_parts
-from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.tasks.cached import Cache, cached, keep, lacking, open_cache
 from jaxmeta.tasks.episodes import Slice
 from jaxmeta.tasks.neighbours import shown_of
@@ -35,7 +33,8 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
     whose = dict(
         network=plain(config.network), weights=fingerprint(backbone), data=cohort_of(shards)
     )
-    whose |= dict(size=tasks.size, spacing=tasks.spacing, raw=config.prompted.raw_colours)
+    whose |= dict(size=tasks.size, spacing=tasks.spacing, pictures=tasks.as_pictures)
+    whose |= dict(raw=config.prompted.raw_colours, look=look_of(config))
     cache = open_cache(config.cache, [volume.name for volume in shards.volumes], whose)
     fill(config, cache, source.pool, backbone)
     return cached(source, cache, partial(shown_of, tasks.width))
@@ -44,7 +43,7 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
 def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
     """Compute and keep what the cache lacks."""
     network, tasks = ssm_network(config), config.tasks
-    colours = as_pictures if config.prompted.raw_colours else slices_as_colours
+    colours = colours_of(config)
     look = devices.jit(lambda frozen, image: to_parts(network.look(frozen, colours(image))))
     wanted = lacking(cache, slices_of(pool))
     for start in tqdm(

@@ -5,6 +5,8 @@ are named arrays, as the frozen part makes them of one slice.
 """
 
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta.errors import Occupied
+from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.files import beside, write_json
 from jaxmeta.tasks.episodes import Episode, Slice
 from jaxmeta.tasks.source import Source
@@ -47,7 +49,7 @@ def open_cache(folder: Path, names: Sequence[str], whose: dict[str, Any]) -> Cac
 def place_of(cache: Cache, at: Slice) -> Path:
     """Name the file of a slice."""
     volume, number = at
-    return cache.folder / cache.names[volume].replace("/", "_") / f"{number}.npz"
+    return cache.folder / cache.names[volume] / f"{number}.npz"
 
 
 def keep(cache: Cache, at: Slice, parts: Mapping[str, np.ndarray]) -> None:
@@ -59,9 +61,14 @@ def keep(cache: Cache, at: Slice, parts: Mapping[str, np.ndarray]) -> None:
 def kept(cache: Cache, slices: Sequence[Slice]) -> dict[str, np.ndarray]:
     """Read what was seen of slices, each part stacked."""
     found = []
-    for at in slices:
-        with np.load(place_of(cache, at)) as parts:
-            found.append({name: parts[name] for name in parts.files})
+    for path in (place_of(cache, at) for at in slices):
+        try:
+            with np.load(path) as parts:
+                found.append({name: parts[name] for name in parts.files})
+        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError):
+            raise BadInput(
+                f"{path}: cut off, or damaged; remove it, and it is made again"
+            ) from None
     return {name: np.stack([parts[name] for parts in found]) for name in found[0]}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
-from jaxmeta.errors import Occupied
+from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.tasks.cached import cached, keep, kept, lacking, open_cache
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.neighbours import shown_of
@@ -24,6 +24,21 @@ def test_what_is_kept_comes_back_and_what_lacks_is_listed(tmp_path):
     found = kept(cache, [(1, 7), (1, 7)])
     assert found["tokens"].shape == (2, 2, 2) and found["edges"].tolist() == 2 * [[0, 1, 2]]
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_volumes_of_like_names_are_kept_apart(tmp_path):
+    cache = open_cache(tmp_path / "c", ["a/b_c", "a_b/c"], {})
+    keep(cache, (0, 0), {"of": np.array(0)})
+    assert lacking(cache, [(1, 0)]) == [(1, 0)]
+
+
+def test_a_damaged_slice_is_named_with_what_helps(tmp_path):
+    cache = open_cache(tmp_path / "c", ["a"], {})
+    keep(cache, (0, 7), {"of": np.arange(999)})
+    path = tmp_path / "c" / "a" / "7.npz"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(BadInput, match="7.npz: cut off, or damaged; remove it"):
+        kept(cache, [(0, 7)])
 
 
 def test_a_folder_of_other_weights_is_refused(tmp_path):
