@@ -5,6 +5,7 @@ with holes in a volume there are no distances between surfaces.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -16,9 +17,16 @@ from jaxmeta.tasks.trial import Query
 from jaxmeta.tasks.trial_within import Volume, Within
 
 RELEASED = ", scored as released"  # added to the name of a row
-THRESHOLD, BORDER = 170 / 255, 45 / 1024  # of the released code: of a probability, and of a side
 DRAWS = 4  # chunks that are adapted to in one call
 FLAT = dict(hd95=NAN, assd=NAN, asd=NAN, asd_back=NAN, nsd=NAN)
+
+
+class Released(NamedTuple):
+    """How SSM-SAM's released code scores, each part by itself."""
+
+    least: float  # chunks of less Dice are dropped: there 0.1 for CT, 0.3 for MR
+    threshold: float = 170 / 255  # above which a probability is the structure
+    border: float = 45 / 1024  # share of a side in which nothing is
 
 
 def score_within(
@@ -27,13 +35,14 @@ def score_within(
     *,
     seed: int = 0,
     clicks: int = 0,
-    released: float | None = None,
+    released: Released | None = None,
     measured: Callable[..., Measures] = measure,
 ) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
     """Score every row on every volume of a trial.
 
-    With `clicks` each slice is told as many places on its own truth, as SSM-SAM's released code tests.
-    With `released`, a second score is as that code has it: chunks of less Dice are dropped.
+    With `clicks` each slice is told as many places on its own truth. SSM-SAM's released code draws them on
+    the truths of a chunk together, and tells every slice the same: it knows a little less. With `released`,
+    a second score is as that code has it.
 
     Yields each case with its volume and the mask; both are empty where nothing was asked.
     """
@@ -92,19 +101,19 @@ def clicked(
 
 
 def dice_as_released(
-    probability: Float[np.ndarray, "N S S"], volume: Volume, least: float | int
+    probability: Float[np.ndarray, "N S S"], volume: Volume, how: Released
 ) -> float:
-    """Average over chunks the mean Dice of their slices, at the network's size, as SSM-SAM's code does:
-    what is nearer to the border than 45 of 1024 pixels is never the structure, a pixel is at 2/3, and
-    chunks below `least` are dropped. NaN where all are.
+    """Average over chunks the mean Dice of their slices, at the network's size, as SSM-SAM's code does.
+
+    NaN where all chunks are dropped.
     """
     side = probability.shape[1]
-    edge = round(BORDER * side)
+    edge = round(how.border * side)
     seen = np.zeros(probability.shape, bool)
     inner = slice(edge, side - edge)
-    seen[:, inner, inner] = probability[:, inner, inner] > THRESHOLD
+    seen[:, inner, inner] = probability[:, inner, inner] > how.threshold
     both, size = seen & (volume.truth > 0), seen.sum((1, 2)) + (volume.truth > 0).sum((1, 2))
     each = 2 * both.sum((1, 2)) / np.maximum(size, 1)
     chunks = [float(each[list(asked)].mean()) for asked in volume.asked]
-    kept = [dice for dice in chunks if dice >= least]
+    kept = [dice for dice in chunks if dice >= how.least]
     return float(np.mean(kept)) if kept else NAN

@@ -14,7 +14,7 @@ from jaxmeta.data.shards import open_shards
 from jaxmeta.evaluate import Row, copied_mask
 from jaxmeta.tasks.split import pool, split
 from jaxmeta.tasks.trial_within import Volume, budget, deal, trials_within
-from jaxmeta.within import RELEASED, dice_as_released, score_within
+from jaxmeta.within import RELEASED, Released, dice_as_released, score_within
 from tests.tasks.cohorts import write_scans
 
 
@@ -137,7 +137,8 @@ def test_the_budget_counts_who_lends_who_is_asked_and_who_shows_the_organ(asked)
 
 def released(values, truth, asked):
     volume = Volume(None, np.asarray(truth, np.uint8), (), asked)
-    return partial(dice_as_released, np.asarray(values, np.float32), volume)
+    score = partial(dice_as_released, np.asarray(values, np.float32), volume)
+    return lambda least, **how: score(Released(least, **how))
 
 
 def test_the_released_score_by_hand():
@@ -153,8 +154,17 @@ def test_the_released_score_by_hand():
     assert np.isnan(released(0 * truth, truth, ((0,), (1,)))(0.1))
 
 
+def test_each_part_of_the_released_score_can_be_left_out():
+    truth = np.zeros((2, 32, 32))
+    truth[:, 0:4, 4:8] = 1  # a quarter of it lies on the border
+    score = released(0.6 * truth, truth, ((0,), (1,)))
+    assert score(0.0) == 0
+    assert score(0.0, threshold=0.5) == pytest.approx(2 * 12 / (12 + 16))
+    assert score(0.0, threshold=0.5, border=0.0) == 1
+
+
 def test_a_released_score_stands_beside_the_other(asked):
-    cases = [case for case, _, _ in score_within([knowing(asked)], asked, released=0.3)]
+    cases = [case for case, _, _ in score_within([knowing(asked)], asked, released=Released(0.3))]
     assert {case.row for case in cases} == {"knowing", "knowing" + RELEASED}
 
 

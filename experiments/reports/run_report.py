@@ -41,8 +41,7 @@ from jaxmeta.within import RELEASED
 ORACLE = "an oracle names the slices between which each query's organ lies, and cuts its chunks"
 SUFFIXES = {
     KNOWN: ORACLE,
-    RELEASED: "slices at the network's size, threshold 2/3, a border left out, bad chunks dropped (the mean of "
-    "volumes, there of chunks)",
+    RELEASED: "slices at the network's size, counted as told above (the mean of volumes, there of chunks)",
 }
 NOTES = {
     "zero steps": "the method before any step on the support",

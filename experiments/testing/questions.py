@@ -19,6 +19,7 @@ from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
 from jaxmeta.tasks.trial_of_slices import SEEDS, trials_of_slices
 from jaxmeta.tasks.trial_within import Within, budget, trials_within
 from jaxmeta.within import DRAWS as DRAWS_WITHIN
+from jaxmeta.within import Released
 
 DRAWS = 4
 
@@ -69,8 +70,12 @@ class Options:
     """Where the points on new slices come from (ssm-sam); by default as the run was trained. clicks lie on
     the truth of what is segmented, and are for comparison only, with --within."""
     as_released: float | None = None
-    """Also score --within as the released code does: a pixel counts from 2/3 on, none near the border, and
-    chunks of less than this Dice are dropped (there 0.1 for CT, 0.3 for MR)."""
+    """Also score --within as the released code does: chunks of less than this Dice are dropped (there 0.1 for
+    CT, 0.3 for MR), and the next two."""
+    released_threshold: float = Released(0).threshold
+    """Beside --as-released: the probability from which a pixel is the structure; 0.5 as in every other score."""
+    released_border: float = Released(0).border
+    """Beside --as-released: the share of a side, along the border, in which nothing counts as found; 0: none."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients, from random weights and from
     where the run ended. Tested on slices, on all that may lend."""
@@ -119,6 +124,15 @@ def check(options: Options) -> None:
         raise BadInput("--as-released needs --within")
     if options.as_released is not None and not 0 <= options.as_released <= 1:
         raise BadInput(f"--as-released {options.as_released:g}: a Dice, from 0 to 1")
+    if options.as_released is None:
+        refuse_changed(
+            options, ("released_threshold", "released_border"), "it is for --as-released"
+        )
+    if not (0 <= options.released_threshold < 1 and 0 <= options.released_border < 0.5):
+        raise BadInput(
+            f"--released-threshold {options.released_threshold:g} --released-border "
+            f"{options.released_border:g}: from 0 to below 1, and to below 0.5"
+        )
     for name, values in {"--draws": draws, "--shots": options.shots}.items():
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
@@ -233,6 +247,11 @@ def said_within(trials: Sequence[Within], run: Run, options: Options) -> str:
     text += "; the oracle knows which slices show the organ"
     if prompt_of(run, options) == "clicks":
         text += f"; CLICKS ON THE TRUTH, {CLICKS} a slice"
+    if how := released_of(options):
+        text += (
+            f"; scored as released: a pixel from {how.threshold:.3g} on, none within {how.border:.3g} of a "
+            f"side from the border, chunks of a Dice below {how.least:g} dropped"
+        )
     return text
 
 
@@ -242,6 +261,13 @@ def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:
     for name in names:
         if getattr(options, name) != getattr(usual, name):
             raise BadInput(f"--{name.replace('_', '-')}: {why}")
+
+
+def released_of(options: Options) -> Released | None:
+    """Say how the score beside the usual one counts, if one is asked for."""
+    if options.as_released is None:
+        return None
+    return Released(options.as_released, options.released_threshold, options.released_border)
 
 
 def protocol_of(options: Options) -> Protocol:

@@ -24,7 +24,14 @@ from experiments.testing.outcome import (
     parted,
     placed,
 )
-from experiments.testing.questions import Asked, Options, measuring_of, prompt_of, protocol_of
+from experiments.testing.questions import (
+    Asked,
+    Options,
+    measuring_of,
+    prompt_of,
+    protocol_of,
+    released_of,
+)
 from experiments.testing.rows import FRESH, OWN, fine_tunes, heads, row_maker, upper_bounds
 from experiments.testing.settings import Setting
 from jaxmeta import devices
@@ -103,7 +110,7 @@ def scored_by(run: Run, options: Options, asked: Asked) -> Callable[..., Iterato
     if options.within is None:
         return score_by_chunks if asked.protocol else score
     clicks = CLICKS if prompt_of(run, options) == "clicks" else 0
-    return partial(score_within, clicks=clicks, released=options.as_released)
+    return partial(score_within, clicks=clicks, released=released_of(options))
 
 
 def rows_of(
