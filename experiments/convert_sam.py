@@ -28,11 +28,16 @@ class Arguments:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """A .pth file as published, for which PyTorch is needed (the extra `convert`), or a .safetensors
-    file; MedSAM's ViT-B and others with the same parts too."""
+    file; others with the same parts too, MedSAM's ViT-B with --look medsam."""
     output: Path
     """The folder that the converted weights go to."""
     size: Literal["vit-b", "vit-l", "vit-h"] | None = None
     """Refuse a checkpoint of another size; by default any is recognised."""
+    look: Literal["sam", "medsam"] = "sam"
+    """How the weights were shown images when they learned, which no file says. sam: as published, in proportion
+    and normalised by ImageNet's colours; medsam: stretched to the square, from 0 to 1."""
+    names: bool = False
+    """Report every tensor by its name; by default the first 8 of those that do not match."""
 
 
 def main() -> None:
@@ -55,20 +60,28 @@ def convert(args: Arguments) -> None:
         if args.size and size != SIZES[args.size]:
             raise BadInput(f"{args.checkpoint} is {named(size)}, not {named(SIZES[args.size])}")
         found = fit(checkpoint.shapes, size)
-        print(report(found))
+        print(report(found, every=args.names))
         if not found.whole:
             raise BadInput(
                 f"{args.checkpoint} does not fit {named(size)}: {len(found.missing)} tensors missing, "
                 f"{len(found.unexpected)} unexpected, {len(found.misshapen)} of another shape; nothing written"
             )
-        write_weights(args.output, size, leaves(checkpoint.read, size))
+        try:
+            write_weights(args.output, size, leaves(checkpoint.read, size), look=args.look)
+        except BadInput as error:
+            raise BadInput(f"{args.checkpoint}: {error}; nothing written") from None
         numbers = sum(prod(checkpoint.shapes[name]) for name in found.matched)
     print(f"{numbers:,} numbers in {args.output}")
 
 
-def report(found: Fit) -> str:
-    """Say how many tensors match, and name those that do not."""
+def report(found: Fit, *, every: bool = False) -> str:
+    """Say how many tensors match, and name those that do not, or `every` one."""
     lines = [f"{len(found.matched)} tensors match"]
+    if every:
+        kinds = (("match", found.matched), *zip(found._fields[1:], found[1:], strict=True))
+        named = [f"  {what:<10} {name}" for what, names in kinds for name in names]
+        counts = [f"{len(names)} {what}" for what, names in kinds[1:]]
+        return "\n".join(lines + counts + named)
     for what in ("missing", "unexpected", "misshapen"):
         names = getattr(found, what)
         more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

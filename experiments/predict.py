@@ -36,12 +36,13 @@ from experiments.testing.rows import row_maker
 from experiments.testing.settings import Protocol, describe, method_setting
 from jaxmeta import devices, report
 from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
-from jaxmeta.data.intensity import native_input
+from jaxmeta.data.intensity import ends, native_input
 from jaxmeta.data.names import case_stem
 from jaxmeta.data.nifti import read_image, save_mask, save_probability
 from jaxmeta.data.prediction import highest, largest_pieces, predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
+from jaxmeta.models.sam.images import HIGH, LOW
 
 
 @dataclass(frozen=True)
@@ -159,14 +160,17 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     (image,), (path,) = options.image, masks
     pointed = parse_pointed(options.box, options.click, options.click_outside)
     is_run = not converted(options.run)
-    network, variables = open_network(options.run, is_run=is_run)
+    network, variables, look = open_network(options.run, is_run=is_run)
     reading = reading_to_point(options, is_run)
     tell_channel([image], reading, options.channel)
     scan = read_image(image, **told(image, reading))
     grid, intensity, scale = measured(image, scan, reading)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
+    # published weights saw all greys; runs what `slices_as_colours` makes of the same slices
+    window = (LOW, HIGH) if is_run else ends(intensity)
+    segment = pointer(network, variables, look, window)
     try:
-        numbers, logits = pointer(network, variables)(slices, grid, tuple(pointed.values()))
+        numbers, logits = segment(slices, grid, tuple(pointed.values()))
     except BadInput as error:
         raise BadInput(f"{image}: {error}") from None
     labels = np.zeros(slices.shape[:3], np.uint16)

@@ -1,5 +1,7 @@
 """How a configuration becomes a Segment Anything network, its frozen weights, and what learns on it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from jaxtyping import PyTree
@@ -13,8 +15,8 @@ from jaxmeta.errors import BadInput
 from jaxmeta.memory import Memory
 from jaxmeta.models.sam import SIZES, Size, sam
 from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
-from jaxmeta.models.sam.files import SIZE, read_size, read_weights
-from jaxmeta.models.sam.images import slices_as_colours
+from jaxmeta.models.sam.files import SIZE, read_look, read_size, read_weights
+from jaxmeta.models.sam.images import Look, slices_as_colours
 from jaxmeta.models.sam.resize import for_image
 from jaxmeta.models.sam.weights import named
 from jaxmeta.models.ssm_sam import SsmSam, self_sampling
@@ -95,9 +97,24 @@ def build_ssm_sam(config: Config, memory: Memory) -> Algorithm:
         prompt=how.prompt,
         transposed=how.transposed_points,
         copies=how.copies,
-        colours=as_pictures if how.raw_colours else slices_as_colours,
+        colours=colours_of(config),
         memory=memory,
     )
+
+
+def colours_of(config: Config) -> Callable:
+    """Choose how slices become colours: as the frozen encoder was shown them, or as pictures are."""
+    if config.prompted.raw_colours:
+        return as_pictures
+    look = look_of(config)
+    return slices_as_colours if look == Look() else partial(slices_as_colours, look=look)
+
+
+def look_of(config: Config) -> Look:
+    """Say how the weights that a run begins with were shown images, but for their proportions: slices come
+    as squares."""
+    known = config.begin and converted(config.begin)
+    return read_look(config.begin)._replace(stretched=False) if known else Look()
 
 
 def ssm_network(config: Config) -> SsmSam:

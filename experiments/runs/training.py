@@ -50,7 +50,10 @@ def trained(config: Config, stop: list[int]) -> bool:
     backbone = backbone_of(config, division)
     claim(config, division, backbone, write=False)
     learner = learner_of(given, mesh)
-    state = devices.replicate(devices.jit(learner.init)(jax.random.key(config.seed)), mesh)
+    # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
+    whole = config.algorithm == "sam" and config.begin
+    init = learner.init if whole else devices.jit(learner.init)
+    state = devices.replicate(init(jax.random.key(config.seed)), mesh)
     print(counted(state, config.algorithm == "ssm-sam"))
     if config.cache:
         source = with_prefixes(config, source, backbone)

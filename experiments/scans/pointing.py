@@ -19,11 +19,13 @@ from jaxmeta.data.grid import Grid, to_sliced
 from jaxmeta.devices import jit
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Prompts, Sam, sam
-from jaxmeta.models.sam.files import read_size, read_weights
+from jaxmeta.models.sam.files import read_look, read_size, read_weights
 from jaxmeta.models.sam.images import (
     HIGH,
     LOW,
+    TRAINED_HERE,
     Frame,
+    Look,
     as_colours,
     fitted,
     frame_of,
@@ -83,23 +85,29 @@ def voxels(text: str, option: str, form: str) -> tuple[int, tuple[int, ...]]:
     return int(value), numbers
 
 
-def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree]:
-    """Open Segment Anything: of a run, or of a folder of converted weights."""
+def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Look]:
+    """Open Segment Anything, of a run or of a folder of converted weights, and how it is shown images."""
     if not is_run:
-        return sam(read_size(folder)), read_weights(folder)
+        return sam(read_size(folder)), read_weights(folder), read_look(folder)
     run = open_run(folder)
     if run.config.algorithm != "sam":
         raise BadInput(
             f"{folder} is of {run.config.algorithm}, which learns from a support and not from pointing: "
             "--box and --click are for runs of sam-tiny and converted weights"
         )
-    return sam(size_of(run.config)), run.state.meta.learned
+    return sam(size_of(run.config)), run.state.meta.learned, TRAINED_HERE
 
 
-def pointer(network: Sam, variables: PyTree) -> Callable:
+def pointer(
+    network: Sam,
+    variables: PyTree,
+    look: Look = Look(),
+    window: tuple[float, float] = (LOW, HIGH),
+) -> Callable:
     """Make (slices [N, H, W, 1], grid, K structures) -> (which slices were pointed at, logits [K, M, H, W]).
 
-    Slices are normalised, at their own size; of a structure that a slice was not asked for, logits are -inf.
+    Slices are normalised, at their own size, and grey from one end of the window to the other; of a structure
+    that a slice was not asked for, logits are -inf.
     """
     size, variables = network.size, jax.device_put(variables)
     encode, decode = jit(network.encode), jit(network.decode, static_argnames="several")
@@ -107,13 +115,14 @@ def pointer(network: Sam, variables: PyTree) -> Callable:
     def segment(
         slices: Float[np.ndarray, "N H W 1"], grid: Grid, structures: Sequence[Pointed]
     ) -> tuple[list[int], Float[np.ndarray, "K M H W"]]:
-        frame = frame_of(*slices.shape[1:3], size.image, patch=size.patch)
+        how = dict(patch=size.patch, stretched=look.stretched)
+        frame = frame_of(*slices.shape[1:3], size.image, **how)
         asked = [by_slice(each, grid) for each in structures]
         numbers = sorted(set().union(*asked))
         found = np.full((len(asked), len(numbers), *slices.shape[1:3]), -np.inf, np.float32)
         for place, number in enumerate(numbers):
             image = jnp.asarray(slices[number : number + 1])
-            seen = encode(variables, fitted(as_colours(image, LOW, HIGH), frame))
+            seen = encode(variables, fitted(as_colours(image, *window), frame, look))
             for logits, told in zip(found, asked, strict=True):
                 if number in told:
                     logits[place] = answer(seen, in_frame(told[number], frame), frame)

@@ -56,6 +56,12 @@ def measure(
     return Intensity(float(low), float(high), mean, float(std))
 
 
+def ends(intensity: Intensity) -> tuple[float, float]:
+    """Say what a network sees of a window's lower and its upper end."""
+    low, high, mean, std = intensity
+    return (low - mean) / std, (high - mean) / std
+
+
 def histogram(stored: Shaped[np.ndarray, "..."]) -> tuple[int, np.ndarray]:
     """Count every stored integer: (the least one, counts from it upward)."""
     first = int(stored.min())

@@ -12,8 +12,11 @@ from models.sam.sizes import SMALL, golden
 
 from experiments import command
 from experiments.convert_sam import main
-from jaxmeta.models.sam.files import read_size, read_weights
-from jaxmeta.models.sam.weights import leaves, tensors
+from jaxmeta.errors import BadInput
+from jaxmeta.models.sam import SIZES
+from jaxmeta.models.sam.files import SIZE, WEIGHTS, read_look, read_size, read_weights
+from jaxmeta.models.sam.images import LOOKS
+from jaxmeta.models.sam.weights import leaves, recognised, tensors
 
 numpy_files = pytest.importorskip("safetensors.numpy")
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,11 +86,46 @@ def test_a_file_that_fits_is_converted_and_read_back(monkeypatch, tmp_path, file
     assert "holds converted weights: remove it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrapped, before", [(False, ""), (True, ""), (True, "module.")])
+def test_how_its_images_look_is_kept_and_every_tensor_can_be_named(
+    monkeypatch, tmp_path, file, capsys
+):
+    values, out = small_tensors(), tmp_path / "out"
+    converting(monkeypatch, file(values), "--output", out, "--look", "medsam", "--names")
+    told = capsys.readouterr().out
+    assert all(f"match      {name}\n" in told for name in values)
+    assert read_look(out) == LOOKS["medsam"] and read_size(out) == SMALL
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, SIZE])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_converted_weights_that_were_damaged_are_told_so(monkeypatch, tmp_path, file, name, share):
+    out = tmp_path / "out"
+    converting(monkeypatch, file(small_tensors()), "--output", out)
+    whole = (out / name).read_bytes()
+    (out / name).write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(BadInput, match=f"{name}: cut off, or not what convert_sam writes"):
+        read_weights(out)
+
+
+def test_numbers_that_are_none_are_refused_and_nothing_is_left(refused, file):
+    values = small_tensors()
+    values["mask_decoder.iou_token.weight"][0, 3] = np.nan
+    told = refused(file(values))
+    assert "sam.safetensors: mask_decoder.iou_token.weight holds numbers that are NaN" in told
+
+
+def test_where_windows_are_as_large_as_the_image_every_block_sees_all_of_it():
+    size = SIZES["vit-b"]._replace(image=224)
+    found = recognised({tensor.name: tensor.shape for tensor in tensors(size).values()})
+    assert found == size._replace(whole=tuple(range(12)))
+
+
+@pytest.mark.parametrize("wrapped, before", [(False, ""), (True, "model."), (True, "module.")])
 def test_pytorch_s_files_are_read_too(monkeypatch, tmp_path, wrapped, before):
     torch = pytest.importorskip("torch")
     values = small_tensors()
-    held = {before + name: torch.tensor(value) for name, value in values.items()}
+    made = torch.nn.Parameter if wrapped else torch.Tensor
+    held = {before + name: made(torch.tensor(value)) for name, value in values.items()}
     torch.save({"model": held, "epoch": 3} if wrapped else held, tmp_path / "sam.pth")
     converting(monkeypatch, tmp_path / "sam.pth", "--output", tmp_path / "out")
     same(read_weights(tmp_path / "out"), values)
@@ -163,13 +201,25 @@ print("peak", status["VmHWM"].split()[0])
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
-@pytest.mark.parametrize("name", ["vit-b", "vit-l", "vit-h"])
-def test_full_size_files_convert_in_less_memory_than_twice_the_file(tmp_path, name):
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("vit-b", "safetensors"),
+        ("vit-l", "safetensors"),
+        ("vit-h", "safetensors"),
+        ("vit-b", "pth"),
+    ],
+)
+def test_full_size_files_convert_in_less_memory_than_twice_the_file(tmp_path, name, kind):
     shapes = json.loads(golden("sam_checkpoint_shapes.json").read_text())[name.replace("-", "_")]
     rng = np.random.default_rng(0)
     values = {key: rng.random(shape, np.float32) for key, shape in shapes.items()}
-    path, out = tmp_path / "sam.safetensors", tmp_path / "out"
-    numpy_files.save_file(values, path)
+    path, out = tmp_path / f"sam.{kind}", tmp_path / "out"
+    if kind == "pth":
+        torch = pytest.importorskip("torch")
+        torch.save({key: torch.from_numpy(value) for key, value in values.items()}, path)
+    else:
+        numpy_files.save_file(values, path)
     words = [path, "--output", out, "--size", name]
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, *map(str, words)],
@@ -185,7 +235,5 @@ def test_full_size_files_convert_in_less_memory_than_twice_the_file(tmp_path, na
     assert peak < 2 * path.stat().st_size
     path.unlink()
     with np.load(out / "weights.npz") as archive:  # entry by entry
-        from jaxmeta.models.sam import SIZES
-
         for names, wanted in leaves(values.__getitem__, SIZES[name]):
             np.testing.assert_array_equal(archive["/".join(names)], wanted)

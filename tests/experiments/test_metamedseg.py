@@ -25,10 +25,9 @@ from experiments.testing.questions import questions
 from jaxmeta import track
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.files import write_json
 from jaxmeta.finetune import BY_SLICE, Grid
 from jaxmeta.models.sam import SIZES
-from jaxmeta.models.sam.files import SIZE
+from jaxmeta.models.sam.files import write_size
 from jaxmeta.tasks.split import pool, split
 from jaxmeta.tasks.volumes import target_slices
 
@@ -277,7 +276,7 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
 
 
 def test_every_preset_can_be_run_but_for_data_and_published_weights(tmp_path):
-    write_json(tmp_path / SIZE, SIZES["vit-b"])
+    write_size(tmp_path, SIZES["vit-b"])
     for name, (_, config) in PRESETS.items():
         if config.network.kind == "sam":
             config = dataclasses.replace(config, begin=tmp_path)

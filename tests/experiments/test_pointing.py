@@ -9,9 +9,11 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from experiments.scans.pointing import Pointed, parse_pointed, pointer
 from jaxmeta.data.grid import AXES, Grid, to_slices
+from jaxmeta.data.intensity import CT, ends, native_input
 from jaxmeta.data.prediction import highest
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Sam, Size
+from jaxmeta.models.sam.images import LOOKS
 from jaxmeta.models.sam.prompts import INSIDE
 from tests.data.scans import oriented
 
@@ -65,6 +67,24 @@ def test_a_box_in_voxels_of_the_file_is_where_the_mask_is(one, other, codes, axi
     pixel = np.ones((1, 3, 3), bool)
     assert not (found & ~binary_dilation(wanted, pixel)).any()
     assert not (binary_erosion(wanted, pixel) & ~found).any()
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_weights_see_greys_as_they_learned_from_them(name):
+    """A CT from -160 to 240 HU spans all greys, whatever a network that learns here makes of it."""
+    look, window = LOOKS[name], ends(CT)
+    hounsfield = np.linspace(-300, 400, 28 * 20, dtype=np.float32).reshape(1, 20, 28)
+    grid = Grid((28, 20, 1), np.eye(4), b"", "axial")
+    shown = obedient()._replace(
+        decode=lambda variables, seen, prompts, *, several: (seen[..., :1], jnp.ones((1, 1)))
+    )
+    segment = pointer(shown, {}, look, window)
+    slices = native_input(hounsfield, CT)
+    _, seen = segment(slices, grid, (Pointed(boxes=(((1, 1, 0), (5, 5, 0)),)),))
+    grey = np.clip((hounsfield + 160) / 400, 0, 1) * 255
+    wanted = (grey - look.mean[0]) / look.std[0]
+    assert np.abs(seen[0] - wanted).max() < 0.2 and np.abs(seen[0] - wanted).mean() < 0.01
+    assert seen.max() == pytest.approx((255 - look.mean[0]) / look.std[0], abs=1e-4)
 
 
 def test_several_structures_are_what_each_is_alone_and_one_mask_of_the_most_probable():

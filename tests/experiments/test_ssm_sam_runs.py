@@ -4,6 +4,7 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import nibabel as nib
@@ -21,10 +22,9 @@ from experiments.testing import settings, tuning
 from experiments.testing.outcome import METHOD
 from experiments.testing.questions import Options
 from experiments.testing.rows import FRESH, OWN
-from jaxmeta.errors import BadInput
-from jaxmeta.files import write_json
+from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.models.sam import Size
-from jaxmeta.models.sam.files import SIZE, write_weights
+from jaxmeta.models.sam.files import write_size, write_weights
 from jaxmeta.within import RELEASED
 
 SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, looks=1)
@@ -234,6 +234,28 @@ def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path, 
     assert train(kept), "what is kept needs no slice a second time"
 
 
+@pytest.mark.parametrize(
+    "part, changes",
+    [
+        ("tasks", dict(as_pictures=True)),
+        ("tasks", dict(size=128)),
+        ("prompted", dict(raw_colours=True)),
+        ("network", dict(last_blocks=2)),
+    ],
+)
+def test_slices_kept_of_other_images_are_refused(tmp_path, monkeypatch, part, changes):
+    monkeypatch.setattr(prefixes, "cohort_of", lambda shards: "the same")
+    monkeypatch.setattr(prefixes, "fill", lambda *whatever: None)
+    monkeypatch.setattr(prefixes, "cached", lambda *whatever: None)
+    source = SimpleNamespace(pool=SimpleNamespace(shards=SimpleNamespace(volumes=())))
+    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], cache=tmp_path)
+    prefixes.with_prefixes(config, source, {})
+    prefixes.with_prefixes(config, source, {})
+    other = dataclasses.replace(getattr(config, part), **changes)
+    with pytest.raises(Occupied, match="keeps slices of other data"):
+        prefixes.with_prefixes(dataclasses.replace(config, **{part: other}), source, {})
+
+
 @pytest.mark.slow
 def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
     other = dataclasses.replace(begun, test_organs=("liver",), workdir=tmp_path / "leak")
@@ -278,7 +300,7 @@ def test_what_is_ssm_sam_s_is_nobody_else_s():
 
 
 def test_the_presets_of_published_size_ask_for_weights(tmp_path):
-    write_json(tmp_path / SIZE, build_sam.SIZES["vit-b"])
+    write_size(tmp_path, build_sam.SIZES["vit-b"])
     for name in ("ssm-sam", "ssm-sam-released"):
         with pytest.raises(BadInput, match="needs --begin"):
             checks.check(PRESETS[name][1])
@@ -286,7 +308,7 @@ def test_the_presets_of_published_size_ask_for_weights(tmp_path):
 
 
 def test_a_beginning_of_another_size_is_named(tmp_path):
-    write_json(tmp_path / SIZE, build_sam.SIZES["vit-b"])
+    write_size(tmp_path, build_sam.SIZES["vit-b"])
     config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], begin=tmp_path)
     with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*and sam-tiny is"):
         build_sam.weights_of(config, None)

@@ -1,13 +1,14 @@
 """Weights on disk: published checkpoints as they are read, converted ones as they are kept.
 
-A converted model is a folder of `weights.npz`, a leaf an entry, and `size.json`. Everything goes leaf by
-leaf, so that a file needs little more memory than its largest tensor, and a network as much as it has
+A converted model is a folder of `weights.npz`, a leaf an entry, and `size.json`, which says too how its
+images look. Everything goes leaf by leaf, so that a file needs little more memory than its largest tensor, and a network as much as it has
 numbers.
 """
 
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
-from jaxmeta.files import beside, write_json
+from jaxmeta.files import beside, plain, write_json
+from jaxmeta.models.sam.images import LOOKS, Look
 from jaxmeta.models.sam.size import Size
 from jaxmeta.models.sam.weights import from_leaves
 
@@ -66,16 +68,43 @@ def opened_safetensors(path: Path) -> Iterator[Checkpoint]:
         handle = safetensors.safe_open(path, framework="numpy")
     except (safetensors.SafetensorError, OSError) as error:
         raise unreadable(path, error) from None
+
+    def read(name: str) -> np.ndarray:
+        try:
+            return handle.get_tensor(name)
+        except (AttributeError, TypeError):  # a kind of number that NumPy has not
+            kind = handle.get_slice(name).get_dtype()
+            raise BadInput(f"{name} is of {kind}; save its weights as F32 or F16") from None
+
     with handle:
         shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}
-        yield plain_names(Checkpoint(shapes, handle.get_tensor))
+        yield plain_names(Checkpoint(shapes, read))
 
 
 def opened_pth(path: Path) -> Checkpoint:
-    """Open a file of PyTorch; nothing but tensors is loaded, and none into memory where it can be mapped."""
+    """Open a file of PyTorch; nothing but tensors is loaded.
+
+    Where the file can be mapped, which those of PyTorch before 1.6 cannot, it is for each tensor anew: what
+    was read of a mapping stays in memory until the whole of it is let go.
+    """
+    mapped = zipfile.is_zipfile(path)
+    held = tensors_in(path, mapped)
+    shapes = {name: tuple(value.shape) for name, value in held.items()}
+    if mapped:
+        del held
+        return plain_names(Checkpoint(shapes, lambda name: values_of(tensors_in(path, True)[name])))
+    return plain_names(Checkpoint(shapes, lambda name: values_of(held[name])))
+
+
+def values_of(tensor) -> np.ndarray:
+    """Copy the numbers of a tensor of PyTorch, so that nothing holds on to its file."""
+    return np.array(tensor.detach().float().numpy())
+
+
+def tensors_in(path: Path, mapped: bool) -> dict:
+    """Load the table of tensors that a file of PyTorch holds."""
     torch = needed("torch")
     try:
-        mapped = zipfile.is_zipfile(path)  # files of PyTorch before 1.6 are none
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except UNREADABLE as error:
         if "weights only load failed" in str(error).lower() and "global" in str(error).lower():
@@ -89,17 +118,16 @@ def opened_pth(path: Path) -> Checkpoint:
             held = held[name]
     if not isinstance(held, dict) or not all(isinstance(v, torch.Tensor) for v in held.values()):
         raise BadInput(f"{path}: holds no table of tensors, but {type(held).__name__}")
-    shapes = {name: tuple(value.shape) for name, value in held.items()}
-    return plain_names(Checkpoint(shapes, lambda name: held[name].float().numpy()))
+    return held
 
 
 def plain_names(checkpoint: Checkpoint) -> Checkpoint:
-    """Take away what training on several devices puts before every name."""
-    before = "module."
-    if not all(name.startswith(before) for name in checkpoint.shapes):
-        return checkpoint
-    shapes = {name.removeprefix(before): shape for name, shape in checkpoint.shapes.items()}
-    return Checkpoint(shapes, lambda name: checkpoint.read(before + name))
+    """Take away what trainers put before every name."""
+    for before in ("module.", "model."):
+        if checkpoint.shapes and all(name.startswith(before) for name in checkpoint.shapes):
+            shapes = {name.removeprefix(before): s for name, s in checkpoint.shapes.items()}
+            return Checkpoint(shapes, lambda name, before=before: checkpoint.read(before + name))
+    return checkpoint
 
 
 def needed(package: str):
@@ -121,29 +149,72 @@ def unreadable(path: Path, error: Exception) -> BadInput:
 
 
 def write_weights(
-    folder: Path, size: Size, found: Iterable[tuple[tuple[str, ...], np.ndarray]]
+    folder: Path,
+    size: Size,
+    found: Iterable[tuple[tuple[str, ...], np.ndarray]],
+    *,
+    look: str = "sam",
 ) -> None:
-    """Write a converted model, leaf by leaf; `size.json`, written last, says that it is whole."""
-    with beside(folder / WEIGHTS) as part, zipfile.ZipFile(part, "w") as archive:
-        for names, value in found:
-            with archive.open("/".join(names) + ".npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, value)
-    write_json(folder / SIZE, size)
+    """Write a converted model, leaf by leaf; `size.json`, written last, says that it is whole.
+
+    `look` names one of LOOKS: how its images must be shown.
+    """
+    new = not folder.exists()
+    try:
+        with beside(folder / WEIGHTS) as part, zipfile.ZipFile(part, "w") as archive:
+            for names, value in found:
+                with archive.open("/".join(names) + ".npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, value)
+        write_size(folder, size, look)
+    except BaseException:
+        if new and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def write_size(folder: Path, size: Size, look: str = "sam") -> None:
+    """Write what a converted model is."""
+    write_json(folder / SIZE, plain(size) | {"look": look})
 
 
 def read_size(folder: Path) -> Size:
     """Read the size of a converted model; raises BadInput where there is none."""
+    return described(folder)[0]
+
+
+def read_look(folder: Path) -> Look:
+    """Read how a converted model must be shown images."""
+    return described(folder)[1]
+
+
+def described(folder: Path) -> tuple[Size, Look]:
+    """Read what a converted model is."""
     path = folder / SIZE
     if not path.is_file():
         raise BadInput(
             f"{folder}: no converted weights; python -m experiments.convert_sam CHECKPOINT --output {folder}"
         )
-    values = json.loads(path.read_text())
-    return Size(**values | {"whole": tuple(values["whole"])})
+    try:
+        values = json.loads(path.read_text())
+        look = LOOKS[values.pop("look")]
+        return Size(**values | {"whole": tuple(values["whole"])}), look
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise damaged(path) from None
 
 
 def read_weights(folder: Path) -> PyTree:
     """Read a converted model's variables."""
     read_size(folder)
-    with np.load(folder / WEIGHTS) as archive:
-        return from_leaves((tuple(name.split("/")), archive[name]) for name in archive.files)
+    path = folder / WEIGHTS
+    try:
+        with np.load(path) as archive:
+            return from_leaves((tuple(name.split("/")), archive[name]) for name in archive.files)
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError):
+        raise damaged(path) from None
+
+
+def damaged(path: Path) -> BadInput:
+    """Say that a converted model is not as it was written."""
+    return BadInput(
+        f"{path}: cut off, or not what convert_sam writes; remove {path.parent}, and convert again"
+    )

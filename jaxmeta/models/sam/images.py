@@ -1,7 +1,8 @@
 """From images of any shape to the square that the network sees, and back.
 
-The longer side is resized to the square's, the shorter one in proportion; what is left, below and on the
-right, is filled with zeros after normalisation, so that prompts need no shift.
+As published, the longer side is resized to the square's and the shorter one in proportion; what is left,
+below and on the right, is filled with zeros after normalisation, so that prompts need no shift. Weights
+that learned from images shown in another way want them so again: `Look` says how.
 """
 
 from typing import NamedTuple
@@ -18,6 +19,22 @@ LOW, HIGH = -2.0, 3.0  # of a normalised slice: what is shown as black and as wh
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green, blue: ImageNet's
 
 
+class Look(NamedTuple):
+    """How weights were shown images when they learned."""
+
+    mean: tuple[float, float, float] = MEAN  # taken from colours from 0 to 255
+    std: tuple[float, float, float] = STD  # that the rest is divided by
+    stretched: bool = False  # over the whole square, whatever the proportions
+
+
+LOOKS = {
+    "sam": Look(),
+    # MedSAM (Ma et al. 2024, arXiv 2304.12306): from 0 to 1, stretched to 1024 x 1024
+    "medsam": Look((0.0, 0.0, 0.0), (255.0, 255.0, 255.0), stretched=True),
+}
+TRAINED_HERE = Look(stretched=True)  # as shards are resized to squares
+
+
 class Frame(NamedTuple):
     """How an image lies in the network's square."""
 
@@ -27,14 +44,17 @@ class Frame(NamedTuple):
     side: int  # of the square
 
 
-def frame_of(height: int, width: int, side: int, *, patch: int = 16) -> Frame:
+def frame_of(
+    height: int, width: int, side: int, *, patch: int = 16, stretched: bool = False
+) -> Frame:
     """Say how an image of this shape is laid out; raises BadInput for one smaller than a patch."""
     if min(height, width) < patch:
         raise BadInput(
             f"an image of {height} x {width} pixels is smaller than one patch of {patch} x {patch}"
         )
     scale = side / max(height, width)
-    return Frame(height, width, (int(height * scale + 0.5), int(width * scale + 0.5)), side)
+    inner = tuple(max(1, int(length * scale + 0.5)) for length in (height, width))
+    return Frame(height, width, (side, side) if stretched else inner, side)
 
 
 def as_colours(
@@ -51,23 +71,27 @@ def as_colours(
     return jnp.broadcast_to(seen, (*image.shape[:-1], 3))
 
 
-def normalised(image: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
-    """Take the published mean from colours from 0 to 255, and divide by the spread."""
-    return (image - jnp.array(MEAN)[None, None, None]) / jnp.array(STD)[None, None, None]
+def normalised(image: Float[Array, "N H W 3"], look: Look = Look()) -> Float[Array, "N H W 3"]:
+    """Take a mean from colours from 0 to 255, and divide by a spread."""
+    return (image - jnp.array(look.mean)[None, None, None]) / jnp.array(look.std)[None, None, None]
 
 
-def slices_as_colours(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
+def slices_as_colours(
+    image: Float[Array, "N H W 1"], look: Look = Look()
+) -> Float[Array, "N H W 3"]:
     """Show slices of normalised intensities as the image encoder sees them: grey from LOW to HIGH."""
-    return normalised(as_colours(image, LOW, HIGH))
+    return normalised(as_colours(image, LOW, HIGH), look)
 
 
-def fitted(image: Float[Array, "N H W 3"], frame: Frame) -> Float[Array, "N S S 3"]:
+def fitted(
+    image: Float[Array, "N H W 3"], frame: Frame, look: Look = Look()
+) -> Float[Array, "N S S 3"]:
     """Resize colours from 0 to 255 into the frame, normalise them, and fill up with zeros."""
     count, high, wide = image.shape[0], *frame.inner
     if image.shape[1:3] != frame.inner:
         image = jax.image.resize(image, (count, high, wide, 3), "linear", antialias=True)
     return jnp.pad(
-        normalised(image), ((0, 0), (0, frame.side - high), (0, frame.side - wide), (0, 0))
+        normalised(image, look), ((0, 0), (0, frame.side - high), (0, frame.side - wide), (0, 0))
     )
 
 

@@ -79,12 +79,14 @@ def recognised(found: Mapping[str, Sequence[int]]) -> Size:
         raise BadInput("an adapter model (SAM-Med2D): it has layers that Segment Anything has not")
     try:
         encoder = {n.removeprefix("image_encoder."): s for n, s in found.items()}
-        depth = 1 + max(int(n.split(".")[1]) for n in encoder if n.startswith("blocks."))
+        numbers = [int(n.split(".")[1]) for n in encoder if n.startswith("blocks.")]
+        depth = 1 + max(numbers, default=-1)
         lengths = [encoder[f"blocks.{n}.attn.rel_pos_h"][0] for n in range(depth)]
         grid, width = encoder["pos_embed"][1], encoder["pos_embed"][-1]
         patch = encoder["patch_embed.proj.weight"][-1]
         whole = tuple(n for n in range(depth) if lengths[n] == 2 * grid - 1)
-        window = next((n + 1) // 2 for n in (*lengths, 27) if n != 2 * grid - 1)
+        # where all blocks have tables of the whole grid's length, they all see it
+        window = next(((n + 1) // 2 for n in (*lengths, 27) if n != 2 * grid - 1), 14)
         return Size(
             width,
             depth,
@@ -98,9 +100,8 @@ def recognised(found: Mapping[str, Sequence[int]]) -> Size:
         )
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         some = ", ".join(list(found)[:3]) or "nothing"
-        raise BadInput(
-            f"not a Segment Anything model: {type(error).__name__} {error}; it holds {some}, ..."
-        ) from None
+        why = f"no {error}" if isinstance(error, KeyError) else error
+        raise BadInput(f"not a Segment Anything model: {why}; it holds {some}, ...") from None
 
 
 def named(size: Size) -> str:
@@ -147,7 +148,10 @@ def leaves(
     known = tensors(size)
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         names = tuple(step.key for step in path)
-        yield names, converted(np.asarray(read(known[names].name)), known[names], leaf.shape)
+        value = converted(np.asarray(read(known[names].name)), known[names], leaf.shape)
+        if not np.isfinite(value).all():
+            raise BadInput(f"{known[names].name} holds numbers that are NaN or infinite")
+        yield names, value
 
 
 def from_leaves(found: Iterable[tuple[tuple[str, ...], np.ndarray]]) -> PyTree:

@@ -11,6 +11,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Prompts
 from jaxmeta.models.sam.attention import interpolation
 from jaxmeta.models.sam.images import (
+    LOOKS,
     MEAN,
     STD,
     as_colours,
@@ -102,6 +103,23 @@ def test_images_are_shrunk_with_antialiasing_and_masks_without(height, width):
     np.testing.assert_allclose(
         restored(logits, small)[0, ..., 0], rows @ square @ columns.T, atol=1e-5
     )
+
+
+def test_medsam_sees_the_whole_square_from_0_to_1_and_a_click_where_it_lies():
+    look = LOOKS["medsam"]
+    frame = frame_of(32, 64, 64, stretched=look.stretched)
+    grey = jnp.asarray(np.linspace(0, 255, 32))[None, :, None, None] * jnp.ones((1, 32, 64, 3))
+    seen = fitted(grey, frame, look)[..., 0]
+    assert seen.shape == (1, 64, 64) and seen.min() == 0 and seen.max() == 1
+    np.testing.assert_allclose(seen[0, :, 7], np.clip((np.arange(64) - 0.5) / 62, 0, 1), atol=1e-6)
+    click = in_frame(Prompts(points=np.array([[[10, 20]]]), labels=np.ones((1, 1), int)), frame)
+    np.testing.assert_array_equal(click.points[0, 0], [10, 40])
+    back = restored(seen[..., None], frame)
+    np.testing.assert_allclose(back[0, 4:28, :, 0], grey[0, 4:28, :, 0] / 255, atol=0.02)
+
+
+def test_of_a_ribbon_something_is_seen():
+    assert frame_of(16, 9000, 64).inner == (1, 64) and frame_of(9000, 16, 64).inner == (64, 1)
 
 
 def test_the_shorter_side_is_rounded_to_the_nearest_pixel():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from jaxmeta.boxes import box_around
-from jaxmeta.models.sam.simulate import SHARE, click_on, jittered
+from jaxmeta.models.sam.simulate import ANYWHERE, SHARE, click_on, drawn_on, jittered
 
 MASKS = arrays(np.uint8, (2, 7, 9), elements=st.integers(0, 1))
 
@@ -44,6 +44,24 @@ def test_corners_are_off_by_a_tenth_of_the_side_and_stay_in_the_image():
 
 def box_of_all():
     return jnp.array([[0.0, 0.0, 255.0, 255.0]])
+
+
+def test_points_lie_on_masks_drawn_together_each_pixel_as_often_as_it_is_in_one():
+    """By hand: four pixels, one of them in both masks, so two draws of five are there."""
+    masks = np.zeros((2, 4, 6), np.uint8)
+    masks[0, [0, 1, 3], [0, 4, 5]] = masks[1, [1, 2], [4, 1]] = 1
+    points = np.asarray(drawn_on(jnp.asarray(masks), 4000, jax.random.key(0)))
+    found, counts = np.unique(points, axis=0, return_counts=True)
+    np.testing.assert_array_equal(found, [[0, 0], [1, 2], [4, 1], [5, 3]])
+    np.testing.assert_allclose(counts / 4000, [0.2, 0.2, 0.4, 0.2], atol=0.03)
+
+
+def test_points_of_two_keys_are_others_on_a_mask_and_on_none():
+    for mask in (jnp.ones((1, 16, 16)), jnp.zeros((1, 16, 16))):
+        one, again, two = (drawn_on(mask, 20, jax.random.key(seed)) for seed in (0, 0, 1))
+        np.testing.assert_array_equal(one, again)
+        assert (one != two).any(1).mean() > 0.5
+    np.testing.assert_array_equal(two[:ANYWHERE], two[ANYWHERE:])  # without any to be seen
 
 
 def test_a_click_lies_on_its_own_mask_and_anywhere_where_that_is_empty():
