@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from jaxmeta.adapt import adapt, descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
+from jaxmeta.larger import larger
 from jaxmeta.losses import hard_dice
 from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models.sam.adapters import Prefix, from_parts
@@ -248,13 +249,14 @@ def on_grid(mask: Float[Array, "N S S"], network: SsmSam) -> Float[Array, "N G G
 def chunk_loss(logits, mask, valid) -> Float[Array, ""]:
     """Mean binary cross-entropy plus the mean over slices of 1 - soft IoU, without smoothing.
 
-    iou = sum(p y) / (sum p + sum y - sum(p y)); sigmoids never are 0, so nothing is divided by 0.
+    iou = sum(p y) / (sum p + sum y - sum(p y)), and 0 where the truth is empty: there sigmoids, or the square
+    of their sum in the gradient, may underflow, so the union is at least 1e-6; elsewhere it is at least 1.
     """
     y = (mask > 0).astype(logits.dtype)
     p, weight = jax.nn.sigmoid(logits), valid.astype(logits.dtype)
     pixel = (jax.nn.softplus(logits) - logits * y).mean((1, 2))
     both = (p * y).sum((1, 2))
-    iou = both / (p.sum((1, 2)) + y.sum((1, 2)) - both)
+    iou = both / larger(p.sum((1, 2)) + y.sum((1, 2)) - both, 1e-6)
     return ((pixel + 1 - iou) * weight).sum() / jnp.maximum(weight.sum(), 1)
 
 

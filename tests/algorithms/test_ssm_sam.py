@@ -1,5 +1,6 @@
 """SSM-SAM's optimisation by hand, on a network of one number that shows what it is told."""
 
+import inspect
 import sys
 
 import jax
@@ -69,6 +70,18 @@ def test_the_loss_is_cross_entropy_plus_one_minus_soft_iou_of_each_slice():
     logits, mask = jnp.zeros((2, 1, 2)), jnp.array([[[1, 0]], [[1, 1]]])
     found = chunk_loss(logits, mask, jnp.array([True, False]))
     np.testing.assert_allclose(found, np.log(2) + 1 - 0.5 / (1 + 1 - 0.5), rtol=1e-6)
+
+
+def test_an_empty_truth_has_a_finite_loss_and_gradient_however_sure_the_network_is():
+    """There sigmoids, or their squares, underflow; a slice that is not valid counts for nothing."""
+    loss = jax.jit(jax.value_and_grad(chunk_loss))
+    for logit in (-50.0, -89.0, -200.0):
+        logits, empty = jnp.full((2, 8, 8), logit), jnp.zeros((2, 8, 8), jnp.uint8)
+        value, slope = loss(logits, empty, jnp.array([True, False]))
+        assert value == 1
+        np.testing.assert_allclose(slope, 0, atol=1e-20)  # not NaN
+        value, slope = loss(logits, empty, jnp.array([False, False]))
+        assert value == 0 and (slope == 0).all()
 
 
 def test_rates_fall_as_a_cosine_and_rise_again_beyond_its_period():
@@ -194,6 +207,55 @@ def test_no_point_is_drawn_on_a_slice_that_is_not_valid():
     jax.effects_barrier()
     inner = [points for points in seen if points.shape[-2] == 20]
     assert inner and all((points == [3, 2]).all() for points in inner)
+
+
+def test_what_nobody_says_is_as_published():
+    """Section 5 of the notes on the released code."""
+    usual = {name: it.default for name, it in inspect.signature(ssm_sam).parameters.items()}
+    assert usual.items() >= dict(
+        passes=3, rate=1e-4, learn_rate=False, order=1, test_steps=30, test_rate=2e-4,
+        weight_decay=0.01, period=None, drawn=Drawn(inner=20, outer=5, online=3, asked=30),
+        prompt="support", transposed=False, copies=1,
+    ).items()  # fmt: skip
+
+
+@pytest.mark.parametrize("drawn, count", [(Drawn(), 3), (Drawn(7, 6, 4, 9), 4)])
+def test_online_a_step_sees_as_many_points_as_are_drawn_online(drawn, count):
+    counts = set()
+
+    def watched(frozen, learned, prefix, points, mask, *, key=None):
+        counts.add(points.shape[1])
+        return apply(frozen, learned, prefix, points, mask)
+
+    made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, drawn=drawn)
+    meta = made.init(jax.random.key(0))
+    jax.eval_shape(made.adapt, meta, examples(3, 1), jax.random.key(5))
+    assert counts == {count}
+
+
+def test_walks_of_two_tasks_draw_other_points_and_leave_out_other_features():
+    """The same task has the same again; its key alone differs in the other."""
+    seen = []
+
+    def watched(frozen, learned, prefix, points, mask, *, key=None):
+        if points.shape[1] == 20:  # inside the walk
+            drop = jax.random.key_data(key)
+            jax.debug.callback(lambda *told: seen.append(told), points[0], drop)
+        return apply(frozen, learned, prefix, points, mask)
+
+    made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1)
+    outer, meta = jax.jit(made.outer), made.init(jax.random.key(0))
+    other = TASK._replace(key=jnp.array([1, 3], jnp.uint32))
+
+    def told(task):
+        seen.clear()
+        jax.block_until_ready(outer(meta, task))
+        jax.effects_barrier()
+        return [{np.asarray(each).tobytes() for each in part} for part in zip(*seen, strict=True)]
+
+    for one, again, two in zip(told(TASK), told(TASK), told(other), strict=True):
+        assert len(one) == len(two) == 2  # steps, each with its own
+        assert one == again and not one & two
 
 
 def test_online_a_network_without_gradient_only_decays_as_fast_as_the_cosine_of_its_period():

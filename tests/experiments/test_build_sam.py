@@ -4,12 +4,46 @@ import dataclasses
 
 import pytest
 
-from experiments.presets import PRESETS
+from experiments.configs import Inner, Network, Outer, Prompted, Tasks
+from experiments.presets import PRESETS, STILL
 from experiments.runs import build_sam
 from jaxmeta.algorithms.ssm_sam import as_pictures
 from jaxmeta.memory import REMAT
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.images import slices_as_colours
+
+
+def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_otherwise():
+    """Sections 5 and 11 of the notes on it."""
+    (_, clean), (_, released) = PRESETS["ssm-sam"], PRESETS["ssm-sam-released"]
+    chunks = dict(draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3)
+    chunks |= dict(side_by_side=1)
+    assert clean.algorithm == "ssm-sam"
+    assert clean.inner == Inner(
+        steps=3, rate=1e-4, order=1, learn_rate=False, test_steps=30, test_rate=2e-4,
+        test_weight_decay=0.01, memory="remat",
+    )  # fmt: skip
+    assert clean.outer == Outer(
+        optimiser="adamw", schedule="cosine", rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01
+    )
+    assert clean.tasks == Tasks(**chunks, across=False, as_pictures=False, least_pixels=1)
+    assert clean.prompted == Prompted(
+        prompt="support", attends=True, dropout=0.2, period=None, mixed_tokens=False,
+        transposed_points=False, raw_colours=False, copies=1,
+    )  # fmt: skip
+    assert clean.network == Network(
+        kind="sam", widths=None, groups=None, prior=None, adapter="high-pass", adapter_width=None,
+        last_blocks=None,
+    )  # fmt: skip
+    assert clean.steps == 50 * 12 // 3  # epochs of as many organs, three a step
+    assert clean.augment == STILL
+    assert released.tasks == Tasks(**chunks, across=True, as_pictures=True, least_pixels=27)
+    assert released.prompted == Prompted(
+        prompt="clicks", attends=False, dropout=0.2, period=20, mixed_tokens=True,
+        transposed_points=True, raw_colours=True, copies=4,
+    )  # fmt: skip
+    alike = dict(tasks=clean.tasks, prompted=clean.prompted)
+    assert dataclasses.replace(released, **alike) == clean
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ from experiments.presets import PRESETS, with_algorithm
 from experiments.runs import checks, saved
 from experiments.runs.build import build, open_data
 from experiments.runs.given import named
-from experiments.runs.opened import network_of, open_run
+from experiments.runs.opened import Run, network_of, open_run
 from experiments.runs.saved import from_json
 from experiments.runs.training import meta_train, trained
 from experiments.testing.questions import refuse_foreseen
@@ -395,6 +396,22 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
         with pytest.raises(BadInput, match=f"was trained or chosen on {organ}"):
             network_of(second.workdir, held, config)
     assert network_of(second.workdir, division, config)
+
+
+def test_a_run_does_not_begin_with_one_that_learned_from_patients_it_holds_out(
+    tmp_path, monkeypatch
+):
+    """Of other organs, and known by their names alone: nothing was trained here."""
+    theirs = Split(("liver",), (), (), ("belly/1", "belly/2"), ())
+    held = Split(("kidney",), (), ("spleen",), ("belly/3",), ("belly/2",))
+    learned = SimpleNamespace(meta=SimpleNamespace(learned={"theta": "a network"}))
+    opened = Run(tmp_path, Config(), theirs, learned, 1)
+    monkeypatch.setattr(saved, "read", lambda folder: (Config(), theirs))
+    monkeypatch.setattr("experiments.runs.opened.open_run", lambda folder: opened)
+    with pytest.raises(BadInput, match="was trained or chosen on belly/2, which is held out here"):
+        network_of(tmp_path, held, Config())
+    others = held._replace(test_patients=("belly/4",))
+    assert network_of(tmp_path, others, Config()) == "a network"
 
 
 def test_a_run_is_not_tested_on_what_its_beginning_learned_from(run, config, tmp_path):
