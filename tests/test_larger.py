@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxmeta.larger import larger
 from jaxmeta.losses import segmentation_loss
@@ -26,6 +27,7 @@ def test_of_every_2x2_pixels_one_has_the_slope_the_first_of_equals_row_by_row():
     np.testing.assert_array_equal(slopes, wanted)
 
 
+@pytest.mark.slow
 def test_slopes_of_a_network_are_the_same_however_hard_the_compiler_tries():
     """Without LLVM's optimisation what is pooled is computed twice and rounded differently."""
     rng = np.random.default_rng(0)

@@ -69,6 +69,7 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
     assert not direction["prompt_encoder"]["frequencies"].any()
 
 
+@pytest.mark.slow
 def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
     """Hypernetwork n makes mask n; the correction, which is neither, teaches the first mask too."""
     meta = begun(LEARNER.init)
@@ -83,6 +84,7 @@ def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
     assert taught(TASK)[0] and any(taught(TASK)[1:])
 
 
+@pytest.mark.slow
 def test_slices_without_a_structure_teach_nothing():
     meta = begun(LEARNER.init)
     bare = jax.tree.map(lambda a: a, TASK)

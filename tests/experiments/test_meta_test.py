@@ -329,6 +329,7 @@ def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, 
     assert set(settings.read(tmp_path, "5", other)) == {"scratch"}
 
 
+@pytest.mark.slow
 def test_a_pre_training_is_chosen_within_volumes_for_tests_within_them(run, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "PROBE", Finetune("adam", 1e-2, 1))
     opened = open_run(run)._replace(folder=tmp_path)

@@ -32,9 +32,9 @@ from jaxmeta import track
 from jaxmeta.data.prepare import prepare
 from jaxmeta.devices import task_mesh
 from jaxmeta.errors import BadInput
-from jaxmeta.files import plain, write_json
+from jaxmeta.files import plain
 from jaxmeta.models.sam import SIZES
-from jaxmeta.models.sam.files import SIZE
+from jaxmeta.models.sam.files import write_size
 from jaxmeta.tasks.split import Entry, Split, pool
 from tests.tasks.cohorts import write_scans
 
@@ -334,9 +334,7 @@ def test_a_preset_and_a_file_are_not_mixed(words, tmp_path):
 def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
     name, config = parse([preset, "--seed", "3", "--inner.test-steps", "7"])
     assert (name, config.seed, config.inner.test_steps) == (preset, 3, 7)
-    write_json(
-        tmp_path / SIZE, SIZES["vit-b"]
-    )  # all that is read of published weights before data are
+    write_size(tmp_path, SIZES["vit-b"])  # all that is read of published weights before data are
     learner = build(dataclasses.replace(config, structures=("a/b",), begin=tmp_path))
     assert callable(learner.init) and callable(learner.step)
 

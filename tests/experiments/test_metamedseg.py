@@ -176,6 +176,7 @@ def test_thresholds_that_leave_nothing_are_refused(small):
         )
 
 
+@pytest.mark.slow
 def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small):
     leaky = dataclasses.replace(
         small, weigh=Weighting("target"), allow_leak=("target-labels",), steps=1, every=1
@@ -197,6 +198,7 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
     assert table["protocol"].endswith("LEAKS target-labels")
 
 
+@pytest.mark.slow
 def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(small):
     shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=1, every=1)
     assert meta_train(shared)
@@ -232,6 +234,7 @@ def test_tested_on_slices_the_five_seeds_of_the_paper_lend(small):
         assert len({support.slices for support in trial.supports}) == 5
 
 
+@pytest.mark.slow
 def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, monkeypatch):
     assert meta_train(dataclasses.replace(small, steps=1, every=1, val_organs=("kidney",)))
     monkeypatch.setattr(tuning, "GRIDS_BY_SLICE", {BY_SLICE: Grid((1e-3, 1e-2), (1,))})

@@ -30,6 +30,7 @@ INSIDE = (
     "model_state_dict",
 )  # where training code keeps weights among other things
 
+REMAP = 2**26  # bytes of a file that are read before it is mapped anew
 
 # What PyTorch's reader raises on files that are none of its own, or are cut off.
 UNREADABLE = RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError
@@ -84,21 +85,23 @@ def opened_safetensors(path: Path) -> Iterator[Checkpoint]:
 def opened_pth(path: Path) -> Checkpoint:
     """Open a file of PyTorch; nothing but tensors is loaded.
 
-    Where the file can be mapped, which those of PyTorch before 1.6 cannot, it is for each tensor anew: what
-    was read of a mapping stays in memory until the whole of it is let go.
+    The file is mapped where it can be, which those of PyTorch before 1.6 cannot. What was read of a mapping
+    stays in memory until the whole of it is let go, so now and then it is mapped anew.
     """
     mapped = zipfile.is_zipfile(path)
-    held = tensors_in(path, mapped)
+    held, read = tensors_in(path, mapped), 0
+
+    def values(name: str) -> np.ndarray:
+        nonlocal held, read
+        if mapped and read > REMAP:
+            held, read = None, 0
+            held = tensors_in(path, mapped)
+        found = np.array(held[name].detach().float().numpy())  # a copy, that holds on to nothing
+        read += found.nbytes
+        return found
+
     shapes = {name: tuple(value.shape) for name, value in held.items()}
-    if mapped:
-        del held
-        return plain_names(Checkpoint(shapes, lambda name: values_of(tensors_in(path, True)[name])))
-    return plain_names(Checkpoint(shapes, lambda name: values_of(held[name])))
-
-
-def values_of(tensor) -> np.ndarray:
-    """Copy the numbers of a tensor of PyTorch, so that nothing holds on to its file."""
-    return np.array(tensor.detach().float().numpy())
+    return plain_names(Checkpoint(shapes, values))
 
 
 def tensors_in(path: Path, mapped: bool) -> dict:
