@@ -210,7 +210,7 @@ def test_no_point_is_drawn_on_a_slice_that_is_not_valid():
 
 
 def test_what_nobody_says_is_as_published():
-    """Section 5 of the notes on the released code."""
+    """By the code released with arXiv 2308.16466."""
     usual = {name: it.default for name, it in inspect.signature(ssm_sam).parameters.items()}
     assert usual.items() >= dict(
         passes=3, rate=1e-4, learn_rate=False, order=1, test_steps=30, test_rate=2e-4,

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments.configs import Inner, Network, Outer, Prompted, Tasks
@@ -10,11 +12,12 @@ from experiments.runs import build_sam
 from jaxmeta.algorithms.ssm_sam import as_pictures
 from jaxmeta.memory import REMAT
 from jaxmeta.models.sam import SIZES
-from jaxmeta.models.sam.images import slices_as_colours
+from jaxmeta.models.sam.files import write_size
+from jaxmeta.models.sam.images import HIGH, LOW, slices_as_colours
 
 
 def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_otherwise():
-    """Sections 5 and 11 of the notes on it."""
+    """arXiv 2308.16466, and the code released with it."""
     (_, clean), (_, released) = PRESETS["ssm-sam"], PRESETS["ssm-sam-released"]
     chunks = dict(draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3)
     chunks |= dict(side_by_side=1)
@@ -97,6 +100,16 @@ def test_every_option_of_ssm_sam_reaches_what_it_names(told):
     build_sam.build_ssm_sam(usual, REMAT)
     assert told["ssm_sam"][-1]["colours"] is slices_as_colours
     assert told["high_pass"][-1] == dict(last=None, width=24, mixed=False)
+
+
+def test_slices_look_as_the_frozen_encoder_learned_from_them(tmp_path):
+    """MedSAM's learned from 0 to 1, whatever is the darkest and the brightest."""
+    begun = dataclasses.replace(PRESETS["ssm-sam"][1], begin=tmp_path)
+    write_size(tmp_path, SIZES["vit-b"])
+    assert build_sam.colours_of(begun) is slices_as_colours
+    write_size(tmp_path, SIZES["vit-b"], "medsam")
+    seen = build_sam.colours_of(begun)(jnp.array([-9.0, LOW, HIGH, 9.0])[None, :, None, None])
+    np.testing.assert_allclose(seen[0, :, 0, 1], [0, 0, 1, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize(
