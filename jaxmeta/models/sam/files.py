@@ -1,8 +1,8 @@
 """Weights on disk: published checkpoints as they are read, converted ones as they are kept.
 
-A converted model is a folder of `weights.npz`, a leaf an entry, and `size.json`, which says too how its
-images look. Everything goes leaf by leaf, so that a file needs little more memory than its largest tensor, and a network as much as it has
-numbers.
+A converted model is a folder of `weights.npz`, a leaf an entry, and `size.json`, which also says how its
+images look. Everything goes leaf by leaf, so that a file needs little more memory than its largest
+tensor, and a network as much as it has numbers.
 """
 
 import json
