@@ -4,12 +4,17 @@ import dataclasses
 import json
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# What NumPy raises on .npz files that are missing, cut off or damaged.
+DAMAGED = zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError
 
 
 @contextmanager

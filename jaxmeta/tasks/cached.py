@@ -5,8 +5,6 @@ are named arrays, as the frozen part makes them of one slice.
 """
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.files import beside, write_json
+from jaxmeta.files import DAMAGED, beside, write_json
 from jaxmeta.tasks.episodes import Episode, Slice
 from jaxmeta.tasks.source import Source
 from jaxmeta.tasks.task import Task
@@ -65,7 +63,7 @@ def kept(cache: Cache, slices: Sequence[Slice]) -> dict[str, np.ndarray]:
         try:
             with np.load(path) as parts:
                 found.append({name: parts[name] for name in parts.files})
-        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError):
+        except DAMAGED:
             raise BadInput(
                 f"{path}: cut off, or damaged; remove it, and it is made again"
             ) from None

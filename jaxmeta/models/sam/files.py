@@ -8,7 +8,6 @@ tensor, and a network as much as it has numbers.
 import json
 import pickle
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
-from jaxmeta.files import beside, plain, write_json
+from jaxmeta.files import DAMAGED, beside, plain, write_json
 from jaxmeta.models.sam.images import LOOKS, Look
 from jaxmeta.models.sam.size import Size
 from jaxmeta.models.sam.weights import from_leaves
@@ -212,7 +211,7 @@ def read_weights(folder: Path) -> PyTree:
     try:
         with np.load(path) as archive:
             return from_leaves((tuple(name.split("/")), archive[name]) for name in archive.files)
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError):
+    except DAMAGED:
         raise damaged(path) from None
 
 
