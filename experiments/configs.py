@@ -336,8 +336,10 @@ class Config:
     run on all their devices."""
     structures: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """What training draws, as data set/organ: filled in by the run."""
-    axis: Annotated[str, tyro.conf.Suppress] = "axial"
-    """Which slices the run learns from: filled in by the run."""
+    axis: Annotated[str, tyro.conf.Suppress] = "acquired"
+    """By which rule volumes are cut into slices: filled in by the run."""
+    planes: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """The planes as which the slices are shown that the run learns from: filled in by the run."""
     modality: Annotated[Literal["ct", "mr"] | None, tyro.conf.Suppress] = None
     """What all scans are that the run learns from, if they are one: filled in by the run."""
     channel: Annotated[str | None, tyro.conf.Suppress] = None

@@ -39,6 +39,7 @@ from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
 from jaxmeta.data.intensity import ends, native_input
 from jaxmeta.data.names import case_stem
 from jaxmeta.data.nifti import read_image, save_mask, save_probability
+from jaxmeta.data.orientation import ACQUIRED
 from jaxmeta.data.prediction import highest, largest_pieces, predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
@@ -78,8 +79,8 @@ class Options:
     """Also save the probability of each structure, as NAME_prob_VALUE.nii.gz."""
     modality: Literal["ct", "mr"] | None = None
     """What the volumes are; needed where the run learned from both."""
-    axis: Literal["axial", "coronal", "sagittal"] | None = None
-    """Which slices are cut; by default those that the run learned from."""
+    axis: Literal["acquired", "axial", "coronal", "sagittal"] | None = None
+    """Which slices are cut; by default as those that the run learned from: "acquired", or one plane."""
     channel: str | None = None
     """Which channel of volumes that hold several, as (x, y, z, channel): NAME where a dataset.json
     beside declares names, or NUMBER from 0; by default the one that the run learned from."""
@@ -223,7 +224,7 @@ def reading_to_point(options: Options, is_run: bool) -> Reading:
         raise BadInput(
             "converted weights do not say what the volume is: --modality ct or --modality mr"
         )
-    return Reading(size=0, mm=None, **{"axis": "axial"} | said(options))
+    return Reading(size=0, mm=None, **{"axis": ACQUIRED} | said(options))
 
 
 def said(options: Options) -> dict[str, str | float | None]:

@@ -32,8 +32,9 @@ class Arguments:
     """Default side of the square that slices are resized to when loaded; not stored."""
     spacing: float | None = None
     """Default mm of a pixel when loaded (then cropped or padded); without it a slice is stretched."""
-    axis: Literal["axial", "coronal", "sagittal"] = "axial"
-    """Which slices are cut."""
+    axis: Literal["acquired", "axial", "coronal", "sagittal"] = "acquired"
+    """Which slices are cut. acquired: those that each volume was acquired in, told by the axis whose spacing
+    differs from the two others' (axial where all agree); else those of one anatomical plane."""
     labels: tuple[str, ...] = ()
     """Names of label values where no file names them: 1=cord; PATTERN:1=cord for the files that
     match (e.g. '*gmseg*:1=grey_matter')."""
@@ -80,6 +81,7 @@ def tell(summary: Summary, output: Path) -> None:
             f"{counts.slices} slices; volumes with each structure:"
         )
         print("  " + ", ".join(f"{name} {number}" for name, number in counts.structures.items()))
+        print(f"  {counts.cut}")
     for note in summary.notes:
         print(f"note: {note}")
     for case, why in summary.skipped:

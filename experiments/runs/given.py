@@ -12,7 +12,7 @@ from jaxmeta import devices
 from jaxmeta.data.shards import Shards
 from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of
 from jaxmeta.tasks.source import Source
-from jaxmeta.tasks.split import Entry, Split, split
+from jaxmeta.tasks.split import Entry, Pool, Split, split
 
 
 class Given(NamedTuple):
@@ -60,8 +60,15 @@ def gather(config: Config) -> Given:
         structures=named(entries),
         modality=common(entry.modality for entry in entries),
         channel=common(entry.channel for entry in entries),
+        planes=planes_of(source.pool),
     )
     return Given(dataclasses.replace(config, **learned), shards, division, protocol, source)
+
+
+def planes_of(pool: Pool) -> tuple[str, ...]:
+    """List the planes as which the slices of a pool are shown."""
+    scans = (scan for entry in pool.entries for own in entry.patients.values() for scan, _ in own)
+    return tuple(sorted({pool.shards.volumes[scan].grid.axis for scan in scans}))
 
 
 def common(values: Iterable[str | None]) -> str | None:

@@ -13,11 +13,12 @@ from jaxtyping import Float
 
 from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
-from jaxmeta.data.grid import Grid, to_slices
+from jaxmeta.data.grid import Grid, grid_by, to_slices
 from jaxmeta.data.intensity import Intensity, measure, network_input
 from jaxmeta.data.layouts import channels_beside
 from jaxmeta.data.nifti import Image, read_image
 from jaxmeta.data.nifti_bytes import shape_of
+from jaxmeta.data.orientation import nearest_plane
 from jaxmeta.errors import BadInput
 
 
@@ -26,10 +27,11 @@ class Reading(NamedTuple):
 
     size: int
     mm: float | None
-    axis: str
+    axis: str  # the rule by which volumes are cut
     modality: str
     nan_to: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
+    planes: tuple[str, ...] = ()  # as which slices are shown; without any, each as its own
 
 
 def reading_for(
@@ -49,7 +51,9 @@ def reading_for(
     if modality is None:
         raise BadInput(f"{run.folder} learned from ct and mr: say --modality ct or --modality mr")
     channel = config.channel if channel is None else channel  # without: a file of several asks
-    return Reading(tasks.size, tasks.spacing, axis or config.axis, modality, nan_to, channel)
+    axis = axis or config.axis
+    planes = config.planes if axis == config.axis else ()
+    return Reading(tasks.size, tasks.spacing, axis, modality, nan_to, channel, planes)
 
 
 def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) -> None:
@@ -94,7 +98,9 @@ def as_input(
 
 def measured(path: Path, scan: Image, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
     """Place a volume, choose its window, and give its scale."""
-    grid = Grid(scan.values.shape, scan.affine, scan.header, reading.axis)
+    shape, rule = scan.values.shape, reading.axis
+    plane, _ = nearest_plane(shape, scan.affine, rule, reading.planes)
+    grid = grid_by(rule, shape, scan.affine, scan.header, plane)
     scale = {"slope": scan.slope, "intercept": scan.intercept}
     try:
         return grid, measure(scan.values, reading.modality, **scale), scale

@@ -11,6 +11,7 @@ from experiments.runs.opened import Run, refuse_seen
 from experiments.testing.outcome import Measuring
 from experiments.testing.settings import Protocol
 from experiments.testing.tuning import validation_trials
+from jaxmeta.data.orientation import nearest_plane
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool
@@ -141,12 +142,8 @@ def check(options: Options) -> None:
 def questions(run: Run, options: Options) -> Asked:
     """Make what is asked of a run; refuse what cannot be."""
     shards = open_data(run.config, options.data)
-    if shards.defaults.axis != run.config.axis:
-        raise BadInput(
-            f"{run.folder} learned from {run.config.axis} slices, {' '.join(shards.folders)} holds "
-            f"{shards.defaults.axis} ones: prepare the data with --axis {run.config.axis}"
-        )
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
+    refuse_turned(run, held_out)
     refuse_unprompted(run, options)
     refuse_foreseen(run, held_out)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
@@ -196,6 +193,19 @@ def questions(run: Run, options: Options) -> Asked:
         for shots in options.shots
     }
     return Asked(held_out, how, made, draws)
+
+
+def refuse_turned(run: Run, held_out: Pool) -> None:
+    """Refuse scans whose slices lie in none of the planes that the run learned from."""
+    shards, known = held_out.shards, run.config.planes
+    for entry in held_out.entries:
+        for volume in {volume for own in entry.patients.values() for volume, _ in own}:
+            name, grid = shards.volumes[volume].name, shards.volumes[volume].grid
+            if not nearest_plane(grid.shape, grid.affine, shards.defaults.axis, known)[1]:
+                raise BadInput(
+                    f"{run.folder} learned from {' and '.join(known)} slices, and those of {name} are "
+                    f"{grid.axis}: prepare the data with --axis {known[0]}, or train on scans like these"
+                )
 
 
 def refuse_foreseen(run: Run, held_out: Pool) -> None:

@@ -36,6 +36,7 @@ class Case(NamedTuple):
     channel: int | None = None  # of an image that holds several
     channels: tuple[str, ...] = ()  # their declared names
     atlas: bool = False  # `names` are those of an atlas: more than any one label holds
+    plane: str | None = None  # as which its slices are shown, once `planes.py` has said it
 
 
 def find_cases(

@@ -1,11 +1,9 @@
 """A volume's geometry and the way back to it.
 
 A scan is stored in whatever orientation its scanner liked. Everything after this file sees slices
-`[N, H, W]` of the canonical orientation RAS+ (axis 0 grows to the subject's right, 1 to the front,
-2 to the head), cut along one axis; H and W are the two remaining axes in that order, so an axial
-slice is `[right, front]` (`np.rot90` of any slice shows it upright). Flips and permutations are
-exact and so is their inverse. Only the in-plane resize interpolates, always with pixel centres
-aligned:
+`[N, H, W]` whose rows and columns run as `orientation.py` says, so an axial slice is `[right, front]`
+(`np.rot90` of any slice shows it upright). Flips and permutations are exact and so is their inverse.
+Only the in-plane resize interpolates, always with pixel centres aligned:
 
     x_in = (n_in - 1) / 2 + step (x_out - (n_out - 1) / 2)
 
@@ -20,19 +18,29 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float32, Real, Shaped, UInt8
-from nibabel.orientations import io_orientation
 from scipy.sparse import csr_array
 
-AXES = ("sagittal", "coronal", "axial")  # canonical RAS axis 0, 1, 2
+from jaxmeta.data.orientation import ACQUIRED, Order, order_of, plane_of, slice_axis
 
 
 class Grid(NamedTuple):
-    """Where a volume's voxels are, as its own file says, and the axis along which it is cut."""
+    """Where a volume's voxels are, as its own file says, and how it is cut into slices."""
 
     shape: tuple[int, int, int]  # of the file's own array
     affine: np.ndarray  # the file's own 4x4, voxel to mm
     header: bytes  # the file's own header: codes, units and zooms of every mask saved for it
-    axis: str  # one of AXES
+    axis: str  # "axial", "coronal" or "sagittal": the plane as which its slices are shown
+    across: int | None = None  # the file's axis that counts the slices; None: nearest to the plane's
+
+
+def grid_by(
+    rule: str, shape: tuple[int, int, int], affine: np.ndarray, header: bytes, plane: str | None = None
+) -> Grid:
+    """Cut a volume by a rule: "acquired", shown as `plane` or else as its own; or the name of a plane."""
+    if rule != ACQUIRED:
+        return Grid(shape, affine, header, rule)
+    across = slice_axis(shape, affine, rule)
+    return Grid(shape, affine, header, plane or plane_of(shape, affine, rule), across)
 
 
 def spacing(grid: Grid) -> tuple[float, float, float]:
@@ -68,18 +76,9 @@ def to_sliced(voxel: tuple[int, int, int], grid: Grid) -> tuple[int, int, int]:
     )
 
 
-def _order(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+def _order(grid: Grid) -> Order:
     """For each axis of the sliced array: which axis of the file it is, and whether it is flipped."""
-    return _order_of(np.ascontiguousarray(grid.affine, np.float64).tobytes(), grid.axis)
-
-
-@lru_cache(maxsize=4096)
-def _order_of(affine, axis):
-    ornt = io_orientation(np.frombuffer(affine).reshape(4, 4))  # file axis i -> canonical, sign
-    first = AXES.index(axis)
-    canonical = (first, *(other for other in range(3) if other != first))
-    files = [int(np.flatnonzero(ornt[:, 0] == other)[0]) for other in canonical]
-    return tuple(files), tuple(bool(ornt[file, 1] < 0) for file in files)
+    return order_of(grid.affine, grid.axis, grid.across)
 
 
 def resize_image(
@@ -161,10 +160,11 @@ def grid_to_json(grid: Grid) -> dict:
         "affine": [[float(value) for value in row] for row in grid.affine],
         "header": base64.b64encode(grid.header).decode(),
         "axis": grid.axis,
+        "across": grid.across,
     }
 
 
 def grid_from_json(row: dict) -> Grid:
     """Read what `grid_to_json` wrote."""
     header = base64.b64decode(row["header"])
-    return Grid(tuple(row["shape"]), np.array(row["affine"]), header, row["axis"])
+    return Grid(tuple(row["shape"]), np.array(row["affine"]), header, row["axis"], row["across"])

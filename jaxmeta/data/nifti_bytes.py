@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from nibabel.fileslice import fileslice
 
 from jaxmeta.data.channels import channel_count
@@ -66,14 +66,28 @@ def read_raw(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
 
 def shape_of(path: str | Path) -> tuple[int, ...]:
     """Read a shape from a file's first bytes; () where reading it all will say what is wrong."""
+    header = _first_bytes(path)
+    return () if header is None else header.get_data_shape()
+
+
+def affine_of(path: str | Path) -> Float[np.ndarray, "4 4"] | None:
+    """Read an affine likewise; None where it is missing, singular, or reading it all will say what is wrong."""
+    header = _first_bytes(path)
+    affine = np.zeros((4, 4)) if header is None else header.get_best_affine()
+    usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-12
+    return affine if usable else None
+
+
+def _first_bytes(path):
+    """Parse a header alone; None where it is none."""
     try:
         with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as file:
             start = file.read(540)
         kind = _kind(start).header_class
         with silent(nib.imageglobals.logger):
-            return kind(start[: kind.template_dtype.itemsize]).get_data_shape()
+            return kind(start[: kind.template_dtype.itemsize])
     except (*NOT_NIFTI, OSError, EOFError, ValueError, zlib.error):
-        return ()
+        return None
 
 
 def _inflated(data, path):

@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.cases import Case, find_cases
-from jaxmeta.data.grid import AXES, Grid, grid_to_json, spacing, to_slices
+from jaxmeta.data.grid import grid_by, grid_to_json, spacing, to_slices
 from jaxmeta.data.intensity import measure
 from jaxmeta.data.masks import masks_of
 from jaxmeta.data.nifti import read_pair
+from jaxmeta.data.orientation import ACQUIRED, RULES
+from jaxmeta.data.planes import shown_alike
 from jaxmeta.data.records import write_records
 from jaxmeta.data.shards import FORMAT
 from jaxmeta.data.summary import Summary, summarise
@@ -64,7 +66,7 @@ def prepare(
     *,
     size: int = 128,
     spacing: float | None = None,
-    axis: str = "axial",
+    axis: str = ACQUIRED,
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),
     channel: Sequence[str] = (),
@@ -82,8 +84,8 @@ def prepare(
 
     With `supervoxels` each volume is also cut into about so many pieces that look alike.
     """
-    if axis not in AXES:
-        raise BadInput(f"--axis {axis}: known are {', '.join(AXES)}")
+    if axis not in RULES:
+        raise BadInput(f"--axis {axis}: known are {', '.join(RULES)}")
     if size < 1 or (spacing is not None and spacing <= 0) or (workers is not None and workers < 1):
         raise BadInput(f"--size {size}, --spacing {spacing}, --workers {workers}: must be above 0")
     if supervoxels < 0:
@@ -101,7 +103,7 @@ def prepare(
     if alone and not skip_bad:
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
         raise BadInput(f"{alone[0][1]}{more}; --skip-bad leaves such cases out")
-    parts = plan(cases, part_bytes)
+    parts = plan(shown_alike(cases, axis), part_bytes)
     options = Options(axis, nan_to, file_bytes, skip_bad, supervoxels)
     output = Path(output)
     if output.exists() and not output.is_dir():
@@ -117,7 +119,7 @@ def prepare(
         f"{dataset}: {count} volumes that were in {output} are not among these inputs, and no longer there"
         for dataset, count in sorted(gone.items())
     ]
-    summary = summarise(rows, sorted(skipped), notes, reused)
+    summary = summarise(rows, sorted(skipped), notes, reused, axis)
     index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
     write_json(output / "index.json", index)
     _remove_stale(output, finished, parts_there)
@@ -183,7 +185,7 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     """
     which = {"channel": case.channel, "channels": case.channels}
     image, label = read_pair(case.image, case.label, nan_to=options.nan_to, **which)
-    grid = Grid(image.values.shape, image.affine, image.header, options.axis)
+    grid = grid_by(options.axis, image.values.shape, image.affine, image.header, case.plane)
     try:
         scale = {"slope": image.slope, "intercept": image.intercept}
         intensity = measure(image.values, case.modality, **scale)

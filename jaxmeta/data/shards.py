@@ -30,7 +30,7 @@ from jaxmeta.data.pictures import picture_images, picture_masks
 from jaxmeta.data.records import read_record
 from jaxmeta.errors import BadInput
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Stored(NamedTuple):
@@ -65,7 +65,7 @@ class Defaults(NamedTuple):
 
     size: int
     spacing: float | None
-    axis: str
+    axis: str  # by which rule of `orientation.py` volumes are cut
 
 
 class Shards(NamedTuple):

@@ -1,10 +1,15 @@
 """What a preparation did, counted from the parts it wrote."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxmeta.data.grid import grid_from_json, sliced_shape
+from jaxmeta.data.grid import Grid, grid_from_json, sliced_shape, spacing
+from jaxmeta.data.orientation import ACQUIRED, nearest_plane
 from jaxmeta.errors import BadInput
+
+LONG = 3.0  # a pixel longer than so many of its widths is cut across slices
+APART = 2.0  # a data set whose spacings differ more than so many times is told of
 
 
 class Counts(NamedTuple):
@@ -14,6 +19,7 @@ class Counts(NamedTuple):
     volumes: int
     slices: int
     structures: dict[str, int]  # structure -> volumes that hold it
+    cut: str  # how its slices lie, in words
 
 
 class Summary(NamedTuple):
@@ -26,9 +32,13 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    rows: Sequence[dict], skipped: Sequence[tuple[str, str]], notes: Sequence[str], reused: int
+    rows: Sequence[dict],
+    skipped: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+    reused: int,
+    rule: str,
 ) -> Summary:
-    """Count volumes, given as rows of the index, by data set; refuse those without any label."""
+    """Count volumes, given as rows of the index and cut by a rule, by data set; refuse those without any label."""
     datasets, notes = {}, list(notes)
     if not rows:
         raise BadInput(f"no usable case: {skipped[0][1]}" if skipped else "no case")
@@ -45,10 +55,77 @@ def summarise(
             raise BadInput(f"{dataset}: no structure at all, every label {said}")
         if nameless:
             notes.append(f"{dataset}: label values without a name were left out: {told}")
+        grids = {row["name"]: grid_from_json(row["grid"]) for row in own}
+        notes += [f"{dataset}: {note}" for note in doubtful(grids, rule)]
         datasets[dataset] = Counts(
             patients=len({row["patient"] for row in own}),
             volumes=len(own),
-            slices=sum(sliced_shape(grid_from_json(row["grid"]))[0] for row in own),
+            slices=sum(sliced_shape(grid)[0] for grid in grids.values()),
             structures=dict(sorted(held.items())),
+            cut=cut_of(list(grids.values()), rule),
         )
     return Summary(datasets, list(skipped), notes, reused)
+
+
+def cut_of(grids: Sequence[Grid], rule: str) -> str:
+    """Say how the slices of a data set lie, with the least and the largest of what differs."""
+    planes = [plane for plane, _ in Counter(grid.axis for grid in grids).most_common()]
+    sides = [_range(side) for side in zip(*map(sliced_shape, grids), strict=True)]
+    apart, height, width = (_range(mm) for mm in zip(*map(spacing, grids), strict=True))
+    chosen = "as acquired" if rule == ACQUIRED else f"--axis {rule}"
+    return (
+        f"{' and '.join(planes)} slices ({chosen}): {sides[0]} a volume, {apart} mm apart, of "
+        f"{sides[1]} x {sides[2]} pixels of {height} x {width} mm"
+    )
+
+
+def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
+    """Say what is unlikely to be meant: volumes cut across their slices, and volumes unlike each other."""
+    found = []
+    across = [name for name, grid in grids.items() if stretched(grid) > LONG]
+    if across:
+        worst = grids[max(across, key=lambda name: stretched(grids[name]))]
+        pixel = " x ".join(f"{mm:.3g}" for mm in spacing(worst)[1:])
+        mend = "leave --axis out" if rule != ACQUIRED else "--axis names another plane"
+        found.append(
+            f"WARNING: {_some(across, grids)} cut across their slices: pixels of {pixel} mm are more than "
+            f"{LONG:g} times as long as wide; {mend}"
+        )
+    common = Counter(grid.axis for grid in grids.values()).most_common(1)[0][0]
+    turned = [name for name, grid in grids.items() if not fits(grid, rule, common)]
+    if turned:
+        planes = ", ".join(sorted({grids[name].axis for name in turned}))
+        found.append(
+            f"WARNING: volumes differ: {_some(turned, grids)} {planes}, the others {common}; give them a "
+            "folder of their own, or name one --axis for all"
+        )
+    for what, axes in (("slices", slice(0, 1)), ("pixels", slice(1, 3))):
+        sizes = {name: max(spacing(grid)[axes]) for name, grid in grids.items()}
+        least, most = min(sizes, key=sizes.get), max(sizes, key=sizes.get)
+        if sizes[most] > APART * sizes[least]:
+            unit = "mm apart" if what == "slices" else "mm wide"
+            found.append(
+                f"volumes differ: {what} are {sizes[least]:.3g} {unit} in {least}, {sizes[most]:.3g} in {most}"
+            )
+    return found
+
+
+def stretched(grid: Grid) -> float:
+    """Divide the longer side of a pixel by the shorter."""
+    _, height, width = spacing(grid)
+    return max(height, width) / min(height, width)
+
+
+def fits(grid: Grid, rule: str, plane: str) -> bool:
+    """Tell whether a volume's slices lie about in a plane."""
+    return rule != ACQUIRED or nearest_plane(grid.shape, grid.affine, rule, [plane])[1]
+
+
+def _range(values):
+    low, high = (f"{end:.3g}" for end in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _some(names, every):
+    shown = ", ".join(name.split("/")[-1] for name in names[:3]) + ", ..." * (len(names) > 3)
+    return f"{len(names)} of {len(every)} volumes ({shown}) are"

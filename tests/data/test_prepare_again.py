@@ -152,7 +152,7 @@ def test_the_command_prepares_and_tells(cohort, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "belly: 5 patients, 5 volumes, 45 slices" in done.stdout
     assert "9 volumes in" in done.stdout and done.stderr == ""
-    assert open_shards([tmp_path / "out"]).defaults == (32, None, "axial")
+    assert open_shards([tmp_path / "out"]).defaults == (32, None, "acquired")
 
 
 def test_the_command_ends_bad_input_with_one_line_and_code_2(tmp_path):

@@ -208,7 +208,7 @@ def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path
     tasks = dataclasses.replace(config.tasks, size=None)
     meta_train(dataclasses.replace(config, tasks=tasks, workdir=tmp_path / "run", steps=0))
     told, _ = saved.read(tmp_path / "run")
-    assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, None, "axial")
+    assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, None, "acquired")
 
 
 @pytest.mark.parametrize(

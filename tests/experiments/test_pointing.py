@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from experiments.scans.pointing import Pointed, parse_pointed, pointer
-from jaxmeta.data.grid import AXES, Grid, to_slices
+from jaxmeta.data.grid import Grid, to_slices
 from jaxmeta.data.intensity import CT, ends, native_input
+from jaxmeta.data.orientation import AXES
 from jaxmeta.data.prediction import highest
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Sam, Size
