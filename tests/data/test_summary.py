@@ -1,0 +1,56 @@
+"""prepare_data says how slices lie, and warns of what nobody means."""
+
+import pytest
+
+from jaxmeta.data.grid import grid_by
+from jaxmeta.data.orientation import ACQUIRED
+from jaxmeta.data.prepare import prepare
+from jaxmeta.data.summary import cut_of, doubtful
+from tests.data.scans import anatomy, oriented, save
+from tests.data.test_orientation import TURNS, turned
+
+
+def grid(rule=ACQUIRED, codes="RAS", shape=(20, 24, 13), zooms=(1.25, 1.25, 8.0), turn="axial"):
+    return grid_by(rule, shape, turned(oriented(codes, shape, zooms), TURNS[turn]), b"")
+
+
+def test_a_short_axis_stack_cut_axially_is_warned_of_and_as_acquired_it_is_not():
+    stack = {"heart/a": grid("axial", turn="coronal"), "heart/b": grid("axial", turn="coronal")}
+    (note,) = doubtful(stack, "axial")
+    assert "2 of 2 volumes (a, b) are cut across their slices: pixels of 1.25 x 8 mm" in note
+    assert "leave --axis out" in note
+    stack = {"heart/a": grid(turn="coronal"), "heart/b": grid(turn="coronal", codes="LPS")}
+    assert doubtful(stack, ACQUIRED) == []
+    told = cut_of(list(stack.values()), ACQUIRED)
+    assert told.startswith("coronal slices (as acquired): 13 a volume, 8 mm apart, of 20 x 24 ")
+
+
+def test_volumes_unlike_the_others_of_their_data_set_are_named():
+    grids = {f"d/{n}": grid() for n in "abc"} | {"d/x": grid(turn="sagittal")}
+    (note,) = doubtful(grids, ACQUIRED)
+    assert "volumes differ: 1 of 4 volumes (x) are sagittal, the others axial" in note
+    grids = {"d/a": grid(), "d/b": grid(zooms=(2.6, 2.6, 8.0))}
+    assert doubtful(grids, ACQUIRED) == [
+        "volumes differ: pixels are 1.25 mm wide in d/a, 2.6 in d/b"
+    ]
+    assert doubtful({"d/a": grid(), "d/b": grid(zooms=(1.25, 1.25, 15.0))}, ACQUIRED) == []
+
+
+@pytest.mark.parametrize("rule", [ACQUIRED, "sagittal"])
+def test_the_summary_of_a_preparation_tells_axis_size_slices_and_spacing(tmp_path, rule):
+    image, label = anatomy()
+    save(tmp_path / "in/a.nii.gz", image, oriented("RAS"))
+    save(tmp_path / "in/a_seg.nii.gz", label, oriented("RAS"))
+    how = dict(modality=["mr"], axis=rule, workers=1)
+    summary = prepare([tmp_path / "in"], tmp_path / "out", **how)
+    (counts,) = summary.datasets.values()
+    if rule == ACQUIRED:
+        assert counts.cut == (
+            "axial slices (as acquired): 9 a volume, 4 mm apart, of 18 x 24 pixels of 1.5 x 1.25 mm"
+        )
+        assert summary.notes == []
+    else:
+        assert counts.cut == (
+            "sagittal slices (--axis sagittal): 18 a volume, 1.5 mm apart, of 24 x 9 pixels of 1.25 x 4 mm"
+        )
+        assert "cut across their slices" in summary.notes[0]  # 4 / 1.25 is above 3
