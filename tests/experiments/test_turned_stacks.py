@@ -107,7 +107,7 @@ def test_turned_stacks_are_segmented_as_the_unturned_are(scans, tmp_path):
     source = scans / "ACDC"
     cases = [path.name[:-7] for path in sorted((source / "labelsTr").glob("*_frame01*"))][:4]
     same = write_turned(source, tmp_path / "heart", cases, "axial", 0, tilt=0.0)
-    run = trained(tmp_path / "axial", tmp_path / "heart")
+    run = trained(tmp_path / "straight", tmp_path / "heart")
     expected = {path.name: path for path in sorted((run / "predictions").iterdir())}
     assert expected and any(np.asarray(nib.load(path).dataobj).any() for path in expected.values())
     few = cases[:2]
