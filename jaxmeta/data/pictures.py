@@ -19,9 +19,14 @@ def picture_images(
     spacing: float | None = None,
     slope: float = 1.0,
 ) -> Float32[np.ndarray, "N S S 1"]:
-    """Resize slices and stretch each to 0 .. 1 in 256 steps; one of a single value is 0."""
+    """Resize slices and stretch each to 0 .. 1 in 256 steps; one of a single value is 0.
+
+    What a slice does not reach looks like its own least value: a slice's picture is the same alone and
+    among others.
+    """
     upright = slices.astype(np.float32) * np.float32(np.sign(slope))
-    small = resize_image(upright, size, grid, spacing=spacing, fill=float(upright.min()))
+    upright -= upright.min((1, 2), keepdims=True)
+    small = resize_image(upright, size, grid, spacing=spacing)
     low, high = (end(small, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
     share = (small - low) / np.where(high > low, high - low, 1)
     steps = np.minimum(np.floor(share * 256), 255)

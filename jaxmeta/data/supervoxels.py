@@ -7,7 +7,7 @@ nearest neighbour. What is as dark as the background everywhere is no structure.
 """
 
 import numpy as np
-from jaxtyping import Int32, Real
+from jaxtyping import Int32, Integer, Real
 from skimage.segmentation import slic
 from skimage.transform import resize
 
@@ -52,6 +52,14 @@ def supervoxels(
     kept = np.flatnonzero((means > dark) & (np.arange(len(means)) > 0))
     number = np.zeros(len(means), np.int32)
     number[kept] = np.arange(1, len(kept) + 1)
-    rows = (np.arange(height) * small[0]) // height
-    columns = (np.arange(width) * small[1]) // width
+    rows, columns = (nearest(*sides) for sides in zip((height, width), small, strict=True))
     return number[labels][:, rows[:, None], columns]
+
+
+def nearest(count: int, known: int) -> Integer[np.ndarray, " count"]:
+    """Say for each of `count` pixels which of `known` ones along the same side has the nearest centre.
+
+    Pixel i's centre lies at the share (i + 1/2) / count of the side, in pixel (i + 1/2) known / count. From
+    the corners, i known / count, everything would be shifted by half of the difference of two pixels.
+    """
+    return (2 * np.arange(count) + 1) * known // (2 * count)

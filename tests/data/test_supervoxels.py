@@ -1,12 +1,17 @@
 """Pieces of a volume that look alike: what bounds them, what is left out, how they are stored."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from jaxmeta.data import supervoxels as module
 from jaxmeta.data.intensity import Intensity
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_masks, open_shards, structures
-from jaxmeta.data.supervoxels import supervoxels
+from jaxmeta.data.supervoxels import SIDE, nearest, supervoxels
 from jaxmeta.errors import BadInput
 from tests.tasks.cohorts import write_scans
 
@@ -49,6 +54,47 @@ def test_large_slices_are_cut_small_and_shown_at_their_own_size():
     assert cut.shape == volume.shape
     inside = cut > 0
     assert 2 * (inside & (volume > 0)).sum() / (inside.sum() + (volume > 0).sum()) > 0.95
+
+
+@given(st.integers(1, 1024), st.integers(1, 256))
+def test_no_centre_is_nearer_than_the_nearest(count, known):
+    """And the way there and back is not shifted: turned around, a side is seen turned around."""
+    found = nearest(count, known)
+    centres = (np.arange(count) + 0.5) / count
+    off = np.abs(centres[:, None] - (np.arange(known)[None] + 0.5) / known)
+    np.testing.assert_allclose(off[np.arange(count), found], off.min(1), atol=1e-12)
+    even = ((2 * np.arange(count) + 1) * known) % (2 * count) == 0  # as near to two: the later
+    turned = known - 1 - found[::-1]
+    np.testing.assert_array_equal(found, turned + even)
+
+
+@settings(max_examples=20)
+@given(st.integers(SIDE + 1, 3 * SIDE), st.integers(0, 2**16))
+def test_borders_come_back_where_they_were_at_any_side(side, seed):
+    """A box anywhere, cut where it is half as bright: no edge is off by more than rounding to small pixels."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(side // 8, side // 2, 2)
+    last = first + rng.integers(side // 4, 3 * side // 8, 2)
+    volume = np.zeros((2, side, side), np.int16)
+    volume[:, first[0] : last[0], first[1] : last[1]] = 100
+    bright = (50 - INTENSITY.mean) / INTENSITY.std
+    with mock.patch.object(module, "slic", lambda seen, **how: 1 + (seen > bright)):
+        inside = supervoxels(volume, INTENSITY, (3.0, 1.0, 1.0), 2)[1] > 0
+    off = []
+    for axis, (begin, end) in enumerate(zip(first, last, strict=True)):
+        seen = np.flatnonzero(inside.any(1 - axis))
+        off += [seen[0] - begin, seen[-1] + 1 - end]
+    assert np.abs(off).max() < (side / SIDE + 1) / 2
+
+
+def test_on_average_nothing_is_shifted():
+    """Over sides and places the mean displacement of a border is nothing, for half a voxel before."""
+    off = []
+    for side in (130, 160, 200, 255, 256, 300, 383):
+        for place in range(side // 4, 3 * side // 4, 7):
+            edge = np.arange(side) >= place  # seen small by its centres, and brought back
+            off.append(np.argmax(edge[nearest(SIDE, side)][nearest(side, SIDE)]) - place)
+    assert abs(np.mean(off)) < 0.1 and np.abs(off).max() <= 2
 
 
 def test_shards_hold_them_beside_the_organs_and_not_among_them(tmp_path):

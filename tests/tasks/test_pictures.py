@@ -27,6 +27,20 @@ def test_every_slice_goes_from_0_to_1_whatever_its_unit(native, factor, shift):
     assert np.abs(other - shown).max() <= 1.01 / 255
 
 
+@given(slices, st.sampled_from([None, 0.5, 1.5, 2.0]), st.sampled_from([1.0, -0.5]))
+def test_a_slice_alone_gives_the_picture_that_it_gives_among_others(native, spacing, slope):
+    """With a spacing of 2 mm the square shows more than the slice: 8 mm beyond it on either side."""
+    how = dict(size=8, spacing=spacing, slope=slope)
+    together = picture_images(native, GRID, **how)
+    alone = [picture_images(plane[None], GRID, **how)[0] for plane in native]
+    np.testing.assert_array_equal(together, alone)
+    if spacing == 2.0:  # what lies beyond is as dark as the slice's darkest
+        assert not together[:, :2].any() and not together[:, :, -2:].any()
+    masks = (native > 0).astype(np.uint8)
+    grown = [picture_masks(mask[None], 8, GRID, spacing=spacing)[0] for mask in masks]
+    np.testing.assert_array_equal(picture_masks(masks, 8, GRID, spacing=spacing), grown)
+
+
 def test_a_slope_below_zero_turns_the_picture_around():
     native = np.arange(64, dtype=np.int16).reshape(1, 8, 8)
     shown = picture_images(native, Grid((8, 8, 1), np.eye(4), b"", "axial"), size=8, slope=-2.0)
