@@ -7,3 +7,7 @@ class BadInput(ValueError):
 
 class Occupied(BadInput):
     """A folder holds something else than what would be written there."""
+
+
+class Unseen(BadInput):
+    """A window shows nothing of the body in a scan: it is in other units than it is said to be."""

@@ -1,6 +1,7 @@
 """From a scanner's numbers to what a network sees: clip to a range, subtract a mean, divide.
 
-CT is in Hounsfield units and gets one fixed window. MR has no unit: the range is the 0.5 to 99.5
+CT is in Hounsfield units and gets one fixed window; of a volume in other units, which the window does
+not show, `hounsfield.py` tells. MR has no unit: the range is the 0.5 to 99.5
 percentiles of the voxels that differ from the volume's most frequent value (the background), read
 off a histogram; zero is an ordinary number, so volumes that are already z-scored survive. All four
 numbers are in real units and stored, hence invertible.
@@ -12,8 +13,9 @@ import numpy as np
 from jaxtyping import Float, Real, Shaped
 
 from jaxmeta.data.grid import Grid, resize_image
+from jaxmeta.data.hounsfield import offsets, unseen
 from jaxmeta.data.nifti import quantise
-from jaxmeta.errors import BadInput
+from jaxmeta.errors import BadInput, Unseen
 
 MODALITIES = ("ct", "mr")
 
@@ -31,14 +33,26 @@ CT = Intensity(-160.0, 240.0, 40.0, 100.0)  # level 40, width 400: MedSAM's soft
 
 
 def measure(
-    volume: Shaped[np.ndarray, "..."], modality: str, *, slope: float = 1.0, intercept: float = 0.0
+    volume: Shaped[np.ndarray, "..."],
+    modality: str,
+    *,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    sure: bool = False,
 ) -> Intensity:
-    """Choose the range of a volume whose real value is slope * volume + intercept."""
-    if modality == "ct":
-        return CT
+    """Choose the range of a volume whose real value is slope * volume + intercept.
+
+    Raises `Unseen` for a CT of which the window shows nothing; `sure` where a user told its units.
+    """
     stored, step, offset = quantise(volume)
     slope, intercept = slope * step, slope * offset + intercept
     first, count = histogram(stored)
+    if modality == "ct":
+        told = slope * (first + np.arange(len(count))) + intercept, count, CT[:2]
+        why = unseen(*told, sure=sure)
+        if why is not None:
+            raise Unseen(_not_shown(why, offsets(*told)))
+        return CT
     count[np.argmax(count)] = 0
     total = count.sum()
     if total == 0:
@@ -54,6 +68,16 @@ def measure(
     if std == 0:  # one value but for stray voxels: show it against the background
         low, high, std = value[0], value[-1], value[-1] - value[0]
     return Intensity(float(low), float(high), mean, float(std))
+
+
+def _not_shown(why, likely):
+    """Word what is wrong with a CT of which the window shows nothing, and what to give."""
+    example = f"1,{likely[0]}" if likely else "SLOPE,INTERCEPT"
+    return (
+        f"is not in HU, or the CT window ({CT.low:g} to {CT.high:g} HU) shows nothing of its body: "
+        f"{why}; give --rescale {example} (SLOPE x value + INTERCEPT is HU), or --modality mr for a "
+        "window by percentiles"
+    )
 
 
 def ends(intensity: Intensity) -> tuple[float, float]:

@@ -5,7 +5,17 @@ from pathlib import Path
 
 from jaxmeta.errors import BadInput
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii.gz", ".nii")  # in any case: .NII.GZ and .Nii.gz are written too
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Say whether a file is called as NIfTI files are."""
+    return Path(path).name.lower().endswith(SUFFIXES)
+
+
+def gzipped(path: str | Path) -> bool:
+    """Say whether a file is called as compressed ones are."""
+    return Path(path).name.lower().endswith(".gz")
 
 
 def slug(name: str) -> str:
@@ -17,6 +27,6 @@ def case_stem(path: str | Path) -> str:
     """Give the file's name without .nii or .nii.gz."""
     name = Path(path).name
     for suffix in SUFFIXES:
-        if name.endswith(suffix):
+        if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     raise BadInput(f"{path}: not a NIfTI file by its name; .nii.gz and .nii are read")

@@ -15,11 +15,11 @@ from jaxtyping import Float, Integer
 
 from jaxmeta.data.channels import channel_count, chosen
 from jaxmeta.data.grid import Grid
+from jaxmeta.data.names import gzipped
 from jaxmeta.data.nifti_bytes import read_raw
+from jaxmeta.data.placement import Note, agreement, displacement
 from jaxmeta.errors import BadInput
 from jaxmeta.files import beside
-
-AFFINE_LIMIT = 0.001  # mm that the affines of an image and its label may differ by
 
 
 class Image(NamedTuple):
@@ -30,6 +30,7 @@ class Image(NamedTuple):
     intercept: float
     affine: np.ndarray  # 4x4, voxel to mm
     header: bytes  # the NIfTI header as it stands in the file, but of three dimensions
+    notes: tuple[Note, ...] = ()  # what is odd about the file, or about its label's
 
 
 def read_image(
@@ -56,7 +57,17 @@ def read_image(
         values = np.where(bad, values.dtype.type(fill), values)
     values, step, offset = quantise(values)
     slope, intercept = raw.slope * step, raw.slope * offset + raw.intercept
-    return Image(values, slope, intercept, raw.affine, raw.header)
+    return Image(values, slope, intercept, raw.affine, raw.header, raw.notes)
+
+
+def rescaled(image: Image, scale: tuple[float, float] | None) -> Image:
+    """Bring an image to the units that a user told as (slope, intercept) of its real values."""
+    if scale is None:
+        return image
+    slope, intercept = scale
+    return image._replace(
+        slope=slope * image.slope, intercept=slope * image.intercept + intercept
+    )
 
 
 def read_label(path: str | Path) -> Integer[np.ndarray, "x y z"]:
@@ -67,28 +78,34 @@ def read_label(path: str | Path) -> Integer[np.ndarray, "x y z"]:
 def read_pair(
     image: str | Path, label: str | Path, **told
 ) -> tuple[Image, Integer[np.ndarray, "x y z"]]:
-    """Read an image, told as `read_image` is, and its label."""
+    """Read an image, told as `read_image` is, and its label; the image has the notes of both."""
     scan = read_image(image, **told)
-    return scan, read_label_of(scan, image, label)
+    mask, notes = read_label_of(scan, image, label)
+    return scan._replace(notes=scan.notes + notes), mask
 
 
 def read_label_of(
     scan: Image, image_path: str | Path, label_path: str | Path
-) -> Integer[np.ndarray, "x y z"]:
-    """Read a label of an image that is read already, and check that they lie on the same grid."""
+) -> tuple[Integer[np.ndarray, "x y z"], tuple[Note, ...]]:
+    """Read a label of an image that is read already; refuse one whose voxels lie elsewhere.
+
+    That is half a voxel or more at the corner that is farthest off; less is noted, rounding is not.
+    """
     mask, affine = _label(label_path)
     if scan.values.shape != mask.shape:
         raise BadInput(
             f"{label_path}: its shape {mask.shape} differs from that of its image {image_path}, "
             f"{scan.values.shape}; resample one of them"
         )
-    if not np.allclose(scan.affine, affine, atol=AFFINE_LIMIT):
-        off = np.abs(scan.affine - affine).max()
+    mm = displacement(scan.affine, affine, mask.shape)
+    verdict = agreement(mm, scan.affine)
+    said = f"its affine differs from that of its image {image_path} by up to {mm:.3g} mm at a corner"
+    if verdict == "refused":
         raise BadInput(
-            f"{label_path}: its affine differs from that of its image {image_path} by up to "
-            f"{off:.3g} mm (limit {AFFINE_LIMIT}); resample one of them or mend the header"
+            f"{label_path}: {said}, half a voxel or more; resample one of them or mend the header"
         )
-    return mask
+    told = f"{label_path}: {said}, less than half a voxel; it is read as lying on its image"
+    return mask, (Note("label", told),) if verdict == "told" else ()
 
 
 def _label(path):
@@ -102,7 +119,7 @@ def _label(path):
             )
         return 0
 
-    values, slope, intercept, affine, _ = read_raw(path, single)
+    values, slope, intercept, affine, *_ = read_raw(path, single)
     if (slope, intercept) != (1.0, 0.0):
         values = values * slope + intercept
     if values.dtype.kind == "f":
@@ -160,15 +177,15 @@ def save_probability(path: str | Path, values: Float[np.ndarray, "x y z"], grid:
 
 
 def save(path: Path, values: np.ndarray, grid: Grid) -> None:
-    """Write a volume with the geometry of another and numbers of its own."""
+    """Write a volume with the geometry of another, in its own unit, and numbers of its own."""
     kind = nib.Nifti1Header if len(grid.header) == 348 else nib.Nifti2Header
     header = kind(grid.header)
     header.set_data_dtype(values.dtype)  # else they would be written in the image's type
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     volume = nib.Nifti1Image if kind is nib.Nifti1Header else nib.Nifti2Image
-    data = volume(values, grid.affine, header).to_bytes()
-    if path.name.endswith(".gz"):
+    data = volume(values, header.get_best_affine(), header).to_bytes()
+    if gzipped(path):
         data = gzip.compress(data, compresslevel=4, mtime=0)
     with beside(path) as part:
         part.write_bytes(data)

@@ -20,6 +20,8 @@ from jaxtyping import Float, Shaped
 from nibabel.fileslice import fileslice
 
 from jaxmeta.data.channels import channel_count
+from jaxmeta.data.names import gzipped
+from jaxmeta.data.placement import Note, header_notes, in_mm
 from jaxmeta.errors import BadInput
 
 NOT_NIFTI = (
@@ -35,8 +37,9 @@ class Raw(NamedTuple):
     values: Shaped[np.ndarray, "x y z"]  # in the file's own type
     slope: float
     intercept: float
-    affine: np.ndarray  # 4x4, voxel to mm
+    affine: np.ndarray  # 4x4, voxel to mm, whatever the file's unit
     header: bytes  # the file's own, of three dimensions
+    notes: tuple[Note, ...] = ()  # what is odd about where the voxels lie
 
 
 def read_raw(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
@@ -44,7 +47,7 @@ def read_raw(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
     data = _inflated(Path(path).read_bytes(), path)
     with _told(path):
         volume = _kind(data).from_bytes(data)
-        affine, shape, stored = volume.affine, volume.shape, volume.dataobj
+        affine, shape, stored = in_mm(volume.affine, volume.header), volume.shape, volume.dataobj
     if len(shape) < 3 or sum(length > 1 for length in shape[3:]) > 1:
         raise BadInput(
             f"{path}: has {len(shape)} dimensions {shape}; only 3-D volumes and channels of them "
@@ -61,7 +64,8 @@ def read_raw(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
     number = choose(shape)
     with _told(path):
         values = _channel(stored, data, number)
-    return Raw(values, float(stored.slope), float(stored.inter), affine, _header(volume))
+        notes = header_notes(volume.header, affine, shape, path)
+    return Raw(values, float(stored.slope), float(stored.inter), affine, _header(volume), notes)
 
 
 def shape_of(path: str | Path) -> tuple[int, ...]:
@@ -81,7 +85,7 @@ def affine_of(path: str | Path) -> Float[np.ndarray, "4 4"] | None:
 def _first_bytes(path):
     """Parse a header alone; None where it is none."""
     try:
-        with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as file:
+        with (gzip.open if gzipped(path) else open)(path, "rb") as file:
             start = file.read(540)
         kind = _kind(start).header_class
         with silent(nib.imageglobals.logger):
@@ -92,7 +96,7 @@ def _first_bytes(path):
 
 def _inflated(data, path):
     """Decompress in one go: with room for the size that the trailer tells, a third faster."""
-    if not str(path).endswith(".gz"):
+    if not gzipped(path):
         return data
     if data[:2] != b"\x1f\x8b":
         raise BadInput(f"{path}: is not a gzip file although its name ends in .gz")

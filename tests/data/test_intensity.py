@@ -27,7 +27,8 @@ def normalise(values: np.ndarray, intensity: Intensity) -> np.ndarray:
 
 
 def test_ct_has_one_window_whatever_the_voxels():
-    assert measure(brain(), "ct") == CT
+    assert measure(brain() - np.int16(400), "ct") == CT
+    assert measure(np.where(brain() > 0, 40, -1000).astype(np.int16), "ct") == CT
     flat = np.array([-2000, -160, 40, 240, 9000]).repeat(16).reshape(5, 4, 4)
     seen = network_input(flat, Grid((4, 4, 5), np.eye(4), b"", "axial"), CT, size=4)
     np.testing.assert_allclose(seen[:, 0, 0, 0], [-2, -2, 0, 2, 2], atol=1e-6)

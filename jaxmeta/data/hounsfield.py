@@ -1,0 +1,88 @@
+"""Whether a CT volume's numbers are Hounsfield units, as far as its histogram can tell.
+
+Every CT goes through one window (-160 to 240 HU), so a volume in other units - stored with an offset,
+scaled to 0..1 or 0..255, z-scored - shows a network nothing of the body, and nothing breaks. Nobody
+can prove from voxels that numbers are HU; what can be seen is that a window shows nothing, or what no
+scan in HU has: much that is thinner than air (below -1000), or soft tissue's narrow peak at 1024.
+
+Thresholds stand far from scans in HU (crops, bone, contrast, noise, padding, clipped ranges; shares
+below are of the voxels that are neither the most frequent value nor the least, which pad) and from the
+same scans in other units: `tests/data/test_hounsfield.py` has both. Between them is one gap by choice:
+a body scaled to 0..100 looks like a brain without its skull.
+"""
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+SHOWN = 0.01  # least share inside of the window: a whole trunk in HU has .6, a bone .9, -1024 none
+SPREAD = 20.0  # HU from the 0.5 to the 99.5 percentile; noise alone has more, a z-score has 7
+NO_MATTER = -1150.0  # air is -1000, and noise reaches a little below
+THIN = 0.05  # most that may lie below that: the rim of padding (-3024) that was interpolated
+TISSUE = (824.0, 1174.0)  # fat to muscle, where 1024 was added
+PEAK = 0.5  # of what lies above the window, most that may be there: dense bone has .06, +1024 .9
+BRIGHT = 0.1  # and the least share above the window for that to be asked: contrast and metal have less
+OFFSETS = (-1024, 1024, -8192, -32768)  # added to unsigned numbers, subtracted twice, and so on
+
+
+def unseen(
+    value: Float[np.ndarray, " L"],
+    count: Integer[np.ndarray, " L"],
+    window: tuple[float, float],
+    *,
+    sure: bool = False,
+) -> str | None:
+    """Say why a window shows nothing of the body in a CT with this histogram, or None.
+
+    `sure` where a user says what the units are: then a range that is a picture's is no reason.
+    """
+    held = np.flatnonzero(count)
+    value, count = value[held], count[held].astype(np.float64)
+    least, most = float(value.min()), float(value.max())
+    body = count.copy()
+    body[[np.argmax(count), np.argmin(value)]] = 0
+    if body.sum() == 0:  # two values: a drawing, of which nothing can be told
+        body = count
+    body = body / body.sum()
+    order = np.argsort(value)
+    below = np.cumsum(body[order])
+    ends = np.searchsorted(below, (0.005, 0.995 - 1e-9)).clip(max=len(value) - 1)
+    low, high = value[order][ends]
+    start, end = window
+
+    def share(of) -> float:
+        return float(body[of].sum())
+
+    seen, above = share((value > start) & (value < end)), share(value > end)
+    reach = f"its values reach from {least:.4g} to {most:.4g}"
+    if seen < SHOWN:
+        return f"{seen:.1%} of its voxels lie inside, and {reach}"
+    if high - low < SPREAD and most - least < 5 * SPREAD:
+        return f"99 % of its voxels lie within {high - low:.2g} of each other, and {reach}"
+    if share(value < NO_MATTER) > THIN:
+        return f"{share(value < NO_MATTER):.0%} of its voxels are below air (-1000 HU), and {reach}"
+    tissue = share((value > TISSUE[0]) & (value < TISSUE[1]))
+    if above > BRIGHT and tissue > PEAK * above:
+        return f"{tissue:.0%} of its voxels lie where HU + 1024 has soft tissue, and {reach}"
+    if above > 0.5 and share(value < 0) < 0.001 and _narrow(value, body * (value > end)):
+        return f"{above:.0%} of its voxels lie above, none below 0, and {reach}"
+    if not sure and 0 <= least < 50 and 150 < most <= 255:
+        return f"{reach}, as a picture's do"
+    return None
+
+
+def _narrow(value, body):
+    """Say whether half of what is counted is one peak, as soft tissue is and bone is not."""
+    order = np.argsort(value)
+    below = np.cumsum(body[order]) / body.sum()
+    first, middle, last = value[order][np.searchsorted(below, (0.25, 0.5, 0.75))]
+    return last - first < 0.2 * middle
+
+
+def offsets(
+    value: Float[np.ndarray, " L"], count: Integer[np.ndarray, " L"], window: tuple[float, float]
+) -> list[int]:
+    """Name the usual offsets that would bring a volume to HU, as far as `unseen` can tell."""
+    there = value[count > 0].min() < NO_MATTER  # else nothing was subtracted: lungs alone, perhaps
+    return [
+        add for add in OFFSETS if (add < 0 or there) and unseen(value + add, count, window) is None
+    ]
