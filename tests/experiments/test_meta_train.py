@@ -21,7 +21,7 @@ from experiments.command import run as run_command
 from experiments.configs import Config
 from experiments.meta_train import main, parse
 from experiments.presets import PRESETS, with_algorithm
-from experiments.runs import checks, saved
+from experiments.runs import checks, saved, training
 from experiments.runs.build import build, open_data
 from experiments.runs.given import named
 from experiments.runs.opened import Run, network_of, open_run
@@ -64,9 +64,9 @@ def start(words, folder, **environment):
     )
 
 
-def finish(process):
+def finish(process, code=0):
     out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+    assert process.returncode == code, error
     return out
 
 
@@ -83,7 +83,7 @@ def wait_for_step(folder, number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(words, tmp_path, how):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     finish(start(words, whole))
@@ -91,8 +91,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(words, tmp_path, how):
     wait_for_step(stopped, 3)
     process.send_signal(how)
     out, _ = process.communicate(timeout=100)
-    if how == signal.SIGTERM and losses(stopped)[-1][0] < STEPS:
-        assert process.returncode == 0
+    if how != signal.SIGKILL and losses(stopped)[-1][0] < STEPS:
+        assert process.returncode == 128 + how
         assert "resume with: python -m experiments.meta_train" in out
     finish(start(words, stopped))
     assert losses(stopped) == losses(whole)
@@ -130,7 +130,7 @@ def test_two_processes_train_one_run_and_a_stop_of_one_stops_both(words, tmp_pat
         if not resumed:
             wait_for_step(shared, 3)
             both[1].send_signal(signal.SIGTERM)
-        said = [finish(process) for process in both]
+        said = [finish(process, 0 if resumed else 128 + signal.SIGTERM) for process in both]
         assert "device: 4 x cpu" in said[0] and "device:" not in said[1]
         assert ("resume with" in said[0]) != resumed
         assert losses(shared)[-1][0] == STEPS or not resumed
@@ -351,20 +351,43 @@ def test_a_user_s_mistake_ends_with_one_line_and_2(capsys):
 
 
 @pytest.mark.parametrize(
-    "error, code", [(IsADirectoryError(errno.EISDIR, "Is a directory", "a"), 2), (Stopped("so"), 0)]
+    "error, code, told",
+    [
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "a"), 2, "error: Is a directory: a\n"),
+        (Stopped("so"), 143, "so\n"),
+        (Stopped("so", signal.SIGINT), 130, "so\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
 )
-def test_what_the_disk_refuses_is_a_line_and_a_stop_is_no_failure(error, code, capsys):
+def test_a_command_ends_with_a_line_and_a_code_that_says_why(error, code, told, capsys):
     def failing():
         raise error
 
-    if code:
-        with pytest.raises(SystemExit) as ended:
-            run_command(failing)
-        assert ended.value.code == code
-        assert capsys.readouterr().err == "error: Is a directory: a\n"
-    else:
+    with pytest.raises(SystemExit) as ended:
         run_command(failing)
-        assert capsys.readouterr().out == "so\n"
+    assert ended.value.code == code
+    assert "".join(capsys.readouterr()) == told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_was_asked_to_end_says_by_what(number, config, tmp_path, monkeypatch):
+    def asked_at_once(config, stop):
+        signal.raise_signal(number)
+        return not stop
+
+    monkeypatch.setattr(training, "trained", asked_at_once)
+    with pytest.raises(Stopped, match="goes on where it was") as ended:
+        meta_train(config)
+    assert ended.value.by == number
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), training.stop_signal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop == [signal.SIGINT]
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
