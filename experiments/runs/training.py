@@ -18,6 +18,7 @@ from experiments.progress import compiling, following, say
 from experiments.runs import saved
 from experiments.runs.build import build, target_examples, task_source, validated_by
 from experiments.runs.by_protocol import stated
+from experiments.runs.changes import changed
 from experiments.runs.given import Given, gather
 from experiments.runs.opened import FROZEN, backbone_of, beginning, fingerprint
 from experiments.runs.prefixes import with_prefixes
@@ -192,13 +193,12 @@ def claim(config: Config, division: Split, backbone: PyTree = (), *, write: bool
     path = config.workdir / "config.json"
     if path.exists():
         stands = saved.read_json(path)
-        for part, values in told.items():
-            for name, value in values.items():
-                if (before := stands[part].get(name)) != value:
-                    raise Occupied(
-                        f"{path} is of a run with another {part}: {name} was {before}, is {value}; "
-                        "give another --workdir"
-                    )
+        if other := changed(stands, told):
+            on = f", or go on from what it learned: --begin {config.workdir} --workdir ANOTHER"
+            on = "" if config.algorithm == "scratch" else on  # which begins at random
+            raise Occupied(
+                f"{path} is of a run with other settings: {', '.join(other)}; give another --workdir{on}"
+            )
         if stands.get(FROZEN) != frozen.get(FROZEN):
             raise Occupied(
                 f"{path} is of a run on other frozen weights than {config.begin} holds now: give another "

@@ -23,6 +23,7 @@ from experiments.meta_train import main, parse
 from experiments.presets import PRESETS, with_algorithm
 from experiments.runs import checks, saved, training
 from experiments.runs.build import build, open_data
+from experiments.runs.changes import changed
 from experiments.runs.given import named
 from experiments.runs.opened import Run, network_of, open_run
 from experiments.runs.saved import from_json
@@ -171,7 +172,7 @@ def test_the_start_prints_device_split_memory_and_work(config, tmp_path, capsys)
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"seed": 1}, "another config: seed was 0, is 1"),
+        ({"seed": 1}, "run with other settings: seed 0 -> 1.*; give another --workdir, or go on from"),
         ({"test_organs": ("spleens",)}, "unknown organ 'spleens': the shards hold heart, kidney"),
         ({"train_organs": ("spleen", "liver")}, "spleen is on the training and on the test side"),
         ({"val_organs": ("spleen",)}, "spleen is on the validation and on the test side"),
@@ -180,6 +181,40 @@ def test_the_start_prints_device_split_memory_and_work(config, tmp_path, capsys)
 def test_what_cannot_be_is_refused_in_one_line(run, config, change, message):
     with pytest.raises(BadInput, match=message):
         meta_train(dataclasses.replace(config, **change))
+
+
+def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run, config):
+    other = dataclasses.replace(
+        config,
+        steps=9,
+        allow_leak=("shared-patients",),
+        inner=dataclasses.replace(config.inner, rate=0.5, part=("head",)),
+        tasks=dataclasses.replace(config.tasks, spacing=2.0),
+    )
+    with pytest.raises(BadInput) as refused:
+        meta_train(other)
+    told = str(refused.value)
+    before, _, after = told.partition(" is of a run with other settings: ")
+    assert before == str(run / "config.json")
+    assert after == (
+        "allow_leak +shared-patients, steps 4 -> 9, tasks.spacing none -> 2.0, inner.rate 0.15 -> 0.5, "
+        f"inner.part +head; give another --workdir, or go on from what it learned: --begin {run} "
+        "--workdir ANOTHER"
+    )
+
+
+def test_changes_are_what_one_has_and_the_other_has_not():
+    stands = {"config": plain(Config()), "split": {"test_patients": ["a/1", "a/2"]}}
+    told = {"config": plain(Config()), "split": {"test_patients": ["a/1", "a/3"]}}
+    assert changed(stands, told) == ["test_patients -a/2 +a/3"]
+    told["split"]["test_patients"] = ["a/2", "a/1"]
+    assert changed(stands, told) == ["test_patients a/1 a/2 -> a/2 a/1"]
+    told["split"]["test_patients"] = [f"b/{n}" for n in range(30)]
+    (many,) = changed(stands, told)
+    assert many.startswith("test_patients -a/1 -a/2 +b/0") and many.endswith("and 20 more")
+    told = stands | {"config": plain(Config(axis="coronal", steps=9))}
+    stands = {"config": {"algorithm": "meta-sgd"}, "split": stands["split"]}
+    assert changed(stands, told) == ["steps 800 -> 9"], "what an earlier version did not know"
 
 
 def test_a_run_that_was_refused_leaves_its_folder_to_the_corrected_one(config, tmp_path):
