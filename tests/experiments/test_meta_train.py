@@ -374,6 +374,21 @@ def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
     assert callable(learner.init) and callable(learner.step)
 
 
+def test_the_preset_for_real_scans_is_what_the_tables_of_real_scans_were_made_with():
+    """RESULTS.md, "Real scans, three runs", as its command stood there in full."""
+    words = (
+        "--tasks.size 64 --tasks.shots 5 --tasks.queries 5 --inner.steps 5 --inner.test-steps 40 "
+        "--inner.rate 0.2 --inner.decay 1 --inner.vary 1 --outer.clip 1 --outer.rate 6e-3 "
+        "--augment.task-rotate 45 --augment.task-zoom 0.3 --augment.task-shift 0.1 --steps 800 "
+        "--every 200 --validation-tasks 24"
+    )
+    asked = ["--data", "shards", "--test-organs", "spleen", "--seed", "2"]
+    name, config = parse(["real", *asked])
+    assert name == "real"
+    assert config == parse(["unet-maml", *words.split(), *asked])[1]
+    checks.check(config)
+
+
 def test_a_user_s_mistake_ends_with_one_line_and_2(capsys):
     def mistaken():
         parse(["unet-mamll"])
