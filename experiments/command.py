@@ -1,9 +1,11 @@
-"""How every command begins and ends: its words, and 0 for done or stopped as asked, 2 for a user's mistake
-told in one line."""
+"""How every command begins and ends: its words, and 0 for done, 2 for a user's mistake told in one line,
+130 or 143 for stopped by Ctrl-C or SIGTERM, as a shell counts signals."""
 
 import errno
+import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -28,15 +30,29 @@ Asked = TypeVar("Asked")
 
 
 class Stopped(Exception):
-    """The process was asked to end, and has saved what it did; the message says how to go on."""
+    """The process was asked to end, and has saved what it did; the message says how to go on.
+
+    It is not done, so the exit code is no 0: who waits for it, a script or a queue, must not go on to what
+    comes after.
+    """
+
+    def __init__(self, message: str, by: int = signal.SIGTERM):
+        super().__init__(message)
+        self.by = by  # the signal
 
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; turn what a user can mend into one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a log or a pipe has each line when it is printed
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         main()
     except Stopped as stop:
         print(stop)
+        sys.exit(128 + stop.by)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except BadInput as error:
         fail(str(error))
     except BrokenPipeError:

@@ -18,7 +18,7 @@ import jax
 import tyro
 
 from experiments import meta_test
-from experiments.command import refuse_repeated, run
+from experiments.command import Stopped, refuse_repeated, run
 from experiments.configs import INNER, Config
 from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
 from experiments.runs.checks import check
@@ -45,13 +45,12 @@ def main() -> None:
     devices.begin(config.workdir.parent / ".compiled", distributed=config.distributed)
     if jax.process_index():
         sys.stdout = None  # the first process speaks for all
-    finished = True
-    if config.algorithm == "ssm-sam" and config.begin is None:
-        config, finished = on_tiny(config)
-    finished = finished and meta_train(config)
-    if not finished:
-        print(f"stopped; resume with: {shlex.join(command_line())}")
-        return
+    try:
+        if config.algorithm == "ssm-sam" and config.begin is None:
+            config = on_tiny(config)
+        meta_train(config)
+    except Stopped as stop:
+        raise Stopped(f"stopped; resume with: {shlex.join(command_line())}", stop.by) from None
     if config.algorithm == "sam":
         asked = "--image SCAN --box X,Y,Z,X,Y,Z --output masks"
         print(f"next: python -m experiments.predict --run {config.workdir} {asked}")
@@ -125,8 +124,8 @@ def resolve(name: str, config: Config) -> Config:
     )
 
 
-def on_tiny(config: Config) -> tuple[Config, bool]:
-    """Train the network that SSM-SAM adapts, on what the run may see; tell whether that was finished."""
+def on_tiny(config: Config) -> Config:
+    """Train the network that SSM-SAM adapts, on what the run may see; return a run that begins with it."""
     workdir = config.workdir / "sam"
     if config.tasks.as_pictures:
         raise BadInput("--tasks.as-pictures needs --begin: sam-tiny learns from intensities")
@@ -138,7 +137,7 @@ def on_tiny(config: Config) -> tuple[Config, bool]:
     print(
         f"no --begin: first {workdir}, on source organs of this split alone; no published weights"
     )
-    return dataclasses.replace(config, begin=workdir), meta_train(first)
+    return dataclasses.replace(config, begin=meta_train(first))
 
 
 def command_line() -> list[str]:

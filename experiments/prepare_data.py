@@ -5,14 +5,12 @@
 Run it again after an interruption or with more volumes: what is done and unchanged is skipped.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from experiments.command import parse_words, run
+from experiments.progress import following
 from jaxmeta.data.prepare import Summary, prepare
 
 
@@ -63,11 +61,10 @@ def main() -> None:
     """Parse, prepare, tell."""
     args = vars(parse_words(Arguments, __doc__))
     folders, output = args.pop("input"), args.pop("output")
-    with tqdm(unit="volume", disable=not sys.stderr.isatty()) as bar:
+    with following("preparing", "volume", 0) as further:  # the files are counted first
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            further(done, total=total)
 
         summary = prepare(folders, output, progress=progress, **args)
     tell(summary, output)

@@ -9,9 +9,9 @@ from functools import partial
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from tqdm import tqdm
 
 from experiments.configs import Config
+from experiments.progress import following, slow_start
 from experiments.runs.build_sam import colours_of, look_of, ssm_network
 from experiments.runs.opened import fingerprint
 from jaxmeta import devices
@@ -46,20 +46,21 @@ def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
     colours = colours_of(config)
     look = devices.jit(lambda frozen, image: to_parts(network.look(frozen, colours(image))))
     wanted = lacking(cache, slices_of(pool))
-    for start in tqdm(
-        range(0, len(wanted), TOGETHER), desc="prefixes", unit="slices", disable=None
-    ):
-        some = wanted[start : start + TOGETHER]
-        image = np.concatenate(
-            [
-                load_images(pool.shards, v, [n], size=tasks.size, spacing=tasks.spacing)
-                for v, n in some
-            ]
-        )
-        image = np.pad(image, [(0, TOGETHER - len(some))] + [(0, 0)] * 3)  # one shape for all
-        parts = jax.device_get(look(backbone, image))
-        for place, at in enumerate(some):
-            keep(cache, at, {name: array[place] for name, array in parts.items()})
+    first = f"prefixes: {len(wanted)} slices to go; {slow_start()}" if wanted else ""
+    with following("prefixes", "slice", len(wanted), first=first) as tell:
+        for start in range(0, len(wanted), TOGETHER):
+            some = wanted[start : start + TOGETHER]
+            image = np.concatenate(
+                [
+                    load_images(pool.shards, v, [n], size=tasks.size, spacing=tasks.spacing)
+                    for v, n in some
+                ]
+            )
+            image = np.pad(image, [(0, TOGETHER - len(some))] + [(0, 0)] * 3)  # one shape for all
+            parts = jax.device_get(look(backbone, image))
+            for place, at in enumerate(some):
+                keep(cache, at, {name: array[place] for name, array in parts.items()})
+            tell(more=len(some))
 
 
 def slices_of(pool: Pool) -> list[Slice]:

@@ -1,22 +1,24 @@
 """One run of training, from its configuration to its last checkpoint: for every command that trains."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
-from tqdm import tqdm
 
+from experiments.command import Stopped
 from experiments.configs import Config
+from experiments.progress import compiling, following, say
 from experiments.runs import saved
 from experiments.runs.build import build, target_examples, task_source, validated_by
 from experiments.runs.by_protocol import stated
+from experiments.runs.changes import changed
 from experiments.runs.given import Given, gather
 from experiments.runs.opened import FROZEN, backbone_of, beginning, fingerprint
 from experiments.runs.prefixes import with_prefixes
@@ -35,10 +37,16 @@ from jaxmeta.validate import mean_over_structures, validation
 DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
 
 
-def meta_train(config: Config) -> bool:
-    """Train to the end, from where an earlier run was stopped; False if this one was, too."""
+def meta_train(config: Config) -> Path:
+    """Train to the end, from where an earlier run was stopped; return the run's folder.
+
+    Raises Stopped if this one was, too; what it did is saved, and the same command goes on.
+    """
     with stop_signal() as stop:
-        return trained(config, stop)
+        if not trained(config, stop):
+            again = f"stopped; {config.workdir} goes on where it was with the same command"
+            raise Stopped(again, *stop[:1])
+    return config.workdir
 
 
 def trained(config: Config, stop: list[int]) -> bool:
@@ -53,7 +61,8 @@ def trained(config: Config, stop: list[int]) -> bool:
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
     whole = config.algorithm == "sam" and config.begin
     init = learner.init if whole else devices.jit(learner.init)
-    state = devices.replicate(init(jax.random.key(config.seed)), mesh)
+    with following("drawing the network", "network"):
+        state = devices.replicate(init(jax.random.key(config.seed)), mesh)
     print(counted(state, config.algorithm == "ssm-sam"))
     if config.cache:
         source = with_prefixes(config, source, backbone)
@@ -72,26 +81,27 @@ def trained(config: Config, stop: list[int]) -> bool:
         state = devices.replicate(with_backbone(state, backbone), mesh)
         place = partial(devices.place, mesh=mesh)
         count = config.tasks.count // jax.process_count()
-        step = compiled(learner, state, place(load_tasks(source, config.seed, count)), mesh)
+        example = place(load_tasks(source, config.seed, count))
+        with compiling():
+            step = compiled(learner, state, example, mesh)
         write = opened.enter_context(tracking(config, after=start))
         claim(config, division, backbone)  # not before all that could be refused has been
         if start:
             print(f"resumed at step {start}")
         began = time.perf_counter()
-        quiet = jax.process_index() > 0 or not sys.stderr.isatty()
-        bar = tqdm(total=config.steps, initial=start, disable=quiet, unit="step")
+        told = dict(start=start, first=f"training: {config.steps - start} steps to go")
+        tell = opened.enter_context(following("training", "step", config.steps, **told))
 
         def log(number: int, values: dict) -> None:
             write(number, values)
-            bar.update(number - bar.n)
             shown = ("loss", "dice_before", "dice", "grad_norm")
-            bar.set_postfix({k: f"{values[k]:.3f}" for k in shown if k in values}, refresh=False)
+            tell(number, " ".join(f"{k} {values[k]:.3f}" for k in shown if k in values))
 
         def save(number: int, state, due: bool) -> None:
             value = score(state) if due else None  # a stop must not offer another choice
             if value is not None:
                 told = f"Dice {value:.3f} on validation organs{validated_by(config)}"
-                bar.write(f"step {number}: {told}", file=sys.stdout)
+                say(f"step {number}: {told}")
                 write(number, dict(validation_dice=value))
             checkpoint.save(checkpoints, number, without_backbone(state), batches, value)
 
@@ -108,7 +118,6 @@ def trained(config: Config, stop: list[int]) -> bool:
             interrupted=lambda: devices.any_process(bool(stop)),
             name_task=partial(describe_task, source, config.seed),
         )
-        bar.close()
     seconds = time.perf_counter() - began
     parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
     print(
@@ -184,13 +193,12 @@ def claim(config: Config, division: Split, backbone: PyTree = (), *, write: bool
     path = config.workdir / "config.json"
     if path.exists():
         stands = saved.read_json(path)
-        for part, values in told.items():
-            for name, value in values.items():
-                if (before := stands[part].get(name)) != value:
-                    raise Occupied(
-                        f"{path} is of a run with another {part}: {name} was {before}, is {value}; "
-                        "give another --workdir"
-                    )
+        if other := changed(stands, told):
+            on = f", or go on from what it learned: --begin {config.workdir} --workdir ANOTHER"
+            on = "" if config.algorithm == "scratch" else on  # which begins at random
+            raise Occupied(
+                f"{path} is of a run with other settings: {', '.join(other)}; give another --workdir{on}"
+            )
         if stands.get(FROZEN) != frozen.get(FROZEN):
             raise Occupied(
                 f"{path} is of a run on other frozen weights than {config.begin} holds now: give another "
@@ -229,10 +237,18 @@ def load_tasks(source: Source, seed: int, count: int) -> Task:
 
 @contextmanager
 def stop_signal() -> Iterator[list[int]]:
-    """Catch SIGTERM and SIGINT for a while: the list is no longer empty once one has come."""
+    """Catch SIGTERM and SIGINT for a while: the list is no longer empty once one has come.
+
+    A second Ctrl-C interrupts at once: somebody does not want to wait for the checkpoint.
+    """
     caught: list[int] = []
-    numbers = signal.SIGTERM, signal.SIGINT
-    before = {n: signal.signal(n, lambda got, frame: caught.append(got)) for n in numbers}
+
+    def catch(number: int, frame) -> None:
+        if number == signal.SIGINT and number in caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {n: signal.signal(n, catch) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield caught
     finally:

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import optax
 
-from experiments.command import Stopped
 from experiments.configs import Config, Weighting
 from experiments.presets import with_algorithm
 from experiments.runs.build import build, model_and_loss
@@ -63,15 +62,12 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     )
     print(f"pre-training transfer for {steps} steps: as many slice-gradients as the run had")
     try:
-        finished = meta_train(transfer)
+        return open_run(meta_train(transfer))
     except Occupied:
         raise BadInput(
             f"{transfer.workdir} was pre-trained with other settings: remove it, or name it, or another, "
             "with --transfer"
         ) from None
-    if not finished:
-        raise Stopped(f"stopped in {transfer.workdir}; the same command goes on")
-    return open_run(transfer.workdir)
 
 
 def slice_gradients(config: Config) -> int:

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import jax
-from tqdm import tqdm
 
+from experiments.progress import following, slow_start
 from experiments.runs.build import CLICKS, eligible
 from experiments.runs.by_protocol import stated
 from experiments.runs.opened import Run, stands_on
@@ -184,15 +184,28 @@ def followed(
     how: Measuring,
     scored: Callable[..., Iterator] = score,
 ) -> Iterator:
-    """Score all trials, with a bar that counts volumes."""
+    """Score all trials, and tell how many volumes are done and what is at work."""
     volumes = sum(len(trial.queries) for trial in asked)
-    with tqdm(total=volumes, desc=what, unit="volume", disable=None) as bar:
+    first = f"{what}: {volumes} volumes, {len(rows)} rows; {slow_start()}"
+    with following(what, "volume", volumes, first=first) as tell:
         for trial in asked:
+            heard = [heard_of(row, trial.organ, tell) for row in rows]
             last = None
-            for case, query, mask in scored(rows, trial, seed=seed, measured=measured(how)):
-                bar.update(query.case != last)
+            for case, query, mask in scored(heard, trial, seed=seed, measured=measured(how)):
+                if query.case != last:
+                    tell(more=1, note=f"{trial.organ} of {query.case}")
                 last = query.case
                 yield case, query, mask
+
+
+def heard_of(row: Row, organ: str, tell: Callable[..., None]) -> Row:
+    """Make the same row, whose adaptations, which may take minutes each, are told when they begin."""
+
+    def fit(supports, keys):
+        tell(note=f"{row.name} adapts to {organ}")
+        return row.fit(supports, keys)
+
+    return row._replace(fit=fit)
 
 
 def timed(row: Row) -> tuple[Row, list[float]]:

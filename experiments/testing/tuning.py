@@ -7,14 +7,12 @@ on from RUN/tuning-*.jsonl.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from experiments.configs import Config
+from experiments.progress import following, say, slow_start
 from experiments.runs.build import open_data
 from experiments.runs.opened import Run
 from experiments.testing.rows import FRESH, OWN, fine_tunes, row_maker
@@ -62,14 +60,13 @@ def search_settings(
     told = {"step": run.step, "supports": list(map(lenders, asked))}
     told |= {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
     seen = resumed(path, told)
-    bar = tqdm(desc=f"tuning at {shots} shots", unit="setting", disable=None)
 
     def tell(kind: str, setting: Finetune, dice: float) -> None:
         with path.open("a") as file:
             file.write(json.dumps([kind, *setting, dice]) + "\n")
         optimiser, rate, steps = setting
-        bar.write(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}", file=sys.stdout)
-        bar.update()
+        say(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}")
+        further(more=1)
 
     if prompted:  # whose rows all follow its own rule, at multiples of its rate
         how = {"grids": grids_of_own(run.config), "own_steps": (), "most": MOST_OWN}
@@ -80,8 +77,9 @@ def search_settings(
     else:
         how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
     scored = partial(mean_dice, scored=scored)
-    found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
-    bar.close()
+    first = f"tuning at {shots} shots on validation organs: a line a setting; {slow_start()}"
+    with following(f"tuning at {shots} shots", "setting", first=first) as further:
+        found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
     save(run.folder, name, found, grids, which(transfer))
     path.unlink()
     return read(run.folder, name, transfer)

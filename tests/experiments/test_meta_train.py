@@ -21,8 +21,9 @@ from experiments.command import run as run_command
 from experiments.configs import Config
 from experiments.meta_train import main, parse
 from experiments.presets import PRESETS, with_algorithm
-from experiments.runs import checks, saved
+from experiments.runs import checks, saved, training
 from experiments.runs.build import build, open_data
+from experiments.runs.changes import changed
 from experiments.runs.given import named
 from experiments.runs.opened import Run, network_of, open_run
 from experiments.runs.saved import from_json
@@ -64,9 +65,9 @@ def start(words, folder, **environment):
     )
 
 
-def finish(process):
+def finish(process, code=0):
     out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+    assert process.returncode == code, error
     return out
 
 
@@ -83,7 +84,7 @@ def wait_for_step(folder, number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(words, tmp_path, how):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     finish(start(words, whole))
@@ -91,8 +92,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(words, tmp_path, how):
     wait_for_step(stopped, 3)
     process.send_signal(how)
     out, _ = process.communicate(timeout=100)
-    if how == signal.SIGTERM and losses(stopped)[-1][0] < STEPS:
-        assert process.returncode == 0
+    if how != signal.SIGKILL and losses(stopped)[-1][0] < STEPS:
+        assert process.returncode == 128 + how
         assert "resume with: python -m experiments.meta_train" in out
     finish(start(words, stopped))
     assert losses(stopped) == losses(whole)
@@ -130,7 +131,7 @@ def test_two_processes_train_one_run_and_a_stop_of_one_stops_both(words, tmp_pat
         if not resumed:
             wait_for_step(shared, 3)
             both[1].send_signal(signal.SIGTERM)
-        said = [finish(process) for process in both]
+        said = [finish(process, 0 if resumed else 128 + signal.SIGTERM) for process in both]
         assert "device: 4 x cpu" in said[0] and "device:" not in said[1]
         assert ("resume with" in said[0]) != resumed
         assert losses(shared)[-1][0] == STEPS or not resumed
@@ -171,7 +172,7 @@ def test_the_start_prints_device_split_memory_and_work(config, tmp_path, capsys)
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"seed": 1}, "another config: seed was 0, is 1"),
+        ({"seed": 1}, "run with other settings: seed 0 -> 1.*; give another --workdir, or go on from"),
         ({"test_organs": ("spleens",)}, "unknown organ 'spleens': the shards hold heart, kidney"),
         ({"train_organs": ("spleen", "liver")}, "spleen is on the training and on the test side"),
         ({"val_organs": ("spleen",)}, "spleen is on the validation and on the test side"),
@@ -180,6 +181,40 @@ def test_the_start_prints_device_split_memory_and_work(config, tmp_path, capsys)
 def test_what_cannot_be_is_refused_in_one_line(run, config, change, message):
     with pytest.raises(BadInput, match=message):
         meta_train(dataclasses.replace(config, **change))
+
+
+def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run, config):
+    other = dataclasses.replace(
+        config,
+        steps=9,
+        allow_leak=("shared-patients",),
+        inner=dataclasses.replace(config.inner, rate=0.5, part=("head",)),
+        tasks=dataclasses.replace(config.tasks, spacing=2.0),
+    )
+    with pytest.raises(BadInput) as refused:
+        meta_train(other)
+    told = str(refused.value)
+    before, _, after = told.partition(" is of a run with other settings: ")
+    assert before == str(run / "config.json")
+    assert after == (
+        "allow_leak +shared-patients, steps 4 -> 9, tasks.spacing none -> 2.0, inner.rate 0.15 -> 0.5, "
+        f"inner.part +head; give another --workdir, or go on from what it learned: --begin {run} "
+        "--workdir ANOTHER"
+    )
+
+
+def test_changes_are_what_one_has_and_the_other_has_not():
+    stands = {"config": plain(Config()), "split": {"test_patients": ["a/1", "a/2"]}}
+    told = {"config": plain(Config()), "split": {"test_patients": ["a/1", "a/3"]}}
+    assert changed(stands, told) == ["test_patients -a/2 +a/3"]
+    told["split"]["test_patients"] = ["a/2", "a/1"]
+    assert changed(stands, told) == ["test_patients a/1 a/2 -> a/2 a/1"]
+    told["split"]["test_patients"] = [f"b/{n}" for n in range(30)]
+    (many,) = changed(stands, told)
+    assert many.startswith("test_patients -a/1 -a/2 +b/0") and many.endswith("and 20 more")
+    told = stands | {"config": plain(Config(axis="coronal", steps=9))}
+    stands = {"config": {"algorithm": "meta-sgd"}, "split": stands["split"]}
+    assert changed(stands, told) == ["steps 800 -> 9"], "what an earlier version did not know"
 
 
 def test_a_run_that_was_refused_leaves_its_folder_to_the_corrected_one(config, tmp_path):
@@ -339,6 +374,21 @@ def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
     assert callable(learner.init) and callable(learner.step)
 
 
+def test_the_preset_for_real_scans_is_what_the_tables_of_real_scans_were_made_with():
+    """RESULTS.md, "Real scans, three runs", as its command stood there in full."""
+    words = (
+        "--tasks.size 64 --tasks.shots 5 --tasks.queries 5 --inner.steps 5 --inner.test-steps 40 "
+        "--inner.rate 0.2 --inner.decay 1 --inner.vary 1 --outer.clip 1 --outer.rate 6e-3 "
+        "--augment.task-rotate 45 --augment.task-zoom 0.3 --augment.task-shift 0.1 --steps 800 "
+        "--every 200 --validation-tasks 24"
+    )
+    asked = ["--data", "shards", "--test-organs", "spleen", "--seed", "2"]
+    name, config = parse(["real", *asked])
+    assert name == "real"
+    assert config == parse(["unet-maml", *words.split(), *asked])[1]
+    checks.check(config)
+
+
 def test_a_user_s_mistake_ends_with_one_line_and_2(capsys):
     def mistaken():
         parse(["unet-mamll"])
@@ -351,20 +401,43 @@ def test_a_user_s_mistake_ends_with_one_line_and_2(capsys):
 
 
 @pytest.mark.parametrize(
-    "error, code", [(IsADirectoryError(errno.EISDIR, "Is a directory", "a"), 2), (Stopped("so"), 0)]
+    "error, code, told",
+    [
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "a"), 2, "error: Is a directory: a\n"),
+        (Stopped("so"), 143, "so\n"),
+        (Stopped("so", signal.SIGINT), 130, "so\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
 )
-def test_what_the_disk_refuses_is_a_line_and_a_stop_is_no_failure(error, code, capsys):
+def test_a_command_ends_with_a_line_and_a_code_that_says_why(error, code, told, capsys):
     def failing():
         raise error
 
-    if code:
-        with pytest.raises(SystemExit) as ended:
-            run_command(failing)
-        assert ended.value.code == code
-        assert capsys.readouterr().err == "error: Is a directory: a\n"
-    else:
+    with pytest.raises(SystemExit) as ended:
         run_command(failing)
-        assert capsys.readouterr().out == "so\n"
+    assert ended.value.code == code
+    assert "".join(capsys.readouterr()) == told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_was_asked_to_end_says_by_what(number, config, tmp_path, monkeypatch):
+    def asked_at_once(config, stop):
+        signal.raise_signal(number)
+        return not stop
+
+    monkeypatch.setattr(training, "trained", asked_at_once)
+    with pytest.raises(Stopped, match="goes on where it was") as ended:
+        meta_train(config)
+    assert ended.value.by == number
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), training.stop_signal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop == [signal.SIGINT]
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):

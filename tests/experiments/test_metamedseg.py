@@ -97,7 +97,12 @@ def test_another_algorithm_begins_with_its_own_outer_rule_and_no_weights():
 
 def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
     begun = []
-    monkeypatch.setattr(rows, "meta_train", lambda config: begun.append(config) or False)
+
+    def stopped(config):
+        begun.append(config)
+        raise Stopped("so")
+
+    monkeypatch.setattr(rows, "meta_train", stopped)
     run = SimpleNamespace(
         config=small, folder=small.workdir, split=SimpleNamespace(test_patients=())
     )
