@@ -1,0 +1,1 @@
+"""Studies: what stands behind RESULTS.md, and how far its intervals can be trusted."""
