@@ -17,6 +17,7 @@ from tqdm import tqdm
 from experiments.configs import Config
 from experiments.runs.build import open_data
 from experiments.runs.opened import Run
+from experiments.testing.leaking import searched_on
 from experiments.testing.rows import FRESH, OWN, fine_tunes, row_maker
 from experiments.testing.settings import Protocol, Setting, read, save, searched_by, stored, which
 from jaxmeta.compare import row_mean
@@ -32,7 +33,7 @@ from jaxmeta.finetune import (
     Grids,
     search,
 )
-from jaxmeta.tasks.split import pool
+from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
 from jaxmeta.tasks.trial_within import Within, trials_within
 from jaxmeta.within import DRAWS as DRAWS_WITHIN
@@ -82,7 +83,8 @@ def search_settings(
     scored = partial(mean_dice, scored=scored)
     found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
     bar.close()
-    save(run.folder, name, found, grids, which(transfer))
+    seen = searched_on(run, validation_pool(run))
+    save(run.folder, name, found, grids, which(transfer), seen)
     path.unlink()
     return read(run.folder, name, transfer)
 
@@ -102,7 +104,7 @@ def validation_trials(
     run: Run, shots: int, protocol: Protocol
 ) -> tuple[Trial, ...] | tuple[Within, ...]:
     """Make the trials that choose settings: a few supports and volumes of each validation organ."""
-    validation = pool(open_data(run.config), run.split, "val")
+    validation = validation_pool(run)
     read = dict(size=run.config.tasks.size, mm=run.config.tasks.spacing)
     if protocol.within:
         made = trials_within(validation, width=protocol.within, **read)
@@ -117,6 +119,11 @@ def validation_trials(
         largest_piece=protocol.largest_piece,
         **read,
     )
+
+
+def validation_pool(run: Run) -> Pool:
+    """Gather what a search may ask about."""
+    return pool(open_data(run.config), run.split, "val")
 
 
 def lenders(trial: Trial | Within) -> list[str] | str:
@@ -136,9 +143,10 @@ def better(
     """
     if len(transfers) == 1:
         return transfers[0]
-    tuned = stored(run.folder).get(searched_by(run, shots, protocol), {}).get("transfer")
+    known = {} if anew else stored(run.folder)
+    tuned = known.get(searched_by(run, shots, protocol), {}).get("transfer")
     for transfer in transfers:
-        if tuned == which(transfer) and not anew:
+        if tuned == which(transfer):
             return transfer
     asked = validation_trials(run, shots, protocol)
     draws, scored = asking(protocol)

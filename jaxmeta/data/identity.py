@@ -140,7 +140,7 @@ def overlap(shards: Shards, a: int, first: str, b: int, second: str) -> float:
         return 1.0
     least = np.minimum(one.counts[first], other.counts[second])
     shared = int(least.sum())  # at most
-    for plane in np.argsort(-least, kind="stable"):
+    for plane in map(int, np.argsort(-least, kind="stable")):
         if 2 * shared <= SAME * total:
             return 0.0
         if not least[plane]:
