@@ -301,10 +301,14 @@ class Config:
     setting: Literal[1, 2] | None = None
     """1: slices of the protocol's training patients that show test organs are trained on, without their
     labels; 2: they are not."""
-    allow_leak: tuple[Literal["target-labels", "shared-patients"], ...] = ()
+    allow_leak: tuple[
+        Literal["target-labels", "shared-patients", "organs", "patients", "contents"], ...
+    ] = ()
     """What a test must not share and this run's does, named with every score: target-labels lets
     --weigh.rule target see labels of the organs under test; shared-patients tests on slices of the
-    patients who lend the support, as the code released with MetaMedSeg does."""
+    patients who lend the support, as the code released with MetaMedSeg does; organs, patients and contents
+    (the same voxels under another name) let what is held out be trained on, by this run or what it begins
+    with."""
     begin: Path | None = None
     """A run whose network is where this one begins, but for a head of another size; of sam and ssm-sam,
     a run of sam or a folder of converted weights."""

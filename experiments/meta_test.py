@@ -45,16 +45,20 @@ def test(options: Options) -> list[Outcome]:
     for run, one in zip(runs, asked, strict=True):
         for shots in one.trials if options.settings else ():
             borrowed(run, shots, options)
+    for run, one in zip(runs, asked, strict=True):
+        for leak in one.leaks:
+            print(f"LEAK {leak.kind}: {leak.text}")
     outcomes = []
     for number, run in enumerate(runs):
-        transfer = transfer_run(run, options, number, shots=max(asked[number].trials))
+        transfer = transfer_run(run, options, number, asked[number])
         if options.only_tune:
             tuned(run, asked[number], options, transfer)
             continue
         outcomes.append(score_run(run, options, asked[number], transfer))
         print(write(run.folder / report_of(options), outcomes[-1:]))
     if len(outcomes) > 1:
-        print(compare(options.run, options.output, report=report_of(options)))
+        how = dict(report=report_of(options), allow_leak=options.allow_leak)
+        print(compare(options.run, options.output, **how))
     return outcomes
 
 

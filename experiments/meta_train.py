@@ -24,6 +24,7 @@ from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
 from experiments.runs.checks import check
 from experiments.runs.saved import read_config
 from experiments.runs.training import meta_train
+from experiments.testing.rows import PASSED_ON
 from jaxmeta import devices
 from jaxmeta.data.phantoms import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.data.prepare import prepare
@@ -133,7 +134,8 @@ def on_tiny(config: Config) -> Config:
     read = {name: getattr(config.tasks, name) for name in READ}
     usual = PRESETS["sam-tiny"][1]
     tasks = dataclasses.replace(usual.tasks, **read)
-    first = dataclasses.replace(usual, workdir=workdir, tasks=tasks, **seen)
+    allowed = tuple(kind for kind in config.allow_leak if kind in PASSED_ON)
+    first = dataclasses.replace(usual, workdir=workdir, tasks=tasks, allow_leak=allowed, **seen)
     print(
         f"no --begin: first {workdir}, on source organs of this split alone; no published weights"
     )

@@ -43,7 +43,11 @@ class Arguments:
     patient_pattern: str | None = None
     """Regular expression whose first group, found in a case's name, is the patient; without it
     NAME_frame01 and NAME_frame02 are one patient, as are the sessions of a BIDS subject, and every
-    other case is one of its own."""
+    other case is one of its own. A group named person, as in '(?P<person>sub-[0-9]+)', is the same
+    person in every data set."""
+    same_patients: tuple[str, ...] = ()
+    """Data sets (folders' names) whose ids name the same people, as the T1 and T2 folders of one study: an
+    id is then one patient, called as in the first of them, also where that is prepared elsewhere."""
     pair_suffix: str | None = None
     """What a label's name adds to its image's name, if it is not _seg, _label, _mask or the like;
     for BIDS the kind of label, where there are several: _desc-manual_dseg."""

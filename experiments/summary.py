@@ -35,6 +35,9 @@ class Options:
     names: tuple[str, ...] = ()
     """What to call the methods, in the order in which they first come among the runs; by default their
     algorithm, and the settings that tell it from another of the same."""
+    allow_leak: tuple[str, ...] = ()
+    """Leaks (as meta_test --allow-leak names them) that some of the tests have and others have not: compare
+    them all the same; the table names whose they are."""
     within: bool = False
     """Compare tests within volumes (meta_test --within)."""
 
@@ -43,7 +46,8 @@ def main() -> None:
     """Parse and compare."""
     options = parse_words(Options, __doc__)
     report = "within" if options.within else "report"
-    print(compare(options.run, options.output, options.against, options.names, report=report))
+    how = dict(report=report, allow_leak=options.allow_leak)
+    print(compare(options.run, options.output, options.against, options.names, **how))
 
 
 def compare(
@@ -53,6 +57,7 @@ def compare(
     names: Sequence[str] = (),
     *,
     report: str = "report",
+    allow_leak: Sequence[str] = (),
 ) -> str:
     """Compare the reports of several runs; return the tables as text, and write them.
 
@@ -66,6 +71,7 @@ def compare(
             raise BadInput(
                 "--against and --names: folds of a protocol make one table of one method"
             )
+        refuse_other_leaks(outcomes, allow_leak)
         return folds.write(output or beside, outcomes)
     entries = entered(
         [Entry(o.folder, o.algorithm, o.seed, cases_of(o)[0].cohort, o.split) for o in outcomes],
@@ -81,6 +87,7 @@ def compare(
     if names:
         entries = called(entries, names, {case.row for o in outcomes for case in cases_of(o)})
     refuse_overlapping([(o.folder, o.split, tested(o)) for o in outcomes])
+    refuse_other_leaks(outcomes, allow_leak)
     asked = [alike(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
         for what, value in asked[0].items():
@@ -104,6 +111,18 @@ def refuse_twice(folders: Sequence[Path]) -> None:
     """Refuse the same run under two names."""
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise BadInput("a run is named twice: runs that are compared must be different")
+
+
+def refuse_other_leaks(outcomes: Sequence[Outcome], allowed: Sequence[str]) -> None:
+    """Refuse to set a test that shares something with its training beside one that does not, unless allowed."""
+    first = outcomes[0]
+    for other in outcomes[1:]:
+        if differ := sorted((set(first.leaks) ^ set(other.leaks)) - set(allowed)):
+            one, two = (first, other) if differ[0] in first.leaks else (other, first)
+            raise BadInput(
+                f"{one.folder} was tested with the leak {differ[0]}, {two.folder} without: test them alike, or "
+                f"add --allow-leak {differ[0]}, which the table then names"
+            )
 
 
 def alike(outcome: Outcome) -> dict[str, object]:

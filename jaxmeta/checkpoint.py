@@ -5,6 +5,7 @@ goes on as if it never had been. Orbax writes beside and renames: a half-written
 taken for a whole one. Kept are the latest and the best by the score on validation organs.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,25 @@ class Always:
         return True
 
 
-def save(checkpoints, step: int, state: PyTree, tasks: Any, score: float | None) -> None:
-    """Write the checkpoint of a step; a step that was already saved is left as it is."""
+def save(
+    checkpoints,
+    step: int,
+    state: PyTree,
+    tasks: Any,
+    score: float | None,
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Write the checkpoint of a step; a step that was already saved is left as it is.
+
+    What it is `about` is kept beside it, as JSON: `told` reads it without the arrays.
+    """
     if checkpoints.latest is not None and checkpoints.latest.step >= step:
         return
     metrics = None if score is None else dict(score=score)
-    checkpoints.save_checkpointables(step, dict(state=state, tasks=tasks), metrics=metrics)
+    about = None if about is None else dict(about)
+    checkpoints.save_checkpointables(
+        step, dict(state=state, tasks=tasks), metrics=metrics, custom_metadata=about
+    )
 
 
 def resume(checkpoints, state: PyTree, tasks: Any) -> tuple[int, PyTree]:
@@ -77,11 +91,27 @@ def load_best(folder: Path, state: PyTree) -> tuple[int, float | None, PyTree]:
     with open_checkpoints(folder, writing=False) as checkpoints:
         if not checkpoints.checkpoints:
             raise BadInput(f"{folder} holds no whole checkpoint: train there first")
-        scored = [c for c in checkpoints.checkpoints if c.metrics]
-        best = max(scored, key=lambda c: c.metrics["score"], default=checkpoints.latest)
+        best = best_of(checkpoints)
         wanted = dict(state=jax.tree.map(abstract, state))
         loaded = checkpoints.load_checkpointables(best.step, wanted)
     return best.step, best.metrics["score"] if best.metrics else None, loaded["state"]
+
+
+def best_of(checkpoints) -> Any:
+    """Choose the checkpoint that scored best on validation organs, the latest where none was scored."""
+    scored = [c for c in checkpoints.checkpoints if c.metrics]
+    return max(scored, key=lambda c: c.metrics["score"], default=checkpoints.latest)
+
+
+def told(folder: Path) -> tuple[int, dict[str, str]] | None:
+    """Say which step the best checkpoint is of, and what it is about; None where there is no checkpoint."""
+    if not folder.is_dir():
+        return None
+    with open_checkpoints(folder, writing=False) as checkpoints:
+        if not checkpoints.checkpoints:
+            return None
+        best = best_of(checkpoints)
+        return best.step, checkpoints.checkpointables_metadata(best.step).custom_metadata or {}
 
 
 def abstract(a: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

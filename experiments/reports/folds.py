@@ -92,7 +92,8 @@ def part_of(setting: int, runs: Sequence[Fold]) -> Part:
 
 def asked(outcome: Outcome) -> str:
     """Say by which protocol a run was asked, and on what it stands."""
-    told = "; ".join(filter(None, [outcome.literature, outcome.stands_on]))
+    leaks = outcome.leaks and f"LEAKS {', '.join(outcome.leaks)}"
+    told = "; ".join(filter(None, [outcome.literature, outcome.stands_on, leaks]))
     return f"{outcome.folder}: {told}"
 
 
@@ -135,7 +136,7 @@ def opened(outcome: Outcome) -> Fold:
 
 def refuse_mixed(outcomes: Sequence[Outcome]) -> None:
     """Refuse runs that no paper would put into one row."""
-    for what in ("algorithm", "protocol", "measuring", "leaks"):
+    for what in ("algorithm", "protocol", "measuring"):
         values = {getattr(outcome, what) for outcome in outcomes}
         if len(values) > 1:
             raise BadInput(f"folds of one table need the same {what}, these have {values}")

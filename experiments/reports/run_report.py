@@ -175,7 +175,7 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     """Say in a sentence how the numbers came about."""
     first = outcomes[0]
     shared = sorted({leak for outcome in outcomes for leak in outcome.leaks})
-    leaks = f"; LEAKS {', '.join(shared)}" if shared else ""
+    leaks = f"; LEAKS {', '.join(whose(leak, outcomes) for leak in shared)}" if shared else ""
     runs = ", ".join(f"{o.folder} (step {o.step})" for o in outcomes)
     grounds = [f"{o.algorithm}: {o.stands_on}" for o in outcomes if o.stands_on]
     runs = "; ".join([runs, *dict.fromkeys(grounds)])
@@ -183,10 +183,10 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
         told_by = " | ".join(dict.fromkeys(outcome.literature for outcome in outcomes))
         return f"{told_by}; 3-D, original resolution; {told(first.measuring)}; {runs}{leaks}"
     apart = len({frozenset(tested(outcome)) for outcome in outcomes}) > 1
-    organs = "organs, each asked of runs that " if apart else "organs "
-    organs += (
-        f"never trained on{' it' * apart}: {', '.join(sorted({case.organ for case in cases}))}"
-    )
+    seen = set(shared) & {"organs", "patients", "contents"}
+    never = "" if "organs" in seen else f"never trained on{' it' * apart}"
+    organs = "organs, each asked of runs that " if apart and never else "organs "
+    organs = f"{organs}{never}".strip() + f": {', '.join(sorted({case.organ for case in cases}))}"
     if first.within:
         return (
             f"[{digest(outcomes, cases, shots)}] {within(outcomes)}; {organs}; 3-D, original resolution, "
@@ -194,8 +194,8 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
         )
     patients = {(case.cohort, case.patient) for case in cases}
     lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
-    seen = f"{len(patients)} patients never seen{' by these' * apart}"
-    asked = f"{seen}; whole volumes, 3-D, original resolution"
+    never = "" if seen else f" never seen{' by these' * apart}"
+    asked = f"{len(patients)} patients{never}; whole volumes, 3-D, original resolution"
     if "shared-patients" in shared:
         lenders = "the tested patients"
         asked = (
@@ -207,6 +207,12 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
         f"an organ; {organs}; {asked}{kept}; "
         f"{told(first.measuring)}; {runs}{leaks}"
     )
+
+
+def whose(leak: str, outcomes: Sequence[Outcome]) -> str:
+    """Name a leak, and of several tests those that have it, unless all do."""
+    having = [str(outcome.folder) for outcome in outcomes if leak in outcome.leaks]
+    return leak if len(having) == len(outcomes) else f"{leak} ({', '.join(having)})"
 
 
 def tested(outcome: Outcome) -> set[str]:

@@ -8,11 +8,21 @@ from experiments.configs import TASKS, Config
 from experiments.runs.build import open_data, task_source, training_pool
 from experiments.runs.by_protocol import protocol_of, refuse_empty
 from experiments.runs.checks import check
+from experiments.runs.identity import provenance_of
+from experiments.runs.provenance import (
+    Seen,
+    held_out,
+    leaks,
+    organs_seen,
+    refuse_leaks,
+    seen_here,
+)
 from jaxmeta import devices
+from jaxmeta.data.identity import doubts
 from jaxmeta.data.shards import Shards
 from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of
 from jaxmeta.tasks.source import Source
-from jaxmeta.tasks.split import Entry, Pool, Split, split
+from jaxmeta.tasks.split import Entry, Pool, Split, pool, split
 
 
 class Given(NamedTuple):
@@ -23,6 +33,8 @@ class Given(NamedTuple):
     division: Split
     protocol: Protocol | None
     source: Source
+    provenance: tuple[Seen, ...] = ()  # what it will have seen, and what it begins with has
+    notes: tuple[str, ...] = ()  # what may be one under two names, and leaks that are allowed
 
 
 def gather(config: Config) -> Given:
@@ -62,7 +74,35 @@ def gather(config: Config) -> Given:
         channel=common(entry.channel for entry in entries),
         planes=planes_of(source.pool),
     )
-    return Given(dataclasses.replace(config, **learned), shards, division, protocol, source)
+    provenance, notes = looked_at(config, shards, division, source.pool)
+    config = dataclasses.replace(config, **learned)
+    return Given(config, shards, division, protocol, source, provenance, notes)
+
+
+def looked_at(
+    config: Config, shards: Shards, division: Split, training: Pool
+) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
+    """Say what a run will have seen, itself and through what it begins with, and what must be told.
+
+    Raises BadInput where that is held out, unless `allow_leak` lets it through.
+    """
+    validating = None
+    if division.val_organs:
+        single = config.tasks.single_patients
+        validating = pool(shards, division, "val", single_patients=single)
+    own, begun = seen_here(config, division, training, validating), provenance_of(config.begin)
+    validation = division.val_organs
+    known = organs_seen(own + begun)
+    held = held_out(
+        shards, division.test_organs, division.test_patients, known=known, validation=validation
+    )
+    if "shared-patients" in config.allow_leak:
+        held = held._replace(patients=frozenset(), contents={})
+    way = "hold it out with the other, or leave it out"
+    found = refuse_leaks(leaks(own, held), config.allow_leak, way)
+    found += refuse_leaks(leaks(begun, held), config.allow_leak, "begin with another")
+    told = [f"LEAK {leak.kind}: {leak.text}" for leak in found]
+    return own + begun, tuple(doubts(shards, structures=False) + told)
 
 
 def planes_of(pool: Pool) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Trained runs, brought back from their folders."""
 
 import zlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,16 @@ from experiments.configs import Config
 from experiments.runs import saved
 from experiments.runs.build import build
 from experiments.runs.build_sam import KINDS, begun_size, converted, weights_of
+from experiments.runs.identity import ELSEWHERE, provenance_of, refuse_edited
+from experiments.runs.provenance import (
+    TRAINED,
+    Held,
+    Seen,
+    hides,
+    leaks,
+    refuse_leaks,
+    unknowns,
+)
 from jaxmeta import checkpoint
 from jaxmeta.errors import BadInput
 from jaxmeta.learner import with_backbone
@@ -30,11 +40,13 @@ class Run(NamedTuple):
     split: Split
     state: Any
     step: int
+    provenance: tuple[Seen, ...] = ()  # what it, and all that it stands on, has seen
 
 
 def open_run(folder: Path) -> Run:
     """Read a run's configuration, its split and its best checkpoint."""
     config, division = saved.read(folder)
+    refuse_edited(folder)
     here = SingleDeviceSharding(jax.devices()[0])
     state = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
@@ -44,7 +56,7 @@ def open_run(folder: Path) -> Run:
     backbone = backbone_of(config, division)
     refuse_other(folder, backbone)
     state = with_backbone(jax.device_get(state), backbone)
-    return Run(folder, config, division, state, step)
+    return Run(folder, config, division, state, step, provenance_of(folder))
 
 
 def backbone_of(config: Config, division: Split) -> PyTree:
@@ -74,8 +86,11 @@ def refuse_other(folder: Path, backbone: PyTree) -> None:
         )
 
 
-def stands_on(config: Config) -> str:
-    """Say beside every score what points and frozen weights a run uses; nothing for most methods."""
+def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
+    """Say beside every score what points and frozen weights a run uses; nothing for most methods.
+
+    What the weights have seen is read to the end of what they began with.
+    """
     if config.algorithm != "ssm-sam":
         return ""
     points = {
@@ -84,10 +99,13 @@ def stands_on(config: Config) -> str:
         "none": "no points",
     }[config.prompted.prompt]
     if converted(config.begin):
-        trained = f"of {config.begin}, trained elsewhere on what is not checked here"
+        trained = f"of {config.begin}, {ELSEWHERE}"
     else:
-        steps = saved.read(config.begin)[0].steps
-        trained = f"trained here for {steps} steps, on none of these organs or patients"
+        trained = f"trained here for {saved.read(config.begin)[0].steps} steps"
+        if unknown := unknowns(provenance_of(config.begin)):
+            trained += f", on what stands on {' | '.join(unknown)}"
+        elif not set(leaks) & {"organs", "patients", "contents"}:
+            trained += ", on none of these organs or patients"
     return f"{points}, frozen image encoder {trained}"
 
 
@@ -105,47 +123,27 @@ def beginning(config: Config, division: Split) -> PyTree:
 def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
     """Read a run's network, for the run `begun`, of another split, to begin with.
 
-    Raises BadInput where it learned from an organ or a patient that the other holds out.
+    Raises BadInput where it, or anything that it stands on, has seen what the other holds out.
     """
-    refuse_seen(
-        folder,
-        organs={*division.test_organs, *division.val_organs},
-        patients=set(division.test_patients),
-        asked=set(division.test_organs),
-    )
-    known = {*division.train_patients, *division.test_patients}
-    for link, config, theirs in links(folder):
-        if leaks := sorted(set(config.allow_leak) - set(begun.allow_leak)):
-            raise BadInput(f"{link} was trained with --allow-leak {leaks[0]}: begin with another")
-        hides = (config.protocol, config.setting) == (begun.protocol, 2)
-        hides = hides and theirs[:3] == division[:3]  # what is hidden depends on the organs
-        if begun.setting == 2 and not hides and known & set(theirs.train_patients):
-            raise BadInput(f"{link} may have seen slices that setting 2 hides: begin with another")
+    refuse_begun(provenance_of(folder), division, begun)
     learned = open_run(folder).state.meta.learned
     if not learned:
         raise BadInput(f"{folder} has learned no network: begin with another")
     return learned["theta"] if "theta" in learned else learned
 
 
-def refuse_seen(
-    folder: Path | None, *, organs: Set[str], patients: Set[str], asked: Set[str]
-) -> None:
-    """Refuse a run, or any that it began with, that learned from these organs or patients.
-
-    Nor may validation on an organ that is `asked` have chosen its checkpoint.
+def refuse_begun(provenance: Iterable[Seen], division: Split, begun: Config) -> None:
+    """Refuse to begin with what has seen organs or patients that a split holds out, slices that its setting
+    hides, or more leaks than the run allows.
     """
-    for link, _, theirs in links(folder):
-        seen = sorted(organs & set(theirs.train_organs) | asked & set(theirs.val_organs))
-        seen += sorted(patients & set(theirs.train_patients))
-        if seen:
+    organs, validation = ({o: o for o in of} for of in (division.test_organs, division.val_organs))
+    held = Held(organs, frozenset(division.test_patients), validation=validation)
+    refuse_leaks(leaks(provenance, held), begun.allow_leak, "begin with another")
+    known, hidden = {*division.train_patients, *division.test_patients}, hides(begun, division)
+    for seen in provenance:
+        if more := sorted(set(seen.allowed) - set(begun.allow_leak)):
+            raise BadInput(f"{seen.by} was trained with --allow-leak {more[0]}: begin with another")
+        if hidden and seen.how == TRAINED and seen.hides != hidden and known & set(seen.patients):
             raise BadInput(
-                f"{link} was trained or chosen on {seen[0]}, which is held out here: begin with another"
+                f"{seen.by} may have seen slices that setting 2 hides: begin with another"
             )
-
-
-def links(folder: Path | None) -> Iterator[tuple[Path, Config, Split]]:
-    """List a run and what it began with, down to random or converted weights: that is learned too."""
-    while folder and not converted(folder):
-        config, division = saved.read(folder)
-        yield folder, config, division
-        folder = config.begin

@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 from experiments.command import Stopped
 from experiments.configs import Config
 from experiments.progress import compiling, following, say
-from experiments.runs import saved
+from experiments.runs import identity, saved
 from experiments.runs.build import build, target_examples, task_source, validated_by
 from experiments.runs.by_protocol import stated
 from experiments.runs.changes import changed
@@ -56,7 +56,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     mesh = devices.task_mesh(config.tasks.count)
     introduce(given, mesh.size)
     backbone = backbone_of(config, division)
-    claim(config, division, backbone, write=False)
+    claim(given, backbone, write=False)
     learner = learner_of(given, mesh)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
     whole = config.algorithm == "sam" and config.begin
@@ -73,9 +73,9 @@ def trained(config: Config, stop: list[int]) -> bool:
     with checkpoint.open_checkpoints(folder) as checkpoints, ExitStack() as opened:
         start, state = checkpoint.resume(checkpoints, state, batches)
         if start >= config.steps:
-            claim(config, division, backbone)
+            about = claim(given, backbone)
             if checkpoints.latest is None:
-                checkpoint.save(checkpoints, 0, state, batches, None)
+                checkpoint.save(checkpoints, 0, state, batches, None, about)
             print(f"trained already: {start} steps")
             return True
         state = devices.replicate(with_backbone(state, backbone), mesh)
@@ -85,7 +85,7 @@ def trained(config: Config, stop: list[int]) -> bool:
         with compiling():
             step = compiled(learner, state, example, mesh)
         write = opened.enter_context(tracking(config, after=start))
-        claim(config, division, backbone)  # not before all that could be refused has been
+        about = claim(given, backbone)  # not before all that could be refused has been
         if start:
             print(f"resumed at step {start}")
         began = time.perf_counter()
@@ -103,7 +103,7 @@ def trained(config: Config, stop: list[int]) -> bool:
                 told = f"Dice {value:.3f} on validation organs{validated_by(config)}"
                 say(f"step {number}: {told}")
                 write(number, dict(validation_dice=value))
-            checkpoint.save(checkpoints, number, without_backbone(state), batches, value)
+            checkpoint.save(checkpoints, number, without_backbone(state), batches, value, about)
 
         number, state, spent = train(
             step,
@@ -139,6 +139,8 @@ def introduce(given: Given, parts: int) -> None:
     if protocol:
         print(stated(protocol, shards))
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // parts} a device")
+    for note in given.notes:
+        print(f"note: {note}")
 
 
 def learner_of(given: Given, mesh: Mesh) -> Learner:
@@ -179,8 +181,12 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[track.Writ
     return track.tracking(config.workdir, chosen, after=after)
 
 
-def claim(config: Config, division: Split, backbone: PyTree = (), *, write: bool = True) -> None:
-    """Write what the run is into its folder, or check that it is what stands there."""
+def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[str, str]:
+    """Write what the run is into its folder, or check that it is what stands there; return its signature.
+
+    Whose the volumes are, and what is in them, is part of it: what is resumed goes on with the same scans.
+    """
+    config, division = given.config, given.division
     told = dict(config=plain(config), split=plain(division))
     frozen = {FROZEN: fingerprint(backbone)} if backbone else {}
     for name in (
@@ -190,7 +196,8 @@ def claim(config: Config, division: Split, backbone: PyTree = (), *, write: bool
         "cache",
     ):  # who looks on or helps changes no result
         del told["config"][name]
-    path = config.workdir / "config.json"
+    path, kept = config.workdir / "config.json", config.workdir / identity.NAME
+    volumes = identity.remembered(given.shards, division)
     if path.exists():
         stands = saved.read_json(path)
         if other := changed(stands, told):
@@ -204,8 +211,20 @@ def claim(config: Config, division: Split, backbone: PyTree = (), *, write: bool
                 f"{path} is of a run on other frozen weights than {config.begin} holds now: give another "
                 "--workdir"
             )
-    elif write and not jax.process_index():
+        identity.refuse_edited(config.workdir)
+        if kept.exists() and (before := identity.volumes_of(config.workdir)) != volumes:
+            other = [n for n in before.keys() | volumes.keys() if before.get(n) != volumes.get(n)]
+            raise Occupied(
+                f"{path} is of a run on other data: {min(other)} is not what it was ({len(other)} such "
+                "volumes); bring back the shards that it was trained on, or give another --workdir"
+            )
+    if not write or jax.process_index():
+        return {}
+    if not kept.exists():
+        write_json(kept, identity.to_json(given.provenance, volumes))
+    if not path.exists():
         write_json(path, told | frozen)
+    return {identity.SIGNATURE: identity.signed(config.workdir)}
 
 
 def validator(given: Given) -> Callable:

@@ -4,7 +4,7 @@ How slices are cut, windowed, resized and normalised is what the run learned fro
 open, the command line says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
 from jaxmeta.data.grid import Grid, grid_by, to_slices
+from jaxmeta.data.identity import fingerprint
 from jaxmeta.data.intensity import Intensity, measure, network_input
 from jaxmeta.data.layouts import channels_beside
 from jaxmeta.data.nifti import Image, read_image
@@ -32,6 +33,8 @@ class Reading(NamedTuple):
     nan_to: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
     planes: tuple[str, ...] = ()  # as which slices are shown; without any, each as its own
+    known: Mapping[str, str] = {}  # fingerprint -> what is said of a scan that the run has seen
+    said: set[str] | None = None  # of which files it was said already
 
 
 def reading_for(
@@ -53,7 +56,24 @@ def reading_for(
     channel = config.channel if channel is None else channel  # without: a file of several asks
     axis = axis or config.axis
     planes = config.planes if axis == config.axis else ()
-    return Reading(tasks.size, tasks.spacing, axis, modality, nan_to, channel, planes)
+    known = {
+        same: f"is {name}, voxel for voxel, which {seen.by} was {seen.how}: what it makes of it says nothing of "
+        "new scans"
+        for seen in reversed(run.provenance)
+        for same, name in seen.contents.items()
+    }
+    return Reading(
+        tasks.size, tasks.spacing, axis, modality, nan_to, channel, planes, known, set()
+    )
+
+
+def tell_known(path: Path, scan: Image, reading: Reading) -> None:
+    """Print, once a file, that the run has seen a scan; predictions are no scores, so nothing is refused."""
+    if not reading.known or str(path) in reading.said:
+        return
+    if text := reading.known.get(fingerprint(scan.values)):
+        reading.said.add(str(path))
+        print(f"note: {path} {text}")
 
 
 def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) -> None:
@@ -97,7 +117,8 @@ def as_input(
 
 
 def measured(path: Path, scan: Image, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
-    """Place a volume, choose its window, and give its scale."""
+    """Place a volume, choose its window, and give its scale; say so where the run has seen it."""
+    tell_known(path, scan, reading)
     shape, rule = scan.values.shape, reading.axis
     plane, _ = nearest_plane(shape, scan.affine, rule, reading.planes)
     grid = grid_by(rule, shape, scan.affine, scan.header, plane)

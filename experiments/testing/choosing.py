@@ -3,8 +3,9 @@
 from experiments.runs import saved
 from experiments.runs.opened import Run, open_run
 from experiments.runs.recipes import alike
+from experiments.testing.leaking import checked_transfer
 from experiments.testing.outcome import METHOD
-from experiments.testing.questions import Options, protocol_of
+from experiments.testing.questions import Asked, Options, protocol_of
 from experiments.testing.rows import FRESH, pretrained
 from experiments.testing.settings import Setting, read, searched_by, settings_for
 from experiments.testing.tuning import better, search_settings
@@ -21,7 +22,7 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
         if options.baselines == "all" and not wanted <= found.keys():
             raise BadInput(f"{options.settings}: no search of transfer at {name} there")
         return settings_for(run, shots, found)
-    found = read(run.folder, name, transfer)
+    found = {} if options.tune else read(run.folder, name, transfer)
     lacking = options.baselines == "all" and not wanted <= found.keys()
     if options.tune or lacking:
         found = search_settings(run, shots, transfer, protocol)
@@ -55,8 +56,12 @@ def borrowed(run: Run, shots: int, options: Options) -> dict[str, Setting]:
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
 
 
-def transfer_run(run: Run, options: Options, number: int, *, shots: int) -> Run | None:
-    """Open the transfer run that belongs to a run, pre-training it where there is none."""
+def transfer_run(run: Run, options: Options, number: int, asked: Asked) -> Run | None:
+    """Open the transfer run that belongs to a run, pre-training it where there is none.
+
+    Raises BadInput where it has seen what is tested, or learned from more than the run did, which no
+    comparison could tell from a better method.
+    """
     if options.baselines != "all":
         return None
     if options.transfer:
@@ -69,10 +74,11 @@ def transfer_run(run: Run, options: Options, number: int, *, shots: int) -> Run 
         transfer = better(
             run,
             transfers,
-            shots,
+            max(asked.trials),
             protocol_of(options),
             anew=options.tune or options.only_tune,
         )
+    checked_transfer(run, transfer, asked.held, options.allow_leak)
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
         transfer.split.train_patients
     ) - set(run.split.train_patients):

@@ -7,9 +7,11 @@ from typing import Literal, NamedTuple
 
 from experiments.runs.build import CLICKS, eligible, open_data
 from experiments.runs.by_protocol import protocol_of as by_protocol
-from experiments.runs.opened import Run, refuse_seen
+from experiments.runs.opened import Run
+from experiments.runs.provenance import Held, Leak
+from experiments.testing.leaking import checked, held_in
 from experiments.testing.outcome import Measuring
-from experiments.testing.settings import Protocol
+from experiments.testing.settings import Protocol, searched_by
 from experiments.testing.tuning import validation_trials
 from jaxmeta.data.orientation import nearest_plane
 from jaxmeta.errors import BadInput
@@ -86,6 +88,11 @@ class Options:
     """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained with
     as many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright
     without mirror images and other contrasts, and validation organs choose."""
+    allow_leak: tuple[Literal["organs", "patients", "contents", "settings", "data"], ...] = ()
+    """What a test must not share and this one does, named with every score: organs, patients or contents (the
+    same voxels under another name) that the run, or what it began with, has seen; settings that were chosen
+    on organs or patients under test; data that were prepared anew since the run was trained. Several runs
+    are compared although not all share it."""
     seed: int = 0
     """Draws the supports."""
     masks: bool = True
@@ -104,6 +111,8 @@ class Asked(NamedTuple):
     supports: int  # of each trial
     protocol: Literature | None = None
     within: str = ""  # what is asked within volumes, in words
+    held: Held = Held()
+    leaks: tuple[Leak, ...] = ()  # that are allowed
 
 
 def check(options: Options) -> None:
@@ -140,12 +149,20 @@ def check(options: Options) -> None:
 
 
 def questions(run: Run, options: Options) -> Asked:
+    """Make what is asked of a run; refuse what cannot be, and what it has seen."""
+    asked = questions_of(run, options)
+    held = held_in(run, asked.held_out)
+    names = [searched_by(run, shots, protocol_of(options)) for shots in asked.trials]
+    found = checked(run, held, asked.held_out, options.allow_leak, options.settings, names)
+    return asked._replace(held=held, leaks=found)
+
+
+def questions_of(run: Run, options: Options) -> Asked:
     """Make what is asked of a run; refuse what cannot be."""
     shards = open_data(run.config, options.data)
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_turned(run, held_out)
     refuse_unprompted(run, options)
-    refuse_foreseen(run, held_out)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
     protocol, literature = protocol_of(options), by_protocol(run.config, shards)
     if literature and (options.tune or options.only_tune or options.baselines == "all"):
@@ -206,20 +223,6 @@ def refuse_turned(run: Run, held_out: Pool) -> None:
                     f"{run.folder} learned from {' and '.join(known)} slices, and those of {name} are "
                     f"{grid.axis}: prepare the data with --axis {known[0]}, or train on scans like these"
                 )
-
-
-def refuse_foreseen(run: Run, held_out: Pool) -> None:
-    """Refuse organs and patients from elsewhere that what the run began with has learned from.
-
-    Those of its own split were looked after when it was trained.
-    """
-    organs = {entry.organ for entry in held_out.entries}
-    patients = {name for entry in held_out.entries for name in entry.patients}
-    if "shared-patients" in run.config.allow_leak:
-        patients = set()
-    if organs <= set(run.split.test_organs) and patients <= set(run.split.test_patients):
-        return
-    refuse_seen(run.config.begin, organs=organs, patients=patients, asked=organs)
 
 
 def refuse_unprompted(run: Run, options: Options) -> None:

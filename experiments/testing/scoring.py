@@ -13,6 +13,7 @@ from experiments.runs.by_protocol import stated
 from experiments.runs.opened import Run, stands_on
 from experiments.runs.recipes import recipe
 from experiments.testing.choosing import choose
+from experiments.testing.leaking import checked_transfer, kinds
 from experiments.testing.outcome import (
     METHOD,
     Curves,
@@ -80,6 +81,11 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
         one = min(took) * devices.task_mesh(asked.supports).size / asked.supports
         tables.append(Table(shots, cases, pictures, settings, one, by_steps))
     alive = heads(transfer) if transfer else {}
+    found, declared = list(asked.leaks), run.config.allow_leak
+    if transfer:
+        found += checked_transfer(run, transfer, asked.held, options.allow_leak)
+        declared += transfer.config.allow_leak
+    leaked = kinds(found, declared)
     return Outcome(
         run.folder,
         run.config.algorithm,
@@ -93,10 +99,10 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
         recipe(run.config),
         alive,
         measuring_of(options),
-        run.config.allow_leak,
+        leaked,
         stated(asked.protocol, shards) if asked.protocol else "",
         asked.within,
-        stands_on(run.config),
+        stands_on(run.config, leaked),
     )
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.runs.identity import identity
 from experiments.runs.opened import Run
+from experiments.runs.provenance import Seen
 from experiments.testing.rows import FRESH, OWN
 from jaxmeta.errors import BadInput
 from jaxmeta.files import write_json
@@ -82,8 +84,10 @@ def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
 
 def searched_as(shots: int, protocol: Protocol, prompt: str | None = None) -> str:
     """Name a search in RUN/tuning.json."""
+    many = protocol.patients > 1
     parts = {
         f"{shots}": True,
+        f"{protocol.patients} patients": many,
         "largest piece": protocol.largest_piece,
         f"within {protocol.within}": protocol.within,
         "no points": prompt == "none",
@@ -98,11 +102,21 @@ def searched_by(run: Run, shots: int, protocol: Protocol) -> str:
 
 
 def save(
-    folder: Path, name: str, found: Mapping[str, Found], grids: Grids, transfer: list | None
+    folder: Path,
+    name: str,
+    found: Mapping[str, Found],
+    grids: Grids,
+    transfer: list | None,
+    seen: Seen | None = None,
 ) -> None:
-    """Keep what a search found beside the run, every score it saw included."""
-    known = stored(folder)
-    known[name] = {
+    """Keep what a search found beside the run, every score it saw included, what it has `seen`, and whose it is.
+
+    Searches of another run, or of an earlier checkpoint, are dropped.
+    """
+    own = identity(folder)
+    known = {k: v for k, v in unread(folder).items() if v.get("of", own) == own}
+    known[name] = ({"of": own} if own else {}) | ({"seen": seen._asdict()} if seen else {})
+    known[name] |= {
         "grids": {optimiser: grid._asdict() for optimiser, grid in grids.items()},
         "transfer": transfer,
         "found": {
@@ -142,7 +156,22 @@ def which(transfer: Run | None) -> list | None:
 
 
 def stored(folder: Path) -> dict:
-    """Read all that was ever found for a run."""
+    """Read all that was ever found for a run.
+
+    Raises BadInput where it was found for another: a copied file, or settings of an earlier checkpoint.
+    """
+    found, own = unread(folder), identity(folder)
+    for name, each in found.items():
+        if own and each.get("of", own) != own:
+            raise BadInput(
+                f"{folder / 'tuning.json'}: its search at {name} was of another run, or of another checkpoint of "
+                "this one; search again with --tune, or lend them by --settings"
+            )
+    return found
+
+
+def unread(folder: Path) -> dict:
+    """Read tuning.json, whosever it is."""
     path = folder / "tuning.json"
     if not path.exists():
         return {}

@@ -15,6 +15,7 @@ from experiments.configs import Config
 from experiments.progress import following, say, slow_start
 from experiments.runs.build import open_data
 from experiments.runs.opened import Run
+from experiments.testing.leaking import searched_on
 from experiments.testing.rows import FRESH, OWN, fine_tunes, row_maker
 from experiments.testing.settings import Protocol, Setting, read, save, searched_by, stored, which
 from jaxmeta.compare import row_mean
@@ -30,7 +31,7 @@ from jaxmeta.finetune import (
     Grids,
     search,
 )
-from jaxmeta.tasks.split import pool
+from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
 from jaxmeta.tasks.trial_within import Within, trials_within
 from jaxmeta.within import DRAWS as DRAWS_WITHIN
@@ -80,7 +81,8 @@ def search_settings(
     first = f"tuning at {shots} shots on validation organs: a line a setting; {slow_start()}"
     with following(f"tuning at {shots} shots", "setting", first=first) as further:
         found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
-    save(run.folder, name, found, grids, which(transfer))
+    looked_at = searched_on(run, validation_pool(run))
+    save(run.folder, name, found, grids, which(transfer), looked_at)
     path.unlink()
     return read(run.folder, name, transfer)
 
@@ -100,7 +102,7 @@ def validation_trials(
     run: Run, shots: int, protocol: Protocol
 ) -> tuple[Trial, ...] | tuple[Within, ...]:
     """Make the trials that choose settings: a few supports and volumes of each validation organ."""
-    validation = pool(open_data(run.config), run.split, "val")
+    validation = validation_pool(run)
     read = dict(size=run.config.tasks.size, mm=run.config.tasks.spacing)
     if protocol.within:
         made = trials_within(validation, width=protocol.within, **read)
@@ -115,6 +117,11 @@ def validation_trials(
         largest_piece=protocol.largest_piece,
         **read,
     )
+
+
+def validation_pool(run: Run) -> Pool:
+    """Gather what a search may ask about."""
+    return pool(open_data(run.config), run.split, "val")
 
 
 def lenders(trial: Trial | Within) -> list[str] | str:
@@ -134,9 +141,10 @@ def better(
     """
     if len(transfers) == 1:
         return transfers[0]
-    tuned = stored(run.folder).get(searched_by(run, shots, protocol), {}).get("transfer")
+    known = {} if anew else stored(run.folder)
+    tuned = known.get(searched_by(run, shots, protocol), {}).get("transfer")
     for transfer in transfers:
-        if tuned == which(transfer) and not anew:
+        if tuned == which(transfer):
             return transfer
     asked = validation_trials(run, shots, protocol)
     draws, scored = asking(protocol)

@@ -15,9 +15,11 @@ from typing import NamedTuple
 from jaxmeta.data.channel_choice import chosen_channels
 from jaxmeta.data.found import Found, Pair
 from jaxmeta.data.layouts import LAYOUTS
+from jaxmeta.data.names import slug
 from jaxmeta.data.rules import Rule, channel_rule, fits, label_rule, modality_rule
 from jaxmeta.errors import BadInput
 
+PERSON = "person"  # the group of --patient-pattern that names somebody across data sets
 PATIENT = re.compile(r"(.+)_frame\d+")  # ACDC: two phases of one heart
 DECLARED_MR = re.compile(r"mr|t1|t2|flair|adc|dwi|pd\b|lge|cine", re.IGNORECASE)
 
@@ -46,9 +48,14 @@ def find_cases(
     labels: Sequence[str] = (),
     channel: Sequence[str] = (),
     patient_pattern: str | None = None,
+    same_patients: Sequence[str] = (),
     pair_suffix: str | None = None,
 ) -> tuple[list[Case], list[tuple[str, str]], list[str]]:
-    """Find the cases of all folders: (sorted by name, those that cannot be used and why, notes)."""
+    """Find the cases of all folders: (sorted by name, those that cannot be used and why, notes).
+
+    Of data sets of `same_patients` an id is one person, called as in the first of them, whether that is among
+    the folders or not.
+    """
     modalities = [modality_rule(text) for text in modality]
     names = [label_rule(text) for text in labels]
     channels = [channel_rule(text) for text in channel]
@@ -60,7 +67,7 @@ def find_cases(
     cases, alone, notes, used = [], [], [], set()
     for folder in map(Path, folders):
         found = _found(folder, pair_suffix)
-        patients = _patients(folder, found.pairs, pattern, used)
+        patients = _patients(folder, found, pattern, used)
         pairs = [pair._replace(patient=patients[pair.case]) for pair in found.pairs]
         found = found._replace(pairs=pairs)
         found = found._replace(pairs=chosen_channels(found, channels, used))
@@ -72,6 +79,7 @@ def find_cases(
             raise BadInput(_unused(rule))
     if pattern and cases and pattern not in used:
         raise BadInput(f"--patient-pattern {patient_pattern}: found in no case, as {cases[0].name}")
+    cases = _joined(cases, list(map(slug, same_patients)))
     cases.sort(key=lambda case: case.name)
     for one, other in pairwise(cases):
         if one.name == other.name:
@@ -98,6 +106,25 @@ def _found(folder: Path, pair_suffix: str | None) -> Found:
     return found
 
 
+def _joined(cases: list[Case], same: list[str]) -> list[Case]:
+    """Give patients of data sets that hold the same people the name that the first of these gives them."""
+    if not same:
+        return cases
+    datasets = sorted({case.dataset for case in cases})
+    if len(set(same)) < 2:
+        raise BadInput(f"--same-patients {' '.join(same)}: name two data sets or more")
+    if not set(same) & set(datasets):
+        raise BadInput(
+            f"--same-patients {' '.join(same)}: none of these is among {', '.join(datasets)}"
+        )
+    joined = []
+    for case in cases:
+        own = case.patient.removeprefix(f"{case.dataset}/")
+        theirs = case.dataset in same and own != case.patient
+        joined.append(case._replace(patient=f"{same[0]}/{own}") if theirs else case)
+    return joined
+
+
 def _named(found, modalities, names, used):
     """Turn a folder's pairs into cases; put the rules that applied into `used`."""
     kinds = {pair.what for pair in found.pairs}
@@ -110,7 +137,7 @@ def _named(found, modalities, names, used):
         cases.append(
             Case(
                 name=f"{found.dataset}/{pair.case}",
-                patient=f"{found.dataset}/{pair.patient}",
+                patient=pair.patient,
                 dataset=found.dataset,
                 modality=told[pair.case],
                 image=pair.image,
@@ -165,8 +192,13 @@ def _names(found: Found, pair: Pair, rules: list[Rule], plain: bool, used: set):
     return {s: tuple(v for v in values if values[v] == s) for s in structures} or None
 
 
-def _patients(folder, pairs, pattern, used):
-    """Give case -> patient: the user's pattern, what the layout knows, NAME_frame01, the case."""
+def _patients(folder, found, pattern, used):
+    """Give case -> patient: the user's pattern, what the layout knows, NAME_frame01, the case.
+
+    The data set's name comes before it, unless the pattern has a group `person`: whom it names is the same
+    person in every data set.
+    """
+    pairs = found.pairs
     told = {pair.case: pattern and pattern.search(pair.case) for pair in pairs}
     missed = [case for case in told if not told[case]]
     if pattern and len(missed) < len(told):
@@ -179,8 +211,11 @@ def _patients(folder, pairs, pattern, used):
     patients = {}
     for pair in pairs:
         match = told[pair.case] or PATIENT.fullmatch(pair.patient or pair.case)
+        if match and match.re.groupindex.get(PERSON) and match[PERSON]:
+            patients[pair.case] = match[PERSON]
+            continue
         own = match and (match[1] if match.re.groups else match[0])
-        patients[pair.case] = own or pair.patient or pair.case
+        patients[pair.case] = f"{found.dataset}/{own or pair.patient or pair.case}"
     return patients
 
 

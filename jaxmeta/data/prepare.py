@@ -25,13 +25,14 @@ from typing import NamedTuple
 
 from jaxmeta.data.cases import Case, find_cases
 from jaxmeta.data.grid import grid_by, grid_to_json, spacing, to_slices
+from jaxmeta.data.identity import doubts, fingerprint, mask_digest
 from jaxmeta.data.intensity import measure
 from jaxmeta.data.masks import masks_of
 from jaxmeta.data.nifti import read_pair
 from jaxmeta.data.orientation import ACQUIRED, RULES
 from jaxmeta.data.planes import shown_alike
 from jaxmeta.data.records import write_records
-from jaxmeta.data.shards import FORMAT
+from jaxmeta.data.shards import FORMAT, open_shards
 from jaxmeta.data.summary import Summary, summarise
 from jaxmeta.data.supervoxels import supervoxels
 from jaxmeta.errors import BadInput
@@ -71,6 +72,7 @@ def prepare(
     labels: Sequence[str] = (),
     channel: Sequence[str] = (),
     patient_pattern: str | None = None,
+    same_patients: Sequence[str] = (),
     pair_suffix: str | None = None,
     skip_bad: bool = False,
     nan_to: float | None = None,
@@ -98,6 +100,7 @@ def prepare(
         labels=labels,
         channel=channel,
         patient_pattern=patient_pattern,
+        same_patients=same_patients,
         pair_suffix=pair_suffix,
     )
     if alone and not skip_bad:
@@ -123,7 +126,7 @@ def prepare(
     index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
     write_json(output / "index.json", index)
     _remove_stale(output, finished, parts_there)
-    return summary
+    return summary._replace(notes=summary.notes + doubts(open_shards([output])))
 
 
 def plan(cases: Sequence[Case], part_bytes: int) -> list[Part]:
@@ -215,6 +218,8 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
         "image": first,
         "structures": structures,
         "unnamed": unnamed,
+        "fingerprint": fingerprint(image.values),
+        "mask_digests": {name: mask_digest(of) for name, of in sorted(found.items()) if of},
     } | ({"pseudo": pseudo} if pseudo else {})
     masks = (
         record for part in (found, pieces) for _, of in sorted(part.items()) for *_, record in of

@@ -58,6 +58,8 @@ class Volume(NamedTuple):
     stored: Stored
     channel: str | None = None  # name or number, where the image's file holds several
     pseudo: dict[str, np.ndarray] = {}  # supervoxel -> int32[slices], its pixels
+    fingerprint: str = ""  # of its voxels, as `identity.py` makes it
+    mask_digests: dict[str, str] = {}  # structure -> digest of its masks, where it has any
 
 
 class Defaults(NamedTuple):
@@ -243,6 +245,8 @@ def _volume(row, files, firsts):
         stored,
         row.get("channel"),
         {name: counts[name] for name in pseudo},
+        row["fingerprint"],
+        row["mask_digests"],
     )
 
 

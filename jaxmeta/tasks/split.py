@@ -75,7 +75,8 @@ def split(
     else `test_fraction` of those with a test organ, at random, yet at least two, one to learn from and
     one to score. One whose organs in use are all test organs gives every patient to the test; one
     without a test organ gives none that is not named. Each data set has a random stream of its own, so
-    adding one does not divide the others anew.
+    adding one does not divide the others anew - unless they share patients: then they are divided as one,
+    and who is held out of one is held out of all.
     """
     known = structures(shards)
     test, val = recognise(test_organs, known), recognise(val_organs, known)
@@ -91,19 +92,26 @@ def split(
     with_test = {patient for organ in test for patient in holders(shards, organ)}
     with_others = {patient for organ in (*train, *val) for patient in holders(shards, organ)}
     held_out = set()
-    for dataset in sorted({volume.dataset for volume in shards.volumes}):
-        here = sorted({volume.patient for volume in shards.volumes if volume.dataset == dataset})
-        subjects = [patient for patient in here if patient in with_test]
-        if named & set(here):
-            held_out |= named & set(here)
-        elif subjects and with_others.isdisjoint(here):
-            held_out |= set(here)
-        elif subjects:
+    for datasets in joined(shards):
+        here = {volume.patient for volume in shards.volumes if volume.dataset in datasets}
+        if named & here:
+            held_out |= named & here
+            continue
+        if with_others.isdisjoint(here):
+            held_out |= here if with_test & here else set()
+            continue
+        drawn = set()  # of data sets that share patients, who was drawn for one is for all
+        for dataset in datasets:
+            own = sorted({volume.patient for volume in shards.volumes if volume.dataset == dataset})
+            subjects = [patient for patient in own if patient in with_test]
+            left = [patient for patient in subjects if patient not in drawn]
+            drawn |= set(left)
             count = max(int(test_fraction * len(subjects) + 0.5), min(2, len(subjects)))
+            count = max(0, count - len(held_out & set(subjects)))
             rng = np.random.default_rng(
                 np.random.SeedSequence([seed, zlib.crc32(dataset.encode())])
             )
-            held_out |= {subjects[i] for i in rng.permutation(len(subjects))[:count]}
+            held_out |= {left[i] for i in rng.permutation(len(left))[:count]}
     return checked(
         Split(
             tuple(train),
@@ -113,6 +121,20 @@ def split(
             tuple(sorted(held_out)),
         )
     )
+
+
+def joined(shards: Shards) -> list[list[str]]:
+    """Group data sets that share patients, directly or through others; most are alone."""
+    whose: dict[str, set[str]] = {}
+    for volume in shards.volumes:
+        whose.setdefault(volume.dataset, set()).add(volume.patient)
+    groups: list[tuple[set[str], set[str]]] = []  # data sets, patients
+    for dataset, patients in sorted(whose.items()):
+        sharing = [group for group in groups if not patients.isdisjoint(group[1])]
+        groups = [group for group in groups if group not in sharing]
+        datasets = {dataset}.union(*(group[0] for group in sharing))
+        groups.append((datasets, patients.union(*(group[1] for group in sharing))))
+    return sorted(sorted(datasets) for datasets, _ in groups)
 
 
 def split_from_json(values: Mapping[str, Sequence[str]]) -> Split:

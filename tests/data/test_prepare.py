@@ -164,7 +164,7 @@ def test_shards_that_cannot_be_read_say_why(cohort, tmp_path):
         open_shards([tmp_path / "new", tmp_path / "new"])
     index = json.loads((tmp_path / "new/index.json").read_text())
     (tmp_path / "new/index.json").write_text(json.dumps(index | {"format": 0}))
-    with pytest.raises(BadInput, match="shards of format 0, this program reads format 1"):
+    with pytest.raises(BadInput, match="shards of format 0, this program reads format 2"):
         open_shards([tmp_path / "new"])
     (tmp_path / "new/index.json").unlink()
     with pytest.raises(BadInput, match="unfinished"):

@@ -1,0 +1,107 @@
+"""What a run folder keeps so that it can be recognised: RUN/provenance.json, and a signature in each checkpoint.
+
+    seen      what the run, and all that it began with, was trained and chosen on (`provenance.py`)
+    volumes   name -> [patient, fingerprint, digest of the masks of the split's organs] of every volume there was
+
+It is written when the run begins, so the chain is known whatever is moved or removed later. The signature is of
+this file and of config.json, but for paths: who edits either no longer has what was trained.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.runs import saved
+from experiments.runs.build_sam import converted
+from experiments.runs.provenance import Leak, Seen, called, from_json, seen_here
+from jaxmeta import checkpoint
+from jaxmeta.data.shards import Shards
+from jaxmeta.errors import BadInput
+from jaxmeta.files import plain
+from jaxmeta.tasks.split import Split
+
+NAME = "provenance.json"
+ELSEWHERE = "trained elsewhere on what is not checked here"
+SIGNATURE = "signature"
+PATHS = ("workdir", "track", "distributed", "cache", "data", "begin")  # which change no result
+
+
+def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
+    """Say what a run, and all that it stands on, has seen; of converted weights that nobody knows."""
+    if folder is None:
+        return ()
+    if converted(folder):
+        return (Seen(str(folder), "", unknown=ELSEWHERE),)
+    if (folder / NAME).exists():
+        return called(map(from_json, saved.read_json(folder / NAME)["seen"]), folder)
+    config, division = saved.read(folder)  # of a version that kept names alone
+    return called(seen_here(config, division), folder) + provenance_of(config.begin)
+
+
+def remembered(shards: Shards, division: Split) -> dict[str, list[str]]:
+    """Say of every volume whose it is, and what it and its masks of the split's organs are."""
+    organs = {*division.train_organs, *division.val_organs, *division.test_organs}
+
+    def masks(digests: Mapping[str, str]) -> str:
+        own = sorted((organ, each) for organ, each in digests.items() if organ in organs)
+        return hashlib.sha1(json.dumps(own).encode(), usedforsecurity=False).hexdigest()[:12]
+
+    return {v.name: [v.patient, v.fingerprint, masks(v.mask_digests)] for v in shards.volumes}
+
+
+def volumes_of(folder: Path) -> dict[str, list[str]]:
+    """Read what a run remembers of its volumes; nothing of a version that kept names alone."""
+    path = folder / NAME
+    return saved.read_json(path)["volumes"] if path.exists() else {}
+
+
+def changed(before: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> list[Leak]:
+    """Find volumes that are no longer what a run remembers by their names."""
+    said = ("of another patient", "another scan", "labelled otherwise")
+    found = []
+    for name in sorted(before.keys() & now.keys()):
+        other = [what for what, a, b in zip(said, before[name], now[name], strict=True) if a != b]
+        if other:
+            text = f"{name} is {other[0]} than when the run was trained: its data were prepared anew"
+            found.append(Leak("data", text))
+    return found
+
+
+def signature(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    """Sign what config.json and provenance.json say, but for paths."""
+    own = {name: value for name, value in config["config"].items() if name not in PATHS}
+    told = json.dumps([config | {"config": own}, provenance], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+def signed(folder: Path) -> str:
+    """Sign a run's folder as it stands."""
+    path = folder / NAME
+    kept = saved.read_json(path) if path.exists() else {}
+    return signature(saved.read_json(folder / "config.json"), kept)
+
+
+def refuse_edited(folder: Path) -> None:
+    """Refuse a run whose config.json or provenance.json is not what its checkpoint was made with."""
+    at = checkpoint.told(folder / "checkpoints")
+    made = at and at[1].get(SIGNATURE)
+    if made and made != signed(folder):
+        raise BadInput(
+            f"{folder}: config.json or {NAME} was changed after training: bring back what was there, or "
+            "train that run"
+        )
+
+
+def identity(folder: Path) -> str | None:
+    """Name a run and its best checkpoint, wherever it lies; None of what is no trained run."""
+    if not (folder / "config.json").exists():
+        return None
+    at = checkpoint.told(folder / "checkpoints")
+    return at and f"{signed(folder)[:12]}-{at[0]}"
+
+
+def to_json(seen: Iterable[Seen], volumes: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Make what provenance.json holds."""
+    return {"seen": plain([each._asdict() for each in seen]), "volumes": dict(volumes)}

@@ -1,0 +1,93 @@
+"""What a test would share with what it tests: asked once, of a run, of who lends settings and of a transfer run.
+
+A score claims that nothing under test was seen. `checked` refuses what speaks against it; what --allow-leak lets
+through stays with the outcome, and every table names it.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from experiments.runs import saved
+from experiments.runs.identity import changed, provenance_of, remembered, volumes_of
+from experiments.runs.opened import Run
+from experiments.runs.provenance import (
+    TUNED,
+    Held,
+    Leak,
+    Seen,
+    contents_of,
+    from_json,
+    held_by,
+    leaks,
+    organs_seen,
+    refuse_leaks,
+    twins,
+)
+from experiments.testing.settings import stored
+from jaxmeta.tasks.split import Pool
+
+PREPARED = "bring those data back, or test on others with --data"
+BEGUN = "test on organs and patients that nothing has seen"
+
+
+def held_in(run: Run, held_out: Pool) -> Held:
+    """Say what a test of a run holds out; slices of those who lend are tested where that leak is the run's."""
+    held = held_by(held_out, organs_seen(run.provenance))
+    if "shared-patients" in run.config.allow_leak:
+        return held._replace(patients=frozenset(), contents={})
+    return held
+
+
+def checked(
+    run: Run, held: Held, held_out: Pool, allowed: Sequence[str], settings: Path | None, names
+) -> tuple[Leak, ...]:
+    """Refuse a test of data that were prepared anew, of what the run has seen, or by settings that were
+    chosen on it; return the leaks that are allowed.
+
+    `settings` is who lends them, by its searches of these `names`.
+    """
+    allowed = (*allowed, *run.config.allow_leak)
+    now = remembered(held_out.shards, run.split)
+    found = refuse_leaks(changed(volumes_of(run.folder), now), allowed, PREPARED)
+    found += refuse_leaks(leaks(run.provenance, held), allowed, BEGUN)
+    if "shared-patients" not in run.config.allow_leak:
+        found += refuse_leaks(twins(held_out), allowed, "leave one of them out")
+    if settings is not None:
+        lent = tuned_on(settings, names)
+        way = "take the settings of a search on other organs and patients"
+        found += refuse_leaks(leaks(lent, held, kind="settings"), allowed, way)
+    return found
+
+
+def checked_transfer(run: Run, transfer: Run, held: Held, allowed: Sequence[str]):
+    """Refuse a transfer run that has seen what is tested."""
+    allowed = (*allowed, *run.config.allow_leak)
+    return refuse_leaks(leaks(transfer.provenance, held), allowed, "name another with --transfer")
+
+
+def tuned_on(lender: Path, names: Iterable[str]) -> list[Seen]:
+    """Say what a run's searches have looked at; of those that kept nothing, what their run validates on."""
+    found, kept = [], stored(lender)
+    for name in names:
+        if name not in kept:
+            continue
+        if "seen" in kept[name]:
+            found.append(from_json(kept[name]["seen"])._replace(by=f"the search of {lender}"))
+            continue
+        division = saved.read(lender)[1]
+        known = [s.contents for s in provenance_of(lender) if s.organs == division.val_organs]
+        of = division.val_organs, division.train_patients
+        found.append(Seen(f"the search of {lender}", TUNED, *of, dict(*known[:1])))
+    return found
+
+
+def searched_on(run: Run, validation: Pool) -> Seen:
+    """Say what a search looks at."""
+    patients = sorted({name for entry in validation.entries for name in entry.patients})
+    organs = tuple(dict.fromkeys(entry.organ for entry in validation.entries))
+    return Seen(str(run.folder), TUNED, organs, tuple(patients), contents_of([validation]))
+
+
+def kinds(found: Iterable[Leak], *declared: Iterable[str]) -> tuple[str, ...]:
+    """Name the kinds of leaks behind a score, those that runs were trained with too."""
+    return tuple(sorted({leak.kind for leak in found}.union(*declared)))

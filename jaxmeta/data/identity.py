@@ -1,0 +1,181 @@
+"""Who is who among prepared volumes: equal scans under two names, one structure under two, one id in two data sets.
+
+A name is what somebody typed; a fingerprint is what the file holds. Two volumes of one fingerprint are one scan
+whatever they are called, two structures whose masks cover each other are one organ whatever they are called. An
+id that is in two data sets may be one person or two: nobody but the user knows, so that is only told.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, combinations_with_replacement
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Integer
+
+from jaxmeta.data.grid import Grid, from_slices, to_sliced
+from jaxmeta.data.shards import Shards, Volume, load_masks
+
+SAME = 0.9  # Dice of two masks from which two names are one structure
+TOLD = 3  # examples in a note
+
+
+class Alias(NamedTuple):
+    """Two names whose masks are all but one."""
+
+    one: str
+    other: str
+    where: str  # the volume or volumes that show it
+    dice: float
+
+
+def fingerprint(values: Integer[np.ndarray, "x y z"]) -> str:
+    """Shorten a scan's numbers, as its file holds them, to sixteen characters that no other scan has.
+
+    Neither the header nor the type that holds the numbers counts: 3 is 3 in one byte or in two. What `nifti.py`
+    reads has at most 16 bits. A copy that was rescaled, resampled or turned is another scan to it.
+    """
+    digest = hashlib.sha1(repr(values.shape).encode(), usedforsecurity=False)
+    digest.update(np.ascontiguousarray(values.T.astype("<i2", copy=False)))  # .T: the file's order
+    return digest.hexdigest()[:16]
+
+
+def mask_digest(masks: Iterable[tuple[int, int, bytes]]) -> str:
+    """Shorten a structure's masks (slice, pixels, record) to twelve characters."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for plane, _, record in masks:
+        digest.update(plane.to_bytes(4, "little") + record)
+    return digest.hexdigest()[:12]
+
+
+def same_scans(volumes: Sequence[Volume]) -> list[tuple[Volume, ...]]:
+    """List scans that several patients have: the same voxels under two names."""
+    found: dict[str, list[Volume]] = {}
+    for volume in volumes:
+        if volume.fingerprint:
+            found.setdefault(volume.fingerprint, []).append(volume)
+    return [tuple(own) for own in found.values() if len({volume.patient for volume in own}) > 1]
+
+
+def same_ids(volumes: Sequence[Volume]) -> dict[tuple[str, str], list[str]]:
+    """List the ids that two data sets have, of patients that are not joined: (one, other) -> ids."""
+    ids: dict[str, set[str]] = {}
+    for volume in volumes:
+        dataset, slash, own = volume.patient.partition("/")
+        if slash and dataset == volume.dataset:
+            ids.setdefault(dataset, set()).add(own)
+    shared = {(a, b): sorted(ids[a] & ids[b]) for a, b in combinations(sorted(ids), 2)}
+    return {pair: both for pair, both in shared.items() if both}
+
+
+def aliases(
+    shards: Shards, ones: Iterable[str] | None = None, others: Iterable[str] | None = None
+) -> list[Alias]:
+    """Find two names of one structure: masks, of one scan or one patient on one grid, of a Dice above .9.
+
+    Of names among `ones` against names among `others`, if these are given. Each pair of names is told once.
+    """
+    ones, others = (None if names is None else set(names) for names in (ones, others))
+    found: dict[tuple[str, str], Alias] = {}
+    for a, b in neighbours(shards):
+        one, other = shards.volumes[a], shards.volumes[b]
+        for first, second in candidates(one, other):
+            pair = (first, second)
+            if ones is not None and not apart(pair, ones, others):
+                continue
+            key = tuple(sorted(pair))
+            if key not in found and (dice := overlap(shards, a, first, b, second)) > SAME:
+                where = one.name if a == b else f"{one.name} and {other.name}"
+                found[key] = Alias(*key, where, dice)
+    return list(found.values())
+
+
+def apart(pair: tuple[str, str], ones: set[str], others: set[str]) -> bool:
+    """Tell whether one name is among these and the other among those."""
+    first, second = pair
+    return (first in ones and second in others) or (first in others and second in ones)
+
+
+def neighbours(shards: Shards) -> Iterator[tuple[int, int]]:
+    """List the pairs of volumes whose masks can be laid on each other, each volume with itself first."""
+    groups: dict[tuple, list[int]] = {}
+    for number, volume in enumerate(shards.volumes):
+        place = np.round(np.asarray(volume.grid.affine, np.float64), 3).tobytes()
+        groups.setdefault((volume.patient, volume.grid.shape, place), []).append(number)
+        if volume.fingerprint:
+            groups.setdefault((volume.fingerprint,), []).append(number)
+    pairs = {pair for group in groups.values() for pair in combinations_with_replacement(group, 2)}
+    return iter(sorted(pairs, key=lambda pair: (pair[0] != pair[1], pair)))
+
+
+def candidates(one: Volume, other: Volume) -> Iterator[tuple[str, str]]:
+    """List pairs of names whose numbers of voxels allow for the overlap: 2 min / sum bounds the Dice."""
+    names, theirs = ([n for n, c in volume.counts.items() if c.any()] for volume in (one, other))
+    if not names or not theirs:
+        return
+    a = np.array([int(one.counts[name].sum()) for name in names], np.float64)
+    b = np.array([int(other.counts[name].sum()) for name in theirs], np.float64)
+    bound = 2 * np.minimum(a[:, None], b[None]) / (a[:, None] + b[None])
+    for row, column in np.argwhere(bound > SAME):
+        first, second = names[row], theirs[column]
+        if first != second and (one is not other or first < second):
+            yield first, second
+
+
+def overlap(shards: Shards, a: int, first: str, b: int, second: str) -> float:
+    """Compute the Dice of two masks, or 0 as soon as what is left of it cannot be above .9.
+
+    Slices are read from the one where both are largest on: what these do not share is lost for good.
+    """
+    one, other = shards.volumes[a], shards.volumes[b]
+    total = int(one.counts[first].sum() + other.counts[second].sum())
+    if not alike(one.grid, other.grid):
+        masks = (
+            from_slices(load_masks(shards, n, range(len(v.counts[s])), s), v.grid)
+            for n, v, s in ((a, one, first), (b, other, second))
+        )
+        return 2 * int(np.logical_and(*masks).sum()) / total
+    digests = one.mask_digests.get(first), other.mask_digests.get(second)
+    if digests[0] and digests[0] == digests[1]:
+        return 1.0
+    least = np.minimum(one.counts[first], other.counts[second])
+    shared = int(least.sum())  # at most
+    for plane in map(int, np.argsort(-least, kind="stable")):
+        if 2 * shared <= SAME * total:
+            return 0.0
+        if not least[plane]:
+            break
+        masks = (load_masks(shards, n, [plane], s) for n, s in ((a, first), (b, second)))
+        shared -= int(least[plane]) - int(np.logical_and(*masks).sum())
+    return 2 * shared / total
+
+
+def alike(one: Grid, other: Grid) -> bool:
+    """Tell whether two volumes of one shape are cut the same way: slice by slice, row by row."""
+    steps = [(0, 0, 0), *(tuple(int(i == j) for j in range(3)) for i in range(3))]
+    steps = [step for step in steps if all(s < n for s, n in zip(step, one.shape, strict=True))]
+    return one.shape == other.shape and all(
+        to_sliced(step, one) == to_sliced(step, other) for step in steps
+    )
+
+
+def doubts(shards: Shards, *, structures: bool = True) -> list[str]:
+    """Say in a line each what may be one under two names: scans, structures, and people."""
+    told = []
+    if twice := same_scans(shards.volumes):
+        pairs = "; ".join(" and ".join(v.name for v in own) for own in twice[:TOLD])
+        told.append(
+            f"{len(twice)} scan(s) are there under two patients' names, voxel for voxel: {pairs}"
+            f"{'; ...' * (len(twice) > TOLD)}; leave one of them out, or make them one patient"
+        )
+    for alias in aliases(shards) if structures else ():
+        told.append(
+            f"{alias.one} and {alias.other} are one structure by their masks (Dice {alias.dice:.2f} "
+            f"in {alias.where}): call them by one name, or hold both out together"
+        )
+    for (one, other), ids in same_ids(shards.volumes).items():
+        told.append(
+            f"{len(ids)} patient(s) of {one} and {other} have the same id, as {ids[0]}, and count as "
+            f"different people: where they are the same, prepare with --same-patients {one} {other}"
+        )
+    return told
