@@ -5,6 +5,7 @@ differences to scratch, and to the best of them or a named one. Who may take par
 business, the arithmetic that of `standings` in `jaxmeta/compare.py`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -96,14 +97,15 @@ def line_of(line: Standing, note: str) -> Line:
 def headline(lines: Sequence[Standing]) -> str:
     """Say which method is best on these cases, and by how much."""
     best, following = lines[:2]
-    ahead = [(best.ahead, SCRATCH)] if best.ahead else []
+    ahead = [(best.ahead, SCRATCH, math.nan)] if best.ahead else []
     if following.behind and not best.behind:
-        ahead.append((following.behind, following.row))
+        ahead.append((following.behind, following.row, following.chance))
     text = f"best: {best.row}, Dice {report.number(best.dice.mean)}"
-    for margin, other in ahead:
+    for margin, other, p in ahead:
         text += f", {between(margin.supports, sign=True)} over {other}"
-        if margin.runs:
-            text += f" (runs resampled too: {between(margin.runs, sign=True)})"
+        told = [f"over runs too: {between(margin.runs, sign=True)}"] if margin.runs else []
+        told += [] if math.isnan(p) else [f"p by Holm: {chance(p)}"]
+        text += f" ({'; '.join(told)})" if told else ""
     if not (following.behind or best.behind).runs:
         text += "; one training run each, so another seed may rank them otherwise"
     return text
