@@ -1,31 +1,38 @@
 """What a table of cases says: a mean for every row, and paired differences between rows.
 
 Patients, supports and training seeds are all drawn at random, so all of them make a mean uncertain. A
-row's own interval resamples patients (what a table of this field shows). A difference between two
-rows is taken case by case and resamples supports x patients; with several runs a second, wider
-interval resamples the runs too. `standings` makes the table of a contest of all this.
+row's own interval is over patients (what a table of this field shows). A difference between two
+rows is taken case by case and its interval is over patients and supports; where every organ was learned
+for by several runs, a second one is over the runs too. `standings` makes the table of a contest of all
+this. What an interval is over, it names itself (`Interval.over`); how it is made is in `intervals.py`.
 """
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxmeta.evaluate import NAN, Case
-from jaxmeta.intervals import Interval, Level, Means, interval
+from jaxmeta.intervals import Interval, Level, Means, holm, interval
 from jaxmeta.metrics import Counts, count
 
-LEAST = 6  # patients that an interval needs
+LIMITS = {"dice": (0.0, 1.0), "iou": (0.0, 1.0)}  # between which no mean can help to lie
+ANY = (-math.inf, math.inf)
 OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
 
 
 class Margin(NamedTuple):
     """A paired difference between two rows."""
 
-    supports: Interval  # supports x patients resampled
-    runs: Interval | None  # runs resampled too, where there are several
+    supports: Interval  # over patients and supports
+    runs: Interval | None  # over runs too, where they replicate: every organ was learned for by several
+
+    @property
+    def widest(self) -> Interval:
+        """Give the interval that is over most."""
+        return self.runs or self.supports
 
 
 class Standing(NamedTuple):
@@ -39,18 +46,15 @@ class Standing(NamedTuple):
     ahead: Margin | None
     behind: Margin | None
     others: dict[str, Means]
+    chance: float = NAN  # p of `behind`, adjusted by Holm over all comparisons of the family
 
 
 def row_mean(cases: Sequence[Case], measure: str = "dice") -> tuple[Interval, Counts]:
-    """Mean over organs of the mean over their cases, patients resampled; and what stands behind it."""
+    """Mean over organs of the mean over their cases, with its interval over patients; and what stands
+    behind it."""
     values = np.array([getattr(case, measure) for case in cases], np.float64)
-    return interval(values, organs(cases), [patients(cases)]), count(c.outcome for c in cases)
-
-
-def trusted(found: Interval, cases: Sequence[Case]) -> Interval:
-    """Take the bounds away from a mean of fewer than `LEAST` patients, who cannot be resampled."""
-    known = {(case.cohort, case.patient) for case in cases}
-    return found if len(known) >= LEAST else found._replace(low=NAN, high=NAN, p=NAN)
+    found = interval(values, organs(cases), [patients(cases)], limits=LIMITS.get(measure, ANY))
+    return found, count(c.outcome for c in cases)
 
 
 def other_means(cases: Sequence[Case]) -> dict[str, Means]:
@@ -71,7 +75,7 @@ def mean(cases: Sequence[Case], measure: str) -> float:
 def difference(
     ours: Sequence[Case], theirs: Sequence[Case], *, runs_too: bool = False, measure: str = "dice"
 ) -> Interval:
-    """Mean of ours - theirs over cases that both have, supports x patients (x runs) resampled.
+    """Mean of ours - theirs over cases that both have; its interval is over patients and supports (and runs).
 
     A pair in which one of the two has no number (both masks empty) has none either.
     """
@@ -79,7 +83,8 @@ def difference(
     cases = [case for case in ours if pair_of(case) in other]
     values = np.array([getattr(c, measure) - other[pair_of(c)] for c in cases], np.float64)
     levels = [patients(cases), supports(cases)] + ([runs(cases)] if runs_too else [])
-    return interval(values, organs(cases), levels)
+    low, high = LIMITS.get(measure, ANY)
+    return interval(values, organs(cases), levels, limits=(low - high, high - low))
 
 
 def pair_of(case: Case) -> tuple:
@@ -93,10 +98,9 @@ def questions(cases: Sequence[Case]) -> set[tuple]:
 
 
 def margin(ours: Sequence[Case], theirs: Sequence[Case]) -> Margin:
-    """Take the difference, with the wider interval too where there are several runs."""
-    again = replicated(ours)
-    over_runs = trusted(difference(ours, theirs, runs_too=True), ours) if again else None
-    return Margin(trusted(difference(ours, theirs), ours), over_runs)
+    """Take the difference, with the wider interval too where runs replicate."""
+    over_runs = difference(ours, theirs, runs_too=True)
+    return Margin(difference(ours, theirs), over_runs if "runs" in over_runs.over else None)
 
 
 def standings(
@@ -110,8 +114,9 @@ def standings(
     """Rank the rows that compete by their Dice, the other rows behind them in their own order.
 
     Every row but those `apart` (which answer other questions) is held against the baseline where
-    there is one. Against the entrant named `against` too; where none is named, every entrant is held against the
-    best of them, which is best on these very cases: that flatters it a little, the closer the race the more.
+    there is one. Against the row named `against` too, and these comparisons are the family that p is
+    adjusted over. Where none is named beforehand, every entrant is held against the best of them: who is
+    chosen as the best of these very cases was compared with all, so all pairs of entrants are the family.
     """
     rows = {}
     for case in cases:
@@ -123,17 +128,26 @@ def standings(
         return -math.inf if math.isnan(mean) else mean
 
     ranked = sorted(entrants, key=dice, reverse=True)
-    rivals = ranked if against is None else [row for row in rows if row not in apart]
-    against = against or ranked[0]
+    if against is None:
+        first, family = ranked[0], list(combinations(ranked, 2))
+    else:
+        first = against
+        family = [(against, row) for row in rows if row not in (against, *apart)]
+    margins = {pair: margin(rows[pair[0]], rows[pair[1]]) for pair in family}
+    chances = adjusted(margins)
     lines = []
     for row in [*ranked, *(row for row in rows if row not in ranked)]:
         own, held = rows[row], baseline in rows and row not in (baseline, *apart)
         ahead = margin(own, rows[baseline]) if held else None
-        behind = margin(rows[against], own) if row in rivals and row != against else None
-        score, counts = scores[row]
-        iou, others = trusted(row_mean(own, "iou")[0], own), other_means(own)
-        lines.append(Standing(row, trusted(score, own), iou, counts, ahead, behind, others))
+        behind, chance = margins.get((first, row)), chances.get((first, row), NAN)
+        (score, counts), (iou, _) = scores[row], row_mean(own, "iou")
+        lines.append(Standing(row, score, iou, counts, ahead, behind, other_means(own), chance))
     return lines
+
+
+def adjusted(margins: Mapping[tuple[str, str], Margin]) -> dict[tuple[str, str], float]:
+    """Adjust the p of a family of comparisons, each of the interval that is over most."""
+    return dict(zip(margins, holm([each.widest.p for each in margins.values()]), strict=True))
 
 
 def organs(cases: Sequence[Case]) -> list[str]:
@@ -142,24 +156,25 @@ def organs(cases: Sequence[Case]) -> list[str]:
 
 
 def patients(cases: Sequence[Case]) -> Level:
-    """Resample patients inside their data set; the same patient in several runs is one."""
+    """Name patients, drawn inside their data set; the same patient in several runs is one."""
     return Level(
         [(case.cohort, case.patient) for case in cases],
         [(case.cohort, case.patient.split("/")[0]) for case in cases],
+        "patients",
     )
 
 
 def supports(cases: Sequence[Case]) -> Level:
-    """Resample supports inside an organ, among those that the same runs were given."""
+    """Name supports, drawn inside an organ among those that the same runs were given."""
     units = [(case.cohort, case.organ, case.support_slices) for case in cases]
     given = {}
     for unit, case in zip(units, cases, strict=True):
         given.setdefault(unit, set()).add(case.run)
-    return Level(units, [(*unit[:2], frozenset(given[unit])) for unit in units])
+    return Level(units, [(*unit[:2], frozenset(given[unit])) for unit in units], "supports")
 
 
 def runs(cases: Sequence[Case]) -> Level:
-    """Resample training runs, among those that share an organ with each other."""
+    """Name training runs, drawn among those that share an organ with each other."""
     asked, shared = {}, []
     for case in cases:
         asked.setdefault(case.run, set()).add(case.organ)
@@ -167,11 +182,4 @@ def runs(cases: Sequence[Case]) -> Level:
         joined = [group for group in shared if group & own]
         shared = [group for group in shared if not group & own] + [own.union(*joined)]
     group = {organ: number for number, group in enumerate(shared) for organ in group}
-    return Level([case.run for case in cases], [group[case.organ] for case in cases])
-
-
-def replicated(cases: Sequence[Case]) -> bool:
-    """Tell whether every organ was learned for by several runs, so that these can be resampled."""
-    unit, stratum = runs(cases)
-    pairs = set(zip(stratum, unit, strict=True))
-    return min(Counter(of for of, _ in pairs).values(), default=0) > 1
+    return Level([case.run for case in cases], [group[case.organ] for case in cases], "runs")

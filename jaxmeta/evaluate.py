@@ -196,7 +196,8 @@ def score(
     """
     for row, query, probability in segmented(rows, trial, seed=seed, chunk=chunk):
         for draw, support in enumerate(trial.supports):
-            if query.patient in support.patients:
+            asked = trial.answers.get(query.patient, draw) == draw
+            if query.patient in support.patients or not asked:
                 continue
             mask = query.finish(probability[draw])
             found = measured(mask, query.target, spacing=query.spacing)

@@ -1,39 +1,59 @@
-"""Means with bootstrap intervals for scores that are crossed: patient x support x seed.
+"""Means with t intervals for scores that are crossed and nested: patient x support x run.
 
 Scores of one patient under several supports, or of several patients under one support, are not
-independent. So whole units are resampled, each level on its own, and a record's weight is the
-product of how often its units were drawn (the pigeonhole bootstrap: A. Owen, 2007, "The pigeonhole
-bootstrap", Annals of Applied Statistics, arXiv:0712.1111):
+independent. So each level's share of the variance is estimated from whole units, by leaving out one
+at a time (the jackknife of stratified clusters: K. Wolter, "Introduction to Variance Estimation",
+2007, 4.5; several ways of clustering at once: J. MacKinnon, M. Nielsen and M. Webb, 2024,
+arXiv:2406.08880). With theta the mean over groups of each group's mean, and n_h units in stratum h,
 
-    w_b[i] = prod_level  multiplicity_b[level, unit of record i]
-    mean_b = mean over groups g of  ( sum_{i in g} w_b[i] x[i] / sum_{i in g} w_b[i] )
+    V_h     = (n_h - 1) / n_h  sum_{u in h} (theta without u - theta)^2
+    V_level = sum_h V_h,    df_level = V_level^2 / sum_h (V_h^2 / df_h)
 
-Groups (organs) weigh the same however many patients they have. Units are exchanged inside their
-stratum only (patients inside a data set, supports inside an organ), so that no resample is without
-an organ that one data set alone provides. Percentiles 2.5 and 97.5 of mean_b are the 95 % interval.
+(F. Satterthwaite, 1946, Biometrics Bulletin 2(6)), where df_h is one less than the units that the
+stratum is worth: 1 / sum w^2 of their shares (L. Kish, 1965, "Survey Sampling") in the group that has
+fewest, which is n_h where all have as many records. Variances of few units are themselves uncertain, so
+only whole degrees above the least df_h count. Levels add up as in K. Banerjee, 1961, Sankhya 23(4), each
+with its own quantile,
+
+    half width^2 = sum_level  t(df_level)^2  V_level,
+
+which for normal effects holds the truth in at least 95 % whatever the ratio of the variances, where one
+quantile for their sum does not. What units of two levels share (a cell of patient x support) counts in
+both (in A. Owen, 2007, arXiv:0712.1111, three times), so that the interval is never too narrow.
+`docs/statistics.md` has the coverage of all this by simulation.
+
+Groups (organs) weigh the same however many patients they have, and are those of the question: another
+organ is another question. Units are compared inside their stratum (patients inside a data set,
+supports inside an organ). A level of which some group has one unit tells nothing of its variance and is
+left out: `Interval.over` does not name it. A level nested in another that is not left out (patients
+of a cohort that one run has) varies with it and is counted there alone.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_array
+from scipy.special import stdtrit
 
-BLOCK = 4_000_000  # weights held at once, so that any number of cases fits in memory
+ROUNDING = 1e-12  # a deviation by less, relative to the largest value, is none
+LEAST_P = 1e-12
 
 
 class Level(NamedTuple):
-    """One thing that is resampled: every record's unit, and the stratum in which it is exchanged."""
+    """One thing that is drawn at random: every record's unit, and the stratum in which it is drawn."""
 
     unit: Sequence
     stratum: Sequence
+    name: str = ""
 
 
 class Interval(NamedTuple):
     """A mean, its interval, and how many records it is made of (NaN records are left out).
 
-    `p` is how likely a mean as far from 0 is where there is no difference: twice the smaller share of
-    resampled means on either side of 0, at least one in their number.
+    `p` is how likely a mean as far from 0 is where there is no difference: below .05 exactly where the
+    95 % interval is without 0. `over` names the levels whose units the interval is about.
     """
 
     mean: float
@@ -41,6 +61,7 @@ class Interval(NamedTuple):
     high: float
     records: int
     p: float = float("nan")
+    over: tuple[str, ...] = ()
 
 
 class Means(NamedTuple):
@@ -50,41 +71,164 @@ class Means(NamedTuple):
     scored: float
 
 
+class Estimate(NamedTuple):
+    """Means of B columns of records, and the variance of each that each level brings."""
+
+    mean: Float[np.ndarray, " B"]
+    variance: Float[np.ndarray, "L B"]
+    freedom: Float[np.ndarray, "L B"]
+    over: tuple[str, ...]
+
+
 def interval(
     values: Float[np.ndarray, " R"],
     groups: Sequence,
     levels: Sequence[Level],
     *,
-    samples: int = 2000,
     coverage: float = 0.95,
-    seed: int = 0,
+    limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
-    """Average records inside groups, then groups; resample all levels for the interval.
+    """Average records inside groups, then groups; the interval is over the units of all levels.
 
-    A paired comparison is the interval of the differences: `interval(a - b, ...)`.
+    A paired comparison is the interval of the differences: `interval(a - b, ...)`. No bound lies
+    outside `limits`, between which all means lie. Where no level has two units, there is no interval.
     """
     known = np.flatnonzero(np.isfinite(values))
     if not known.size:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    values = values[known]
-    group = numbered([groups[i] for i in known])
-    # Units are drawn before NaN records are dropped: a patient without a number is still a patient.
-    rng = np.random.default_rng(seed)
-    drawn = [multiplicities(level, samples, rng) for level in levels]
-    means = np.empty(samples)
-    block = max(1, BLOCK // known.size)
-    for start in range(0, samples, block):
-        some = slice(start, start + block)
-        weights = np.ones((len(means[some]), known.size))
-        for counts, units in drawn:
-            weights *= counts[some][:, units[known]]
-        means[some] = mean_of_groups(values, group, weights)
-    tail = 50 * (1 - coverage)
-    low, high = np.nanpercentile(means, [tail, 100 - tail])
-    (mean,) = mean_of_groups(values, group, np.ones((1, known.size)))
-    side = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
-    p = min(1.0, 2 * max(side, 0.5) / samples)
-    return Interval(float(mean), float(low), float(high), int(known.size), p)
+        return Interval(np.nan, np.nan, np.nan, 0)
+    levels = [
+        Level([unit[i] for i in known], [stratum[i] for i in known], name)
+        for unit, stratum, name in levels
+    ]
+    found = estimate(values[known, None], [groups[i] for i in known], levels)
+    (mean,) = found.mean
+    if not len(found.variance):
+        return Interval(float(mean), np.nan, np.nan, int(known.size))
+    (half,), (p,) = half_width(found, 1 - coverage), chance(found)
+    low, high = np.clip([mean - half, mean + half], *limits)
+    return Interval(
+        float(mean), float(low), float(high), int(known.size), float(p), found.over
+    )
+
+
+def estimate(
+    values: Float[np.ndarray, "R B"], groups: Sequence, levels: Sequence[Level]
+) -> Estimate:
+    """Average each column over groups, and tell how much of its variance each level brings."""
+    group = numbered(groups)
+    size = np.bincount(group)
+    theta = (summed(group, values) / size[:, None]).mean(axis=0)
+    units = [numbered(list(zip(level.stratum, level.unit, strict=True))) for level in levels]
+    kept = [n for n, unit in enumerate(units) if replicated(unit, group)]
+    over = [
+        level.name
+        for unit, level in zip(units, levels, strict=True)
+        if any(nested(unit, units[n]) for n in kept)
+    ]
+    # Of two levels that part records alike the first is kept.
+    kept = [
+        n
+        for n in kept
+        if not any(
+            nested(units[n], units[m]) and (m < n or not nested(units[m], units[n]))
+            for m in kept
+            if m != n
+        )
+    ]
+    tiny = ROUNDING * np.abs(values).max(axis=0, initial=0)
+    parts = [
+        variance(values, group, units[n], numbered(levels[n].stratum), theta, tiny) for n in kept
+    ]
+    shape = len(parts), values.shape[1]
+    variances, freedom = (np.reshape([part[k] for part in parts], shape) for k in (0, 1))
+    return Estimate(theta, variances, freedom, tuple(over))
+
+
+def variance(
+    values: Float[np.ndarray, "R B"],
+    group: Int[np.ndarray, " R"],
+    unit: Int[np.ndarray, " R"],
+    stratum: Int[np.ndarray, " R"],
+    theta: Float[np.ndarray, " B"],
+    tiny: Float[np.ndarray, " B"],
+) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+    """Give the variance that a level brings to `theta`, and its degrees of freedom."""
+    units, groups = int(unit.max()) + 1, int(group.max()) + 1
+    cell = unit * groups + group
+    size = np.bincount(cell, minlength=units * groups).reshape(units, groups)
+    total = summed(cell, values, units * groups).reshape(units, groups, -1)
+    left = (size.sum(axis=0) - size)[..., None]
+    without = ((total.sum(axis=0) - total) / left).mean(axis=1)
+    off = without - theta
+    off = np.where(np.abs(off) > tiny, off, 0)
+    of = collapsed(unit, stratum, size > 0)
+    parts, freedoms = [], []
+    for each in np.unique(of):
+        own = of == each
+        count = np.count_nonzero(own)
+        parts.append((count - 1) / count * np.sum(off[own] ** 2, axis=0))
+        freedoms.append(max(1.0, worth(size[own]) - 1))
+    parts, least = np.array(parts), min(freedoms)
+    whole, squares = parts.sum(axis=0), (1 / np.array(freedoms)) @ parts**2
+    freedom = np.divide(whole**2, squares, out=np.full_like(whole, least), where=squares > 0)
+    return whole, least + np.floor(freedom - least + 1e-9)
+
+
+def worth(size: Int[np.ndarray, "U G"]) -> float:
+    """Give the number of equal units that unequal ones are worth, in the group where they are fewest.
+
+    The mean over organs is as uncertain as that of an organ which few of the patients have.
+    """
+    total, squares = size.sum(axis=0), np.sum(size**2, axis=0)
+    return float(np.min(total[total > 0] ** 2 / squares[total > 0]))
+
+
+def collapsed(
+    unit: Int[np.ndarray, " R"], stratum: Int[np.ndarray, " R"], has: Bool[np.ndarray, "U G"]
+) -> Int[np.ndarray, " U"]:
+    """Give each unit's stratum; a unit alone in its own joins one in which its groups are."""
+    of = np.zeros(len(has), np.int64)
+    of[unit] = stratum
+    for alone in np.flatnonzero(np.bincount(of)[of] == 1):
+        near = has[:, has[alone]].any(axis=1)
+        near[alone] = False
+        if np.count_nonzero(of == of[alone]) == 1 and near.any():
+            of[alone] = np.bincount(of[near]).argmax()
+    return of
+
+
+def replicated(unit: Int[np.ndarray, " R"], group: Int[np.ndarray, " R"]) -> bool:
+    """Tell whether every group has at least two units."""
+    pairs = np.unique(group * (unit.max() + 1) + unit) // (unit.max() + 1)
+    return bool((np.bincount(pairs) > 1).all())
+
+
+def nested(inner: Int[np.ndarray, " R"], outer: Int[np.ndarray, " R"]) -> bool:
+    """Tell whether all records of a unit of `inner` are of one unit of `outer`."""
+    first = np.zeros(inner.max() + 1, np.int64)
+    first[inner] = outer
+    return bool((first[inner] == outer).all())
+
+
+def half_width(found: Estimate, alpha: float | Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+    """Give half the width of intervals that miss the truth in `alpha` of all cases."""
+    quantile = -stdtrit(found.freedom, np.broadcast_to(alpha, found.mean.shape) / 2)
+    return np.sqrt(np.sum(quantile**2 * found.variance, axis=0))
+
+
+def chance(found: Estimate) -> Float[np.ndarray, " B"]:
+    """Find the p of a mean of 0: the alpha at which the interval ends there, by halving.
+
+    It begins at .05, so that it is on the side of it that the interval says.
+    """
+    size = np.abs(found.mean)
+    without = half_width(found, 0.05) < size
+    low, high = np.where(without, LEAST_P, 0.05), np.where(without, 0.05, 1.0)
+    for _ in range(45):
+        middle = np.sqrt(low * high)
+        beyond = half_width(found, middle) < size
+        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+    return np.where(found.variance.sum(axis=0) > 0, low, np.where(size > 0, 0.0, 1.0))
 
 
 def holm(chances: Sequence[float]) -> list[float]:
@@ -101,30 +245,13 @@ def holm(chances: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def multiplicities(
-    level: Level, samples: int, rng: np.random.Generator
-) -> tuple[Int[np.ndarray, "B U"], Int[np.ndarray, " R"]]:
-    """Draw each stratum's units with replacement, as many as it has: counts, and each record's unit."""
-    strata = numbered(level.stratum)
-    units = numbered(list(zip(level.stratum, level.unit, strict=True)))
-    counts = np.zeros((samples, units.max() + 1), np.int64)
-    for stratum in range(strata.max() + 1):
-        members = np.unique(units[strata == stratum])
-        chances = np.full(len(members), 1 / len(members))
-        counts[:, members] = rng.multinomial(len(members), chances, size=samples)
-    return counts, units
-
-
-def mean_of_groups(
-    values: Float[np.ndarray, " R"], group: Int[np.ndarray, " R"], weights: Float[np.ndarray, "B R"]
-) -> Float[np.ndarray, " B"]:
-    """Weighted mean inside each group, then the plain mean over groups that have any weight."""
-    member = group[:, None] == np.arange(group.max() + 1)
-    total = weights @ member
-    some = total > 0
-    means = np.where(some, weights @ (member * values[:, None]) / np.where(some, total, 1), 0)
-    present = some.sum(axis=1)
-    return np.where(present > 0, means.sum(axis=1) / np.maximum(present, 1), np.nan)
+def summed(
+    at: Int[np.ndarray, " R"], values: Float[np.ndarray, "R B"], places: int | None = None
+) -> Float[np.ndarray, "P B"]:
+    """Add the records of each place."""
+    records = np.arange(len(at))
+    shape = (at.max() + 1 if places is None else places, len(at))
+    return csr_array((np.ones(len(at)), (at, records)), shape=shape) @ values
 
 
 def numbered(labels: Sequence) -> Int[np.ndarray, " R"]:

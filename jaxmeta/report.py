@@ -19,6 +19,8 @@ from jaxmeta.files import beside
 from jaxmeta.intervals import Interval, Means
 from jaxmeta.metrics import Counts
 
+PATIENTS = ("patients",)  # what intervals are meant to be over
+SUPPORTS, RUNS = (*PATIENTS, "supports"), (*PATIENTS, "supports", "runs")
 LABEL = 32  # letters a line of a name in a picture
 BESIDE = 8  # more curves have their names beside the plot
 COLOURS, STROKES = 10, ("-", "--", ":")  # after so many curves colours come again, in other strokes
@@ -32,8 +34,8 @@ class Line(NamedTuple):
     dice: Interval
     iou: Interval
     counts: Counts
-    behind: Interval | None = None  # a paired difference: supports x patients resampled
-    behind_runs: Interval | None = None  # the same, runs resampled too
+    behind: Interval | None = None  # a paired difference, over patients and supports
+    behind_runs: Interval | None = None  # the same, over runs too
     note: str = ""
     others: Mapping[str, Means] = {}  # by measure
 
@@ -51,33 +53,49 @@ class Picture(NamedTuple):
 def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
     """Write the cells of a table, the head first: every row with cases, misses and what is `compared`.
 
-    Distances have columns where any was measured.
+    Distances have columns where any was measured. Heads say what the intervals are over.
     """
     known = [line.others[name].all for line in lines if line.others for name in ("hd95", "nsd")]
     measured = not all(map(math.isnan, known))
-    head = ["", "Dice [95 %, patients]", "IoU", *["HD95", "NSD"] * measured]
-    head += ["cases", "missed", "false", compared]
+    own, behind, runs = ([line[n] for line in lines if line[n]] for n in (1, 4, 5))
+    head = [f"Dice {over(own, PATIENTS)}", "IoU", *["HD95", "NSD"] * measured]
+    head += ["cases", "missed", "false", f"{compared} {over(behind, SUPPORTS)}" if behind else compared]
+    head += [over(runs, RUNS)] if runs else []
     body = [
         [
             line.row,
-            between(line.dice),
+            between(line.dice, own),
             number(line.iou.mean),
             *distances(line.others) * measured,
             str(line.counts.cases),
             str(line.counts.missed),
             str(line.counts.false_alarms),
-            between(line.behind, sign=True) if line.behind else "",
+            between(line.behind, behind, sign=True) if line.behind else "",
         ]
-        + ([between(line.behind_runs, sign=True)] if line.behind_runs else [])
+        + ([between(line.behind_runs, runs, sign=True) if line.behind_runs else ""] if runs else [])
         for line in lines
     ]
-    if any(line.behind_runs for line in lines):
-        head[-1] += " [support x patient]"
-        head.append("[x run]")
-        body = [row + [""] * (len(head) - len(row)) for row in body]
-    elif any(line.behind for line in lines):
-        head[-1] += " [95 %, support x patient]"
-    return [head, *body]
+    return [["", *head], *body]
+
+
+def over(values: Sequence[Interval], asked: Sequence[str]) -> str:
+    """Say what the intervals of a column are over, and what of the levels `asked` they do not cover."""
+    named = widest(values)
+    if not named:
+        return f"[no interval: {asked[-1]} too few]" if asked == PATIENTS else "[no interval]"
+    missing = [level for level in asked if level not in named]
+    told = f"95 % CI over {listed(named)}"
+    return f"[{told}, not over {listed(missing)}; t]" if missing else f"[{told}; t]"
+
+
+def widest(values: Sequence[Interval]) -> tuple[str, ...]:
+    """Give the levels of that interval of a column which is over most of them."""
+    return max((value.over for value in values), key=len, default=())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names one after the other."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def distances(others: Mapping[str, Means]) -> list[str]:
@@ -139,12 +157,21 @@ def millimetres(value: Means | None) -> str:
     return text[0] if text[0] == text[1] else f"{text[0]} ({text[1]})"
 
 
-def between(value: Interval, *, sign: bool = False) -> str:
-    """Write a mean with its interval, where it has one."""
+def between(value: Interval, column: Sequence[Interval] = (), *, sign: bool = False) -> str:
+    """Write a mean with its interval, where it has one.
+
+    What it is over stands behind it where the head of its `column` says more.
+    """
     if math.isnan(value.low):
         return number(value.mean, sign=sign)
     low, high = number(value.low, sign=sign), number(value.high, sign=sign)
-    return f"{number(value.mean, sign=sign)} [{low}, {high}]"
+    text = f"{number(value.mean, sign=sign)} [{low}, {high}]"
+    return f"{text} over {listed(value.over)}" if column and value.over != widest(column) else text
+
+
+def chance(p: float) -> str:
+    """Write a p, where there is one."""
+    return "" if math.isnan(p) else "< .001" if p < 0.001 else number(p)
 
 
 def write_cases(path: Path, cases: Sequence[tuple]) -> None:

@@ -14,6 +14,7 @@ from jaxmeta.compare import (
     supports,
 )
 from jaxmeta.evaluate import Case
+from jaxmeta.intervals import holm
 
 
 def case(row, patient, dice, *, organ="heart", draw=0, run="r", outcome="scored", slices=None):
@@ -84,7 +85,9 @@ def test_resampling_runs_too_widens_an_interval_that_runs_decide():
     narrow, wide = difference(ours, theirs), difference(ours, theirs, runs_too=True)
     assert narrow.mean == wide.mean == pytest.approx(0.1)
     assert narrow.low == pytest.approx(0.1)
-    assert (wide.low, wide.high) == (0.0, pytest.approx(0.3))
+    # three runs of mean .1 and deviation .1732, t with 2 degrees 4.3027
+    assert (wide.low, wide.high) == pytest.approx((0.1 - 0.4303, 0.1 + 0.4303), abs=1e-4)
+    assert wide.over == ("patients", "supports", "runs") and narrow.over == wide.over[:2]
 
 
 def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_inside_their_run():
@@ -104,6 +107,34 @@ def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():
     assert margin(ours, theirs).runs == found
     alone = [[c for c in cases if c.run in "abc"] for cases in (ours, theirs)]
     assert margin(*alone).runs is None, "nothing tells how runs for the liver differ"
+
+
+def test_runs_that_each_left_out_an_organ_of_their_own_have_no_interval_over_runs():
+    """Nothing replicates, so an interval over runs would be the other one again, bit for bit."""
+    organ = dict(a="heart", b="liver", c="lung")
+    theirs = [case("y", n, 0.05 * n, run=r, organ=organ[r], draw=d) for n in range(6) for r in "abc" for d in range(3)]
+    ours = [c._replace(row="x", dice=c.dice + 0.1 * (c.draw - 1)) for c in theirs]
+    found = margin(ours, theirs)
+    assert found.runs is None and found.widest.over == ("patients", "supports")
+    twice = [c._replace(run=c.run + "2") for c in ours], [c._replace(run=c.run + "2") for c in theirs]
+    assert margin(ours + twice[0], theirs + twice[1]).runs.over == ("patients", "supports", "runs")
+
+
+def test_one_support_is_not_covered_and_one_patient_has_no_interval():
+    theirs = [case("y", n, 0.5) for n in range(4)]
+    ours = [c._replace(row="x", dice=0.5 + 0.1 * n) for n, c in enumerate(theirs)]
+    assert difference(ours, theirs).over == ("patients",)
+    assert row_mean(ours)[0].over == ("patients",)
+    alone, _ = row_mean(ours[:1])
+    assert np.isnan([alone.low, alone.high, alone.p]).all() and alone.over == ()
+
+
+def test_the_interval_of_a_dice_stays_where_a_dice_can_lie():
+    cases = [case("x", 1, 0.95), case("x", 2, 0.75)]
+    found, _ = row_mean(cases)
+    assert found.high == 1.0 and found.low == 0.0
+    gap = difference(cases, [c._replace(row="y", dice=0.9 if n else 0.1) for n, c in enumerate(cases)])
+    assert (gap.low, gap.high) == (-1.0, 1.0)
 
 
 def test_runs_that_share_an_organ_are_exchanged_though_one_has_another_besides():
@@ -152,6 +183,25 @@ def test_a_contest_pairs_cases_by_their_question_in_whatever_order_they_come():
     assert ranked[0].ahead.supports[:3] == pytest.approx((0.2, 0.2, 0.2))
 
 
+def test_the_best_of_these_cases_is_one_of_all_pairs_and_a_named_row_of_its_own_alone():
+    """Three methods: the best has two comparisons of three that chose it; a named one has just its two."""
+    rng = np.random.default_rng(0)
+    scratch = [case("c", n, 0.4 + 0.02 * n) for n in range(8)]
+    cases = [
+        c._replace(row=row, dice=c.dice + more + rng.normal(0, 0.03))
+        for row, more in (("a", 0.06), ("b", 0.03), ("c", 0.0))
+        for c in scratch
+    ]
+    rows = {row: [c for c in cases if c.row == row] for row in "abc"}
+    p = {pair: difference(rows[pair[0]], rows[pair[1]]).p for pair in ("ab", "ac", "bc")}
+    best = {line.row: line.chance for line in standings(cases, list("abc"), "none")}
+    every = dict(zip(p, holm(list(p.values())), strict=True))
+    assert best["b"] == every["ab"] and best["c"] == every["ac"] and np.isnan(best["a"])
+    named = {line.row: line.chance for line in standings(cases, list("abc"), "none", against="a")}
+    assert [named["b"], named["c"]] == holm([p["ab"], p["ac"]])
+    assert named["b"] < best["b"]
+
+
 def test_runs_are_resampled_where_there_are_several():
     one, several = (standings(contest(r), ["second", "first"], "scratch") for r in ("a", "ab"))
     assert one[1].behind.runs is one[0].ahead.runs is None
@@ -162,7 +212,8 @@ def test_runs_are_resampled_where_there_are_several():
     ]
     margin = standings(cases, ["second", "first"], "scratch")[1].behind
     assert margin.supports.mean == margin.runs.mean == pytest.approx(0.2)  # of .15 and .25
-    assert (margin.runs.low, margin.runs.high) == pytest.approx((0.15, 0.25))
+    # two runs of deviation .0707, t with 1 degree 12.706
+    assert (margin.runs.low, margin.runs.high) == pytest.approx((0.2 - 0.6353, 0.2 + 0.6353), abs=1e-4)
     assert margin.supports.low == pytest.approx(0.2)
 
 

@@ -1,20 +1,26 @@
-"""Bootstrap intervals against closed forms, a golden run, and what resampling must respect."""
+"""t intervals against hand-computed ones, and what they must respect; their coverage is in test_coverage.py."""
 
 import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from jaxmeta import intervals
-from jaxmeta.intervals import Level, holm, interval, mean_of_groups, multiplicities, numbered
+from experiments.studies.percentile_bootstrap import bounds
+from jaxmeta.intervals import Level, holm, interval, numbered
 
 floats = st.floats(0, 1, allow_subnormal=False)
 
 
-def one_stratum(units):
-    return Level(units, [0] * len(units))
+def one_stratum(units, name="patients"):
+    return Level(units, [0] * len(units), name)
+
+
+def patients_of(values, **how):
+    """Take the interval of values of one patient each, all of one organ."""
+    return interval(np.array(values, float), ["a"] * len(values), [one_stratum(range(len(values)))], **how)
 
 
 def test_groups_weigh_the_same_whatever_their_size():
@@ -23,10 +29,11 @@ def test_groups_weigh_the_same_whatever_their_size():
     assert result.mean == 0.5
 
 
-def test_missing_numbers_are_left_out_and_counted():
-    result = interval(np.array([0.2, np.nan, 0.4]), ["a"] * 3, [one_stratum(range(3))])
-    assert result.mean == pytest.approx(0.3)
-    assert result.records == 2
+def test_records_without_a_number_are_as_if_they_were_not_there():
+    values = np.array([0.2, np.nan, 0.4, 0.7, np.nan])
+    with_them = interval(values, ["a"] * 5, [one_stratum(range(5))])
+    assert with_them == interval(values[[0, 2, 3]], ["a"] * 3, [one_stratum([0, 2, 3])])
+    assert with_them.records == 3
 
 
 def test_no_number_at_all_gives_nan():
@@ -35,80 +42,145 @@ def test_no_number_at_all_gives_nan():
     assert result.records == 0
 
 
-def test_four_patients_give_the_bounds_of_all_256_equally_likely_resamples():
-    values = np.array([0.1, 0.4, 0.5, 0.9])
-    every = [np.mean(drawn) for drawn in itertools.product(values, repeat=4)]
-    result = interval(values, ["a"] * 4, [one_stratum(range(4))], samples=4000, seed=3)
-    assert result.mean == pytest.approx(0.475)
-    assert (result.low, result.high) == pytest.approx((0.2, 0.775))
-    assert (result.low, result.high) == pytest.approx(np.percentile(every, [2.5, 97.5]))
+@pytest.mark.parametrize("count", [2, 3, 4, 10, 40])
+def test_of_one_level_it_is_student_s_interval_and_test(count):
+    values = np.random.default_rng(count).normal(0.1, 0.2, count)
+    result = patients_of(values)
+    half = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / count**0.5
+    assert result[:3] == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
+    assert result.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-6)
 
 
-def test_the_interval_of_many_patients_agrees_with_the_normal_one():
-    values = np.random.default_rng(0).normal(0.5, 0.1, 400)
-    result = interval(values, ["a"] * 400, [one_stratum(range(400))])
-    half = 1.96 * values.std() / 20
-    assert result.low == pytest.approx(values.mean() - half, abs=0.1 * half)
-    assert result.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+def test_four_patients_by_hand():
+    """Of .1, .4, .5 and .9 the deviation is .3304, and t with 3 degrees 3.1824."""
+    result = patients_of([0.1, 0.4, 0.5, 0.9])
+    assert result[:3] == pytest.approx((0.475, -0.0507, 1.0007), abs=1e-4)
+    assert patients_of([0.1, 0.4, 0.5, 0.9], limits=(0.0, 1.0))[:3] == (pytest.approx(0.475), 0, 1)
+
+
+def test_crossed_levels_by_hand():
+    """Each level has its own quantile: 2 supports t(1), 3 patients t(2), of the variance of its means."""
+    table = np.array([[0.1, 0.3, 0.8], [0.2, 0.5, 0.6]])  # supports x patients
+    support, patient = (index.ravel().tolist() for index in np.indices(table.shape))
+    levels = [one_stratum(patient), one_stratum(support, "supports")]
+    result = interval(table.ravel(), ["a"] * 6, levels)
+    parts = [
+        stats.t.ppf(0.975, len(means) - 1) ** 2 * means.var(ddof=1) / len(means)
+        for means in (table.mean(0), table.mean(1))
+    ]
+    assert result.high - result.mean == pytest.approx(sum(parts) ** 0.5)
+    assert result.over == ("patients", "supports")
+
+
+def test_strata_add_up_and_whole_degrees_above_the_fewest_count():
+    """Two data sets of 2 and 4 patients: Satterthwaite's degrees lie between 1 and 4, rounded down."""
+    first, second = np.array([0.1, 0.5]), np.array([0.2, 0.3, 0.9, 0.4])
+    level = Level(list(range(6)), ["ct"] * 2 + ["mr"] * 4, "patients")
+    result = interval(np.concatenate([first, second]), ["a"] * 2 + ["b"] * 4, [level])
+    parts = np.array([first.var(ddof=1) / 2, second.var(ddof=1) / 4]) / 4
+    degrees = parts.sum() ** 2 / (parts[0] ** 2 / 1 + parts[1] ** 2 / 3)
+    assert 2 < degrees < 3
+    half = stats.t.ppf(0.975, 2) * parts.sum() ** 0.5
+    assert result.high - result.mean == pytest.approx(half)
+
+
+def test_units_are_compared_inside_their_stratum_only():
+    """Data sets that differ are no reason for doubt, patients that differ are."""
+    values = np.array([0.2, 0.3, 0.8, 0.9])
+    organ = ["a", "a", "b", "b"]
+    apart = interval(values, organ, [Level([0, 1, 2, 3], ["ct", "ct", "mr", "mr"])])
+    same = interval(values - [0, 0, 0.6, 0.6], organ, [Level([0, 1, 2, 3], ["ct", "ct", "mr", "mr"])])
+    assert apart.high - apart.mean == pytest.approx(same.high - same.mean)
+
+
+def test_a_unit_alone_in_its_stratum_joins_another_that_shares_its_organ():
+    values = np.array([0.2, 0.3, 0.5, 0.8])
+    alone = interval(values, ["a"] * 4, [Level([0, 1, 2, 3], ["ct", "ct", "ct", "mr"], "patients")])
+    assert alone == patients_of(values)
+
+
+def test_one_unit_tells_nothing_of_a_level():
+    one = interval(np.array([0.2, 0.4]), ["a"] * 2, [one_stratum([0, 0])])
+    assert np.isnan([one.low, one.high, one.p]).all() and one.over == () and one.mean == pytest.approx(0.3)
+    organ = ["a", "a", "b"]  # all that is known of b is of one patient
+    assert np.isnan(interval(np.array([0.2, 0.4, 0.9]), organ, [one_stratum([0, 1, 0])]).low)
+    patients, support = one_stratum([0, 1, 2]), one_stratum([0, 0, 0], "supports")
+    values = np.array([0.2, 0.4, 0.9])
+    both = interval(values, ["a"] * 3, [patients, support])
+    assert both == patients_of(values) and both.over == ("patients",)
+
+
+def test_a_level_nested_in_another_varies_with_it_and_is_counted_once():
+    """Each run has patients of its own: how runs' means differ holds how patients do."""
+    means = np.array([0.1, 0.4, 0.3])
+    run = np.repeat([0, 1, 2], 4).tolist()
+    values = np.repeat(means, 4) + np.tile([-0.1, 0.1, -0.2, 0.2], 3)
+    patients = Level(list(range(12)), run, "patients")
+    result = interval(values, ["a"] * 12, [patients, one_stratum(run, "runs")])
+    assert result[1:3] == pytest.approx(patients_of(means)[1:3])
+    assert result.over == ("patients", "runs")
+    twice = interval(values, ["a"] * 12, [one_stratum(range(12)), one_stratum(range(12), "supports")])
+    assert twice[:3] == patients_of(values)[:3] and twice.over == ("patients", "supports")
+
+
+def test_an_organ_that_few_patients_have_leaves_few_degrees():
+    values = np.array([0.4, 0.5, 0.6, 0.5, 0.4, 0.6, 0.1, 0.9])
+    result = interval(values, ["a"] * 6 + ["b"] * 2, [one_stratum([*range(6), 0, 1])])
+    assert result.high - result.mean > stats.t.ppf(0.975, 1) * 0.5 * 0.8 / 2 * 0.99
 
 
 def test_repeating_a_patient_s_score_does_not_narrow_the_interval():
     values = np.random.default_rng(1).uniform(size=12)
-    once = interval(values, ["a"] * 12, [one_stratum(range(12))])
-    often = interval(
-        np.repeat(values, 5), ["a"] * 60, [one_stratum(np.repeat(np.arange(12), 5).tolist())]
-    )
-    assert often[:3] == pytest.approx(once[:3])
+    units = np.repeat(np.arange(12), 5).tolist()
+    often = interval(np.repeat(values, 5), ["a"] * 60, [one_stratum(units)])
+    assert often[:3] == pytest.approx(patients_of(values)[:3])
 
 
-def test_resampling_supports_too_widens_an_interval_that_supports_decide():
-    support = np.repeat([0.0, 1.0, 0.0, 1.0], 20)
-    patient = one_stratum(np.tile(np.arange(20), 4).tolist())
-    draws = one_stratum(np.repeat(np.arange(4), 20).tolist())
-    narrow = interval(support, ["a"] * 80, [patient])
-    wide = interval(support, ["a"] * 80, [patient, draws])
-    assert narrow.low == narrow.high == 0.5
-    assert (wide.low, wide.high) == (0.0, 1.0)
-
-
-def test_units_are_exchanged_inside_their_stratum_only():
-    level = Level([0, 1, 0, 1, 2], ["ct", "ct", "mr", "mr", "mr"])
-    counts, units = multiplicities(level, 200, np.random.default_rng(0))
-    drawn = counts[:, units]
-    assert (drawn[:, :2].sum(axis=1) == 2).all()
-    assert (drawn[:, 2:].sum(axis=1) == 3).all()
-    assert drawn.std() > 0
-
-
-def test_an_organ_without_weight_leaves_the_others_mean():
-    means = mean_of_groups(np.array([0.2, 0.8]), np.array([0, 1]), np.array([[1.0, 0], [0, 0]]))
-    assert means[0] == 0.2
-    assert np.isnan(means[1])
-
-
-@given(st.lists(floats, min_size=1, max_size=12), st.integers(0, 5))
-def test_the_bounds_enclose_only_values_that_occur(values, seed):
+@settings(max_examples=30)
+@given(st.lists(floats, min_size=2, max_size=12), st.floats(-1, 1), st.randoms())
+def test_neither_a_shift_nor_the_order_changes_its_width(values, shift, random):
     values = np.array(values)
-    result = interval(values, ["a"] * len(values), [one_stratum(range(len(values)))], seed=seed)
-    tiny = 1e-12
-    assert values.min() - tiny <= result.low <= result.high <= values.max() + tiny
+    before, after = patients_of(values), patients_of(values + shift)
+    assert after.high - after.low == pytest.approx(before.high - before.low, abs=1e-6)
+    support = [n % 2 for n in range(len(values))]
+    order = random.sample(range(len(values)), len(values))
+    units = np.arange(len(values)) // 2
+
+    def taken(at):
+        levels = [one_stratum([units[n] for n in at]), one_stratum([support[n] for n in at], "supports")]
+        return interval(values[at], ["a"] * len(at), levels)
+
+    assert taken(order)[:3] == pytest.approx(taken(list(range(len(values))))[:3], nan_ok=True)
 
 
+@settings(max_examples=30)
 @given(st.lists(floats, min_size=2, max_size=12), st.floats(-1, 1))
 def test_a_constant_difference_has_an_interval_of_no_width(values, gain):
     values = np.array(values)
-    result = interval(
-        (values + gain) - values, ["a"] * len(values), [one_stratum(range(len(values)))]
-    )
+    result = patients_of((values + gain) - values)
     assert result[:3] == pytest.approx((gain,) * 3, abs=1e-9)
 
 
-def test_memory_is_bounded_in_blocks_that_do_not_show(monkeypatch):
-    values = np.random.default_rng(2).uniform(size=30)
-    levels = [one_stratum(range(30))]
-    whole = interval(values, ["a"] * 30, levels, samples=100)
-    monkeypatch.setattr(intervals, "BLOCK", 210)
-    assert interval(values, ["a"] * 30, levels, samples=100) == whole
+@settings(max_examples=50)
+@given(st.lists(st.floats(-1, 1), min_size=4, max_size=12), st.floats(-0.5, 0.5))
+def test_p_is_below_five_percent_exactly_where_the_interval_is_without_0(values, shift):
+    values = np.array(values) + shift
+    support = one_stratum([n % 2 for n in range(len(values))], "supports")
+    level = one_stratum([n // 2 for n in range(len(values))])
+    for levels in ([one_stratum(range(len(values)))], [level, support]):
+        found = interval(values, ["a"] * len(values), levels)
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+
+
+def test_with_twenty_units_and_more_it_is_as_wide_as_the_bootstrap():
+    rng = np.random.default_rng(0)
+    patient, support = (index.ravel() for index in np.indices((40, 24)))
+    values = rng.normal(0, 0.1, 40)[patient] + rng.normal(0, 0.1, 24)[support] + rng.normal(0, 0.1, 960)
+    levels = [one_stratum(patient.tolist()), one_stratum(support.tolist(), "supports")]
+    found = interval(values, ["a"] * 960, levels)
+    low, high, p = bounds(values[:, None], ["a"] * 960, levels)
+    assert found.high - found.low == pytest.approx((high - low)[0], rel=0.1)
+    assert found.p == pytest.approx(p[0], abs=0.05)
 
 
 def test_labels_are_numbered_by_first_appearance():
@@ -129,14 +201,3 @@ def test_adjusted_chances_are_no_smaller_and_in_the_same_order(chances):
     assert max(adjusted) <= 1
     for i, j in itertools.permutations(range(len(chances)), 2):
         assert chances[i] > chances[j] or adjusted[i] <= adjusted[j]
-
-
-def test_p_is_small_far_from_zero_and_one_in_its_middle():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=40)
-    level = [one_stratum(range(40))]
-    assert interval(values + 2, ["a"] * 40, level).p == pytest.approx(1 / 2000)
-    assert interval(values - values.mean(), ["a"] * 40, level).p > 0.8
-    # about what the normal distribution says at two standard errors
-    two = values - values.mean() + 2 * values.std() / 40**0.5
-    assert 0.02 < interval(two, ["a"] * 40, level).p < 0.08

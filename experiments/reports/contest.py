@@ -5,8 +5,8 @@ differences to scratch, and to the best of them or a named one. Who may take par
 business, the arithmetic that of `standings` in `jaxmeta/compare.py`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from math import isnan
 from pathlib import Path
 
 import jax
@@ -23,8 +23,7 @@ from jaxmeta import report
 from jaxmeta.compare import Standing, standings
 from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
-from jaxmeta.intervals import holm
-from jaxmeta.report import Line, between
+from jaxmeta.report import RUNS, SUPPORTS, Line, between, chance, over
 
 
 def write(
@@ -56,7 +55,7 @@ def write(
             headline(lines),
             [line_of(line, found.notes[line.row]) for line in lines],
             f"minus {SCRATCH}" if any(line.ahead for line in lines) else "",
-            behind(lines, reference),
+            behind(lines, reference, named=against is not None),
             found.left_out,
             by_organ(found.cases, [line.row for line in lines]),
             steps,
@@ -98,32 +97,43 @@ def line_of(line: Standing, note: str) -> Line:
 def headline(lines: Sequence[Standing]) -> str:
     """Say which method is best on these cases, and by how much."""
     best, following = lines[:2]
-    ahead = [(best.ahead, SCRATCH)] if best.ahead else []
+    ahead = [(best.ahead, SCRATCH, math.nan)] if best.ahead else []
     if following.behind and not best.behind:
-        ahead.append((following.behind, following.row))
+        ahead.append((following.behind, following.row, following.chance))
     text = f"best: {best.row}, Dice {report.number(best.dice.mean)}"
-    for margin, other in ahead:
+    for margin, other, p in ahead:
         text += f", {between(margin.supports, sign=True)} over {other}"
-        if margin.runs:
-            text += f" (runs resampled too: {between(margin.runs, sign=True)})"
+        told = [f"over runs too: {between(margin.runs, sign=True)}"] if margin.runs else []
+        told += [] if math.isnan(p) else [f"p by Holm: {chance(p)}"]
+        text += f" ({'; '.join(told)})" if told else ""
     if not (following.behind or best.behind).runs:
         text += "; one training run each, so another seed may rank them otherwise"
     return text
 
 
-def behind(lines: Sequence[Standing], against: str) -> list[list[str]]:
-    """Write the cells that say by how much the best, or a named method, is ahead of each other."""
+def behind(lines: Sequence[Standing], against: str, *, named: bool) -> list[list[str]]:
+    """Write the cells that say by how much the best, or a method `named` beforehand, is ahead of each other.
+
+    The best is chosen by the same cases, so its p is adjusted over all pairs of methods.
+    """
     others = [line for line in lines if line.behind]
-    several = bool(others[0].behind.runs)
-    heads = ["[95 %, support x patient]", *["[x run]"] * several, "p, Holm"]
-    rows = [[f"{against} minus", *heads]]
-    adjusted = holm([(line.behind.runs or line.behind.supports).p for line in others])
-    for line, p in zip(others, adjusted, strict=True):
-        margins = [margin for margin in line.behind if margin]
-        rows.append(
-            [line.row, *(between(m, sign=True) for m in margins), "" if isnan(p) else f"{p:.3f}"]
-        )
+    columns = [[line.behind.supports for line in others]]
+    heads = [over(columns[0], SUPPORTS)]
+    if any(line.behind.runs for line in others):
+        columns.append([line.behind.runs for line in others if line.behind.runs])
+        heads.append(over(columns[1], RUNS))
+    family = "named beforehand" if named else f"best of these, {pairs(len(others) + 1)} pairs"
+    rows = [[f"{against} minus", *heads, f"p, Holm ({family})"]]
+    for line in others:
+        margins = zip(line.behind[: len(columns)], columns, strict=True)
+        written = [between(m, column, sign=True) if m else "" for m, column in margins]
+        rows.append([line.row, *written, chance(line.chance)])
     return rows
+
+
+def pairs(methods: int) -> int:
+    """Count the pairs of so many methods."""
+    return methods * (methods - 1) // 2
 
 
 def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curves:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from experiments.testing.outcome import Curves
 from jaxmeta import report
-from jaxmeta.compare import Margin, margin, row_mean, trusted
+from jaxmeta.compare import Margin, margin, row_mean
 from jaxmeta.intervals import Interval
-from jaxmeta.report import between, number
+from jaxmeta.report import RUNS, SUPPORTS, between, number, over
 
 
 class AfterSteps(NamedTuple):
@@ -22,7 +22,7 @@ class AfterSteps(NamedTuple):
 def after_steps(curves: Curves, against: str) -> AfterSteps:
     """Average what each row has after so many steps, and take paired differences to the row `against`."""
     means = {
-        row: {count: trusted(row_mean(cases)[0], cases) for count, cases in own.items()}
+        row: {count: row_mean(cases)[0] for count, cases in own.items()}
         for row, own in curves.items()
     }
     ours = curves.get(against, {})
@@ -43,11 +43,14 @@ def tables(after: AfterSteps) -> list[list[list[str]]]:
     }
     shown = [cells("Dice after so many inner steps", means)]
     if after.ahead:
+        column = [each.widest for own in after.ahead.values() for each in own.values()]
         widest = {
-            row: {n: between(each.runs or each.supports, sign=True) for n, each in own.items()}
+            row: {n: between(each.widest, column, sign=True) for n, each in own.items()}
             for row, own in after.ahead.items()
         }
-        shown.append(cells(f"{after.against} minus, after so many", widest))
+        asked = RUNS if any(each.over[-1:] == RUNS[-1:] for each in column) else SUPPORTS
+        head = f"{after.against} minus, after so many {over(column, asked)}"
+        shown.append(cells(head, widest))
     return shown
 
 

@@ -20,7 +20,7 @@ from experiments.runs.recipes import names
 from experiments.testing.outcome import METHOD, Outcome
 from jaxmeta import page, report
 from jaxmeta.chunks import KNOWN
-from jaxmeta.compare import other_means, row_mean, trusted
+from jaxmeta.compare import other_means, row_mean
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
@@ -79,15 +79,17 @@ def part_of(setting: int, runs: Sequence[Fold]) -> Part:
     """Work out the tables of the folds of one setting."""
     cases = [case for run in runs for case in run.cases]
     organs = sorted({case.organ for case in cases})
-    head = ["Dice", *organs, "mean [95 %, patients]", "IoU", "HD95", "NSD", "cases", "missed"]
     having = [{case.row for case in run.cases} for run in runs]
     rows = {row: all(row in own for own in having) for row in dict.fromkeys(c.row for c in cases)}
     cases = [case for case in cases if rows[case.row]]
+    means = [row_mean([case for case in cases if case.row == row])[0] for row in rows if rows[row]]
+    told = f"mean {report.over(means, report.PATIENTS)}"
+    head = ["Dice", *organs, told, "IoU", "HD95", "NSD", "cases", "missed"]
     tables = [[head, *(line(row, cases, organs) for row, kept in rows.items() if kept)]]
     tables += [by_fold(row, runs, organs) for row in (METHOD, METHOD + KNOWN)]
-    told = f"setting {setting}, {len({run.fold for run in runs})} folds, {len(runs)} runs"
+    what = f"setting {setting}, {len({run.fold for run in runs})} folds, {len(runs)} runs"
     left_out = [f"left out: {row} (not in every report)" for row, kept in rows.items() if not kept]
-    return Part(setting, told, tables, cases, left_out)
+    return Part(setting, what, tables, cases, left_out)
 
 
 def asked(outcome: Outcome) -> str:
@@ -173,7 +175,7 @@ def line(row: str, cases: Sequence[Case], organs: Sequence[str]) -> list[str]:
     return [
         row,
         *(number(mean([case for case in own if case.organ == organ])) for organ in organs),
-        report.between(trusted(dice, own)),
+        report.between(dice),
         number(row_mean(own, "iou")[0].mean),
         *report.distances(other_means(own)),
         str(counts.cases),

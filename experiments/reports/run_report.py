@@ -28,7 +28,7 @@ from experiments.testing.rows import BOUND, FRESH, FULL
 from experiments.testing.settings import Protocol, Setting, describe
 from jaxmeta import report, track
 from jaxmeta.chunks import KNOWN
-from jaxmeta.compare import difference, other_means, pair_of, row_mean, trusted
+from jaxmeta.compare import margin, other_means, pair_of, row_mean
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
@@ -149,13 +149,9 @@ def lines_of(cases: Sequence[Case], settings: Sequence[dict[str, Setting]]) -> l
     lines = []
     for row, own in rows.items():
         (dice, counts), (iou, _) = row_mean(own), row_mean(own, "iou")
-        dice, iou = trusted(dice, own), trusted(iou, own)
         name, known = parted(row)
         compared = name not in (METHOD, BOUND, FULL)
-        ours = rows[METHOD + known] if compared else ()
-        behind = trusted(difference(ours, own), own) if compared else None
-        several = compared and len(settings) > 1
-        over_runs = trusted(difference(ours, own, runs_too=True), own) if several else None
+        behind, over_runs = margin(rows[METHOD + known], own) if compared else (None, None)
         used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
         note = "; ".join(filter(None, [NOTES.get(row), " | ".join(used)]))
         note = SUFFIXES[known] if name == METHOD and known else note

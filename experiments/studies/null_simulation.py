@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from experiments.command import parse_words
 from experiments.command import run as run_command
+from experiments.studies.percentile_bootstrap import bounds
 from jaxmeta.compare import organs, patients, runs, supports
 from jaxmeta.evaluate import Case
-from jaxmeta.intervals import Level, interval, numbered
+from jaxmeta.intervals import Level, chance, estimate, half_width, numbered
 
 LEAST = 0.93  # coverage that every design must have
 
@@ -48,58 +49,83 @@ class Design(NamedTuple):
     run_organ: float = 0.0
     residual: float = 0.1
     uneven: tuple[float, ...] = (1.0,)  # by what the supports of each organ in turn differ more or less
+    having: tuple[int, ...] = ()  # how many patients of its data set have each organ in turn
+    scans: tuple[int, ...] = (1,)  # how many volumes each patient in turn has
     shape: str = "normal"  # of all effects: normal, heavy (t with 3 degrees) or dice (skewed, bounded)
     mean: float = 0.0
 
 
-# Four organs of two data sets of 16 patients are the default preset's test.
-FOUR = Design("", datasets=2, organs=2)
+# Four organs of two data sets of 16 patients are the default preset's test. Which labelled slice is
+# given changes a difference between methods by more than who is asked does.
+FOUR = Design("", datasets=2, organs=2, patient=0.05, patient_organ=0.05, support=0.15)
+ONE = FOUR._replace(datasets=1, organs=1)
+MEAN = Design("", support=0.0, over="patients", mean=0.7)
+SUPPORTS = {"patient": 0.0, "patient_organ": 0.0, "residual": 0.02}  # all that differs much
 DESIGNS = (
-    Design("mean of 2 x 16 patients", 2, 2, support=0.0, over="patients", mean=0.7),
-    Design("mean of 2 x 16, Dice-like", 2, 2, support=0.0, over="patients", mean=0.7, shape="dice"),
+    MEAN._replace(name="mean of 2 x 16 patients", datasets=2, organs=2),
+    MEAN._replace(name="mean of 2 x 16, Dice-like", datasets=2, organs=2, shape="dice"),
     *(
-        Design(
-            f"mean of {n} patients, Dice-like", 1, 1, n, 4, support=0.0, over="patients", shape="dice"
-        )
+        MEAN._replace(name=f"mean of {n} patients, Dice-like", patients=n, shape="dice")
         for n in (2, 3, 6, 10)
     ),
     FOUR._replace(name="4 organs x 4 supports (default)"),
+    FOUR._replace(name="4 x 4, patients differ most", patient=0.1, patient_organ=0.1, support=0.05),
     FOUR._replace(name="4 x 4, patients alone differ", support=0.0),
-    FOUR._replace(name="4 x 4, supports alone differ", patient=0.0, patient_organ=0.0, residual=0.02),
-    FOUR._replace(name="4 x 4, nothing but residuals", patient=0.0, patient_organ=0.0, support=0.0),
+    FOUR._replace(name="4 x 4, supports alone differ", **SUPPORTS),
+    FOUR._replace(name="4 x 4, nothing but residuals", **SUPPORTS | {"support": 0, "residual": 0.1}),
     FOUR._replace(name="4 x 4, heavy tails", shape="heavy"),
     FOUR._replace(name="4 x 4, Dice-like", shape="dice"),
-    FOUR._replace(name="4 x 4, one organ's supports", uneven=(1.0, 0.0, 0.0, 0.0), patient=0.02),
+    FOUR._replace(name="4 x 4, one organ's supports", **SUPPORTS, uneven=(1.0, 0.0, 0.0, 0.0)),
     FOUR._replace(name="4 organs x 2 supports", supports=2),
-    FOUR._replace(name="4 x 2, supports alone differ", supports=2, patient=0.0, residual=0.02),
+    FOUR._replace(name="4 x 2, supports alone differ", supports=2, **SUPPORTS),
     FOUR._replace(name="4 x 2, uneven supports", supports=2, uneven=(1.0, 0.3, 0.3, 0.1)),
     FOUR._replace(
-        name="4 x 2, one organ's supports",
-        supports=2,
-        uneven=(1.0, 0.0, 0.0, 0.0),
-        patient=0.02,
-        patient_organ=0.02,
-        residual=0.02,
+        name="4 x 2, one organ's supports", supports=2, uneven=(1.0, 0.0, 0.0, 0.0), **SUPPORTS
     ),
-    Design("2 organs x 2 draws (as MetaMedSeg)", 2, 1, 12, 2),
-    Design("1 organ x 2 draws", supports=2),
-    Design("1 organ x 2 draws, supports dominate", supports=2, patient=0.05, patient_organ=0.0),
-    Design("1 organ x 2 draws, 2 patients", patients=2, supports=2),
-    Design("1 organ x 3 draws, 3 patients", patients=3, supports=3),
-    Design("4 organs, 3 supports, 3 patients", 1, 4, 3, 3),
-    Design("1 organ, 4 supports, 6 patients", 1, 1, 6, 4),
-    Design("4 organs, 1 support, 10 patients", 1, 4, 10, 1, support=0.0),
-    FOUR._replace(name="3 runs, own cohorts", runs=3, each="own", over="runs", run=0.05),
+    FOUR._replace(name="2 organs x 2 supports (MetaMedSeg)", organs=1, patients=12, supports=2),
+    ONE._replace(name="1 organ x 2 supports", supports=2),
+    ONE._replace(name="1 x 2, supports alone differ", supports=2, **SUPPORTS),
+    ONE._replace(name="1 x 2, Dice-like", supports=2, shape="dice"),
+    ONE._replace(name="1 x 2, 2 patients", patients=2, supports=2),
+    ONE._replace(name="1 x 3, 3 patients, Dice-like", patients=3, supports=3, shape="dice"),
+    ONE._replace(name="1 x 4, 6 patients", patients=6),
+    FOUR._replace(name="4 x 3, 3 patients", datasets=1, organs=4, patients=3, supports=3),
     FOUR._replace(
-        name="3 runs, own cohorts, runs dominate", runs=3, each="own", over="runs", run=0.2
+        name="4 x 1, 10 patients", datasets=1, organs=4, patients=10, supports=1, support=0.0
     ),
-    FOUR._replace(name="3 runs, own cohorts, runs level", runs=3, each="own", over="runs"),
-    FOUR._replace(name="2 runs, own cohorts", runs=2, each="own", over="runs", run=0.05),
-    FOUR._replace(name="2 runs, own cohorts, dominate", runs=2, each="own", over="runs", run=0.2),
-    FOUR._replace(name="3 runs, shared cohort", runs=3, over="runs", run=0.05, run_organ=0.05),
-    FOUR._replace(name="2 runs, shared cohort", runs=2, over="runs", run=0.05, run_organ=0.05),
-    FOUR._replace(name="2 runs, shared, supports alone", runs=2, over="runs", patient=0.0),
-    FOUR._replace(name="5 runs, shared, heavy tails", runs=5, over="runs", run=0.1, shape="heavy"),
+    FOUR._replace(name="3 of 10 patients have an organ", organs=2, patients=10, having=(10, 3), supports=3),
+    FOUR._replace(
+        name="4 x 1, 8 patients of 1 to 8 scans",
+        datasets=1,
+        organs=4,
+        patients=8,
+        supports=1,
+        support=0.0,
+        scans=(1, 1, 2, 8),
+    ),
+    *(
+        FOUR._replace(
+            name=f"{n} runs, own cohorts{told}", runs=n, each="own", over="runs", run=run, shape=shape
+        )
+        for n in (2, 3)
+        for told, run, shape in (
+            ("", 0.05, "normal"),
+            (", runs differ most", 0.2, "normal"),
+            (", level, Dice-like", 0.0, "dice"),
+        )
+    ),
+    *(
+        FOUR._replace(
+            name=f"{n} runs, one cohort{told}", runs=n, over="runs", run=run, run_organ=run, shape=shape
+        )
+        for n, told, run, shape in (
+            (2, "", 0.1, "normal"),
+            (2, ", level", 0.0, "normal"),
+            (3, "", 0.1, "normal"),
+            (3, ", Dice-like", 0.05, "dice"),
+            (5, ", heavy tails", 0.1, "heavy"),
+        )
+    ),
 )
 
 
@@ -113,7 +139,7 @@ def cases_of(design: Design) -> list[Case]:
             support_patients=f"{set}/p{draw}",
             support_slices=f"{set}/p{draw}:{organ}",
             patient=f"{set}/p{patient}",
-            case=f"{set}/p{patient}",
+            case=f"{set}/p{patient}_{scan}",
             dice=0.0,
             iou=0.0,
             outcome="scored",
@@ -124,8 +150,9 @@ def cases_of(design: Design) -> list[Case]:
         for set in range(design.datasets)
         for organ in range(design.organs)
         for draw in range(design.supports)
-        for patient in range(design.patients)
-        if design.patients == 1 or patient != draw
+        for patient in range(np.resize(design.having or design.patients, design.organs)[organ])
+        if patient != draw
+        for scan in range(design.scans[patient % len(design.scans)])
     ]
 
 
@@ -172,26 +199,41 @@ SHAPES: dict[str, Callable] = {
 }
 
 
-def coverage(design: Design, samples: int, seed: int = 0) -> tuple[float, float, float]:
-    """Tell how often the interval held the mean, how often p was below .05, and the interval's width.
+class Coverage(NamedTuple):
+    """How often an interval held the mean, how often p was below .05, and the interval's width.
 
     The width is in units of that which somebody would give who knew the standard error.
     """
+
+    held: float
+    alarms: float
+    width: float
+
+
+def coverage(design: Design, samples: int, *, old: bool = False, seed: int = 0) -> Coverage:
+    """Draw a design again and again, and look at the project's interval, or at the `old` one."""
     cases = cases_of(design)
     values = drawn(design, cases, samples, np.random.default_rng(seed))
     groups, levels = organs(cases), levels_of(design, cases)
-    found = [interval(each, groups, levels) for each in values.T]
-    held = [f.low <= design.mean <= f.high for f in found]
-    width = np.mean([f.high - f.low for f in found]) / 2 / 1.96 / np.std([f.mean for f in found])
-    return float(np.mean(held)), float(np.mean([f.p < 0.05 for f in found])), float(width)
+    found = estimate(values, groups, levels)
+    if old:
+        low, high, p = bounds(values, groups, levels)
+    else:
+        half, p = half_width(found, 0.05), chance(found)
+        low, high = found.mean - half, found.mean + half
+    held = (low <= design.mean) & (design.mean <= high)
+    width = np.mean(high - low) / (2 * 1.96 * np.std(found.mean))
+    return Coverage(float(held.mean()), float(np.mean(p < 0.05)), float(width))
 
 
 @dataclass(frozen=True)
 class Options:
     """Simulate null comparisons of every design, and print how often intervals held the truth."""
 
-    samples: int = 1000
+    samples: int = 2000
     """Data sets drawn of each design."""
+    old: bool = False
+    """Of the percentile bootstrap that intervals were made by before."""
 
 
 def main() -> None:
@@ -199,7 +241,7 @@ def main() -> None:
     options = parse_words(Options, __doc__)
     print(f"{'design':40}coverage  p < .05  width")
     for design in DESIGNS:
-        held, alarms, width = coverage(design, options.samples)
+        held, alarms, width = coverage(design, options.samples, old=options.old)
         told = f"{alarms:8.3f}" if design.mean == 0 else " " * 8
         print(f"{design.name:40}{held:8.3f} {told} {width:6.2f}", flush=True)
 

@@ -41,7 +41,7 @@ from jaxmeta.data.shards import Shards, cohort_of
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune
 from jaxmeta.tasks.split import Pool
-from jaxmeta.tasks.trial import Trial, every_label, whole_volumes
+from jaxmeta.tasks.trial import Trial, every_label, folds_of, whole_volumes
 from jaxmeta.tasks.trial_of_slices import trial_of_every_slice
 from jaxmeta.within import score_within
 
@@ -228,7 +228,7 @@ def timed(row: Row) -> tuple[Row, list[float]]:
 
 
 def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Options) -> list[Case]:
-    """Score the upper bounds: each patient by networks that all the others trained.
+    """Score the upper bounds: each patient once, by networks that all the others trained.
 
     Of a run that is tested on slices, each tested slice by networks that all slices that lend trained.
     """
@@ -241,7 +241,8 @@ def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Option
         else:
             supports = every_label(pool, entry, folds=FOLDS, **how)
             kept = whole_volumes(pool, entry, largest_piece=options.largest_piece, **read)
-            trial = Trial(entry.organ, entry.dataset, entry, supports, kept)
+            answers = folds_of(pool, entry, folds=FOLDS, seed=how["seed"])
+            trial = Trial(entry.organ, entry.dataset, entry, supports, kept, answers)
         folds = len(trial.supports)
         if folds not in rows:
             rows[folds] = upper_bounds(run, folds)

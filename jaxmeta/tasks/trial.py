@@ -5,7 +5,7 @@ volume of every patient who has the organ, whole, with its truth at the original
 is never scored under a support that its own patient gave.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -52,6 +52,7 @@ class Trial(NamedTuple):
     entry: Entry
     supports: tuple[Support, ...]
     queries: tuple[Callable[[], Query], ...]
+    answers: Mapping[str, int] = {}  # by patient: the one support that they are scored under; else all
 
 
 def trials(
@@ -192,12 +193,10 @@ def every_label(
 
     The patients under test are dealt into folds; fold f's support is every slice, with the organ or
     without, of every other patient who has it in this data set, those of the training side included.
-    So every patient is scored exactly once, by a network that never saw him.
+    So every patient can be scored exactly once, by a network that never saw them: whose fold they are in
+    (`folds_of`) says which.
     """
-    names = shuffled(random_stream(seed, identity(entry), 2**31), sorted(entry.patients))
-    if len(names) < 2:
-        raise BadInput(f"an upper bound for {entry.organ} needs 2 patients, there is {len(names)}")
-    folds = min(folds, len(names))
+    dealt = folds_of(pool, entry, folds=folds, seed=seed)
     volumes = pool.shards.volumes
     scans = {
         name: [v for v, _ in held if like(volumes[v], entry)]
@@ -205,8 +204,8 @@ def every_label(
     }
     scans = {name: held for name, held in scans.items() if held}
     supports = []
-    for fold in range(folds):
-        patients = tuple(name for name in scans if name not in names[fold::folds])
+    for fold in range(max(dealt.values()) + 1):
+        patients = tuple(name for name in scans if dealt.get(name) != fold)
         slices = [
             (v, n)
             for name in patients
@@ -224,6 +223,20 @@ def every_label(
         )
         for patients, slices in supports
     )
+
+
+def folds_of(pool: Pool, entry: Entry, *, folds: int, seed: int = 0) -> dict[str, int]:
+    """Deal all patients who are asked about into the folds of an upper bound: name -> fold.
+
+    Those without the organ come last: no network learned from them, and one alone is asked about each.
+    """
+    stream = random_stream(seed, identity(entry), 2**31)
+    names = shuffled(stream, sorted(entry.patients))
+    if len(names) < 2:
+        raise BadInput(f"an upper bound for {entry.organ} needs 2 patients, there is {len(names)}")
+    bare = {pool.shards.volumes[volume].patient for volume in entry.bare} - entry.patients.keys()
+    everybody = [*names, *shuffled(stream, sorted(bare))]
+    return {name: at % min(folds, len(names)) for at, name in enumerate(everybody)}
 
 
 def like(volume: Volume, entry: Entry) -> bool:

@@ -211,7 +211,7 @@ def test_runs_tested_one_by_one_are_compared_from_their_reports(reported, tmp_pa
             assert line["dice"]["mean"] == pytest.approx(own["dice"]["mean"] + more)
             assert line["counts"]["cases"] == 2 * own["counts"]["cases"]
             assert (line["behind_runs"] is None) == (line["row"] == "adapted")
-    assert "[x run]" in text
+    assert "supports and runs; t]" in text
     assert not list((tmp_path / "both").glob("overlay*"))
 
 

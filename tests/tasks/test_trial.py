@@ -8,7 +8,7 @@ from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import holders, load_masks, open_shards
 from jaxmeta.evaluate import Row, score
 from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.trial import every_label, places, trials
+from jaxmeta.tasks.trial import Trial, every_label, folds_of, places, trials, whole_volumes
 from tests.tasks.cohorts import write_scans
 
 SIZE = 16
@@ -83,16 +83,45 @@ def test_the_upper_bound_learns_from_everybody_but_the_fold_it_is_scored_on(held
         assert not support.examples.mask[total:].any()
 
 
+def without_kidney(folder, count, bare):
+    """Prepare scans of so many patients, of whom the `bare` have no kidney."""
+    write_scans(folder / "belly", ["liver", "kidney"], count, 0)
+    for number in bare:
+        path = folder / "belly" / "labelsTr" / f"case{number}.nii.gz"
+        label = nib.load(path)
+        array = np.asarray(label.dataobj).copy()
+        array[array == 2] = 0
+        nib.save(nib.Nifti1Image(array, label.affine), path)
+    prepare([folder / "belly"], folder / "shards", size=16, workers=1)
+    return open_shards([folder / "shards"])
+
+
+def test_the_upper_bound_scores_every_volume_once_with_the_organ_or_without(tmp_path):
+    """A bare volume was in the mean once for each fold: its patient is in no fold's training."""
+    shards = without_kidney(tmp_path, 6, bare=(4, 5))
+    held = [f"belly/case{number}" for number in range(1, 6)]
+    made = split(shards, test_organs=["kidney"], val_organs=[], test_patients=held, seed=0)
+    held_out = pool(shards, made, "test")
+    (entry,) = held_out.entries
+    assert len(entry.patients) == 3 and len(entry.bare) == 2
+    supports = every_label(held_out, entry, folds=4, size=16)
+    answers = folds_of(held_out, entry, folds=4)
+    assert len(supports) == 3 and sorted(answers) == held
+    for name in entry.patients:
+        assert [name not in support.patients for support in supports].index(True) == answers[name]
+    queries = whole_volumes(held_out, entry, size=16, mm=None)
+    trial = Trial("kidney", entry.dataset, entry, supports, queries, answers)
+    every = Row("all", lambda s, k: None, lambda f, i, place: np.ones((3, len(i), 16, 16)))
+    found = [case for case, _, _ in score([every], trial)]
+    assert sorted(case.patient for case in found) == held
+    whole = [mask.target.mean() for mask in (load() for load in queries)]  # Dice of all: 2 s / (1 + s)
+    expected = sum(2 * share / (1 + share) for share in whole) / 5
+    assert np.mean([case.dice for case in found]) == pytest.approx(expected)
+
+
 def test_a_volume_without_the_organ_is_asked_too_and_its_truth_is_empty(tmp_path):
     """Never silently dropped: what is found there is a false alarm, and nothing found is counted."""
-    write_scans(tmp_path / "belly", ["liver", "kidney"], 4, 0)
-    path = tmp_path / "belly" / "labelsTr" / "case3.nii.gz"
-    label = nib.load(path)
-    array = np.asarray(label.dataobj).copy()
-    array[array == 2] = 0  # no kidney
-    nib.save(nib.Nifti1Image(array, label.affine), path)
-    prepare([tmp_path / "belly"], tmp_path / "shards", size=16, workers=1)
-    shards = open_shards([tmp_path / "shards"])
+    shards = without_kidney(tmp_path, 4, bare=(3,))
     held = ["belly/case1", "belly/case2", "belly/case3"]
     made = split(shards, test_organs=["kidney"], val_organs=[], test_patients=held, seed=0)
     (entry,) = pool(shards, made, "test").entries
