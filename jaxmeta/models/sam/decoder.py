@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmeta.models.sam.attention import attend, scaled
-from jaxmeta.models.sam.layers import NORM, Dense, Perceptron, Spread, gelu
+from jaxmeta.models.sam.layers import NORM, Dense, LayerNorm, Perceptron, Spread, gelu
 from jaxmeta.models.sam.size import Size
 
 ROUNDS = 2
@@ -47,7 +47,7 @@ class Round(nn.Module):
     @nn.compact
     def __call__(self, prompts, image, marks, places):
         def norm(x, number):
-            return nn.LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
+            return LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
 
         features = self.size.features
         itself = LookAt(features, self.size.looks, name="self_attn")
@@ -79,7 +79,7 @@ class TwoWay(nn.Module):
             prompts, image = turn(prompts, image, marks, places)
         look = LookAt(self.size.features // 2, self.size.looks, name="final_attn_token_to_image")
         prompts = prompts + look(prompts + marks, image + places, image)
-        return nn.LayerNorm(epsilon=1e-5, name="norm_final_attn")(prompts), image
+        return LayerNorm(epsilon=1e-5, name="norm_final_attn")(prompts), image
 
 
 class MaskDecoder(nn.Module):
@@ -108,7 +108,7 @@ class MaskDecoder(nn.Module):
         marks, image = TwoWay(self.size, name="transformer")(marks, image, spots)
         image = image.reshape(embedding.shape)
         image = Spread(features // 4, name="output_upscaling_0")(image)
-        image = gelu(nn.LayerNorm(epsilon=NORM, name="output_upscaling_1")(image))
+        image = gelu(LayerNorm(epsilon=NORM, name="output_upscaling_1")(image))
         image = gelu(Spread(features // 8, name="output_upscaling_3")(image))
         layers = ("layers_0", "layers_1", "layers_2")
         weights = [

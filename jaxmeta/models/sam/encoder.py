@@ -15,7 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.models.sam.attention import attend, interpolation, relative, scaled
-from jaxmeta.models.sam.layers import NORM, Convolution3, Dense, Patches, Perceptron, gelu
+from jaxmeta.models.sam.layers import (
+    NORM,
+    Convolution3,
+    Dense,
+    LayerNorm,
+    Patches,
+    Perceptron,
+    gelu,
+)
 from jaxmeta.models.sam.size import Size
 
 Tokens = Float[Array, "N H W D"]
@@ -66,7 +74,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Tokens, taps: Taps = Taps()) -> Tokens:
         channels = x.shape[-1]
-        seen = nn.LayerNorm(epsilon=NORM, name="norm1")(x)
+        seen = LayerNorm(epsilon=NORM, name="norm1")(x)
         attention = Attention(self.heads, self.window or self.grid, name="attn")
         if self.window:
             windows = to_windows(seen, self.window)
@@ -74,7 +82,7 @@ class Block(nn.Module):
         else:
             out = attention(seen, taps.qkv)
         x = x + out + taps.attention(out)
-        seen = nn.LayerNorm(epsilon=NORM, name="norm2")(x)
+        seen = LayerNorm(epsilon=NORM, name="norm2")(x)
         mlp = Perceptron((4 * channels, channels), ("lin1", "lin2"), gelu, name="mlp")
         return x + mlp(seen) + taps.mlp(seen)
 
@@ -87,9 +95,9 @@ class Neck(nn.Module):
     @nn.compact
     def __call__(self, x: Tokens) -> Float[Array, "N H W P"]:
         x = Dense(self.features, use_bias=False, name="neck_0")(x)
-        x = nn.LayerNorm(epsilon=NORM, name="neck_1")(x)
+        x = LayerNorm(epsilon=NORM, name="neck_1")(x)
         x = Convolution3(self.features, name="neck_2")(x)
-        return nn.LayerNorm(epsilon=NORM, name="neck_3")(x)
+        return LayerNorm(epsilon=NORM, name="neck_3")(x)
 
 
 class Encoder(NamedTuple):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from jaxmeta.models.sam.layers import NORM, Dense, Patches, gelu
+from jaxmeta.models.sam.layers import NORM, Dense, LayerNorm, Patches, gelu
 from jaxmeta.models.sam.size import Size
 
 INSIDE, OUTSIDE, PADDING = 1, 0, -1
@@ -94,5 +94,5 @@ class MaskShrinker(nn.Module):
     def __call__(self, mask: Float[Array, "N H W 1"]) -> Float[Array, "N H//4 W//4 P"]:
         for number, channels in ((0, 4), (3, 16)):
             mask = Patches(channels, 2, name=f"layers_{number}")(mask)
-            mask = gelu(nn.LayerNorm(epsilon=NORM, name=f"layers_{number + 1}")(mask))
+            mask = gelu(LayerNorm(epsilon=NORM, name=f"layers_{number + 1}")(mask))
         return Dense(self.features, name="layers_6")(mask)

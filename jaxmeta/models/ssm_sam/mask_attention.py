@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmeta.models.sam.decoder import LookAt
-from jaxmeta.models.sam.layers import Perceptron
+from jaxmeta.models.sam.layers import LayerNorm, Perceptron
 from jaxmeta.models.sam.size import Size
 
 ROUNDS = 2
@@ -37,8 +37,8 @@ class MaskAttention(nn.Module):
             )
         if self.idle:
             LookAt(channels, self.size.looks, name=f"layers_{ROUNDS}")(x[:, :1], x[:, :1], x[:, :1])
-        y = nn.LayerNorm(epsilon=1e-5, name="norm1")(value + x)
+        y = LayerNorm(epsilon=1e-5, name="norm1")(value + x)
         y = nn.Dropout(self.dropout, deterministic=still)(y)
         think = Perceptron((self.size.hidden, channels), ("lin1", "lin2"), nn.relu, name="mlp")
-        z = nn.LayerNorm(epsilon=1e-5, name="norm2")(think(y) + y)
+        z = LayerNorm(epsilon=1e-5, name="norm2")(think(y) + y)
         return nn.Dropout(self.dropout, deterministic=still)(z).reshape(features.shape)

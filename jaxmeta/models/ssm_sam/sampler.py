@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmeta.models.sam.decoder import LookAt
-from jaxmeta.models.sam.layers import Perceptron
+from jaxmeta.models.sam.layers import LayerNorm, Perceptron
 from jaxmeta.models.sam.size import Size
 from jaxmeta.models.ssm_sam.points import features_at
 
@@ -28,7 +28,7 @@ class Asked(nn.Module):
         width = self.size.features
 
         def norm(x, number):
-            return nn.LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
+            return LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
 
         learned = self.param("learned", nn.initializers.normal(0.1), (self.copies, LEARNED, width))
         learned = learned[jnp.arange(image.shape[0]) % self.copies]
