@@ -102,7 +102,8 @@ def looked_at(
     found = refuse_leaks(leaks(own, held), config.allow_leak, way)
     found += refuse_leaks(leaks(begun, held), config.allow_leak, "begin with another")
     told = [f"LEAK {leak.kind}: {leak.text}" for leak in found]
-    return own + begun, tuple(doubts(shards, structures=False) + told)
+    several = len(shards.folders) > 1  # of one folder its preparation has told the structures
+    return own + begun, tuple(doubts(shards, structures=several) + told)
 
 
 def planes_of(pool: Pool) -> tuple[str, ...]:

@@ -150,21 +150,23 @@ def check(options: Options) -> None:
 
 def questions(run: Run, options: Options) -> Asked:
     """Make what is asked of a run; refuse what cannot be, and what it has seen."""
-    asked = questions_of(run, options)
-    held = held_in(run, asked.held_out)
-    names = [searched_by(run, shots, protocol_of(options)) for shots in asked.trials]
-    found = checked(run, held, asked.held_out, options.allow_leak, options.settings, names)
-    return asked._replace(held=held, leaks=found)
-
-
-def questions_of(run: Run, options: Options) -> Asked:
-    """Make what is asked of a run; refuse what cannot be."""
     shards = open_data(run.config, options.data)
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_turned(run, held_out)
     refuse_unprompted(run, options)
+    held, literature = held_in(run, held_out), by_protocol(run.config, shards)
+    shots = (1,) if literature or options.within is not None else options.shots
+    names = [searched_by(run, each, protocol_of(options)) for each in shots]
+    found = checked(run, held, held_out, options.allow_leak, options.settings, names)
+    return questions_of(run, options, held_out, literature)._replace(held=held, leaks=found)
+
+
+def questions_of(
+    run: Run, options: Options, held_out: Pool, literature: Literature | None
+) -> Asked:
+    """Make what is asked of a run about a pool; refuse what cannot be."""
+    protocol = protocol_of(options)
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
-    protocol, literature = protocol_of(options), by_protocol(run.config, shards)
     if literature and (options.tune or options.only_tune or options.baselines == "all"):
         raise BadInput(
             f"{run.folder}: protocol {literature.name} has no validation organs to tune on; give --settings "

@@ -11,6 +11,7 @@ from experiments.progress import following, slow_start
 from experiments.runs.build import CLICKS, eligible
 from experiments.runs.by_protocol import stated
 from experiments.runs.opened import Run, stands_on
+from experiments.runs.provenance import unknowns
 from experiments.runs.recipes import recipe
 from experiments.testing.choosing import choose
 from experiments.testing.leaking import checked_transfer, kinds
@@ -102,7 +103,7 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
         leaked,
         stated(asked.protocol, shards) if asked.protocol else "",
         asked.within,
-        stands_on(run.config, leaked),
+        stands_on(run.config, leaked) or " | ".join(unknowns(run.provenance)),
     )
 
 

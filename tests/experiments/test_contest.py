@@ -626,7 +626,10 @@ def test_ssm_sam_borrows_the_setting_of_fresh_readers_at_the_rate_that_it_meant(
         choose(trained._replace(config=own), 2, options, None)
 
 
-def test_runs_that_cannot_pair_are_refused_before_they_are_tested(run, rival, tmp_path):
+def test_runs_that_cannot_pair_are_refused_before_they_are_tested(
+    run, rival, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("experiments.runs.opened.refuse_edited", lambda folder: None)
     later = shutil.copytree(run, tmp_path / "later")
     values = json.loads((later / "config.json").read_text())
     values["config"]["seed"] = 1
