@@ -10,14 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from tqdm import tqdm
 
 from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
 from jaxmeta.data.grid import Grid, to_slices
 from jaxmeta.data.intensity import Intensity, measure, network_input
 from jaxmeta.data.layouts import channels_beside
-from jaxmeta.data.nifti import Image, read_image
+from jaxmeta.data.names import case_stem
+from jaxmeta.data.nifti import Image, read_image, rescaled
 from jaxmeta.data.nifti_bytes import shape_of
+from jaxmeta.data.rules import rescale_rule, scale_for
 from jaxmeta.errors import BadInput
 
 
@@ -30,6 +33,9 @@ class Reading(NamedTuple):
     modality: str
     nan_to: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
+    rescale: tuple[
+        str, ...
+    ] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
 
 
 def reading_for(
@@ -39,6 +45,7 @@ def reading_for(
     axis: str | None = None,
     channel: str | None = None,
     nan_to: float | None = None,
+    rescale: Sequence[str] = (),
 ) -> Reading:
     """Read files as the run's training data was read, or as told.
 
@@ -49,7 +56,8 @@ def reading_for(
     if modality is None:
         raise BadInput(f"{run.folder} learned from ct and mr: say --modality ct or --modality mr")
     channel = config.channel if channel is None else channel  # without: a file of several asks
-    return Reading(tasks.size, tasks.spacing, axis or config.axis, modality, nan_to, channel)
+    how = dict(nan_to=nan_to, channel=channel, rescale=tuple(rescale))
+    return Reading(tasks.size, tasks.spacing, axis or config.axis, modality, **how)
 
 
 def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) -> None:
@@ -66,9 +74,29 @@ def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) ->
         print(f"reading channel {reading.channel} of {len(several)} volume(s) that hold several")
 
 
+def check_rescale(images: Sequence[Path], reading: Reading) -> None:
+    """Refuse a --rescale that applies to none of the files, before anything is computed."""
+    rules, used = [rescale_rule(text) for text in reading.rescale], set()
+    if rules and reading.modality != "ct":
+        raise BadInput(f"--rescale {rules[0].text}: it is for CT, and these are read as mr")
+    for image in images:
+        scale_for(rules, "", case_stem(image), image, used)
+    for rule in rules:
+        if rule not in used:
+            raise BadInput(f"--rescale {rule.text}: no file matches {rule.pattern or 'it'}")
+
+
 def read_scan(path: Path, reading: Reading) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:
-    """Read a volume as slices ready for the network, and its grid."""
-    return as_input(path, read_image(path, **told(path, reading)), reading)
+    """Read a volume as slices ready for the network, and its grid; print what is odd about it."""
+    scan = read_image(path, **told(path, reading))
+    tell_notes(scan)
+    return as_input(path, scan, reading)
+
+
+def tell_notes(scan: Image) -> None:
+    """Print what is odd about a file that is read all the same."""
+    for note in scan.notes:
+        tqdm.write(f"note: {note.text}")
 
 
 def told(path: Path, reading: Reading) -> dict:
@@ -95,8 +123,12 @@ def as_input(
 def measured(path: Path, scan: Image, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
     """Place a volume, choose its window, and give its scale."""
     grid = Grid(scan.values.shape, scan.affine, scan.header, reading.axis)
+    rules = [rescale_rule(text) for text in reading.rescale]
+    told_units = scale_for(rules, "", case_stem(path), path, set())
+    scan = rescaled(scan, told_units)
     scale = {"slope": scan.slope, "intercept": scan.intercept}
     try:
-        return grid, measure(scan.values, reading.modality, **scale), scale
+        sure = told_units is not None
+        return grid, measure(scan.values, reading.modality, sure=sure, **scale), scale
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None

@@ -65,9 +65,7 @@ def rescaled(image: Image, scale: tuple[float, float] | None) -> Image:
     if scale is None:
         return image
     slope, intercept = scale
-    return image._replace(
-        slope=slope * image.slope, intercept=slope * image.intercept + intercept
-    )
+    return image._replace(slope=slope * image.slope, intercept=slope * image.intercept + intercept)
 
 
 def read_label(path: str | Path) -> Integer[np.ndarray, "x y z"]:
@@ -99,7 +97,9 @@ def read_label_of(
         )
     mm = displacement(scan.affine, affine, mask.shape)
     verdict = agreement(mm, scan.affine)
-    said = f"its affine differs from that of its image {image_path} by up to {mm:.3g} mm at a corner"
+    said = (
+        f"its affine differs from that of its image {image_path} by up to {mm:.3g} mm at a corner"
+    )
     if verdict == "refused":
         raise BadInput(
             f"{label_path}: {said}, half a voxel or more; resample one of them or mend the header"

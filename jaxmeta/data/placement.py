@@ -54,7 +54,9 @@ def header_notes(
     notes = []
     codes = int(header["qform_code"]), int(header["sform_code"])
     if codes == (0, 0):
-        text = "says nothing of orientation (qform and sform codes are 0): left and right are a guess"
+        text = (
+            "says nothing of orientation (qform and sform codes are 0): left and right are a guess"
+        )
         notes.append(Note("orientation", f"{path}: its header {text}"))
     elif all(codes):
         try:
@@ -71,7 +73,7 @@ def header_notes(
     return tuple(notes)
 
 
-def told(notes: list[Note]) -> list[str]:
+def told_notes(notes: list[Note]) -> list[str]:
     """Word notes for people: of each kind three files, and how many more."""
     kinds: dict[str, list[str]] = {}
     for note in notes:

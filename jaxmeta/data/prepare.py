@@ -25,14 +25,14 @@ from typing import NamedTuple
 
 from jaxmeta.data.cases import Case, find_cases
 from jaxmeta.data.grid import AXES, Grid, grid_to_json, spacing, to_slices
-from jaxmeta.data.intensity import measure
 from jaxmeta.data.masks import masks_of
-from jaxmeta.data.nifti import read_pair
+from jaxmeta.data.placement import Note, told_notes
+from jaxmeta.data.reading import read_masks, read_scan, unseen_share
 from jaxmeta.data.records import write_records
 from jaxmeta.data.shards import FORMAT
 from jaxmeta.data.summary import Summary, summarise
 from jaxmeta.data.supervoxels import supervoxels
-from jaxmeta.errors import BadInput
+from jaxmeta.errors import BadInput, Unseen
 from jaxmeta.files import beside, write_json
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
@@ -68,8 +68,10 @@ def prepare(
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),
     channel: Sequence[str] = (),
+    rescale: Sequence[str] = (),
     patient_pattern: str | None = None,
     pair_suffix: str | None = None,
+    pairs: Sequence[str] | None = None,
     skip_bad: bool = False,
     nan_to: float | None = None,
     supervoxels: int = 0,
@@ -95,8 +97,10 @@ def prepare(
         modality=modality,
         labels=labels,
         channel=channel,
+        rescale=rescale,
         patient_pattern=patient_pattern,
         pair_suffix=pair_suffix,
+        pairs=pairs,
     )
     if alone and not skip_bad:
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
@@ -107,7 +111,11 @@ def prepare(
     if output.exists() and not output.is_dir():
         raise BadInput(f"--output {output}: is a file, not a folder")
     output.mkdir(parents=True, exist_ok=True)
-    finished, reused = _run(parts, output, options, workers or _cores(), progress)
+    try:
+        finished, reused = _run(parts, output, options, workers or _cores(), progress)
+    except Unseen as error:
+        share = unseen_share(cases, nan_to)
+        raise BadInput(f"{error} ({share}; --skip-bad leaves them out)") from None
     parts_there = [_read(output, name) for name in finished]
     skipped = alone + [tuple(bad) for part in parts_there for bad in part["skipped"]]
     rows = [row for part in parts_there for row in part["volumes"]]
@@ -117,6 +125,7 @@ def prepare(
         f"{dataset}: {count} volumes that were in {output} are not among these inputs, and no longer there"
         for dataset, count in sorted(gone.items())
     ]
+    notes += told_notes([Note(*note) for row in rows for note in row.get("notes", ())])
     summary = summarise(rows, sorted(skipped), notes, reused)
     index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
     write_json(output / "index.json", index)
@@ -150,7 +159,10 @@ def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
     done = _done(output, name)
     if done is not None:
         if done["skipped"] and not options.skip_bad:
-            raise BadInput(done["skipped"][0][1])
+            bad, why = done["skipped"][0]
+            read_again = next(case for case in part.cases if case.name == bad)
+            prepare_case(read_again, options, 0)  # raises as it did, of its own kind
+            raise BadInput(why)
         return name, len(done["volumes"])
     volumes, skipped = [], []
 
@@ -181,15 +193,10 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     `first` is the number of its first record. A row's structure is [first slice that holds it,
     record of that slice's mask, pixels in it and in the slices up to the last that holds it].
     """
-    which = {"channel": case.channel, "channels": case.channels}
-    image, label = read_pair(case.image, case.label, nan_to=options.nan_to, **which)
+    image, intensity = read_scan(case, options.nan_to)
     grid = Grid(image.values.shape, image.affine, image.header, options.axis)
-    try:
-        scale = {"slope": image.slope, "intercept": image.intercept}
-        intensity = measure(image.values, case.modality, **scale)
-    except BadInput as error:
-        raise BadInput(f"{case.image}: {error}") from None
-    found, unnamed = masks_of(to_slices(label, grid), case.names, case.prefix)
+    scale = {"slope": image.slope, "intercept": image.intercept}
+    found, unnamed, notes = read_masks(case, image, grid)
     if case.atlas:
         found = {structure: masks for structure, masks in found.items() if masks}
     slices = to_slices(image.values, grid)
@@ -214,6 +221,7 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
         "structures": structures,
         "unnamed": unnamed,
     } | ({"pseudo": pseudo} if pseudo else {})
+    row |= {"notes": image.notes + notes} if image.notes + notes else {}
     masks = (
         record for part in (found, pieces) for _, of in sorted(part.items()) for *_, record in of
     )
@@ -291,7 +299,11 @@ def _cores():
 
 def _key(part, options):
     """Hash everything that a part's bytes depend on: contents, not paths or dates."""
-    rows = [[*case._replace(image=_sha(case.image), label=_sha(case.label))] for case in part.cases]
+    rows = []
+    for case in part.cases:
+        files = case.files and {structure: _sha(file) for structure, file in case.files.items()}
+        label = None if files else _sha(case.label)
+        rows.append([*case._replace(image=_sha(case.image), label=label, files=files)])
     told = [FORMAT, options.axis, options.nan_to, options.file_bytes, rows]
     told += [options.supervoxels] if options.supervoxels else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from jaxmeta.data.grid import Grid, spacing
 from jaxmeta.data.nifti import read_image, read_pair, save_mask
-from jaxmeta.data.placement import Note, agreement, displacement, told
+from jaxmeta.data.placement import Note, agreement, displacement, told_notes
 from jaxmeta.errors import BadInput
 from tests.data.scans import SHAPE, anatomy, oriented, save
 
@@ -68,7 +68,9 @@ def test_a_label_turned_by_little_is_told_and_by_half_a_voxel_refused(tmp_path):
     assert f"up to {2 * corner * np.sin(np.radians(0.175) / 2):.3g} mm at a corner" in note.text
     assert "0.58 mm" in note.text and str(little) in note.text and note.kind == "label"
     assert read_pair(scan, none)[0].notes == ()
-    with pytest.raises(BadInput, match="much.nii: its affine differs .* 0.994 mm at a corner, half"):
+    with pytest.raises(
+        BadInput, match="much.nii: its affine differs .* 0.994 mm at a corner, half"
+    ):
         read_pair(scan, much)
 
 
@@ -138,7 +140,7 @@ def test_what_a_header_leaves_open_is_told(tmp_path):
 
 def test_of_many_notes_of_a_kind_three_are_told():
     notes = [Note("a", f"file {n} is odd") for n in range(5)] + [Note("b", "another")] * 2
-    assert told(notes) == [
+    assert told_notes(notes) == [
         "file 0 is odd",
         "file 1 is odd",
         "file 2 is odd (and 2 files more like these)",
