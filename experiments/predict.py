@@ -37,9 +37,9 @@ from experiments.scans.supporting import drawn_supports, padded, parsed, read_su
 from experiments.testing.rows import row_maker
 from experiments.testing.settings import Protocol, describe, method_setting
 from jaxmeta import devices, report
+from jaxmeta.data.formats import conversion
 from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
 from jaxmeta.data.intensity import ends, native_input
-from jaxmeta.data.formats import conversion
 from jaxmeta.data.names import case_stem, is_nifti
 from jaxmeta.data.nifti import read_image, save_mask, save_probability
 from jaxmeta.data.prediction import highest, largest_pieces, predicted_labels

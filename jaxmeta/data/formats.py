@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.found import names
+from jaxmeta.data.found import three
 from jaxmeta.data.names import is_nifti
 
 SIMPLE = "SimpleITK.WriteImage(SimpleITK.ReadImage('x{end}'), 'x.nii.gz') in Python, or 3D Slicer"
@@ -82,7 +82,7 @@ def told_others(others: list[Others], folder: Path) -> list[str]:
     for ending, files in others:
         kind = "DICOM" if OTHERS[ending] is DICOM else ending
         count = f"{len(files)} {kind} file{'s' * (len(files) > 1)}"
-        lines.append(f"{folder}: {count} not read ({names(files, folder)}); {converted_by(ending)}")
+        lines.append(f"{folder}: {count} not read ({three(files, folder)}); {converted_by(ending)}")
     return lines
 
 

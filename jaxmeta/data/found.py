@@ -48,7 +48,7 @@ def unused(name: str, names: Mapping, folder: Path) -> str:
 def volumes_in(folder: Path) -> dict[str, Path]:
     """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [f for f in files if is_nifti(f) and f.is_file() and not f.name.startswith(".")]
+    files = [f for f in files if is_nifti(f) and not f.is_dir() and not f.name.startswith(".")]
     stems = Counter(case_stem(file) for file in files)
     for file in files:
         if stems[case_stem(file)] > 1:
@@ -56,7 +56,7 @@ def volumes_in(folder: Path) -> dict[str, Path]:
     return {case_stem(file): file for file in files}
 
 
-def names(files: Sequence[Path], folder: Path) -> str:
+def three(files: Sequence[Path], folder: Path) -> str:
     """Name three files of a folder, and how many more there are."""
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     return ", ".join(str(file.relative_to(folder)) for file in files[:3]) + more

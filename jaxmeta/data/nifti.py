@@ -21,6 +21,8 @@ from jaxmeta.data.placement import Note, agreement, displacement
 from jaxmeta.errors import BadInput
 from jaxmeta.files import beside
 
+MANY = 200  # values that no label has of an image with fewer
+
 
 class Image(NamedTuple):
     """One volume in the order of its file; real value = slope * values + intercept."""
@@ -94,6 +96,11 @@ def read_label_of(
         raise BadInput(
             f"{label_path}: its shape {mask.shape} differs from that of its image {image_path}, "
             f"{scan.values.shape}; resample one of them"
+        )
+    if int(mask.max()) >= MANY and len(np.unique(scan.values)) < MANY <= len(np.unique(mask)):
+        raise BadInput(
+            f"{label_path}: has {len(np.unique(mask))} values, and its image {image_path} "
+            f"{len(np.unique(scan.values))}: they seem to be swapped"
         )
     mm = displacement(scan.affine, affine, mask.shape)
     verdict = agreement(mm, scan.affine)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.found import Found, Pair, names
+from jaxmeta.data.found import Found, Pair, three
 from jaxmeta.data.names import case_stem, is_nifti, slug
 from jaxmeta.data.words import template
 from jaxmeta.errors import BadInput
@@ -58,7 +58,7 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
         if ids in images
     ]
     rest = sorted(set(files.values()) - {*images.values(), *labels.values()})
-    notes = (f"{folder}: {len(rest)} NIfTI files fit neither of {flag} ({names(rest, folder)})",)
+    notes = (f"{folder}: {len(rest)} NIfTI files fit neither of {flag} ({three(rest, folder)})",)
     return Found(slug(folder.resolve().name), found, None, alone, notes=notes if rest else ())
 
 
@@ -91,7 +91,7 @@ def readings(folder: Path) -> list[Reading]:
 def seen(folder: Path) -> str:
     """Say what NIfTI files there are, by three names, and the --pairs that would read them."""
     files = files_below(folder, DEEP)
-    there = names(list(files.values()), folder) or "no NIfTI file"
+    there = three(list(files.values()), folder) or "no NIfTI file"
     there = f"there {'is' if len(files) < 2 else 'are'} {there}"
     found = readings(folder)
     ways = [f"--pairs '{way.image}' '{way.label}'" for way in map(_by_star, found[:3])]

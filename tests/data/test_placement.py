@@ -125,10 +125,13 @@ def test_what_a_header_leaves_open_is_told(tmp_path):
     two.set_qform(turned(affine, 3), code=1)
     two.set_sform(affine, code=4)
     nib.save(two, tmp_path / "two.nii")
+    sheared = affine @ np.array([[1, 0, 0, 0], [0, 1, 0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    save(tmp_path / "tilt.nii", image, sheared, codes=(0, 2))
     none = save(tmp_path / "none.nii", image, affine, codes=(0, 0))
     tiny = save(tmp_path / "tiny.nii", image, np.diag([1e-3, 1e-3, 1e-3, 1]) @ affine)
     for name, kind, said in (
         ("two", "qform", "qform and sform place voxels up to 1.01 mm apart; the sform is read"),
+        ("tilt", "tilt", "its axes are 5.36 degrees off a right angle"),
         ("none", "orientation", "says nothing of orientation"),
         ("tiny", "units", "spans 0.036 mm"),
     ):
