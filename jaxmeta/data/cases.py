@@ -16,7 +16,7 @@ from jaxmeta.data.channel_choice import chosen_channels
 from jaxmeta.data.formats import other_formats, told_others
 from jaxmeta.data.found import Found, Pair
 from jaxmeta.data.layouts import DECLARED, LAYOUTS
-from jaxmeta.data.pairing import DEEP, files_below, guessed, paired, readings, seen
+from jaxmeta.data.pairing import DEEPEST, files_below, guessed, paired, readings, seen
 from jaxmeta.data.rules import (
     Rule,
     channel_rule,
@@ -127,7 +127,7 @@ def _first(layouts, folder, pair_suffix):
 def _nothing(folder):
     """Say what a folder holds in which no pair is found, and what to do."""
     others = told_others(other_formats(folder), folder)
-    if others and not files_below(folder, DEEP):
+    if others and not files_below(folder, DEEPEST):
         return "; ".join(others)
     return (
         f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json with "

@@ -86,9 +86,10 @@ def told_others(others: list[Others], folder: Path) -> list[str]:
     return lines
 
 
-def converted_by(ending: str) -> str:
-    """Say what to do with a file of another format."""
-    return f"convert to NIfTI first: {OTHERS[ending].format(end=ending)}"
+def converted_by(ending: str | None) -> str:
+    """Say what to do with a file of another format, by its ending if that is known."""
+    tool = f": {OTHERS[ending].format(end=ending)}" if ending else ""
+    return f"convert to NIfTI first{tool}"
 
 
 def conversion(path: Path) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxmeta.data.bids import bids
+from jaxmeta.data.formats import converted_by, ending_of
 from jaxmeta.data.found import Found, Pair, described, unused, volumes_in
 from jaxmeta.data.names import SUFFIXES, case_stem, slug
 from jaxmeta.data.structure_files import structure_files
@@ -90,7 +91,8 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     where = folder / "dataset.json"
     if str(declared.get("file_ending", ".nii.gz")).lower() not in SUFFIXES:
         raise BadInput(
-            f"{where}: file_ending {declared['file_ending']} is not NIfTI; convert first"
+            f"{where}: file_ending {declared['file_ending']} is not NIfTI; "
+            f"{converted_by(ending_of(str(declared['file_ending'])))}"
         )
     if "ignore" in declared.get("labels", {}):
         raise BadInput(f"{where}: has an ignore label; partly labelled scans are not supported")

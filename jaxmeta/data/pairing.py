@@ -22,6 +22,7 @@ from jaxmeta.errors import BadInput
 
 Ids = tuple[str, ...]
 DEEP = 2  # folders within folders in which pairs are guessed
+DEEPEST = 9  # in which files are looked for to say what there is
 
 
 class Reading(NamedTuple):
@@ -90,7 +91,7 @@ def readings(folder: Path) -> list[Reading]:
 
 def seen(folder: Path) -> str:
     """Say what NIfTI files there are, by three names, and the --pairs that would read them."""
-    files = files_below(folder, DEEP)
+    files = files_below(folder, DEEP) or files_below(folder, DEEPEST)
     there = three(list(files.values()), folder) or "no NIfTI file"
     there = f"there {'is' if len(files) < 2 else 'are'} {there}"
     found = readings(folder)

@@ -66,4 +66,4 @@ def unseen_share(cases: Sequence[Case], nan_to: float | None) -> str:
         except BadInput:
             pass
     looked = f" looked at, of {len(scans)}" if len(some) < len(scans) else ""
-    return f"so {count} of {len(some)} CT scans{looked}"
+    return f"so it is with {count} of {len(some)} CT scans{looked}"

@@ -78,3 +78,9 @@ def test_endings_of_nifti_count_in_any_case(tmp_path, ending):
     save_mask(mask, label, Grid(label.shape, found.affine, found.header, "axial"))
     mask = mask.rename(tmp_path / f"m{plain}")
     np.testing.assert_array_equal(np.asarray(nib.load(mask).dataobj), label)
+
+
+def test_nifti_that_lies_deep_is_seen(tmp_path):
+    folder = touch(tmp_path / "d", "a/b/c/d/x.nii.gz", "a/y.nrrd")
+    with pytest.raises(BadInput, match="there is a/b/c/d/x.nii.gz; say"):
+        find_cases([folder], modality=["mr"])

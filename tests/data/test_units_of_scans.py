@@ -39,14 +39,16 @@ def test_a_ct_in_other_units_is_refused_and_how_many_are(mixed, tmp_path):
         "imagesTr/b.nii.gz: is not in HU",
         "give --rescale 1,-1024",
         "or --modality mr",
-        "(so 1 of 3 CT scans; --skip-bad leaves them out)",
+        "(so it is with 1 of 3 CT scans; --skip-bad leaves them out)",
     ):
         assert part in str(caught.value)
     summary = prepare([mixed], tmp_path / "out", skip_bad=True, **TOLD)
     assert [case for case, _ in summary.skipped] == ["in/b"] and "not in HU" in summary.skipped[0][
         1
     ]
-    with pytest.raises(BadInput, match="so 1 of 3 CT scans"):  # the part is there: it says so again
+    with pytest.raises(
+        BadInput, match="so it is with 1 of 3 CT scans"
+    ):  # the part is there: it says so again
         prepare([mixed], tmp_path / "out", **TOLD)
 
 
@@ -87,7 +89,9 @@ def test_a_rule_that_brings_nothing_to_hu_is_a_mistake(mixed):
         for case in find_cases([mixed], modality=["mr*=mr"], rescale=["b*=1,-1024"])[0]
     }
     assert scales == {"in/a": None, "in/b": (1.0, -1024.0), "in/c": None, "in/mr": None}
-    with pytest.raises(BadInput, match="a.nii.gz: is not in HU"):  # a wrong one is seen, too
+    with pytest.raises(
+        BadInput, match="a.nii.gz: is not in HU by its --rescale, .* give another"
+    ):  # a wrong one is seen, too
         prepare([mixed], mixed / "out", rescale=["1,-1024"], **TOLD)
 
 

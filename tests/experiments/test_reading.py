@@ -24,7 +24,9 @@ def test_a_ct_in_other_units_is_refused_and_rescaled_it_is_seen_as_in_hu(tmp_pat
     hu, label = trunk()
     right, wrong = save(tmp_path / "a.nii.gz", hu), save(tmp_path / "b.nii.gz", hu + 1024)
     mask = save(tmp_path / "m.nii.gz", label)
-    with pytest.raises(BadInput, match="b.nii.gz: is not in HU, .*--rescale 1,-1024 .*--modality mr"):
+    with pytest.raises(
+        BadInput, match="b.nii.gz: is not in HU, .*--rescale 1,-1024 .*--modality mr"
+    ):
         read_scan(wrong, CT)
     with pytest.raises(BadInput, match="b.nii.gz: is not in HU"):
         read_support([parsed(f"{wrong}:{mask}:1")], CT)
@@ -71,7 +73,9 @@ def test_masks_are_named_like_images_of_any_ending_and_other_formats_are_told(tm
     given = dict(run=tmp_path, output=tmp_path / "out")
     masks = outputs(Options(image=tuple(folder / name for name in images), **given), [])
     assert [mask.name for mask in masks] == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
-    with pytest.raises(BadInput, match="d.nrrd: not a NIfTI file; convert to NIfTI first: SimpleITK"):
+    with pytest.raises(
+        BadInput, match="d.nrrd: not a NIfTI file; convert to NIfTI first: SimpleITK"
+    ):
         outputs(Options(image=(folder / "d.nrrd",), **given), [])
     with pytest.raises(BadInput, match="e: not a NIfTI file; its name must end in .nii or .nii.gz"):
         outputs(Options(image=(folder / "e",), **given), [])
