@@ -25,19 +25,22 @@ from experiments.runs.opened import Run, open_run
 from experiments.scans.pointing import open_network, parse_pointed, pointer
 from experiments.scans.reading import (
     Reading,
+    check_rescale,
     measured,
     read_scan,
     reading_for,
     tell_channel,
+    tell_notes,
     told,
 )
 from experiments.scans.supporting import drawn_supports, padded, parsed, read_support
 from experiments.testing.rows import row_maker
 from experiments.testing.settings import Protocol, describe, method_setting
 from jaxmeta import devices, report
+from jaxmeta.data.formats import conversion
 from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
 from jaxmeta.data.intensity import ends, native_input
-from jaxmeta.data.names import case_stem
+from jaxmeta.data.names import case_stem, is_nifti
 from jaxmeta.data.nifti import read_image, save_mask, save_probability
 from jaxmeta.data.orientation import ACQUIRED
 from jaxmeta.data.prediction import highest, largest_pieces, predicted_labels
@@ -86,6 +89,9 @@ class Options:
     beside declares names, or NUMBER from 0; by default the one that the run learned from."""
     nan_to: float | None = None
     """Value for voxels that are NaN or Inf; without it they are refused."""
+    rescale: tuple[str, ...] = ()
+    """SLOPE,INTERCEPT that turn a CT's numbers to HU, for files in other units (1,-1024 where 1024 was
+    added); PATTERN=SLOPE,INTERCEPT for files that match."""
     largest_piece: bool = False
     """Keep the largest connected piece of each mask: for a structure that is one body."""
     seed: int = 0
@@ -117,13 +123,18 @@ def predict(options: Options) -> list[Path]:
         )
     run = prompted(run)
     reading = reading_for(run, **said(options))
-    tell_channel([*(image for image, _, _ in pairs), *options.image], reading, options.channel)
+    scans = [*(image for image, _, _ in pairs), *options.image]
+    check_rescale(scans, reading)
+    tell_channel(scans, reading, options.channel)
     few = FEW if run.config.algorithm == "ssm-sam" else None
     how = dict(draws=options.draws, seed=options.seed, few=few)
+    each = options.structures or (None,)
     supports = [
         drawn
-        for value in options.structures or (None,)
-        for drawn in drawn_supports(read_support(pairs, reading, value), options.shots, **how)
+        for value in each
+        for drawn in drawn_supports(
+            read_support(pairs, reading, value, tell=value == each[0]), options.shots, **how
+        )
     ]
     shots = max(len(support.place) for support in supports)
     setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
@@ -163,8 +174,10 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     is_run = not converted(options.run)
     network, variables, look = open_network(options.run, is_run=is_run)
     reading = reading_to_point(options, is_run)
+    check_rescale([image], reading)
     tell_channel([image], reading, options.channel)
     scan = read_image(image, **told(image, reading))
+    tell_notes(scan)
     grid, intensity, scale = measured(image, scan, reading)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
     # published weights saw all greys; runs what `slices_as_colours` makes of the same slices
@@ -227,9 +240,9 @@ def reading_to_point(options: Options, is_run: bool) -> Reading:
     return Reading(size=0, mm=None, **{"axis": ACQUIRED} | said(options))
 
 
-def said(options: Options) -> dict[str, str | float | None]:
+def said(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:
     """Gather what the command line says of how files are read."""
-    names = ("modality", "axis", "channel", "nan_to")
+    names = ("modality", "axis", "channel", "nan_to", "rescale")
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
@@ -265,8 +278,8 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
         if not path.is_file():
             raise BadInput(f"{path}: there is no such file")
     for path in options.image:
-        if not path.name.endswith((".nii", ".nii.gz")):
-            raise BadInput(f"{path}: not a NIfTI file; its name must end in .nii or .nii.gz")
+        if not is_nifti(path):
+            raise BadInput(f"{path}: not a NIfTI file; {conversion(path)}")
     masks = [options.output / f"{case_stem(image)}.nii.gz" for image in options.image]
     for number, mask in enumerate(masks):
         if mask in masks[:number]:

@@ -20,8 +20,10 @@ class Arguments:
 
     input: tuple[Path, ...]
     """Folders of one data set each: dataset.json (Medical Decathlon, nnU-Net v2), BIDS with labels
-    in derivatives/ (of several pipelines give the folder of one), images/ with labels/, or
-    NAME.nii.gz beside NAME_seg.nii.gz."""
+    in derivatives/ (of several pipelines give the folder of one), a folder a patient with an image and
+    a mask of each structure (ct.nii.gz with segmentations/liver.nii.gz: TotalSegmentator), images/ with
+    labels/, NAME.nii.gz beside NAME_seg.nii.gz, or names that pair in one way only (image_21, label_21).
+    Files of other formats are named, with what converts them."""
     output: Path
     """Where the shards go."""
     modality: tuple[str, ...] = ()
@@ -40,6 +42,10 @@ class Arguments:
     """Which channel of images that hold several, as (x, y, z, channel) or as files of their own
     (nnU-Net, the T1w and T2w of BIDS): NAME where the data set declares names, or NUMBER from 0;
     PATTERN=NAME for files that match. Of several given each makes a volume of the same patient."""
+    rescale: tuple[str, ...] = ()
+    """SLOPE,INTERCEPT that turn a CT's numbers to HU (SLOPE x value + INTERCEPT), for files in other units:
+    1,-1024 where 1024 was added; PATTERN=SLOPE,INTERCEPT for files that match. A CT of which the window of
+    -160 to 240 HU shows nothing is refused."""
     patient_pattern: str | None = None
     """Regular expression whose first group, found in a case's name, is the patient; without it
     NAME_frame01 and NAME_frame02 are one patient, as are the sessions of a BIDS subject, and every
@@ -51,6 +57,10 @@ class Arguments:
     pair_suffix: str | None = None
     """What a label's name adds to its image's name, if it is not _seg, _label, _mask or the like;
     for BIDS the kind of label, where there are several: _desc-manual_dseg."""
+    pairs: tuple[str, str] | None = None
+    """Patterns of an image's name and of its label's, for other names: image_{id} label_{id}; with folders
+    scans/{id} masks/{id}_seg. {id} is the case, of several {id} that differ the first is the patient; * is
+    anything."""
     skip_bad: bool = False
     """Leave unusable cases out and list them, instead of stopping."""
     nan_to: float | None = None

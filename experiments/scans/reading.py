@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from tqdm import tqdm
 
 from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
@@ -17,9 +18,11 @@ from jaxmeta.data.grid import Grid, grid_by, to_slices
 from jaxmeta.data.identity import fingerprint
 from jaxmeta.data.intensity import Intensity, measure, network_input
 from jaxmeta.data.layouts import channels_beside
-from jaxmeta.data.nifti import Image, read_image
+from jaxmeta.data.names import case_stem
+from jaxmeta.data.nifti import Image, read_image, rescaled
 from jaxmeta.data.nifti_bytes import shape_of
 from jaxmeta.data.orientation import nearest_plane
+from jaxmeta.data.rules import rescale_rule, scale_for
 from jaxmeta.errors import BadInput
 
 
@@ -35,6 +38,7 @@ class Reading(NamedTuple):
     planes: tuple[str, ...] = ()  # as which slices are shown; without any, each as its own
     known: Mapping[str, str] = {}  # fingerprint -> what is said of a scan that the run has seen
     said: set[str] | None = None  # of which files it was said already
+    rescale: tuple[str, ...] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
 
 
 def reading_for(
@@ -44,6 +48,7 @@ def reading_for(
     axis: str | None = None,
     channel: str | None = None,
     nan_to: float | None = None,
+    rescale: Sequence[str] = (),
 ) -> Reading:
     """Read files as the run's training data was read, or as told.
 
@@ -62,9 +67,8 @@ def reading_for(
         for seen in reversed(run.provenance)
         for same, name in seen.contents.items()
     }
-    return Reading(
-        tasks.size, tasks.spacing, axis, modality, nan_to, channel, planes, known, set()
-    )
+    how = dict(nan_to=nan_to, channel=channel, planes=planes, known=known, said=set())
+    return Reading(tasks.size, tasks.spacing, axis, modality, rescale=tuple(rescale), **how)
 
 
 def tell_known(path: Path, scan: Image, reading: Reading) -> None:
@@ -90,9 +94,29 @@ def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) ->
         print(f"reading channel {reading.channel} of {len(several)} volume(s) that hold several")
 
 
+def check_rescale(images: Sequence[Path], reading: Reading) -> None:
+    """Refuse a --rescale that applies to none of the files, before anything is computed."""
+    rules, used = [rescale_rule(text) for text in reading.rescale], set()
+    if rules and reading.modality != "ct":
+        raise BadInput(f"--rescale {rules[0].text}: it is for CT, and these are read as mr")
+    for image in images:
+        scale_for(rules, "", case_stem(image), image, used)
+    for rule in rules:
+        if rule not in used:
+            raise BadInput(f"--rescale {rule.text}: no file matches {rule.pattern or 'it'}")
+
+
 def read_scan(path: Path, reading: Reading) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:
-    """Read a volume as slices ready for the network, and its grid."""
-    return as_input(path, read_image(path, **told(path, reading)), reading)
+    """Read a volume as slices ready for the network, and its grid; print what is odd about it."""
+    scan = read_image(path, **told(path, reading))
+    tell_notes(scan)
+    return as_input(path, scan, reading)
+
+
+def tell_notes(scan: Image) -> None:
+    """Print what is odd about a file that is read all the same."""
+    for note in scan.notes:
+        tqdm.write(f"note: {note.text}")
 
 
 def told(path: Path, reading: Reading) -> dict:
@@ -122,8 +146,12 @@ def measured(path: Path, scan: Image, reading: Reading) -> tuple[Grid, Intensity
     shape, rule = scan.values.shape, reading.axis
     plane, _ = nearest_plane(shape, scan.affine, rule, reading.planes)
     grid = grid_by(rule, shape, scan.affine, scan.header, plane)
+    rules = [rescale_rule(text) for text in reading.rescale]
+    told_units = scale_for(rules, "", case_stem(path), path, set())
+    scan = rescaled(scan, told_units)
     scale = {"slope": scan.slope, "intercept": scan.intercept}
     try:
-        return grid, measure(scan.values, reading.modality, **scale), scale
+        sure = told_units is not None
+        return grid, measure(scan.values, reading.modality, sure=sure, **scale), scale
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None

@@ -6,31 +6,41 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.scans.reading import Reading, as_input, told
+from experiments.scans.reading import Reading, as_input, tell_notes, told
 from jaxmeta.data.grid import resize_mask, to_slices
 from jaxmeta.data.nifti import read_pair
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.task import Examples
 from jaxmeta.tasks.trial import Support, places
 
+NAMED = re.compile(
+    r"(.+?\.nii(?:\.gz)?):(.+?\.nii(?:\.gz)?)(?::(\d+))?", re.IGNORECASE
+)  # IMAGE:LABEL:VALUE
 Pair = tuple[Path, Path, int | None]  # image, label, value
 
 
 def parsed(text: str) -> Pair:
     """Read IMAGE:LABEL[:VALUE]."""
-    match = re.fullmatch(r"(.+?\.nii(?:\.gz)?):(.+?\.nii(?:\.gz)?)(?::(\d+))?", text)
+    match = re.fullmatch(NAMED, text)
     if not match:
         raise BadInput(f"--support {text}: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
     image, label, value = match.groups()
     return Path(image), Path(label), None if value is None else int(value)
 
 
-def read_support(pairs: Sequence[Pair], reading: Reading, structure: int | None = None) -> Support:
-    """Read all labelled slices that hold the structure: of this label, or of each pair's own."""
+def read_support(
+    pairs: Sequence[Pair], reading: Reading, structure: int | None = None, *, tell: bool = True
+) -> Support:
+    """Read all labelled slices that hold the structure: of this label, or of each pair's own.
+
+    With `tell` what is odd about the files is printed.
+    """
     parts, names = [], []
     for image, label, value in pairs:
         value = value if structure is None else structure
         scan, labels = read_pair(image, label, **told(image, reading))
+        if tell:
+            tell_notes(scan)
         here = labels > 0 if value is None else labels == value
         if not here.any():
             found = ", ".join(map(str, np.unique(labels)[:20]))

@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.channel_choice import chosen_channels
+from jaxmeta.data.formats import other_formats, told_others
 from jaxmeta.data.found import Found, Pair
-from jaxmeta.data.layouts import LAYOUTS
+from jaxmeta.data.layouts import DECLARED, LAYOUTS
+from jaxmeta.data.pairing import DEEPEST, files_below, guessed, paired, readings, seen
 from jaxmeta.data.names import slug
-from jaxmeta.data.rules import Rule, channel_rule, fits, label_rule, modality_rule
+from jaxmeta.data.rules import (
+    Rule,
+    channel_rule,
+    fits,
+    label_rule,
+    modality_rule,
+    rescale_rule,
+    scale_for,
+)
 from jaxmeta.errors import BadInput
 
 PERSON = "person"  # the group of --patient-pattern that names somebody across data sets
@@ -39,6 +49,8 @@ class Case(NamedTuple):
     channels: tuple[str, ...] = ()  # their declared names
     atlas: bool = False  # `names` are those of an atlas: more than any one label holds
     plane: str | None = None  # as which its slices are shown, once `planes.py` has said it
+    rescale: tuple[float, float] | None = None  # slope and intercept to HU, where the user told
+    files: dict[str, Path] | None = None  # structure -> its own mask, where each has a file
 
 
 def find_cases(
@@ -47,9 +59,11 @@ def find_cases(
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),
     channel: Sequence[str] = (),
+    rescale: Sequence[str] = (),
     patient_pattern: str | None = None,
     same_patients: Sequence[str] = (),
     pair_suffix: str | None = None,
+    pairs: Sequence[str] | None = None,
 ) -> tuple[list[Case], list[tuple[str, str]], list[str]]:
     """Find the cases of all folders: (sorted by name, those that cannot be used and why, notes).
 
@@ -59,6 +73,7 @@ def find_cases(
     modalities = [modality_rule(text) for text in modality]
     names = [label_rule(text) for text in labels]
     channels = [channel_rule(text) for text in channel]
+    scales = [rescale_rule(text) for text in rescale]
     if sum(rule.pattern is None for rule in modalities) > 1:
         raise BadInput(f"--modality {' '.join(modality)}: one bare word at most; give patterns")
     pattern = _compiled(patient_pattern)
@@ -66,15 +81,19 @@ def find_cases(
         raise BadInput("--input: give at least one folder")
     cases, alone, notes, used = [], [], [], set()
     for folder in map(Path, folders):
-        found = _found(folder, pair_suffix)
+        found = _found(folder, pair_suffix, pairs, used)
         patients = _patients(folder, found, pattern, used)
-        pairs = [pair._replace(patient=patients[pair.case]) for pair in found.pairs]
-        found = found._replace(pairs=pairs)
+        own = [pair._replace(patient=patients[pair.case]) for pair in found.pairs]
+        found = found._replace(pairs=own)
         found = found._replace(pairs=chosen_channels(found, channels, used))
-        cases += _named(found, modalities, names, used)
+        cases += _named(found, modalities, names, scales, used)
         alone += [(f"{found.dataset}/{case}", why) for case, why in found.alone]
         notes += [f"{folder / file}: not in dataset.json, left out" for file in found.unlisted]
-    for rule in modalities + names + channels:
+        notes += found.notes
+        notes += told_others(other_formats(folder), folder)
+    if pairs and "--pairs" not in used:
+        raise BadInput(f"--pairs {' '.join(pairs)}: a dataset.json names the pairs of every folder")
+    for rule in modalities + names + channels + scales:
         if rule not in used and not _agrees(rule, cases):
             raise BadInput(_unused(rule))
     if pattern and cases and pattern not in used:
@@ -87,18 +106,20 @@ def find_cases(
     return cases, sorted(alone), notes
 
 
-def _found(folder: Path, pair_suffix: str | None) -> Found:
-    """Ask every layout about a folder."""
+def _found(folder: Path, pair_suffix: str | None, pairs: Sequence[str] | None, used: set) -> Found:
+    """Ask every layout about a folder, then the words in its names; what the user pairs, by patterns."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
-    answers = (layout(folder, pair_suffix) for layout in LAYOUTS)
-    found = next((answer for answer in answers if answer is not None), None)
+    found = _first(DECLARED, folder, pair_suffix)
+    if found is None and pairs:
+        used.add("--pairs")
+        found = paired(folder, pairs)
+    elif found is None:
+        found = _first(LAYOUTS, folder, pair_suffix)
+        if not pair_suffix and (found is None or not found.pairs):
+            found = guessed(folder) or (None if readings(folder) else found)
     if found is None or not (found.pairs or found.alone):
-        raise BadInput(
-            f"{folder}: no image with a label found; known are dataset.json with imagesTr/ and "
-            "labelsTr/, BIDS with derivatives/, images/ with labels/, and NAME.nii.gz with "
-            "NAME_seg.nii.gz (for another suffix --pair-suffix)"
-        )
+        raise BadInput(_nothing(folder))
     times = Counter(pair.case for pair in found.pairs)
     for case in times:
         if times[case] > 1:
@@ -125,7 +146,25 @@ def _joined(cases: list[Case], same: list[str]) -> list[Case]:
     return joined
 
 
-def _named(found, modalities, names, used):
+def _first(layouts, folder, pair_suffix):
+    """Ask layouts about a folder until one knows it."""
+    answers = (layout(folder, pair_suffix) for layout in layouts)
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def _nothing(folder):
+    """Say what a folder holds in which no pair is found, and what to do."""
+    others = told_others(other_formats(folder), folder)
+    if others and not files_below(folder, DEEPEST):
+        return "; ".join(others)
+    return (
+        f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json with "
+        "imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient with a mask of each "
+        "structure, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz or --pair-suffix)"
+    )
+
+
+def _named(found, modalities, names, scales, used):
     """Turn a folder's pairs into cases; put the rules that applied into `used`."""
     kinds = {pair.what for pair in found.pairs}
     told = {pair.case: _modality(found.dataset, pair, modalities, used) for pair in found.pairs}
@@ -133,6 +172,8 @@ def _named(found, modalities, names, used):
     cases = []
     for pair in found.pairs:
         plain = pair.what == "" or len(kinds) == 1  # a lone kind of label needs no qualifying
+        ct = told[pair.case] == "ct"
+        which = found.dataset, pair.case, pair.image
         kind = [told[pair.case]] * mixed + [pair.what] * (not plain)
         cases.append(
             Case(
@@ -142,11 +183,13 @@ def _named(found, modalities, names, used):
                 modality=told[pair.case],
                 image=pair.image,
                 label=pair.label,
-                names=_names(found, pair, names, plain, used),
+                names=None if pair.files else _names(found, pair, names, plain, used),
                 prefix="_".join([found.dataset, *kind, "label_"]),
                 channel=pair.channel,
                 channels=pair.channels,
                 atlas=pair.atlas,
+                rescale=scale_for(scales, *which, used) if ct else None,
+                files=pair.files,
             )
         )
     return cases
@@ -226,6 +269,9 @@ def _agrees(rule, cases):
 
 
 def _unused(rule):
+    if rule.flag == "--rescale":
+        which = f"no CT matches {rule.pattern}" if rule.pattern else "it is for CT, and no scan is"
+        return f"{rule.flag} {rule.text}: {which}"
     if rule.pattern:
         return f"{rule.flag} {rule.text}: no file matches {rule.pattern}"
     if rule.flag == "--channel":

@@ -2,11 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.names import SUFFIXES, case_stem
+from jaxmeta.data.names import case_stem, is_nifti
 from jaxmeta.errors import BadInput
 
 
@@ -24,6 +24,7 @@ class Pair(NamedTuple):
     choose: bool = False  # the label fits several channels' files, and only the user knows which
     names: dict[str, tuple[int, ...]] | None = None  # structure -> values, of this label alone
     atlas: bool = False  # the names are those of an atlas: more than any one label holds
+    files: dict[str, Path] | None = None  # structure -> its own mask, where each has a file
 
 
 class Found(NamedTuple):
@@ -34,6 +35,7 @@ class Found(NamedTuple):
     names: dict[str, tuple[int, ...]] | None  # structure -> the label values it is made of
     alone: list[tuple[str, str]]  # (case, why it cannot be used)
     unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
+    notes: tuple[str, ...] = ()  # what else is worth a line
 
 
 def unused(name: str, names: Mapping, folder: Path) -> str:
@@ -46,12 +48,18 @@ def unused(name: str, names: Mapping, folder: Path) -> str:
 def volumes_in(folder: Path) -> dict[str, Path]:
     """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [f for f in files if f.name.endswith(SUFFIXES) and not f.name.startswith(".")]
+    files = [f for f in files if is_nifti(f) and not f.is_dir() and not f.name.startswith(".")]
     stems = Counter(case_stem(file) for file in files)
     for file in files:
         if stems[case_stem(file)] > 1:
             raise BadInput(f"{file}: there is both a .nii and a .nii.gz of it; remove one")
     return {case_stem(file): file for file in files}
+
+
+def three(files: Sequence[Path], folder: Path) -> str:
+    """Name three files of a folder, and how many more there are."""
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return ", ".join(str(file.relative_to(folder)) for file in files[:3]) + more
 
 
 def described(folder: Path) -> dict | None:

@@ -20,7 +20,9 @@ NO_MATTER = -1150.0  # air is -1000, and noise reaches a little below
 THIN = 0.05  # most that may lie below that: the rim of padding (-3024) that was interpolated
 TISSUE = (824.0, 1174.0)  # fat to muscle, where 1024 was added
 PEAK = 0.5  # of what lies above the window, most that may be there: dense bone has .06, +1024 .9
-BRIGHT = 0.1  # and the least share above the window for that to be asked: contrast and metal have less
+BRIGHT = (
+    0.1  # and the least share above the window for that to be asked: contrast and metal have less
+)
 OFFSETS = (-1024, 1024, -8192, -32768)  # added to unsigned numbers, subtracted twice, and so on
 
 

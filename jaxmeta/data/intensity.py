@@ -51,7 +51,7 @@ def measure(
         told = slope * (first + np.arange(len(count))) + intercept, count, CT[:2]
         why = unseen(*told, sure=sure)
         if why is not None:
-            raise Unseen(_not_shown(why, offsets(*told)))
+            raise Unseen(_not_shown(why, offsets(*told), sure))
         return CT
     count[np.argmax(count)] = 0
     total = count.sum()
@@ -70,13 +70,14 @@ def measure(
     return Intensity(float(low), float(high), mean, float(std))
 
 
-def _not_shown(why, likely):
+def _not_shown(why, likely, sure):
     """Word what is wrong with a CT of which the window shows nothing, and what to give."""
     example = f"1,{likely[0]}" if likely else "SLOPE,INTERCEPT"
+    way = "another --rescale, or none," if sure else f"--rescale {example}"
     return (
-        f"is not in HU, or the CT window ({CT.low:g} to {CT.high:g} HU) shows nothing of its body: "
-        f"{why}; give --rescale {example} (SLOPE x value + INTERCEPT is HU), or --modality mr for a "
-        "window by percentiles"
+        f"is not in HU{' by its --rescale' * sure}, or the CT window ({CT.low:g} to {CT.high:g} HU) "
+        f"shows nothing of its body: {why}; give {way} (SLOPE x value + INTERCEPT is HU), or "
+        "--modality mr for a window by percentiles"
     )
 
 

@@ -1,13 +1,17 @@
 """Which file is which: find images and their labels in a folder, and what the folder declares.
 
-Five layouts are known and tried in this order. To add one, write a function from a folder to
+Six layouts are known and tried in this order. To add one, write a function from a folder to
 `Found` (None if it is not that layout) and put it into `LAYOUTS`.
 
     medical decathlon   dataset.json with "training": [{"image", "label"}]
     nnU-Net v2          dataset.json with "channel_names", imagesTr/<case>_0000, labelsTr/<case>
     BIDS                sub-*/anat with labels in derivatives/ (bids.py)
+    structure files     <patient>/ct.nii.gz with segmentations/liver.nii.gz, ... (structure_files.py)
     two folders         images/ and labels/ (or imagesTr/ and labelsTr/) with equal names
     suffixes            one folder with t2.nii.gz and t2_seg.nii.gz
+
+What none of them pairs is paired by words in the names, where that can be read in one way only, or by the
+user's --pairs (pairing.py). Endings count in any case: .NII.GZ too.
 
 Nothing is guessed from voxels: a modality comes from the data set's own file or from the user.
 """
@@ -17,8 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxmeta.data.bids import bids
+from jaxmeta.data.formats import converted_by, ending_of
 from jaxmeta.data.found import Found, Pair, described, unused, volumes_in
 from jaxmeta.data.names import SUFFIXES, case_stem, slug
+from jaxmeta.data.structure_files import structure_files
 from jaxmeta.errors import BadInput
 
 LABEL_SUFFIX = re.compile(
@@ -83,9 +89,10 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     if pair_suffix:
         raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
     where = folder / "dataset.json"
-    if declared.get("file_ending", ".nii.gz") not in SUFFIXES:
+    if str(declared.get("file_ending", ".nii.gz")).lower() not in SUFFIXES:
         raise BadInput(
-            f"{where}: file_ending {declared['file_ending']} is not NIfTI; convert first"
+            f"{where}: file_ending {declared['file_ending']} is not NIfTI; "
+            f"{converted_by(ending_of(str(declared['file_ending'])))}"
         )
     if "ignore" in declared.get("labels", {}):
         raise BadInput(f"{where}: has an ignore label; partly labelled scans are not supported")
@@ -162,9 +169,11 @@ LAYOUTS: tuple[Callable[[Path, str | None], Found | None], ...] = (
     decathlon,
     nnunet,
     bids,
+    structure_files,
     two_folders,
     suffixes,
 )
+DECLARED = LAYOUTS[:2]  # whose own files name the pairs
 
 
 def channel_names(declared: dict) -> tuple[str, ...]:

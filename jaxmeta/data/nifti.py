@@ -21,6 +21,8 @@ from jaxmeta.data.placement import Note, agreement, displacement
 from jaxmeta.errors import BadInput
 from jaxmeta.files import beside
 
+MANY = 200  # values that no label has of an image with fewer
+
 
 class Image(NamedTuple):
     """One volume in the order of its file; real value = slope * values + intercept."""
@@ -65,9 +67,7 @@ def rescaled(image: Image, scale: tuple[float, float] | None) -> Image:
     if scale is None:
         return image
     slope, intercept = scale
-    return image._replace(
-        slope=slope * image.slope, intercept=slope * image.intercept + intercept
-    )
+    return image._replace(slope=slope * image.slope, intercept=slope * image.intercept + intercept)
 
 
 def read_label(path: str | Path) -> Integer[np.ndarray, "x y z"]:
@@ -97,9 +97,16 @@ def read_label_of(
             f"{label_path}: its shape {mask.shape} differs from that of its image {image_path}, "
             f"{scan.values.shape}; resample one of them"
         )
+    if int(mask.max()) >= MANY and len(np.unique(scan.values)) < MANY <= len(np.unique(mask)):
+        raise BadInput(
+            f"{label_path}: has {len(np.unique(mask))} values, and its image {image_path} "
+            f"{len(np.unique(scan.values))}: they seem to be swapped"
+        )
     mm = displacement(scan.affine, affine, mask.shape)
     verdict = agreement(mm, scan.affine)
-    said = f"its affine differs from that of its image {image_path} by up to {mm:.3g} mm at a corner"
+    said = (
+        f"its affine differs from that of its image {image_path} by up to {mm:.3g} mm at a corner"
+    )
     if verdict == "refused":
         raise BadInput(
             f"{label_path}: {said}, half a voxel or more; resample one of them or mend the header"

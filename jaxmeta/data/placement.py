@@ -16,6 +16,7 @@ from jaxtyping import Float
 MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of NIfTI's codes for metres, mm and microns; 0 says nothing
 SILENT = 0.01  # of the smallest voxel's side: less is rounding, of float32 and of quaternions
 REFUSED = 0.5  # from here on a voxel lies in another one's place
+TILT = 1.0  # degrees from a right angle that a header's rounding never makes
 BODIES = (2.0, 3000.0)  # mm that a scan may span without a question
 
 
@@ -54,7 +55,9 @@ def header_notes(
     notes = []
     codes = int(header["qform_code"]), int(header["sform_code"])
     if codes == (0, 0):
-        text = "says nothing of orientation (qform and sform codes are 0): left and right are a guess"
+        text = (
+            "says nothing of orientation (qform and sform codes are 0): left and right are a guess"
+        )
         notes.append(Note("orientation", f"{path}: its header {text}"))
     elif all(codes):
         try:
@@ -64,6 +67,12 @@ def header_notes(
         if agreement(mm, affine) == "refused":
             text = f"its qform and sform place voxels up to {mm:.3g} mm apart; the sform is read"
             notes.append(Note("qform", f"{path}: {text}"))
+    axes = affine[:3, :3] / nib.affines.voxel_sizes(affine)
+    cosine = np.abs(axes.T @ axes - np.eye(3)).max()
+    if cosine > np.sin(np.radians(TILT)):
+        tilt = np.degrees(np.arcsin(min(cosine, 1.0)))
+        text = f"its axes are {tilt:.3g} degrees off a right angle (a tilted gantry?), distances so much off"
+        notes.append(Note("tilt", f"{path}: {text}"))
     span = max(np.multiply(nib.affines.voxel_sizes(affine), shape[:3]))
     if not BODIES[0] <= span <= BODIES[1]:
         text = f"spans {span:.3g} mm; if that is not so, mend the units (xyzt_units) in its header"
@@ -71,7 +80,7 @@ def header_notes(
     return tuple(notes)
 
 
-def told(notes: list[Note]) -> list[str]:
+def told_notes(notes: list[Note]) -> list[str]:
     """Word notes for people: of each kind three files, and how many more."""
     kinds: dict[str, list[str]] = {}
     for note in notes:

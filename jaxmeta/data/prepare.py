@@ -26,16 +26,16 @@ from typing import NamedTuple
 from jaxmeta.data.cases import Case, find_cases
 from jaxmeta.data.grid import grid_by, grid_to_json, spacing, to_slices
 from jaxmeta.data.identity import doubts, fingerprint, mask_digest
-from jaxmeta.data.intensity import measure
 from jaxmeta.data.masks import masks_of
-from jaxmeta.data.nifti import read_pair
 from jaxmeta.data.orientation import ACQUIRED, RULES
+from jaxmeta.data.placement import Note, told_notes
 from jaxmeta.data.planes import shown_alike
+from jaxmeta.data.reading import read_masks, read_scan, unseen_share
 from jaxmeta.data.records import write_records
 from jaxmeta.data.shards import FORMAT, open_shards
 from jaxmeta.data.summary import Summary, summarise
 from jaxmeta.data.supervoxels import supervoxels
-from jaxmeta.errors import BadInput
+from jaxmeta.errors import BadInput, Unseen
 from jaxmeta.files import beside, write_json
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
@@ -71,9 +71,11 @@ def prepare(
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),
     channel: Sequence[str] = (),
+    rescale: Sequence[str] = (),
     patient_pattern: str | None = None,
     same_patients: Sequence[str] = (),
     pair_suffix: str | None = None,
+    pairs: Sequence[str] | None = None,
     skip_bad: bool = False,
     nan_to: float | None = None,
     supervoxels: int = 0,
@@ -99,9 +101,11 @@ def prepare(
         modality=modality,
         labels=labels,
         channel=channel,
+        rescale=rescale,
         patient_pattern=patient_pattern,
         same_patients=same_patients,
         pair_suffix=pair_suffix,
+        pairs=pairs,
     )
     if alone and not skip_bad:
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
@@ -112,7 +116,11 @@ def prepare(
     if output.exists() and not output.is_dir():
         raise BadInput(f"--output {output}: is a file, not a folder")
     output.mkdir(parents=True, exist_ok=True)
-    finished, reused = _run(parts, output, options, workers or _cores(), progress)
+    try:
+        finished, reused = _run(parts, output, options, workers or _cores(), progress)
+    except Unseen as error:
+        share = unseen_share(cases, nan_to)
+        raise BadInput(f"{error} ({share}; --skip-bad leaves them out)") from None
     parts_there = [_read(output, name) for name in finished]
     skipped = alone + [tuple(bad) for part in parts_there for bad in part["skipped"]]
     rows = [row for part in parts_there for row in part["volumes"]]
@@ -122,6 +130,7 @@ def prepare(
         f"{dataset}: {count} volumes that were in {output} are not among these inputs, and no longer there"
         for dataset, count in sorted(gone.items())
     ]
+    notes += told_notes([Note(*note) for row in rows for note in row.get("notes", ())])
     summary = summarise(rows, sorted(skipped), notes, reused, axis)
     index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
     write_json(output / "index.json", index)
@@ -155,7 +164,10 @@ def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
     done = _done(output, name)
     if done is not None:
         if done["skipped"] and not options.skip_bad:
-            raise BadInput(done["skipped"][0][1])
+            bad, why = done["skipped"][0]
+            read_again = next(case for case in part.cases if case.name == bad)
+            prepare_case(read_again, options, 0)  # raises as it did, of its own kind
+            raise BadInput(why)
         return name, len(done["volumes"])
     volumes, skipped = [], []
 
@@ -186,15 +198,10 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     `first` is the number of its first record. A row's structure is [first slice that holds it,
     record of that slice's mask, pixels in it and in the slices up to the last that holds it].
     """
-    which = {"channel": case.channel, "channels": case.channels}
-    image, label = read_pair(case.image, case.label, nan_to=options.nan_to, **which)
+    image, intensity = read_scan(case, options.nan_to)
     grid = grid_by(options.axis, image.values.shape, image.affine, image.header, case.plane)
-    try:
-        scale = {"slope": image.slope, "intercept": image.intercept}
-        intensity = measure(image.values, case.modality, **scale)
-    except BadInput as error:
-        raise BadInput(f"{case.image}: {error}") from None
-    found, unnamed = masks_of(to_slices(label, grid), case.names, case.prefix)
+    scale = {"slope": image.slope, "intercept": image.intercept}
+    found, unnamed, notes = read_masks(case, image, grid)
     if case.atlas:
         found = {structure: masks for structure, masks in found.items() if masks}
     slices = to_slices(image.values, grid)
@@ -221,6 +228,7 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
         "fingerprint": fingerprint(image.values),
         "mask_digests": {name: mask_digest(of) for name, of in sorted(found.items()) if of},
     } | ({"pseudo": pseudo} if pseudo else {})
+    row |= {"notes": image.notes + notes} if image.notes + notes else {}
     masks = (
         record for part in (found, pieces) for _, of in sorted(part.items()) for *_, record in of
     )
@@ -298,7 +306,11 @@ def _cores():
 
 def _key(part, options):
     """Hash everything that a part's bytes depend on: contents, not paths or dates."""
-    rows = [[*case._replace(image=_sha(case.image), label=_sha(case.label))] for case in part.cases]
+    rows = []
+    for case in part.cases:
+        files = case.files and {structure: _sha(file) for structure, file in case.files.items()}
+        label = None if files else _sha(case.label)
+        rows.append([*case._replace(image=_sha(case.image), label=label, files=files)])
     told = [FORMAT, options.axis, options.nan_to, options.file_bytes, rows]
     told += [options.supervoxels] if options.supervoxels else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]

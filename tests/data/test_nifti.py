@@ -240,5 +240,16 @@ def test_image_and_label_must_lie_on_one_grid(tmp_path):
     assert found.notes == ()
 
 
+def test_an_image_and_a_label_that_are_swapped_are_refused(tmp_path):
+    image, label = anatomy()
+    image = image * np.int16(3) + (np.arange(image.size) % 3).astype(np.int16).reshape(image.shape)
+    scan, mask = save(tmp_path / "a.nii", image), save(tmp_path / "m.nii", label)
+    with pytest.raises(BadInput, match="a.nii: has .* values, and its image .*m.nii 3: they seem"):
+        read_pair(mask, scan)
+    np.testing.assert_array_equal(read_pair(scan, mask)[1], label)
+    codes = save(tmp_path / "codes.nii", label.astype(np.int16) * 1007)
+    assert read_pair(scan, codes)[1].max() == 2014
+
+
 def test_a_case_is_its_files_name():
     assert case_stem(Path("x/a.b_0000.nii.gz")) == "a.b_0000" and case_stem(Path("y.nii")) == "y"

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from jaxmeta.data.grid import Grid, spacing
 from jaxmeta.data.nifti import read_image, read_pair, save_mask
-from jaxmeta.data.placement import Note, agreement, displacement, told
+from jaxmeta.data.placement import Note, agreement, displacement, told_notes
 from jaxmeta.errors import BadInput
 from tests.data.scans import SHAPE, anatomy, oriented, save
 
@@ -68,7 +68,9 @@ def test_a_label_turned_by_little_is_told_and_by_half_a_voxel_refused(tmp_path):
     assert f"up to {2 * corner * np.sin(np.radians(0.175) / 2):.3g} mm at a corner" in note.text
     assert "0.58 mm" in note.text and str(little) in note.text and note.kind == "label"
     assert read_pair(scan, none)[0].notes == ()
-    with pytest.raises(BadInput, match="much.nii: its affine differs .* 0.994 mm at a corner, half"):
+    with pytest.raises(
+        BadInput, match="much.nii: its affine differs .* 0.994 mm at a corner, half"
+    ):
         read_pair(scan, much)
 
 
@@ -123,10 +125,13 @@ def test_what_a_header_leaves_open_is_told(tmp_path):
     two.set_qform(turned(affine, 3), code=1)
     two.set_sform(affine, code=4)
     nib.save(two, tmp_path / "two.nii")
+    sheared = affine @ np.array([[1, 0, 0, 0], [0, 1, 0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    save(tmp_path / "tilt.nii", image, sheared, codes=(0, 2))
     none = save(tmp_path / "none.nii", image, affine, codes=(0, 0))
     tiny = save(tmp_path / "tiny.nii", image, np.diag([1e-3, 1e-3, 1e-3, 1]) @ affine)
     for name, kind, said in (
         ("two", "qform", "qform and sform place voxels up to 1.01 mm apart; the sform is read"),
+        ("tilt", "tilt", "its axes are 5.36 degrees off a right angle"),
         ("none", "orientation", "says nothing of orientation"),
         ("tiny", "units", "spans 0.036 mm"),
     ):
@@ -138,7 +143,7 @@ def test_what_a_header_leaves_open_is_told(tmp_path):
 
 def test_of_many_notes_of_a_kind_three_are_told():
     notes = [Note("a", f"file {n} is odd") for n in range(5)] + [Note("b", "another")] * 2
-    assert told(notes) == [
+    assert told_notes(notes) == [
         "file 0 is odd",
         "file 1 is odd",
         "file 2 is odd (and 2 files more like these)",

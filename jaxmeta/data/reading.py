@@ -1,0 +1,69 @@
+"""Read one case's files: its image in the units that were told, and its structures, slice by slice."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxmeta.data.cases import Case
+from jaxmeta.data.grid import Grid, to_slices
+from jaxmeta.data.intensity import Intensity, measure
+from jaxmeta.data.masks import masks_of
+from jaxmeta.data.nifti import Image, read_image, read_label_of, rescaled
+from jaxmeta.data.placement import Note
+from jaxmeta.errors import BadInput, Unseen
+
+LOOKED_AT = 20  # scans that are read to say of how many others a fault is true
+
+
+def read_scan(case: Case, nan_to: float | None) -> tuple[Image, Intensity]:
+    """Read a case's image and choose its window; name the file where that fails."""
+    which = {"channel": case.channel, "channels": case.channels}
+    image = rescaled(read_image(case.image, nan_to=nan_to, **which), case.rescale)
+    scale = {"slope": image.slope, "intercept": image.intercept}
+    sure = case.rescale is not None
+    try:
+        return image, measure(image.values, case.modality, sure=sure, **scale)
+    except BadInput as error:
+        raise type(error)(f"{case.image}: {error}") from None
+
+
+def read_masks(
+    case: Case, image: Image, grid: Grid
+) -> tuple[dict[str, list[tuple[int, int, bytes]]], list[int], tuple[Note, ...]]:
+    """Read a case's label: (structure -> masks, as `masks_of` makes them, values without a name, notes).
+
+    Of a file for each structure any value is the structure, one value a file; such masks may overlap.
+    """
+    if not case.files:
+        label, notes = read_label_of(image, case.image, case.label)
+        return *masks_of(to_slices(label, grid), case.names, case.prefix), notes
+    found, notes = {}, ()
+    for structure, file in case.files.items():
+        label, more = read_label_of(image, case.image, file)
+        values = np.unique(label[label > 0])
+        if len(values) > 1:
+            told = ", ".join(map(str, values[:5]))
+            raise BadInput(
+                f"{file}: holds values {told}, but a file of one structure has one value beside 0; a "
+                "label map of several goes beside its image alone"
+            )
+        mask = to_slices((label > 0).astype(np.uint8), grid)
+        found |= masks_of(mask, {structure: (1,)}, "")[0]
+        notes += more
+    return found, [], notes
+
+
+def unseen_share(cases: Sequence[Case], nan_to: float | None) -> str:
+    """Say of how many CTs the window shows nothing: all, or some spread evenly over them."""
+    scans = [case for case in cases if case.modality == "ct"]
+    step = max(1, -(-len(scans) // LOOKED_AT))
+    some, count = scans[::step], 0
+    for case in some:
+        try:
+            read_scan(case, nan_to)
+        except Unseen:
+            count += 1
+        except BadInput:
+            pass
+    looked = f" looked at, of {len(scans)}" if len(some) < len(scans) else ""
+    return f"so it is with {count} of {len(some)} CT scans{looked}"

@@ -1,0 +1,143 @@
+"""Images and labels are paired by words in their names, if in one way only; else the user is shown how."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxmeta.data.cases import find_cases
+from jaxmeta.data.words import IMAGE, LABEL, template
+from jaxmeta.errors import BadInput
+from tests.data.scans import touch
+
+
+def found(folder, **told):
+    """Find (case, patient, image, label) in a folder, with paths from there; none is alone."""
+    cases, alone, _ = find_cases([folder], modality=["mr"], **told)
+    assert not alone
+    return [
+        (
+            case.name.split("/")[1],
+            case.patient.split("/")[1],
+            str(case.image.relative_to(folder)),
+            str(case.label.relative_to(folder)),
+        )
+        for case in cases
+    ]
+
+
+@given(
+    st.sampled_from(sorted(IMAGE | LABEL)),
+    st.sampled_from(["21", "patient021", "b-3.c_x", "007"]),
+    st.sampled_from(["_", "-", "."]),
+    st.booleans(),
+    st.sampled_from([str.lower, str.upper, str.title]),
+)
+def test_a_word_at_either_end_of_a_name_leaves_the_identifier(word, own, between, first, case):
+    word = case(word)
+    name, text = (
+        (f"{word}{between}{own}", f"{word}{between}{{id}}")
+        if first
+        else (f"{own}{between}{word}", f"{{id}}{between}{word}")
+    )
+    assert template(name) == (text, own, word.lower() in LABEL, word.lower() in IMAGE)
+    assert template(own) == ("{id}", own, False, False)
+    assert template(word)[:2] == (word, "")
+
+
+NAMED = [  # (image, label) of case 21, and of case 3
+    ("image_{}", "label_{}"),
+    ("img_{}", "seg_{}"),
+    ("{}_image", "{}_label"),
+    ("Image{}", "Label{}"),
+    ("volume-{}", "segmentation-{}"),  # LiTS
+    ("scans/{}", "masks/{}"),
+    ("img/{}", "gt/{}"),
+    ("scans/{}", "masks/{}_seg"),
+    ("img/img_{}", "gt/seg_{}"),
+    ("images/image_{}", "labels/label_{}"),
+    ("p{}/image", "p{}/label"),
+    ("case_{}/imaging", "case_{}/segmentation"),  # KiTS
+    ("train/image_{}", "train/label_{}"),
+    ("train/scans/{}", "train/masks/{}"),
+    ("{}", "seg_{}"),
+]
+
+
+@pytest.mark.parametrize(("image", "label"), NAMED)
+@pytest.mark.parametrize("ending", [".nii.gz", ".NII.GZ"])
+def test_pairs_of_which_only_one_reading_is_possible_are_found(tmp_path, image, label, ending):
+    files = {n: (image.format(n) + ending, label.format(n) + ending) for n in ("21", "3")}
+    folder = touch(tmp_path / "d", *(file for pair in files.values() for file in pair))
+    assert [tuple(pair[2:]) for pair in found(folder)] == list(files.values())
+    patients = [patient for _, patient, _, _ in found(folder)]
+    assert [n in patient for patient, n in zip(patients, files, strict=True)] == [True] * 2
+
+
+@pytest.mark.parametrize(("image", "label"), NAMED)
+def test_the_same_pairs_are_read_by_patterns(tmp_path, image, label):
+    files = {n: (f"{image.format(n)}.nii", f"{label.format(n)}.nii") for n in ("21", "3")}
+    folder = touch(tmp_path / "d", *(file for pair in files.values() for file in pair), "x/y.nii")
+    told = found(folder, pairs=[image.replace("{}", "{id}"), label.replace("{}", "{id}")])
+    assert told == [(n, n, *files[n]) for n in files]
+
+
+def test_of_several_identifiers_the_first_is_the_patient(tmp_path):
+    names = [f"p{p}/{kind}_{n}.nii" for p in "ab" for n in "12" for kind in ("image", "label")]
+    folder = touch(tmp_path / "d", *names)
+    told = found(folder, pairs=["{id}/image_{id}", "{id}/label_{id}.nii.gz"])
+    assert [pair[:2] for pair in told] == [(f"p{p}_{n}", f"p{p}") for p in "ab" for n in "12"]
+    with pytest.raises(BadInput, match="pa/label_1.nii and .*pb/label_1.nii are both 1 of"):
+        found(folder, pairs=["*/image_{id}", "*/label_{id}"])
+    message = "--pairs '{id}/image_{id}' '{id}/label_{id}'"
+    with pytest.raises(BadInput) as caught:  # are pa and pb patients, or training and test?
+        found(folder)
+    assert message in str(caught.value) and "there are pa/image_1.nii, pa/image_2.nii" in str(
+        caught.value
+    )
+
+
+def test_where_several_readings_are_possible_each_is_shown(tmp_path):
+    names = [f"{kind}_{n}.nii" for n in "12" for kind in ("image", "label", "mask")]
+    with pytest.raises(BadInput) as caught:
+        found(touch(tmp_path / "d", *names))
+    for label in ("label", "mask"):
+        assert f"--pairs 'image_{{id}}' '{label}_{{id}}'" in str(caught.value)
+    assert "image_1.nii, image_2.nii, label_1.nii and 3 more" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(found(tmp_path / "d", pairs=["image_{id}", "mask_{id}"])) == 2
+
+
+def test_where_no_word_tells_the_files_are_listed_with_a_form_to_fill(tmp_path):
+    folder = touch(tmp_path / "d", *(f"{kind}/{n}.nii.gz" for kind in "AB" for n in (1, 2)))
+    with pytest.raises(
+        BadInput, match="there are A/1.nii.gz, A/2.nii.gz, B/1.nii.gz and 1 more; say"
+    ):
+        found(folder)
+    assert len(found(folder, pairs=["A/{id}", "B/{id}"])) == 2
+
+
+def test_patterns_that_pair_nothing_say_what_they_fit(tmp_path):
+    folder = touch(tmp_path / "d", "image_1.nii", "label_2.nii")
+    with pytest.raises(
+        BadInput, match="fits 1 images and 1 labels, none of the same {id}; there are"
+    ):
+        found(folder, pairs=["image_{id}", "label_{id}"])
+    with pytest.raises(BadInput, match="wants two patterns with {id}"):
+        found(folder, pairs=["image_*", "label_{id}"])
+
+
+def test_files_that_no_pattern_fits_are_told(tmp_path):
+    names = [f"{kind}_{n}.nii" for n in "12" for kind in ("image", "label", "dose", "plan")]
+    folder = touch(tmp_path / "d", *names)
+    for told in ({}, {"pairs": ["image_{id}", "label_{id}"]}):
+        (note,) = find_cases([folder], modality=["mr"], **told)[2]
+        assert "4 NIfTI files fit neither" in note and "(dose_1.nii, dose_2.nii, plan_1.nii" in note
+
+
+def test_a_lone_file_of_a_pattern_is_listed(tmp_path):
+    folder = touch(tmp_path / "d", "image_1.nii", "label_1.nii", "image_2.nii", "label_3.nii")
+    for told in ({}, {"pairs": ["image_{id}", "label_{id}"]}):
+        cases, alone, _ = find_cases([folder], modality=["mr"], **told)
+        assert [case.name for case in cases] == ["d/1"]
+        assert [case for case, _ in alone] == ["d/2", "d/3"]
+        assert "image_2.nii: no label" in alone[0][1] and "label_3.nii: no image" in alone[1][1]
