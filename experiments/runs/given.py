@@ -9,6 +9,7 @@ from experiments.runs.build import open_data, task_source, training_pool
 from experiments.runs.by_protocol import protocol_of, refuse_empty
 from experiments.runs.checks import check
 from jaxmeta import devices
+from jaxmeta.data.grid import pixel
 from jaxmeta.data.shards import Shards
 from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of
 from jaxmeta.tasks.source import Source
@@ -60,8 +61,18 @@ def gather(config: Config) -> Given:
         structures=named(entries),
         modality=common(entry.modality for entry in entries),
         channel=common(entry.channel for entry in entries),
+        pixels=pixel_sizes(entries, shards, config.tasks.size, config.tasks.spacing),
     )
     return Given(dataclasses.replace(config, **learned), shards, division, protocol, source)
+
+
+def pixel_sizes(
+    entries: Sequence[Entry], shards: Shards, size: int, mm: float | None
+) -> tuple[float, ...]:
+    """Give the least and the largest mm of a pixel among the scans that tasks are drawn from."""
+    scans = {number for e in entries for own in e.patients.values() for number, _ in own}
+    sides = [side for number in scans for side in pixel(shards.volumes[number].grid, size, mm)]
+    return (round(min(sides), 4), round(max(sides), 4)) if sides else ()
 
 
 def common(values: Iterable[str | None]) -> str | None:

@@ -4,7 +4,7 @@ How slices are cut, windowed, resized and normalised is what the run learned fro
 open, the command line says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ class Reading(NamedTuple):
     modality: str
     nan_to: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
+    tell: Callable[[Path, Image, Grid], None] = lambda *scan: None  # how each file was read
 
 
 def reading_for(
@@ -87,6 +88,7 @@ def as_input(
 ) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:
     """Cut, window, resize and normalise a volume as shards do."""
     grid, intensity, scale = measured(path, scan, reading)
+    reading.tell(path, scan, grid)
     slices = to_slices(scan.values, grid)
     size = {"size": reading.size, "spacing": reading.mm}
     return network_input(slices, grid, intensity, **size, **scale), grid
