@@ -348,3 +348,6 @@ class Config:
     """What all scans are that the run learns from, if they are one: filled in by the run."""
     channel: Annotated[str | None, tyro.conf.Suppress] = None
     """The channel that they all are of files that hold several, if it is one: filled in by the run."""
+    pixels: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
+    """The least and the largest mm of a pixel, as the network saw the scans that the run learned from: filled
+    in by the run."""

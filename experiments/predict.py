@@ -9,17 +9,19 @@ Segment Anything: a run of sam-tiny, or a folder of converted weights.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from scipy.special import expit
-from tqdm import tqdm
 
 from experiments.command import parse_words
 from experiments.command import run as run_command
+from experiments.configs import Config
+from experiments.progress import following, say, slow_start
+from experiments.runs import saved
 from experiments.runs.build_sam import converted
 from experiments.runs.opened import Run, open_run
 from experiments.scans.pointing import open_network, parse_pointed, pointer
@@ -34,11 +36,12 @@ from experiments.scans.reading import (
     told,
 )
 from experiments.scans.supporting import drawn_supports, padded, parsed, read_support
+from experiments.scans.telling import known_scans, nothing_found, teller
 from experiments.testing.rows import row_maker
 from experiments.testing.settings import Protocol, describe, method_setting
 from jaxmeta import devices, report
 from jaxmeta.data.formats import conversion
-from jaxmeta.data.grid import Grid, from_slices, restore, spacing, to_slices
+from jaxmeta.data.grid import Grid, from_slices, restore, sliced_shape, spacing, to_slices
 from jaxmeta.data.intensity import ends, native_input
 from jaxmeta.data.names import case_stem, is_nifti
 from jaxmeta.data.nifti import read_image, save_mask, save_probability
@@ -46,7 +49,8 @@ from jaxmeta.data.orientation import ACQUIRED
 from jaxmeta.data.prediction import highest, largest_pieces, predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluate import draw_keys, together, whole_volume
-from jaxmeta.models.sam.images import HIGH, LOW
+from jaxmeta.models.sam import Sam
+from jaxmeta.models.sam.images import HIGH, LOW, Look, frame_of
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,9 @@ def predict(options: Options) -> list[Path]:
         )
     run = prompted(run)
     reading = reading_for(run, **said(options))
+    known = known_scans(run.provenance)
+    tell = teller(options.run, run.config, reading, modality=options.modality, known=known)
+    reading = reading._replace(tell=tell)
     scans = [*(image for image, _, _ in pairs), *options.image]
     check_rescale(scans, reading)
     tell_channel(scans, reading, options.channel)
@@ -140,20 +147,24 @@ def predict(options: Options) -> list[Path]:
     setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
     row = row_maker(run, len(supports))("adapted", "adapted", setting.finetune)
     print(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
-    fitted = row.fit(together(padded(supports)), draw_keys(len(supports), options.seed))
-    options.output.mkdir(parents=True, exist_ok=True)
-    pictures = []
-    for image, path in zip(tqdm(options.image, unit="volume", disable=None), masks, strict=True):
-        slices, grid = read_scan(image, reading)
-        found = whole_volume(row, fitted, slices)
-        found = found.reshape(-1, options.draws, *found.shape[1:]).mean(1)
-        values = options.structures or (1,)
-        how = dict(spacing=reading.mm, largest_piece=options.largest_piece)
-        labels, probabilities = predicted_labels(found, values, grid, **how)
-        save_found(path, labels, probabilities if options.probabilities else (), values, grid)
-        native = restore(slices[..., 0], grid, spacing=reading.mm)
-        pictures += [shown(image, native, labels == value, grid, value) for value in values]
-    report.overlay(options.output / "overlay.png", pictures)
+    overlay, pictures = options.output / "overlay.png", []
+    with following("predict", "volume", len(options.image), first=slow_start()) as further:
+        fitted = row.fit(together(padded(supports)), draw_keys(len(supports), options.seed))
+        options.output.mkdir(parents=True, exist_ok=True)
+        for image, path in zip(options.image, masks, strict=True):
+            slices, grid = read_scan(image, reading)
+            found = whole_volume(row, fitted, slices)
+            found = found.reshape(-1, options.draws, *found.shape[1:]).mean(1)
+            values = options.structures or (1,)
+            how = dict(spacing=reading.mm, largest_piece=options.largest_piece)
+            labels, whole = predicted_labels(found, values, grid, **how)
+            save_found(path, labels, whole if options.probabilities else (), values, grid)
+            highest = [float(each.max()) for each in whole]
+            tell_empty(image, labels, values, highest, overlay)
+            native = restore(slices[..., 0], grid, spacing=reading.mm)
+            pictures += [shown(image, native, labels == value, grid, value) for value in values]
+            further(more=1, note=image.name)
+    report.overlay(overlay, pictures)
     return masks
 
 
@@ -179,12 +190,14 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     scan = read_image(image, **told(image, reading))
     tell_notes(scan)
     grid, intensity, scale = measured(image, scan, reading)
+    tell_pointed(options, network, look, reading)(image, scan, grid)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
     # published weights saw all greys; runs what `slices_as_colours` makes of the same slices
     window = (LOW, HIGH) if is_run else ends(intensity)
     segment = pointer(network, variables, look, window)
     try:
-        numbers, logits = segment(slices, grid, tuple(pointed.values()))
+        with following("predict", "volume", first=slow_start()):
+            numbers, logits = segment(slices, grid, tuple(pointed.values()))
     except BadInput as error:
         raise BadInput(f"{image}: {error}") from None
     labels = np.zeros(slices.shape[:3], np.uint16)
@@ -193,9 +206,38 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     maps = (spread(expit(each), numbers, len(slices)) for each in logits)
     options.output.mkdir(parents=True, exist_ok=True)
     save_found(path, labels, maps if options.probabilities else (), tuple(pointed), grid)
+    overlay = options.output / "overlay.png"
+    tell_empty(image, labels, tuple(pointed), [expit(each.max()) for each in logits], overlay)
     pictures = [shown(image, slices[..., 0], labels == value, grid, value) for value in pointed]
-    report.overlay(options.output / "overlay.png", pictures)
+    report.overlay(overlay, pictures)
     return [path]
+
+
+def tell_pointed(options: Options, network: Sam, look: Look, reading: Reading) -> Callable:
+    """Make what tells how a volume that is pointed into is read; converted weights saw what they saw."""
+    size = network.size
+
+    def seen_as(grid: Grid) -> tuple[float, float]:
+        plane = sliced_shape(grid)[1:]
+        inner = frame_of(*plane, size.image, patch=size.patch, stretched=look.stretched).inner
+        return tuple(n * mm / m for n, mm, m in zip(plane, spacing(grid)[1:], inner, strict=True))
+
+    config = Config() if converted(options.run) else saved.read(options.run)[0]
+    return teller(options.run, config, reading, modality=options.modality, seen_as=seen_as)
+
+
+def tell_empty(
+    path: Path,
+    labels: np.ndarray,
+    values: Sequence[int],
+    highest: Sequence[float],
+    overlay: Path,
+) -> None:
+    """Tell of every structure of which nothing was found."""
+    for value, most in zip(values, highest, strict=True):
+        if not (labels == value).any():
+            what = f"label {value}" if len(values) > 1 else "the structure"
+            say(nothing_found(path, what, most, overlay))
 
 
 def spread(slices: np.ndarray, numbers: Sequence[int], count: int) -> np.ndarray:
@@ -221,7 +263,7 @@ def save_found(
     for value in values:
         count = int((labels == value).sum())
         of = f", label {value}" if len(values) > 1 else ""
-        tqdm.write(f"{path}{of}: {count} voxels, {count * voxel:.1f} ml")
+        say(f"{path}{of}: {count} voxels, {count * voxel:.1f} ml")
 
 
 def reading_to_point(options: Options, is_run: bool) -> Reading:

@@ -18,6 +18,7 @@ from experiments.runs.provenance import (
     seen_here,
 )
 from jaxmeta import devices
+from jaxmeta.data.grid import pixel
 from jaxmeta.data.identity import doubts
 from jaxmeta.data.shards import Shards
 from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of
@@ -73,6 +74,7 @@ def gather(config: Config) -> Given:
         modality=common(entry.modality for entry in entries),
         channel=common(entry.channel for entry in entries),
         planes=planes_of(source.pool),
+        pixels=pixel_sizes(entries, shards, config.tasks.size, config.tasks.spacing),
     )
     provenance, notes = looked_at(config, shards, division, source.pool)
     config = dataclasses.replace(config, **learned)
@@ -110,6 +112,15 @@ def planes_of(pool: Pool) -> tuple[str, ...]:
     """List the planes as which the slices of a pool are shown."""
     scans = (scan for entry in pool.entries for own in entry.patients.values() for scan, _ in own)
     return tuple(sorted({pool.shards.volumes[scan].grid.axis for scan in scans}))
+
+
+def pixel_sizes(
+    entries: Sequence[Entry], shards: Shards, size: int, mm: float | None
+) -> tuple[float, ...]:
+    """Give the least and the largest mm of a pixel among the scans that tasks are drawn from."""
+    scans = {number for e in entries for own in e.patients.values() for number, _ in own}
+    sides = [side for number in scans for side in pixel(shards.volumes[number].grid, size, mm)]
+    return (round(min(sides), 4), round(max(sides), 4)) if sides else ()
 
 
 def common(values: Iterable[str | None]) -> str | None:

@@ -4,7 +4,7 @@ How slices are cut, windowed, resized and normalised is what the run learned fro
 open, the command line says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ from tqdm import tqdm
 from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
 from jaxmeta.data.grid import Grid, grid_by, to_slices
-from jaxmeta.data.identity import fingerprint
 from jaxmeta.data.intensity import Intensity, measure, network_input
 from jaxmeta.data.layouts import channels_beside
 from jaxmeta.data.names import case_stem
@@ -36,9 +35,8 @@ class Reading(NamedTuple):
     nan_to: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
     planes: tuple[str, ...] = ()  # as which slices are shown; without any, each as its own
-    known: Mapping[str, str] = {}  # fingerprint -> what is said of a scan that the run has seen
-    said: set[str] | None = None  # of which files it was said already
     rescale: tuple[str, ...] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
+    tell: Callable[[Path, Image, Grid], None] = lambda *scan: None  # how each file was read
 
 
 def reading_for(
@@ -61,23 +59,8 @@ def reading_for(
     channel = config.channel if channel is None else channel  # without: a file of several asks
     axis = axis or config.axis
     planes = config.planes if axis == config.axis else ()
-    known = {
-        same: f"is {name}, voxel for voxel, which {seen.by} was {seen.how}: what it makes of it says nothing of "
-        "new scans"
-        for seen in reversed(run.provenance)
-        for same, name in seen.contents.items()
-    }
-    how = dict(nan_to=nan_to, channel=channel, planes=planes, known=known, said=set())
-    return Reading(tasks.size, tasks.spacing, axis, modality, rescale=tuple(rescale), **how)
-
-
-def tell_known(path: Path, scan: Image, reading: Reading) -> None:
-    """Print, once a file, that the run has seen a scan; predictions are no scores, so nothing is refused."""
-    if not reading.known or str(path) in reading.said:
-        return
-    if text := reading.known.get(fingerprint(scan.values)):
-        reading.said.add(str(path))
-        print(f"note: {path} {text}")
+    how = dict(nan_to=nan_to, channel=channel, planes=planes, rescale=tuple(rescale))
+    return Reading(tasks.size, tasks.spacing, axis, modality, **how)
 
 
 def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) -> None:
@@ -135,14 +118,14 @@ def as_input(
 ) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:
     """Cut, window, resize and normalise a volume as shards do."""
     grid, intensity, scale = measured(path, scan, reading)
+    reading.tell(path, scan, grid)
     slices = to_slices(scan.values, grid)
     size = {"size": reading.size, "spacing": reading.mm}
     return network_input(slices, grid, intensity, **size, **scale), grid
 
 
 def measured(path: Path, scan: Image, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
-    """Place a volume, choose its window, and give its scale; say so where the run has seen it."""
-    tell_known(path, scan, reading)
+    """Place a volume, choose its window, and give its scale."""
     shape, rule = scan.values.shape, reading.axis
     plane, _ = nearest_plane(shape, scan.affine, rule, reading.planes)
     grid = grid_by(rule, shape, scan.affine, scan.header, plane)

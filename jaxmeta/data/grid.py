@@ -133,6 +133,12 @@ def resample(
     return result
 
 
+def pixel(grid: Grid, size: int, wanted: float | None = None) -> tuple[float, float]:
+    """Give the mm of a pixel, along rows' axis and columns', once a slice is resized to a square of `size`."""
+    steps = _steps(grid, sliced_shape(grid)[1:], size, wanted)
+    return tuple(step * own for step, own in zip(steps, spacing(grid)[1:], strict=True))
+
+
 def _steps(grid, plane, size, wanted):
     if wanted is None:
         return tuple(n / size for n in plane)
