@@ -67,7 +67,7 @@ def known_scans(provenance: Iterable[Seen]) -> dict[str, str]:
     return {
         same: f"is {name}, voxel for voxel, which {seen.by} was {seen.how}: what it makes of it says nothing "
         "of new scans"
-        for seen in provenance
+        for seen in reversed([*provenance])  # of several, what came first: trained before chosen
         for same, name in seen.contents.items()
     }
 

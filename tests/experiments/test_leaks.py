@@ -25,7 +25,8 @@ from experiments.runs.given import gather
 from experiments.runs.opened import Run, network_of, refuse_begun, stands_on
 from experiments.runs.provenance import contents_of, held_by, leaks, seen_here
 from experiments.runs.training import claim
-from experiments.scans.reading import Reading, reading_for, tell_known
+from experiments.scans.reading import reading_for
+from experiments.scans.telling import known_scans, teller
 from experiments.testing import settings as kept
 from experiments.testing.choosing import transfer_run
 from experiments.testing.leaking import searched_on
@@ -34,6 +35,7 @@ from experiments.testing.questions import Options, questions
 from experiments.testing.tuning import validation_pool
 from jaxmeta import checkpoint
 from jaxmeta.augment import Augmentation
+from jaxmeta.data.grid import grid_by
 from jaxmeta.data.identity import aliases, doubts, fingerprint
 from jaxmeta.data.nifti import read_image
 from jaxmeta.data.prepare import prepare
@@ -584,16 +586,20 @@ def test_a_test_with_a_leak_is_not_set_beside_one_without_unsaid(study):
 
 
 def test_a_scan_that_the_run_was_trained_on_is_told_when_it_is_predicted(study, tmp_path, capsys):
-    reading = reading_for(study.run)
+    run, reading = study.run, reading_for(study.run)
     images = [save(tmp_path / f"{n}.nii.gz", scan(n)[0].astype(np.float32)) for n in (0, 2)]
-    for image in images * 2:
-        tell_known(image, read_image(image), reading)
-    assert capsys.readouterr().out.splitlines() == [
+    scans = [read_image(image) for image in images]
+    grids = [grid_by(reading.axis, scan.values.shape, scan.affine, scan.header) for scan in scans]
+    tell = teller(run.folder, run.config, reading, known=known_scans(run.provenance))
+    for each in [*zip(images, scans, grids, strict=True)] * 2:
+        tell(*each)
+    notes = [line for line in capsys.readouterr().out.splitlines() if "note:" in line]
+    assert notes == [
         f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: what it "
         "makes of it says nothing of new scans"
     ]
-    tell_known(images[0], read_image(images[0]), Reading(16, None, "axial", "mr"))
-    assert not capsys.readouterr().out
+    teller(run.folder, run.config, reading)(images[0], scans[0], grids[0])
+    assert "note:" not in capsys.readouterr().out
 
 
 # --- properties
