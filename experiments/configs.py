@@ -62,10 +62,13 @@ class Tasks:
 class Network:
     """The network; None stands where a kind has no such thing."""
 
-    kind: Literal["unet", "instance-unet", "sam-tiny", "sam"] = "unet"
-    """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg; sam-tiny: Segment Anything
-    at 4 million parameters, for slices of 256 pixels; sam: of the size of the weights that the run begins
-    with."""
+    kind: Literal["unet", "instance-unet", "own", "sam-tiny", "sam"] = "unet"
+    """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg; own: what `function` makes;
+    sam-tiny: Segment Anything at 4 million parameters, for slices of 256 pixels; sam: of the size of the
+    weights that the run begins with."""
+    function: str | None = None
+    """A network of your own, as MODULE:FUNCTION, for instance my_package.nets:tiny: called with the number of
+    outputs it returns a jaxmeta.models.Model. Imported from the working directory, at every use of the run."""
     widths: tuple[int, ...] | None = (8, 16, 32, 64)
     """Channels of each level, from full resolution down (unet, instance-unet)."""
     groups: int | None = 8

@@ -20,7 +20,7 @@ import tyro
 from experiments import meta_test
 from experiments.command import Stopped, refuse_repeated, run
 from experiments.configs import INNER, Config
-from experiments.presets import PRESETS, TRANSFER_RATES, with_algorithm
+from experiments.presets import OWN_NETWORK, PRESETS, TRANSFER_RATES, with_algorithm
 from experiments.runs.checks import check
 from experiments.runs.saved import read_config
 from experiments.runs.training import meta_train
@@ -87,6 +87,8 @@ def parse(words: list[str]) -> tuple[str, Config]:
     text, preset = PRESETS[named or "unet-maml"]
     base = base or preset
     algorithm = asked(words, "--algorithm", INNER) or base.algorithm
+    if any(word.partition("=")[0] == "--network.function" for word in words):
+        base = dataclasses.replace(base, network=OWN_NETWORK)  # of whose parts no other option tells
     kind = asked(words, "--network.kind", TRANSFER_RATES) or base.network.kind
     other = kind != base.network.kind and algorithm == "transfer"  # whose rate depends on it
     base = dataclasses.replace(base, network=dataclasses.replace(base.network, kind=kind))

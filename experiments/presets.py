@@ -20,7 +20,8 @@ STILL = Augmentation(flip=0.0, rotate=0.0, zoom=0.0, shift=0.0, gain=0.0, offset
 # Beta of MetaMedSeg; as Reptile it moves without an optimiser's memory.
 MOVE = Outer(optimiser="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0.0)
 # Of plain pre-training, chosen on validation organs, see RESULTS.md.
-TRANSFER_RATES = {"unet": 6e-3, "instance-unet": 2e-2}
+TRANSFER_RATES = {"unet": 6e-3, "instance-unet": 2e-2, "own": 6e-3}
+OWN_NETWORK = Network(kind="own", widths=None, groups=None, prior=None)
 PAPER_NETWORK = Network(kind="instance-unet", widths=(32, 64, 128), groups=None, prior=None)
 IOU = Loss(cross_entropy=None, dice=None, of_slice="iou")
 OWN_LOSS = Loss(cross_entropy=None, dice=None)

@@ -76,7 +76,7 @@ def resume(checkpoints, state: PyTree, tasks: Any) -> tuple[int, PyTree]:
     if checkpoints.latest is None:
         return 0, state
     wanted = dict(state=jax.tree.map(abstract, state), tasks=tasks)
-    loaded = checkpoints.load_checkpointables(checkpoints.latest.step, wanted)
+    loaded = load(checkpoints, checkpoints.latest.step, wanted)
     return checkpoints.latest.step, loaded["state"]
 
 
@@ -93,7 +93,7 @@ def load_best(folder: Path, state: PyTree) -> tuple[int, float | None, PyTree]:
             raise BadInput(f"{folder} holds no whole checkpoint: train there first")
         best = best_of(checkpoints)
         wanted = dict(state=jax.tree.map(abstract, state))
-        loaded = checkpoints.load_checkpointables(best.step, wanted)
+        loaded = load(checkpoints, best.step, wanted)
     return best.step, best.metrics["score"] if best.metrics else None, loaded["state"]
 
 
@@ -112,6 +112,31 @@ def told(folder: Path) -> tuple[int, dict[str, str]] | None:
             return None
         best = best_of(checkpoints)
         return best.step, checkpoints.checkpointables_metadata(best.step).custom_metadata or {}
+
+
+def load(checkpoints, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Load what a checkpoint holds; raise BadInput where its arrays are not those of the state asked for.
+
+    That is where the network was changed since, by an edited configuration or in a module of one's own.
+    """
+    try:
+        return checkpoints.load_checkpointables(step, wanted)
+    except Exception as error:
+        held = shapes(checkpoints.checkpointables_metadata(step).metadata["state"])
+        asked = shapes(wanted["state"])
+        for name in sorted(held.keys() | asked.keys()):
+            if (one := held.get(name)) != (other := asked.get(name)):
+                raise BadInput(
+                    f"{checkpoints.directory}: step {step} is of another network: {name} has shape {one} there and "
+                    f"{other} by the configuration; bring back the network that was trained, or train anew"
+                ) from error
+        raise
+
+
+def shapes(state: PyTree) -> dict[str, tuple[int, ...]]:
+    """Give the shape of every array of a state by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): a.shape for path, a in leaves}
 
 
 def abstract(a: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 
 from experiments.configs import Config, Inner, Outer
 from experiments.runs.build_sam import build_sam, build_ssm_sam
+from experiments.runs.own_network import own_network
 from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm, task_weighting
 from jaxmeta.algorithms.ssm_sam import Drawn
@@ -311,6 +312,8 @@ def inner_rule(
 def build_model(config: Config, classes: int, prior: float | None = None) -> Model:
     """Make the network; its outputs begin at the configuration's prior, or at this one."""
     n = config.network
+    if n.kind == "own":
+        return own_network(n.function, classes, config.tasks.size)
     if n.kind == "instance-unet":
         return instance_unet(n.widths, classes=classes)
     prior = n.prior if prior is None else prior

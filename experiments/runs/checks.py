@@ -5,6 +5,7 @@ import dataclasses
 from experiments.configs import INNER, Config, Inner, Network, Prompted, Tasks, Weighting
 from experiments.presets import OWN_LOSS, STILL
 from experiments.runs.build_sam import KINDS, size_of, ssm_network
+from experiments.runs.own_network import own_network
 from jaxmeta.dashboards import package
 from jaxmeta.errors import BadInput
 
@@ -46,6 +47,7 @@ def check(config: Config) -> None:
     refuse_foreign(config.algorithm, inner)
     refuse_unused(config)
     refuse_unprompted(config)
+    refuse_own(config)
     for name, (value, limit) in least.items():
         if value is not None and value < limit:
             raise BadInput(f"{name} {value}: must be at least {limit}")
@@ -85,14 +87,19 @@ def check(config: Config) -> None:
         )
 
 
+def refuse_own(config: Config) -> None:
+    """Refuse a network of a user's own that cannot be imported or does not answer, before anything is done."""
+    if config.network.kind == "own":
+        own_network(config.network.function, 1, config.tasks.size)
+
+
 def refuse_unused(config: Config) -> None:
     """Refuse options that would have no effect beside others, and parts that are missing."""
     network, loss, outer = config.network, config.loss, config.outer
-    own = network.kind == "unet"
-    for name in ("groups", "prior", "widths"):
-        if (getattr(network, name) is not None) != (
-            own or name == "widths" and not of_sam(network)
-        ):
+    has = {"unet": ("groups", "prior", "widths"), "instance-unet": ("widths",), "own": ("function",)}
+    for name in ("groups", "prior", "widths", "function"):
+        own = name in has.get(network.kind, ())
+        if (getattr(network, name) is not None) != own:
             what = "needs a value" if own else "must be None"
             raise BadInput(f"--network.{name} with --network.kind {network.kind}: {what}")
     for name in ("cross_entropy", "dice") if config.algorithm not in PROMPTED else ():

@@ -68,7 +68,10 @@ def guessed(folder: Path) -> Found | None:
     found = readings(folder)
     if len(found) != 1 or _several_of_one(found[0].shared):
         return None
-    return paired(folder, found[0][:2])
+    image, label, _ = found[0]
+    pairs = paired(folder, (image, label))
+    how = f"{folder}: read as --pairs '{image}' '{label}', by the words in its names"
+    return pairs._replace(notes=(how, *pairs.notes))
 
 
 def readings(folder: Path) -> list[Reading]:

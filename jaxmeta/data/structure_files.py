@@ -5,15 +5,18 @@
     s0011/segmentations/spleen.nii.gz   s0011/spleen.nii.gz
 
 A structure is called like its file. Masks may overlap, for each is read by itself. An empty one says that
-the organ is not there; of an organ without a file nothing is known. The folder of one patient will do.
+the organ is not there; of an organ without a file nothing is known. An image called ct or mri is of that modality. The folder of one
+patient will do.
 """
 
 from pathlib import Path
 
 from jaxmeta.data.found import Found, Pair, volumes_in
-from jaxmeta.data.names import slug
+from jaxmeta.data.names import case_stem, slug
 from jaxmeta.data.words import template
 from jaxmeta.errors import BadInput
+
+NAMED = {"ct": "ct", "mr": "mr", "mri": "mr"}  # an image that is called like its modality is of it
 
 
 def structure_files(folder: Path, pair_suffix: str | None) -> Found | None:
@@ -27,7 +30,9 @@ def structure_files(folder: Path, pair_suffix: str | None) -> Found | None:
     for place, (images, masks) in held.items():
         if len(images) == 1 and masks:
             (image,) = images
-            pairs.append(Pair(place.name, image, next(iter(masks.values())), files=masks))
+            label = next(iter(masks.values()))
+            modality = NAMED.get(case_stem(image).lower())
+            pairs.append(Pair(place.name, image, label, modality, files=masks))
         elif images or masks:
             several = ", ".join(image.name for image in images)
             why = f"several images ({several})" if images else "masks without an image"

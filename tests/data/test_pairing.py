@@ -130,7 +130,10 @@ def test_files_that_no_pattern_fits_are_told(tmp_path):
     names = [f"{kind}_{n}.nii" for n in "12" for kind in ("image", "label", "dose", "plan")]
     folder = touch(tmp_path / "d", *names)
     for told in ({}, {"pairs": ["image_{id}", "label_{id}"]}):
-        (note,) = find_cases([folder], modality=["mr"], **told)[2]
+        *how, note = find_cases([folder], modality=["mr"], **told)[2]
+        assert len(how) == (not told) and all(
+            "read as --pairs 'image_{id}'" in line for line in how
+        )
         assert "4 NIfTI files fit neither" in note and "(dose_1.nii, dose_2.nii, plan_1.nii" in note
 
 

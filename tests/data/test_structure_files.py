@@ -46,20 +46,21 @@ def cohort(folder, image="ct", inner="segmentations/", suffix=""):
 @pytest.mark.parametrize("suffix", ["", "_seg"])
 def test_each_patients_folder_is_a_case_of_its_structures(tmp_path, image, inner, suffix):
     folder = cohort(tmp_path / "abdomen", image, inner, suffix)
-    cases, alone, notes = find_cases([folder], modality=["ct"])
+    told = {"modality": ["ct"]} if image == "image" else {}
+    cases, alone, notes = find_cases([folder], **told)
     assert (alone, notes) == ([], [])
     assert [(case.name, case.patient) for case in cases] == [
         (f"abdomen/{patient}",) * 2 for patient in MASKS
     ]
+    assert {case.modality for case in cases} == {"mr" if image == "mri" else "ct"}
     for case in cases:
         masks = MASKS[case.name.split("/")[1]]
         assert case.image.name == f"{image}.nii.gz"
         assert {name: file.name for name, file in case.files.items()} == {
             name: f"{name}{suffix}.nii.gz" for name in masks
         }
-    one = find_cases([folder / "p1"], modality=["ct"])[0]
-    if inner:  # the folder of one patient
-        assert [case.name for case in one] == ["p1/p1"]
+    one = find_cases([folder / "p1"], **told)[0] if inner else []
+    assert [case.name for case in one] == ["p1/p1"] * bool(inner)  # the folder of one patient
 
 
 def test_overlaps_stay_and_an_empty_mask_is_not_a_missing_one(tmp_path):

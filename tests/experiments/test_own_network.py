@@ -1,0 +1,174 @@
+"""A network of a user's own, from the command line through training, test and prediction."""
+
+import dataclasses
+import itertools
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.configs import INNER, Config, Network
+from experiments.meta_train import parse
+from experiments.presets import with_algorithm
+from experiments.runs import checks
+from experiments.runs.build import build, build_model
+from experiments.runs.opened import open_run
+from experiments.runs.own_network import own_network
+from experiments.runs.saved import read_config
+from experiments.runs.training import meta_train
+from jaxmeta.errors import BadInput
+from jaxmeta.files import write_json
+from tests.experiments.test_predict import options
+
+TINY = """
+import jax, jax.numpy as jnp
+from jaxmeta.models import Model
+
+def tiny(classes, width=3):
+    def init(key):
+        first, last = jax.random.split(key)
+        return dict(
+            first=jax.random.normal(first, (3, 3, 1, width)) / 3,
+            last=jax.random.normal(last, (1, 1, width, classes)),
+        )
+
+    def convolve(image, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+    def apply(variables, image, given=(), *, key=None, train=False):
+        return convolve(jax.nn.softplus(convolve(image, variables["first"])), variables["last"]), ()
+
+    return Model(init, apply)
+
+def wider(classes):
+    return tiny(classes, width=5)
+
+def none(classes):
+    return None
+
+def failing(classes):
+    raise RuntimeError("no such width")
+
+def one_output(classes):
+    return tiny(1)
+
+def half(classes):
+    model = tiny(classes)
+    return Model(model.init, lambda v, image, given=(), **how: (model.apply(v, image)[0][:, ::2], ()))
+
+def alone(classes):
+    model = tiny(classes)
+    return Model(model.init, lambda v, image, given=(), **how: model.apply(v, image)[0])
+
+def unasked(classes):
+    return Model(lambda key: {}, lambda variables, image: (image, ()))
+
+number = 3
+"""
+NAMES = (f"nets{n}" for n in itertools.count())  # Python imports a name once
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """A module in the working directory, under a name that nobody has imported."""
+    name = next(NAMES)
+    (tmp_path / f"{name}.py").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def test_the_command_line_takes_a_network_by_its_function_alone(nets):
+    for words in ([], ["--algorithm", "transfer"], ["--algorithm", "metamedseg", "--tasks.draw", "volumes"]):
+        _, config = parse([*words, "--network.function", f"{nets}:tiny", "--tasks.size", "16"])
+        assert config.network == Network("own", f"{nets}:tiny", widths=None, groups=None, prior=None)
+        checks.check(config)
+    _, config = parse([f"--network.function={nets}:tiny", "--algorithm", "transfer"])
+    assert config.outer == with_algorithm(Config(), "transfer").outer
+    config = dataclasses.replace(config, tasks=dataclasses.replace(config.tasks, size=16))
+    state = jax.eval_shape(build(dataclasses.replace(config, structures=("a/b",) * 7)).init, jax.random.key(0))
+    assert (1, 1, 3, 7) in {leaf.shape for leaf in jax.tree.leaves(state.meta.learned)}, "heads"
+
+
+def test_a_module_may_lie_in_a_package_of_the_working_directory(nets, tmp_path):
+    package = next(NAMES)
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "inside.py").write_text(TINY)
+    model = own_network(f"{package}.inside:wider", 2, 16)
+    assert jax.eval_shape(model.init, jax.random.key(0))["first"].shape == (3, 3, 1, 5)
+
+
+@pytest.mark.parametrize(
+    "function, told",
+    [
+        ("tiny", "write module:function, for instance my_package.nets:tiny"),
+        ("NAME:", "write module:function"),
+        ("nowhere_at_all:tiny", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("NAME:missing", "has no function missing"),
+        ("NAME:number", "has no function number"),
+        ("NAME:none", r"returned NoneType; it takes the number of outputs and returns a jaxmeta"),
+        ("NAME:failing", r"RuntimeError: no such width \(.*nets\d+.py, line 29\)"),
+        ("NAME:one_output", r"of shape \(2, 16, 16, 1\), and should be \(2, 16, 16, 2\)"),
+        ("NAME:half", r"of shape \(2, 8, 16, 2\), and should be \(2, 16, 16, 2\)"),
+        ("NAME:alone", r"apply must return \(logits, state\)"),
+        ("NAME:unasked", "TypeError: .*unexpected keyword argument 'key'"),
+    ],
+)
+def test_what_is_no_network_is_refused_in_one_line(nets, function, told):
+    with pytest.raises(BadInput, match=told) as refused:
+        own_network(function.replace("NAME", nets), 2, 16)
+    assert str(refused.value).startswith("--network.function ") and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "network, told",
+    [
+        (dict(kind="own"), "--network.groups with --network.kind own: must be None"),
+        (dict(kind="own", widths=None, groups=None, prior=None), "--network.function .* needs a value"),
+        (dict(function="nets:tiny"), "--network.function with --network.kind unet: must be None"),
+    ],
+)
+def test_parts_of_other_networks_are_refused_beside_it(network, told):
+    with pytest.raises(BadInput, match=told):
+        checks.check(Config(network=Network(**network)))
+
+
+@pytest.fixture
+def own(config, nets, tmp_path):
+    network = Network("own", f"{nets}:tiny", widths=None, groups=None, prior=None)
+    return dataclasses.replace(config, network=network, workdir=tmp_path / "run", steps=1, every=1)
+
+
+def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(own, nets, tmp_path):
+    """A run without a step, so that nothing but the network's own beginning is compiled."""
+    own = dataclasses.replace(own, steps=0)
+    meta_train(own)
+    stands = json.loads((own.workdir / "config.json").read_text())["config"]["network"]
+    assert stands["function"] == f"{nets}:tiny"
+    assert read_config(own.workdir / "config.json").network == own.network
+    learned = open_run(own.workdir).state.meta.learned["theta"]
+    assert learned["first"].shape == (3, 3, 1, 3)
+    stands["function"] = f"{nets}:wider"
+    values = json.loads((own.workdir / "config.json").read_text())
+    write_json(own.workdir / "config.json", values | {"config": values["config"] | {"network": stands}})
+    told = f"{own.workdir}/checkpoints: step 0 is of another network: meta/learned/.*first has shape"
+    with pytest.raises(BadInput, match=told + r" \(3, 3, 1, 3\) there and \(3, 3, 1, 5\) by the config"):
+        open_run(own.workdir)
+    wider = dataclasses.replace(own.network, function=f"{nets}:wider")
+    with pytest.raises(BadInput, match=told):
+        meta_train(dataclasses.replace(own, network=wider))
+
+
+@pytest.mark.slow
+def test_it_trains_is_tested_and_predicts(own, scanned, tmp_path):
+    from experiments.meta_test import Options, test
+
+    meta_train(own)
+    (outcome,) = test(Options(run=(own.workdir,), shots=(2,), draws=2))
+    assert {case.row for table in outcome.tables for case in table.cases} >= {"adapted", "zero steps"}
+    from experiments.predict import predict
+
+    (mask,) = predict(options(own.workdir, scanned, output=tmp_path / "masks"))
+    assert mask.exists()
