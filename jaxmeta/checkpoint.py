@@ -5,6 +5,7 @@ goes on as if it never had been. Orbax writes beside and renames: a half-written
 taken for a whole one. Kept are the latest and the best by the score on validation organs.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import jax
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from jaxmeta.errors import BadInput
+from jaxmeta.errors import BadInput, silent
 
 policies = ocp.training.preservation_policies
 
@@ -111,7 +112,13 @@ def told(folder: Path) -> tuple[int, dict[str, str]] | None:
         if not checkpoints.checkpoints:
             return None
         best = best_of(checkpoints)
-        return best.step, checkpoints.checkpointables_metadata(best.step).custom_metadata or {}
+        return best.step, metadata(checkpoints, best.step).custom_metadata or {}
+
+
+def metadata(checkpoints, step: int):
+    """Read what is told of a checkpoint; Orbax warns each time that task iterators tell nothing of themselves."""
+    with silent(logging.getLogger("absl")):
+        return checkpoints.checkpointables_metadata(step)
 
 
 def load(checkpoints, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +129,7 @@ def load(checkpoints, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
     try:
         return checkpoints.load_checkpointables(step, wanted)
     except Exception as error:
-        held = shapes(checkpoints.checkpointables_metadata(step).metadata["state"])
+        held = shapes(metadata(checkpoints, step).metadata["state"])
         asked = shapes(wanted["state"])
         for name in sorted(held.keys() | asked.keys()):
             if (one := held.get(name)) != (other := asked.get(name)):

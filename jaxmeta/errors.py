@@ -1,4 +1,11 @@
-"""What a user can mend: bad input, told in one line that names the thing and the fix."""
+"""What a user can mend: bad input, told in one line that names the thing and the fix.
+
+And what a user is not told, for it is another package's business: `silent`.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class BadInput(ValueError):
@@ -11,3 +18,13 @@ class Occupied(BadInput):
 
 class Unseen(BadInput):
     """A window shows nothing of the body in a scan: it is in other units than it is said to be."""
+
+
+@contextmanager
+def silent(logger: logging.Logger) -> Iterator[None]:
+    """Keep a logger from saying anything for a while."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

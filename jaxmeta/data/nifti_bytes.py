@@ -6,7 +6,6 @@ channels only the one that is asked for becomes an array.
 
 import gzip
 import io
-import logging
 import math
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from nibabel.fileslice import fileslice
 from jaxmeta.data.channels import channel_count
 from jaxmeta.data.names import gzipped
 from jaxmeta.data.placement import Note, header_notes, in_mm
-from jaxmeta.errors import BadInput
+from jaxmeta.errors import BadInput, silent
 
 NOT_NIFTI = (
     nib.filebasedimages.ImageFileError,
@@ -149,13 +148,3 @@ def _told(path):
     except (OSError, ValueError) as error:
         said = str(error).split("\n")[0]
         raise BadInput(f"{path}: truncated or damaged ({said}); copy it again") from None
-
-
-@contextmanager
-def silent(logger: logging.Logger) -> Iterator[None]:
-    """Keep a logger from saying anything for a while."""
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
