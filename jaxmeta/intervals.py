@@ -4,7 +4,8 @@ Scores of one patient under several supports, or of several patients under one s
 independent. So each level's share of the variance is estimated from whole units, by leaving out one
 at a time (the jackknife of stratified clusters: K. Wolter, "Introduction to Variance Estimation",
 2007, 4.5; several ways of clustering at once: J. MacKinnon, M. Nielsen and M. Webb, 2024,
-arXiv:2406.08880). With theta the mean over groups of each group's mean, and n_h units in stratum h,
+arXiv:2406.08880). With theta the mean over groups of each group's mean, n_h units in stratum h, and
+the others of its stratum standing in for a unit that is left out,
 
     V_h     = (n_h - 1) / n_h  sum_{u in h} (theta without u - theta)^2
     V_level = sum_h V_h,    df_level = V_level^2 / sum_h (V_h^2 / df_h)
@@ -135,10 +136,7 @@ def estimate(
             if m != n
         )
     ]
-    tiny = ROUNDING * np.abs(values).max(axis=0, initial=0)
-    parts = [
-        variance(values, group, units[n], numbered(levels[n].stratum), theta, tiny) for n in kept
-    ]
+    parts = [variance(values, group, units[n], numbered(levels[n].stratum)) for n in kept]
     shape = len(parts), values.shape[1]
     variances, freedom = (np.reshape([part[k] for part in parts], shape) for k in (0, 1))
     return Estimate(theta, variances, freedom, tuple(over))
@@ -149,29 +147,42 @@ def variance(
     group: Int[np.ndarray, " R"],
     unit: Int[np.ndarray, " R"],
     stratum: Int[np.ndarray, " R"],
-    theta: Float[np.ndarray, " B"],
-    tiny: Float[np.ndarray, " B"],
 ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Give the variance that a level brings to `theta`, and its degrees of freedom."""
+    """Give the variance that a level brings to the mean over groups, and its degrees of freedom."""
     units, groups = int(unit.max()) + 1, int(group.max()) + 1
     cell = unit * groups + group
     size = np.bincount(cell, minlength=units * groups).reshape(units, groups)
     total = summed(cell, values, units * groups).reshape(units, groups, -1)
-    left = (size.sum(axis=0) - size)[..., None]
-    without = ((total.sum(axis=0) - total) / left).mean(axis=1)
-    off = without - theta
-    off = np.where(np.abs(off) > tiny, off, 0)
     of = collapsed(unit, stratum, size > 0)
+    tiny = ROUNDING * np.abs(values).max(axis=0)
     parts, freedoms = [], []
     for each in np.unique(of):
-        own = of == each
-        count = np.count_nonzero(own)
-        parts.append((count - 1) / count * np.sum(off[own] ** 2, axis=0))
-        freedoms.append(max(1.0, worth(size[own]) - 1))
+        off = moved(size, total, of == each)
+        off = np.where(np.abs(off) > tiny, off, 0)
+        parts.append((len(off) - 1) / len(off) * np.sum(off**2, axis=0))
+        freedoms.append(max(1.0, worth(size[of == each]) - 1))
     parts, least = np.array(parts), min(freedoms)
     whole, squares = parts.sum(axis=0), (1 / np.array(freedoms)) @ parts**2
     freedom = np.divide(whole**2, squares, out=np.full_like(whole, least), where=squares > 0)
     return whole, least + np.floor(freedom - least + 1e-9)
+
+
+def moved(
+    size: Int[np.ndarray, "U G"], total: Float[np.ndarray, "U G B"], own: Bool[np.ndarray, " U"]
+) -> Float[np.ndarray, "H B"]:
+    """Tell how the mean over groups moves where one of a stratum's `own` units is left out.
+
+    The other units of the stratum stand in for it (in a group that no other has, those of all strata), so
+    that no stratum weighs less.
+    """
+    few, weight = size[own].sum(axis=0), size[own] > 0
+    alone = weight & (size[own] == few)
+    rest = np.where(alone, size.sum(axis=0), few) - size[own]
+    sums = np.where(alone[..., None], total.sum(axis=0), total[own].sum(axis=0)) - total[own]
+    without = np.divide(sums, rest[..., None], out=np.zeros_like(sums), where=rest[..., None] > 0)
+    mean = total[own].sum(axis=0) / np.maximum(few, 1)[:, None]
+    shares = few / size.sum(axis=0)
+    return np.mean(np.where(weight[..., None], shares[:, None] * (without - mean), 0), axis=1)
 
 
 def worth(size: Int[np.ndarray, "U G"]) -> float:

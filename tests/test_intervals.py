@@ -93,6 +93,17 @@ def test_units_are_compared_inside_their_stratum_only():
     assert apart.high - apart.mean == pytest.approx(same.high - same.mean)
 
 
+def test_an_organ_of_two_data_sets_is_a_stratified_mean():
+    """Of 2 and 6 patients: the first weigh a quarter, whoever of them is left out."""
+    first, second = np.array([0.1, 0.5]), np.array([0.2, 0.3, 0.9, 0.4, 0.5, 0.7])
+    level = Level(list(range(8)), ["ct"] * 2 + ["mr"] * 6, "patients")
+    result = interval(np.concatenate([first, second]), ["a"] * 8, [level])
+    parts = np.array([first.var(ddof=1) / 2 / 4**2, second.var(ddof=1) / 6 * (3 / 4) ** 2])
+    degrees = np.floor(parts.sum() ** 2 / (parts[0] ** 2 / 1 + parts[1] ** 2 / 5))
+    half = stats.t.ppf(0.975, degrees) * parts.sum() ** 0.5
+    assert result.high - result.mean == pytest.approx(half)
+
+
 def test_a_unit_alone_in_its_stratum_joins_another_that_shares_its_organ():
     values = np.array([0.2, 0.3, 0.5, 0.8])
     alone = interval(values, ["a"] * 4, [Level([0, 1, 2, 3], ["ct", "ct", "ct", "mr"], "patients")])

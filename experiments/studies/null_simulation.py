@@ -61,6 +61,8 @@ FOUR = Design("", datasets=2, organs=2, patient=0.05, patient_organ=0.05, suppor
 ONE = FOUR._replace(datasets=1, organs=1)
 MEAN = Design("", support=0.0, over="patients", mean=0.7)
 SUPPORTS = {"patient": 0.0, "patient_organ": 0.0, "residual": 0.02}  # all that differs much
+REAL = ONE._replace(organs=2, having=(20, 5))
+LEFT_OUT = {"datasets": 1, "organs": 4, "patients": 3, "supports": 3}
 DESIGNS = (
     MEAN._replace(name="mean of 2 x 16 patients", datasets=2, organs=2),
     MEAN._replace(name="mean of 2 x 16, Dice-like", datasets=2, organs=2, shape="dice"),
@@ -113,6 +115,16 @@ DESIGNS = (
             (", runs differ most", 0.2, "normal"),
             (", level, Dice-like", 0.0, "dice"),
         )
+    ),
+    # As tables of RESULTS.md, beside the default's.
+    FOUR._replace(name="4 x 4, cohorts of 3 runs", runs=3, each="own"),
+    MEAN._replace(name="mean of 20 and 5 patients", organs=2, having=(20, 5)),
+    REAL._replace(name="20 and 5 patients x 4"),
+    REAL._replace(name="20 and 5 patients x 4, 3 runs", runs=3, each="own", over="runs", run=0.05),
+    REAL._replace(name="20 and 5 patients x 2, of 3 runs", supports=2, runs=3, each="own"),
+    FOUR._replace(name="4 x 3, 3 patients, of 2 runs", runs=2, each="own", **LEFT_OUT),
+    FOUR._replace(
+        name="4 x 3, 3 patients, 2 runs", runs=2, each="own", over="runs", run=0.05, **LEFT_OUT
     ),
     *(
         FOUR._replace(
