@@ -8,13 +8,17 @@ is. How slices are moved is in `warps.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.warps import combine, pose, warp
+
+KNOTS = np.arange(-3, 4, dtype=np.float32)  # of an intensity curve
 
 
 @dataclass(frozen=True)
@@ -73,60 +77,67 @@ def varied(loss: Callable, how: Augmentation) -> Callable:
 
 
 def augment(task: Task, how: Augmentation) -> Task:
-    """Change a task as `how` says; the same key gives the same change."""
-    shared, support, query = jax.random.split(
-        jax.random.fold_in(jax.random.wrap_key_data(task.key), 1), 3
+    """Change a task as `how` says; the same key gives the same change.
+
+    The key is used up: who wants more of a task's randomness splits it before.
+    """
+    mirrored, posed, bent, inverted, support, query = jax.random.split(
+        jax.random.wrap_key_data(task.key), 6
     )
     of_tasks = how.task_rotate, how.task_zoom, how.task_shift, how.task_elastic
     of_images = how.rotate, how.zoom, how.shift, how.elastic
-    of_task = pose(jax.random.fold_in(shared, 4), *of_tasks, cells=how.elastic_cells)
+    of_task = pose(posed, *of_tasks, cells=how.elastic_cells)
+    mirrors = jax.random.bernoulli(mirrored, how.flip, (2,))
+    sign = jnp.where(jax.random.bernoulli(inverted, how.invert), -1.0, 1.0)
+    by = curve(bent, how.curve) if how.curve else None
 
     def change(examples: Examples, key) -> Examples:
-        keys = jax.random.split(key, examples.image.shape[0])
+        moved, seen = jax.random.split(key)
+        count = examples.image.shape[0]
         image, mask, given = examples.image, examples.mask, examples.given
         lent = getattr(given, "shape", ()) == mask.shape  # a mask: it moves as the image does
         if any((*of_tasks, *of_images)):
-
-            def move(image, mask, key):
-                of_image = pose(key, *of_images, cells=how.elastic_cells)
-                return warp(image, mask, combine(of_task, of_image))
-
+            each = partial(pose, cells=how.elastic_cells)
+            keys = jax.random.split(moved, count)
+            to = jax.vmap(lambda key: combine(of_task, each(key, *of_images)))(keys)
             if lent:
-                given = jax.vmap(move)(image, given, keys)[1]
-            image, mask = jax.vmap(move)(image, mask, keys)
+                given = jax.vmap(warp)(image, given, to)[1]
+            image, mask = jax.vmap(warp)(image, mask, to)
+        image, mask = flip(image, mirrors), flip(mask, mirrors)
         if lent:
-            given = flip(image, given, shared, how.flip)[1]
-        image, mask = flip(image, mask, shared, how.flip)
-        sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(shared, 2), how.invert), -1.0, 1.0)
-        if how.curve:
-            image = bend(image, jax.random.fold_in(shared, 3), how.curve)
+            given = flip(given, mirrors)
+        if by is not None:
+            image = bend(image, by)
+        keys = jax.random.split(seen, count)
         image = jax.vmap(lambda i, k: recolour(i, k, how))(sign * image, keys)
         return examples._replace(image=image, mask=mask, given=given)
 
     return task._replace(support=change(task.support, support), query=change(task.query, query))
 
 
-def flip(image: Array, mask: Array, key: Array, chance: float) -> tuple[Array, Array]:
-    """Mirror all slices alike along rows and columns, each with its own chance."""
+def flip(slices: Array, mirrors: Bool[Array, "2"]) -> Array:
+    """Mirror all slices alike along rows, along columns, both or neither."""
     for axis in (1, 2):
-        mirrored = jax.random.bernoulli(jax.random.fold_in(key, axis - 1), chance)
-        image = jnp.where(mirrored, jnp.flip(image, axis), image)
-        mask = jnp.where(mirrored, jnp.flip(mask, axis), mask)
-    return image, mask
+        slices = jnp.where(mirrors[axis - 1], jnp.flip(slices, axis), slices)
+    return slices
 
 
-def bend(image: Array, key: Array, spread: float) -> Array:
-    """Send intensities through a random curve: straight lines between knots one unit apart.
+def curve(key: Array, spread: float) -> Float[Array, " K"]:
+    """Draw where a random curve sends intensities: each knot is moved by a normal deviate.
 
-    Each knot of the identity from -3 to 3 is moved by a normal deviate; tissues may trade places.
+    Knots are one unit apart, from -3 to 3; tissues may trade places.
     """
-    knots = jnp.arange(-3.0, 4.0)
-    return jnp.interp(image, knots, knots + spread * jax.random.normal(key, knots.shape))
+    return KNOTS + spread * jax.random.normal(key, KNOTS.shape)
+
+
+def bend(image: Array, by: Float[Array, " K"]) -> Array:
+    """Send intensities through a curve: straight lines between its knots."""
+    return jnp.interp(image, jnp.asarray(KNOTS), by)
 
 
 def recolour(image: Float[Array, "H W C"], key: Array, how: Augmentation) -> Float[Array, "H W C"]:
     """Change contrast and brightness of one slice, and add noise."""
-    gain, offset, noise = jax.random.split(jax.random.fold_in(key, 1), 3)
+    gain, offset, noise = jax.random.split(key, 3)
     image = image * (1 + how.gain * jax.random.normal(gain))
     image = image + how.offset * jax.random.normal(offset)
     return image + how.noise * jax.random.normal(noise, image.shape)

@@ -105,7 +105,8 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
 
         def fit(support, keys):
             given = support.examples
-            given = (given, begin.fit(support, keys)) if begin else given
+            if begin:  # whose own keys are used up by it
+                given, keys = (given, begin.fit(support, keys)), keys ^ ONWARD
             return adapt(state, Task(given, (), keys, idents))
 
         def segment(phi, image, place):
@@ -160,6 +161,9 @@ def together(supports: Sequence[Support]) -> Support:
         tuple(s.patients for s in supports),
         tuple(s.slices for s in supports),
     )
+
+
+ONWARD = np.uint32(0x9E3779B9)  # makes another key of a raw one
 
 
 def draw_keys(draws: int, seed: int, of: str = "") -> np.ndarray:

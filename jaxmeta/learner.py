@@ -7,11 +7,12 @@ optax optimiser and a way over tasks.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Integer, PyTree
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
 from jaxmeta.tasks.task import Examples, Task
 
 
@@ -60,11 +61,16 @@ def episodic(
 ) -> Learner:
     """Learn from batches of tasks: augment each, take the outer direction, make one optimiser step.
 
-    `over_tasks(outer, weigh=...)` spreads a function of one task over the batch.
+    `over_tasks(outer, weigh=...)` spreads a function of one task over the batch. A task's key is split
+    here, once: `augment` and the algorithm each use up one of their own. (With JAX's generator `fold_in(key, i)`
+    is `split(key)[i]`: who folds a key that somebody else splits draws the same numbers.)
     """
 
     def outer(meta: Meta, task: Task):
-        return algorithm.outer(meta, augment(task) if augment else task)
+        changed, own = jax.random.key_data(jax.random.split(key_of(task)))
+        if augment:
+            task = augment(task._replace(key=changed))
+        return algorithm.outer(meta, task._replace(key=own))
 
     direction_of = over_tasks(outer, weigh=algorithm.weigh)
 

@@ -35,12 +35,12 @@ def pose(
     key: Array, rotate: float, zoom: float, shift: float, elastic: float = 0.0, *, cells: int = 4
 ) -> Pose:
     """Draw a pose: turned up to `rotate` degrees, larger or smaller by up to `zoom`, shifted, bent."""
-    turned, zoomed, shifted = jax.random.split(key, 3)
+    turned, zoomed, shifted, bent = jax.random.split(key, 4)
     return Pose(
         jnp.deg2rad(rotate) * jax.random.uniform(turned, (), minval=-1, maxval=1),
         (1 + zoom) ** jax.random.uniform(zoomed, (), minval=-1, maxval=1),
         shift * jax.random.uniform(shifted, (2,), minval=-1, maxval=1),
-        random_knots(jax.random.fold_in(key, 3), elastic, cells) if elastic else None,
+        random_knots(bent, elastic, cells) if elastic else None,
     )
 
 

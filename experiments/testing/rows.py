@@ -202,8 +202,9 @@ def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[A
 
     def fresh_predictor(state) -> Predictor:
         def adapt_to(support, key):
-            begun = init(jax.random.split(key, 3)[2])  # the first two are the walk's
-            return predictor(with_backbone(begun, state.meta.backbone)).adapt(support, key)
+            fresh, walk = jax.random.split(key)
+            begun = with_backbone(init(fresh), state.meta.backbone)
+            return predictor(begun).adapt(support, walk)
 
         return predictor(state)._replace(adapt=adapt_to)
 

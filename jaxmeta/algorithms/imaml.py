@@ -42,13 +42,13 @@ def imaml(
         return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
 
     def outer(meta, task):
-        inner_key, query_key = jax.random.split(key_of(task))
+        inner_key, query_key, curved_key = jax.random.split(key_of(task), 3)
         theta = meta.learned
         phi, losses = walk(theta, task.support, inner_key, steps)
         value, slope = jax.value_and_grad(loss)(phi, task.query, query_key)
 
         def gradient(phi):
-            return jax.grad(loss)(phi, task.support, inner_key)
+            return jax.grad(loss)(phi, task.support, curved_key)
 
         def product(v):
             _, curved = jax.jvp(gradient, (phi,), (v,))

@@ -1,0 +1,65 @@
+"""A record of every random key that a program uses up, and of where."""
+
+import contextlib
+import sys
+from collections import defaultdict
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+
+USING = ("split", "fold_in", "uniform", "normal", "bernoulli", "bits", "randint", "permutation")
+USING += ("truncated_normal", "categorical", "choice", "gumbel")
+OWN = (str(Path(__file__).resolve().parents[1] / "jaxmeta"), str(Path(__file__).resolve().parent))
+
+
+def place() -> str:
+    """Name the innermost line of the library, or of a test, that is being traced."""
+    frame = sys._getframe(2)
+    while frame and not (
+        frame.f_code.co_filename.startswith(OWN) and frame.f_code.co_filename != __file__
+    ):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "elsewhere"
+
+
+@contextlib.contextmanager
+def used_keys():
+    """Yield key -> the set of (what was made of it, where), filled while the programs traced inside run.
+
+    A computation that is done again, as rematerialization does, uses its key at the same place. What
+    is called inside of another function of `jax.random` is a part of it.
+    """
+    seen, inside = defaultdict(set), []
+
+    def wrapped(name, function):
+        def recorded(key, *more, **options):
+            if inside:
+                return function(key, *more, **options)
+            made = name, place()
+
+            def note(data):
+                for each in np.asarray(data).reshape(-1, 2):
+                    seen[tuple(map(int, each))].add(made)
+
+            jax.debug.callback(note, jax.random.key_data(key))
+            inside.append(name)
+            try:
+                return function(key, *more, **options)
+            finally:
+                inside.pop()
+
+        return recorded
+
+    with contextlib.ExitStack() as stack:
+        for name in USING:
+            patched = wrapped(name, getattr(jax.random, name))
+            stack.enter_context(mock.patch.object(jax.random, name, patched))
+        yield seen
+        jax.effects_barrier()
+
+
+def used_twice(seen) -> dict:
+    """Keep the keys that were used up at more than one place, or in more than one way."""
+    return {key: places for key, places in seen.items() if len(places) > 1}
