@@ -19,7 +19,8 @@ SPREAD = 20.0  # HU from the 0.5 to the 99.5 percentile; noise alone has more, a
 NO_MATTER = -1150.0  # air is -1000, and noise reaches a little below
 THIN = 0.05  # most that may lie below that: the rim of padding (-3024) that was interpolated
 TISSUE = (824.0, 1174.0)  # fat to muscle, where 1024 was added
-PEAK = 0.5  # of what lies above the window, most that may be there: dense bone has .06, +1024 .9
+PEAK = 0.5  # of what lies above the window, most that may be there: bone has .06, +1024 .9
+PEAK_ALONE = 0.25  # the same, where no voxel is below 0, as fat and air are in a scan in HU
 BRIGHT = (
     0.1  # and the least share above the window for that to be asked: contrast and metal have less
 )
@@ -63,9 +64,10 @@ def unseen(
     if share(value < NO_MATTER) > THIN:
         return f"{share(value < NO_MATTER):.0%} of its voxels are below air (-1000 HU), and {reach}"
     tissue = share((value > TISSUE[0]) & (value < TISSUE[1]))
-    if above > BRIGHT and tissue > PEAK * above:
+    alone = share(value < 0) < 0.001
+    if above > BRIGHT and tissue > (PEAK_ALONE if alone else PEAK) * above:
         return f"{tissue:.0%} of its voxels lie where HU + 1024 has soft tissue, and {reach}"
-    if above > 0.5 and share(value < 0) < 0.001 and _narrow(value, body * (value > end)):
+    if above > 0.5 and alone and _narrow(value, body * (value > end)):
         return f"{above:.0%} of its voxels lie above, none below 0, and {reach}"
     if not sure and 0 <= least < 50 and 150 < most <= 255:
         return f"{reach}, as a picture's do"

@@ -42,20 +42,22 @@ def scan(parts: dict[str, int], seed: int) -> np.ndarray:
     return np.concatenate([matter[kind](40 * n) for kind, n in parts.items()])
 
 
-bodies = st.fixed_dictionaries(
-    {
-        "air": st.integers(0, 60),
-        "lung": st.integers(0, 40),
-        "fat": st.integers(5, 30),
-        "soft": st.integers(20, 60),
-        "contrast": st.integers(0, 20),
-        "bone": st.integers(1, 20),
-    }
-)
+def bodies(most):
+    """Draw how much there is of each matter; of what is bright, at most so much."""
+    return st.fixed_dictionaries(
+        {
+            "air": st.integers(0, 60),
+            "lung": st.integers(0, 40),
+            "fat": st.integers(5, 30),
+            "soft": st.integers(20, 60),
+            "contrast": st.integers(0, most),
+            "bone": st.integers(1, most),
+        }
+    )
 
 
 @settings(max_examples=50)
-@given(bodies, st.integers(0, 99), st.sampled_from(["as it is", "padded", "clipped", "noisy"]))
+@given(bodies(60), st.integers(0, 99), st.sampled_from(["as it is", "padded", "clipped", "noisy"]))
 def test_a_ct_in_hu_is_never_refused(parts, seed, how):
     hu = scan(parts, seed)
     if how == "padded":  # outside of the scanner's circle, and the rim where that was interpolated
@@ -70,8 +72,9 @@ def test_a_ct_in_hu_is_never_refused(parts, seed, how):
 
 
 @settings(max_examples=50)
-@given(bodies, st.integers(0, 99), st.sampled_from(list(UNITS)))
+@given(bodies(2), st.integers(0, 99), st.sampled_from(list(UNITS)))
 def test_the_same_ct_in_other_units_is(parts, seed, units):
+    """Where little of it is bright: dense bone is in the window still when 1024 is subtracted twice."""
     stored = UNITS[units](scan(parts, seed)).astype(np.float32)
     with pytest.raises(Unseen, match="is not in HU, or the CT window .*--rescale .*--modality mr"):
         measure(stored, "ct")

@@ -1,7 +1,7 @@
 """Images and labels are paired by words in their names, if in one way only; else the user is shown how."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmeta.data.cases import find_cases
@@ -25,6 +25,7 @@ def found(folder, **told):
     ]
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from(sorted(IMAGE | LABEL)),
     st.sampled_from(["21", "patient021", "b-3.c_x", "007"]),
