@@ -59,7 +59,11 @@ def hard_iou(logits: Logits, mask: Mask, valid: Valid) -> Float[Array, ""]:
 def segmentation_loss(
     model: Model, *, cross_entropy_weight: float = 1.0, dice_weight: float = 1.0
 ) -> Callable:
-    """Make the loss(variables, examples, key) that the inner loop walks down: weighted BCE + soft Dice."""
+    """Make the loss that the inner loop walks down: weighted BCE + soft Dice of a model's first output.
+
+    It is loss(variables: PyTree, examples: Examples of N slices, key) -> Float[Array, ""], over the valid
+    slices together. Whatever else has this signature may stand in its place.
+    """
 
     def loss(variables, examples: Examples, key) -> Float[Array, ""]:
         logits, _ = model.apply(variables, examples.image, examples.given, key=key, train=True)

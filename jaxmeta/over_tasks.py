@@ -24,6 +24,9 @@ def over_tasks(
 ) -> Callable[[PyTree, Task], tuple[PyTree, PyTree]]:
     """Make (meta, tasks [T, ...]) -> (direction, statistics [T, ...]) of (meta, task) -> the same.
 
+    `tasks` is a `Task` (of two `Examples`) with one more leading axis T on every leaf, a multiple of `chunk`
+    on each device; `outer` sees it without. A direction is a tree like what is learned, statistics are scalars.
+
     The direction is the mean over all tasks, or their sum weighted by `weigh(statistics of all T)`,
     which then also hold each direction's `deviation`, its squared distance from the mean of all T.
     `chunk` tasks are done side by side with `vmap`, chunks one after another: 1 is right on a CPU,

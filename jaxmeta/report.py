@@ -198,8 +198,8 @@ def read_cases(path: Path, kind: type) -> list:
         ]
 
 
-def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> None:
-    """Draw slices with the contours of truth and prediction.
+def overlay(path: Path, pictures: Sequence[Picture | None], *, columns: int = 3) -> None:
+    """Draw slices with the contours of truth and prediction; where there is None, a place stays empty.
 
     In canonical (RAS) order the first axis of an axial slice runs to the patient's right; slices are
     drawn as radiologists look at them, the patient's right on the left and the front up.
@@ -210,6 +210,8 @@ def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> Non
     for axis in axes:
         axis.set_axis_off()
     for axis, picture in zip(axes, pictures, strict=False):
+        if picture is None:
+            continue
         low, high = np.percentile(picture.image, [1, 99])
         axis.imshow(
             picture.image.T, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-6)
@@ -220,7 +222,7 @@ def overlay(path: Path, pictures: Sequence[Picture], *, columns: int = 3) -> Non
         axis.set_aspect(picture.spacing[1] / picture.spacing[0])
         axis.invert_xaxis()
         axis.set_title(picture.title, fontsize=8)
-    truth = "truth green, " if any(picture.target.any() for picture in pictures) else ""
+    truth = "truth green, " if any(each.target.any() for each in pictures if each) else ""
     figure.suptitle(f"{truth}prediction red", fontsize=9)
     with beside(path) as part:
         figure.savefig(part, dpi=120, format="png")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.reports import curves
+from experiments.reports import background, curves
 from experiments.reports.curves import AfterSteps
 from experiments.runs.saved import read_json
 from experiments.testing.outcome import METHOD, Outcome
@@ -19,6 +19,11 @@ from jaxmeta.report import Line
 
 MOST_MISSED = 60  # cases that are named one by one
 BOXES = "Dice of every case, by organ and by row."
+BY_PATIENT = f"Dice of the row {METHOD}, a mean over supports and scans of each patient, the lowest first."
+PAIRS = (
+    "The worst, the median and the best case of each organ, two slices each: the one that shows most of it, "
+    "and the one with most voxels falsely marked, or missed where none is. Truth green, prediction red."
+)
 
 
 class Block(NamedTuple):
@@ -41,8 +46,9 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
         draw_boxes(boxes_of(folder, block.shots), block.cases)
         sections |= block_sections(folder, block)
     sections |= over_shots(folder, {block.shots: block.lines for block in blocks})
+    sections["Training"] = [page.paragraph(background.training(each)) for each in outcomes]
     if (folder / "curves.png").exists():
-        sections["Training"] = [page.picture(folder / "curves.png", "What the run logged.")]
+        sections["Training"] += [page.picture(folder / "curves.png", "What the run logged.")]
     sections["Missed cases"] = missed(blocks)
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
@@ -68,6 +74,8 @@ def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str
     cases = [case for block in blocks for case in block.cases if case.row == METHOD]
     patients = {(case.cohort, case.patient) for case in cases}
     told = {
+        "tested on": background.data_sets(cases),
+        "date": background.today(),
         "runs": ", ".join(f"{o.folder} (seed {o.seed}, step {o.step})" for o in outcomes),
         "cases": f"{len(questions(cases))} of {len(patients)} patients, asked of every row",
     }
@@ -84,19 +92,19 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     head, *rows = report.cells(block.lines, f"{METHOD} minus it")
     organs, *means = report.organ_cells("Dice by organ", block.organs)
     notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]
+    patients, *scores = background.by_patient(block.cases)
     first = [
         page.note(block.protocol),
         page.table(head, rows, best=best.row if best else None),
         page.folded("what the rows are", "\n".join(notes)),
         page.table(organs, means),
+        page.table(patients, scores),
+        page.note(BY_PATIENT),
         page.picture(boxes_of(folder, block.shots), BOXES),
     ]
     overlay = folder / f"overlay_{block.shots}shot.png"
     if overlay.exists():
-        caption = (
-            "The worst, the median and the best case of each organ: truth green, prediction red."
-        )
-        first.append(page.picture(overlay, caption))
+        first.append(page.picture(overlay, PAIRS))
     first += walked(folder, block.shots, block.steps)
     return {f"Support: {block.asked}": first}
 
@@ -163,6 +171,8 @@ def configured(folder: Path, whose: str = "") -> str:
 def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
     """Write the tables for a notebook or a repository."""
     parts = [f"# {' and '.join(dict.fromkeys(o.algorithm for o in outcomes))}: held-out organs"]
+    parts += [f"{name}: {text}" for name, text in facts(outcomes, blocks).items()]
+    parts += [background.training(outcome) for outcome in outcomes]
     for block in blocks:
         notes = [f"- {line.row}: {line.note}" for line in block.lines if line.note]
         parts += [
@@ -171,6 +181,7 @@ def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
             as_markdown(report.cells(block.lines, f"{METHOD} minus it")),
             "\n".join(notes),
             as_markdown(report.organ_cells("Dice by organ", block.organs)),
+            as_markdown(background.by_patient(block.cases)),
             *map(as_markdown, curves.tables(block.steps)),
             block.seconds,
         ]

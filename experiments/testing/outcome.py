@@ -67,7 +67,7 @@ class Table(NamedTuple):
 
     shots: int
     cases: list[Case]
-    pictures: list[tuple[Case, Picture]]  # of the method, each volume once
+    pictures: list[tuple[Case, tuple[Picture, ...]]]  # of the method, each volume once
     settings: dict[str, Setting]
     seconds: float  # of one adaptation
     by_steps: Curves = {}
@@ -107,8 +107,8 @@ def keep(
     shots: int,
     *,
     masks: Path | None,
-) -> tuple[list[Case], list[tuple[Case, Picture]]]:
-    """Collect cases; of each volume's first one by the method a picture, and the mask as NIfTI in `masks`."""
+) -> tuple[list[Case], list[tuple[Case, tuple[Picture, ...]]]]:
+    """Collect cases; of each volume's first one by the method pictures, and the mask as NIfTI in `masks`."""
     cohort = cohort_of(shards)
     cases, pictures, seen = [], [], set()
     for case, query, mask in found:
@@ -117,7 +117,7 @@ def keep(
         if case.row != METHOD or (case.organ, case.case) in seen:
             continue
         seen.add((case.organ, case.case))
-        pictures.append((case, picture(shards, case, query, mask)))
+        pictures.append((case, pictures_of(shards, case, query, mask)))
         if masks and len(mask) == sliced_shape(shards.volumes[query.volume].grid)[0]:
             name = f"{case.case}_{case.organ}_{shots}shot.nii.gz".replace("/", "_")
             save_prediction(masks / name, mask, shards, query.volume)
@@ -155,14 +155,34 @@ def save_prediction(path: Path, mask: np.ndarray, shards: Shards, volume: int) -
     save_mask(path, from_slices(mask.astype(np.uint8), grid), grid)
 
 
-def picture(shards: Shards, case: Case, query: Query, mask: np.ndarray) -> Picture:
-    """Show the slice that holds most of the structure."""
+def pictures_of(
+    shards: Shards, case: Case, query: Query, mask: np.ndarray
+) -> tuple[Picture, ...]:
+    """Show the slice that holds most of the structure, and the one with most false voxels, if it is another.
+
+    Where most of the organ is, a method is at its best: what it marks elsewhere is seen in no such slice.
+    """
+    fullest = int(query.target.sum((1, 2)).argmax())
+    number, what = most_false(query.target, mask)
+    first = f"{case.organ}, {case.case}\nDice {report.number(case.dice)}, slice"
+    titles = {fullest: f"{first} {query.first + fullest}"}
+    if what:
+        told = f"slice {query.first + number}: {what}"
+        titles[number] = f"{titles[fullest]}\n{what}" if number == fullest else f"{case.case}\n{told}"
     grid = shards.volumes[query.volume].grid
-    number = int(query.target.sum((1, 2)).argmax())
-    side = max(sliced_shape(grid)[1:])
-    shown = query.first + number
-    image = load_images(shards, query.volume, [shown], size=side)[..., 0]
-    title = f"{case.organ}, {case.case}\nDice {report.number(case.dice)}, slice {shown}"
-    return Picture(
-        title, restore(image, grid)[0], query.target[number], mask[number], spacing(grid)[1:]
+    shown = [query.first + number for number in titles]
+    images = load_images(shards, query.volume, shown, size=max(sliced_shape(grid)[1:]))[..., 0]
+    return tuple(
+        Picture(title, image, query.target[number], mask[number], spacing(grid)[1:])
+        for (number, title), image in zip(titles.items(), restore(images, grid), strict=True)
     )
+
+
+def most_false(target: np.ndarray, mask: np.ndarray) -> tuple[int, str]:
+    """Find the slice with most voxels that are marked and should not be, or of those that are missed."""
+    mask, target = mask.astype(bool), target.astype(bool)
+    for false, what in ((mask & ~target, "falsely marked"), (target & ~mask, "missed")):
+        counts = false.sum((1, 2))
+        if counts.any():
+            return int(counts.argmax()), f"{counts.max()} voxels {what}"
+    return 0, ""

@@ -4,18 +4,36 @@ from typing import Any, NamedTuple
 
 
 class Examples(NamedTuple):
-    """Slices with masks of one structure; a batch of tasks has one more leading axis T on every leaf."""
+    """N slices with masks of one structure; of one task, and in a batch of T of them::
 
-    image: Any  # Float[Array, "N H W C"], normalised intensities
-    mask: Any  # Integer[Array, "N H W"], 1 where the structure is
-    valid: Any  # Bool[Array, " N"], False for a slice that only fills the shape
-    given: Any = ()  # what a prompted model may see besides: pytrees with leading axis N
+        image   Float[Array, "N H W C"]    Float[Array, "T N H W C"]    normalised intensities, C = 1 here
+        mask    Integer[Array, "N H W"]    Integer[Array, "T N H W"]    1 where the structure is, else 0
+        valid   Bool[Array, "N"]           Bool[Array, "T N"]           False: it only fills the shape
+        given   PyTree, leaves "N ..."     PyTree, leaves "T N ..."     for prompted models; () else
+
+    A set is never ragged: what is short is filled up with slices that are not valid, and losses and scores
+    leave those out.
+    """
+
+    image: Any
+    mask: Any
+    valid: Any
+    given: Any = ()
 
 
 class Task(NamedTuple):
-    """Learn a structure from `support`, prove it on `query`."""
+    """Learn a structure from `support`, prove it on `query`; of one task, and in a batch of T of them::
+
+        support   Examples                of N = shots slices      every leaf with a leading T
+        query     Examples                of N = queries slices    every leaf with a leading T
+        key       UInt32[Array, "2"]      UInt32[Array, "T 2"]     a raw PRNG key, made with the episode
+        ident     Int32[Array, "2"]       Int32[Array, "T 2"]      its index, its structure's number
+
+    A learner's step takes the batch, as `tasks.loader.task_batches` gives it; losses, `adapt` and augmentation
+    see one task. Support and query may have other numbers of slices, but the same H, W and C.
+    """
 
     support: Examples
     query: Examples
-    key: Any  # UInt32[Array, "2"], a raw PRNG key made on the host with the episode
-    ident: Any  # Int32[Array, "2"]: the episode's index and the structure's number in the pool
+    key: Any
+    ident: Any

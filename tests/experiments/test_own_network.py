@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import itertools
 import json
+from functools import partial
 
 import jax
 import pytest
@@ -149,7 +150,7 @@ def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
     learned = open_run(own.workdir).state.meta.learned["theta"]
     assert learned["first"].shape == (3, 3, 1, 3)
     written = importlib.import_module(nets)
-    monkeypatch.setattr(written, "tiny", written.wider)  # as if the module had been changed since
+    monkeypatch.setattr(written, "tiny", partial(written.tiny, width=5))  # as if the module had been changed since
     told = f"{own.workdir}/checkpoints: step 0 is of another network: meta/learned/.*first has shape"
     told += r" \(3, 3, 1, 3\) there and \(3, 3, 1, 5\) by the config"
     for again in (lambda: open_run(own.workdir), lambda: meta_train(own)):

@@ -1,0 +1,108 @@
+"""What a report says of where its numbers come from, by hand and on a run of its own."""
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.reports.background import by_patient, data_sets, today, training
+from experiments.reports.run_report import worst_to_best
+from experiments.testing.outcome import METHOD, most_false
+from jaxmeta.evaluate import Case
+from jaxmeta.files import write_json
+from jaxmeta.report import Picture
+from jaxmeta.tasks.split import Split
+
+NOWHERE = float("nan")
+
+
+def case(patient, organ, dice, draw=0, row=METHOD, cohort="1"):
+    name = f"acdc/{patient}" if cohort == "1" else f"chaos/{patient}"
+    return Case(row, organ, draw, "", "", name, name, dice, 0.0, "", cohort=cohort)
+
+
+CASES = [
+    case("a", "liver", 0.5),
+    case("a", "liver", 0.7, draw=1),
+    case("a", "spleen", 0.2),
+    case("b", "liver", 0.3),
+    case("b", "spleen", NOWHERE),
+    case("b", "liver", 0.9, row="scratch"),
+    case("a", "spleen", 0.9, cohort="2"),  # somebody else of the same name
+]
+
+
+def test_every_patient_has_a_line_with_their_mean_of_each_organ_the_lowest_first():
+    assert by_patient(CASES) == [
+        ["Dice by patient", "liver", "spleen", "mean"],
+        ["acdc/b", ".300", "", ".300"],
+        ["acdc/a", ".600", ".200", ".400"],
+        ["chaos/a", "", ".900", ".900"],
+    ]
+    assert by_patient([case("a", "liver", 0.5)]) == [["Dice by patient", "liver"], ["acdc/a", ".500"]]
+
+
+def test_data_sets_are_named_with_their_patients():
+    assert data_sets(CASES) == "acdc (2 patients), chaos (1 patient)"
+
+
+def test_a_report_has_a_date():
+    assert datetime.date.fromisoformat(today())
+
+
+@pytest.mark.parametrize(
+    "marked, missed, found",
+    [
+        ([0, 3, 5, 2], [9, 0, 0, 0], (2, "5 voxels falsely marked")),
+        ([0, 0, 0, 0], [1, 0, 0, 4], (3, "4 voxels missed")),
+        ([0, 0, 0, 0], [0, 0, 0, 0], (0, "")),
+    ],
+)
+def test_the_most_false_slice_has_most_voxels_marked_or_where_none_is_missed(marked, missed, found):
+    target, mask = np.zeros((2, 4, 5, 5), bool)
+    target[:, 2:4] = mask[:, 2:4] = True
+    for number, (more, less) in enumerate(zip(marked, missed, strict=True)):
+        mask[number].flat[:more] = True
+        mask[number, 2:4].flat[:less] = False
+    assert most_false(target, mask) == found
+
+
+def test_each_case_has_two_places_in_the_row_of_its_organ():
+    """The worst, median and best of five; two cases of another organ, of which one has one picture."""
+    plane = np.zeros((2, 2))
+
+    def pictures(name, count=2):
+        return tuple(Picture(f"{name}{n}", plane, plane, plane, (1, 1)) for n in range(count))
+
+    found = [(case(f"p{n}", "liver", n / 10), pictures(f"l{n}")) for n in (3, 0, 4, 1, 2)]
+    found += [(case("q0", "spleen", 0.1), pictures("s0", 1)), (case("q1", "spleen", 0.2), pictures("s1"))]
+    row = [shown and shown.title for shown in worst_to_best(found)]
+    assert row[:6] == ["l00", "l01", "l20", "l21", "l40", "l41"]
+    assert row[6:] == ["s00", None, "s10", "s11", None, None]
+
+
+def outcome_of(folder: Path, step: int, split: Split):
+    from types import SimpleNamespace
+
+    return SimpleNamespace(folder=folder, step=step, split=split)
+
+
+def test_training_is_told_in_a_sentence(tmp_path):
+    split = Split(("heart", "liver"), ("kidney",), ("spleen",), ("acdc/a", "acdc/b", "chaos/c"), ("chaos/d",))
+    told = {"steps": 8, "begin": None, "tasks": {"count": 4, "draw": "episodes"}}
+    write_json(tmp_path / "config.json", {"config": told})
+    assert training(outcome_of(tmp_path, 8, split)) == (
+        f"{tmp_path} learned from heart, liver in 3 patients of acdc, chaos: 8 steps of 4 tasks. Step 8, "
+        "the last, is tested: no validation organ chose another."
+    )
+    lines = [f'{{"step": {n}, "seconds": 25.0}}\n' for n in range(1, 9)]
+    lines += ['{"step": 4, "validation_dice": 0.684}\n', '{"step": 8, "validation_dice": 0.5}\n']
+    (tmp_path / "metrics.jsonl").write_text("".join(lines))
+    assert training(outcome_of(tmp_path, 4, split)).endswith(
+        "8 steps of 4 tasks in 4 minutes. Step 4 is tested: of 2 it had the highest Dice, .684, on the "
+        "validation organ kidney."
+    )
+    write_json(tmp_path / "config.json", {"config": told | {"steps": 0}})
+    assert "was not trained" in training(outcome_of(tmp_path, 0, split))
+    assert "is not told" in training(outcome_of(tmp_path / "gone", 0, split))
