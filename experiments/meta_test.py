@@ -16,6 +16,7 @@ from experiments.command import run as run_command
 from experiments.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
 from experiments.reports.run_report import write
 from experiments.runs.opened import Run, open_run
+from experiments.runs.provenance import namesakes
 from experiments.runs.recipes import recipe
 from experiments.summary import compare, refuse_twice
 from experiments.testing.choosing import borrowed, transfer_run
@@ -48,6 +49,8 @@ def test(options: Options) -> list[Outcome]:
     for run, one in zip(runs, asked, strict=True):
         for leak in one.leaks:
             print(f"LEAK {leak.kind}: {leak.text}")
+        for note in namesakes(run.provenance, one.held) if options.data else ():
+            print(f"note: {note}")
     outcomes = []
     for number, run in enumerate(runs):
         transfer = transfer_run(run, options, number, asked[number])

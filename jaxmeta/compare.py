@@ -159,7 +159,8 @@ def patients(cases: Sequence[Case]) -> Level:
     """Name patients, drawn inside their data set; the same patient in several runs is one."""
     return Level(
         [(case.cohort, case.patient) for case in cases],
-        [(case.cohort, case.patient.split("/")[0]) for case in cases],
+        # people with a name of their own (--patient-pattern) are of no data set, and of one group
+        [(case.cohort, case.patient.rpartition("/")[0]) for case in cases],
         "patients",
     )
 

@@ -80,8 +80,9 @@ def episodic(
     `over_tasks(outer, weigh=...)` spreads a function of one task over the batch: `over_tasks.over_tasks`, or
     `partial(over_tasks, chunk=4)` for four side by side, or with a mesh of devices.
 
-    A task's key is split here, once: `augment` and the algorithm each use up one of their own. (With JAX's generator `fold_in(key, i)`
-    is `split(key)[i]`: who folds a key that somebody else splits draws the same numbers.)
+    A task's key is split here, once: `augment` and the algorithm each use up one of their own. (With JAX's
+    generator `fold_in(key, i)` is `split(key)[i]`: who folds a key that somebody else splits draws the same
+    numbers.)
     """
 
     def outer(meta: Meta, task: Task):

@@ -248,3 +248,11 @@ def test_other_means_are_of_organs_first_and_apart_without_misses():
     found = other_means(cases)
     assert found["hd95"] == ((50 + 4) / 2, (10 + 4) / 2)
     assert np.isnan(found["nsd"].all)  # which no case has
+
+
+def test_people_of_no_data_set_are_resampled_among_each_other():
+    """A patient whose name is his own (--patient-pattern with a person) is no group of one."""
+    cases = [case("x", n, 0.1 * n)._replace(patient=f"person{n}") for n in range(10)]
+    in_one = [case("x", n, 0.1 * n) for n in range(10)]
+    own, usual = row_mean(cases)[0], row_mean(in_one)[0]
+    assert own.low < own.mean < own.high and own.high - own.low == usual.high - usual.low

@@ -13,6 +13,7 @@ from experiments.runs.provenance import (
     Seen,
     held_out,
     leaks,
+    namesakes,
     organs_seen,
     refuse_leaks,
     seen_here,
@@ -105,6 +106,7 @@ def looked_at(
     found += refuse_leaks(leaks(begun, held), config.allow_leak, "begin with another")
     told = [f"LEAK {leak.kind}: {leak.text}" for leak in found]
     several = len(shards.folders) > 1  # of one folder its preparation has told the structures
+    told += namesakes(begun, held)
     return own + begun, tuple(doubts(shards, structures=several) + told)
 
 

@@ -135,6 +135,25 @@ def twins(pool: Pool) -> list[Leak]:
     return list(dict.fromkeys(found))
 
 
+def namesakes(provenance: Iterable[Seen], held: Held) -> list[str]:
+    """Say which of the held-out may be people that were seen: of the same id, in another data set."""
+    ids = {
+        patient.rpartition("/")[2]: (seen, patient)
+        for seen in provenance
+        for patient in seen.patients
+        if "/" in patient
+    }
+    named = {patient: ids.get(patient.rpartition("/")[2]) for patient in sorted(held.patients)}
+    both = [(ours, *of) for ours, of in named.items() if of and "/" in ours and ours != of[1]]
+    if not both:
+        return []
+    ours, seen, theirs = both[0]
+    return [
+        f"{len(both)} patient(s) held out have ids that {seen.by or 'this run'} was {seen.how} in another data set, "
+        f"as {ours} and {theirs}: where they are the same people, prepare with --same-patients"
+    ]
+
+
 def contents_of(pools: Iterable[Pool]) -> dict[str, str]:
     """Give the fingerprints of all volumes that pools may draw."""
     volumes = (

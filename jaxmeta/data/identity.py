@@ -18,6 +18,8 @@ from jaxmeta.data.shards import Shards, Volume, load_masks
 
 SAME = 0.9  # Dice of two masks from which two names are one structure
 TOLD = 3  # examples in a note
+ROW = 1 << 15  # words that are folded on each other: what a core's nearest cache holds
+FACTOR = np.uint32(0x9E3779B1)  # odd, so that no row is lost
 
 
 class Alias(NamedTuple):
@@ -34,9 +36,19 @@ def fingerprint(values: Integer[np.ndarray, "x y z"]) -> str:
 
     Neither the header nor the type that holds the numbers counts: 3 is 3 in one byte or in two. What `nifti.py`
     reads has at most 16 bits. A copy that was rescaled, resampled or turned is another scan to it.
+
+    Hashing every byte would be a twentieth of the preparation. So rows r of 32-bit words are folded first, to
+    sum_k r_k FACTOR^(n - k) modulo 2^32, word by word: two scans would have to agree in every one of the sums.
     """
     digest = hashlib.sha1(repr(values.shape).encode(), usedforsecurity=False)
-    digest.update(np.ascontiguousarray(values.T.astype("<i2", copy=False)))  # .T: the file's order
+    numbers = np.ascontiguousarray(values.T.astype("<i2", copy=False)).reshape(-1)  # as in the file
+    rows = numbers[: numbers.size // (2 * ROW) * 2 * ROW].view("<u4").reshape(-1, ROW)
+    folded = np.zeros(ROW, "<u4")
+    for row in rows:
+        folded *= FACTOR
+        folded += row
+    digest.update(folded)
+    digest.update(numbers[2 * rows.size :])
     return digest.hexdigest()[:16]
 
 

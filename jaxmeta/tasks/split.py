@@ -9,7 +9,8 @@ training and test, and nothing is on two sides. `pool` then gathers what one pha
     test    test_organs   everybody else
 
 so that neither a test organ's label nor any slice of a test patient is in reach of training or of the
-choice of a model. The names of a patient, "acdc/patient001", tell its data set.
+choice of a model. A patient is a name: "acdc/patient001" is of one data set, and a name that several have
+(joined when they were prepared) is one person, held out of all of them or of none.
 """
 
 import zlib

@@ -23,7 +23,7 @@ from experiments.runs import identity, saved
 from experiments.runs.build import open_data
 from experiments.runs.given import gather
 from experiments.runs.opened import Run, network_of, refuse_begun, stands_on
-from experiments.runs.provenance import contents_of, held_by, leaks, seen_here
+from experiments.runs.provenance import contents_of, held_by, leaks, namesakes, seen_here
 from experiments.runs.training import claim
 from experiments.scans.reading import reading_for
 from experiments.scans.telling import known_scans, teller
@@ -432,6 +432,14 @@ def test_data_sets_prepared_apart_are_joined_all_the_same(tmp_path):
         prepare([tmp_path / "t1"], tmp_path / "no", workers=1, same_patients=["t1"])
 
 
+def test_an_id_that_was_trained_on_in_another_data_set_is_told(study, tmp_path):
+    clinic = write(tmp_path, "later", clinic=({"case1": scan(7), "other": scan(8)}, ORGANS))
+    (note,) = namesakes(study.run.provenance, asked(study.run, clinic).held)
+    assert note.startswith(f"1 patient(s) held out have ids that {study.folder} was")
+    assert "as clinic/case1 and belly/case1" in note
+    assert namesakes(study.run.provenance, asked(study.run).held) == []
+
+
 # --- settings, searches, and transfer
 
 
@@ -648,6 +656,19 @@ def test_a_fingerprint_is_of_numbers_and_shape_alone(tmp_path, dtype):
     changed[0, 0, 0] += 1
     assert fingerprint(changed) != own
     assert fingerprint(image.reshape(image.shape[::-1], order="F")) != own
+
+
+def test_no_voxel_of_a_large_scan_is_left_out_of_its_fingerprint():
+    """Its rows are folded: every one counts, and where it stands."""
+    rng = np.random.default_rng(0)
+    image = np.asfortranarray(rng.integers(-999, 999, (128, 128, 35)).astype(np.int16))
+    found = {fingerprint(image), fingerprint(image[..., ::-1]), fingerprint(np.roll(image, 1, 0))}
+    for place in rng.integers(0, image.size, 20):
+        other = image.copy(order="F")
+        other.T.flat[place] += 1
+        found.add(fingerprint(other))
+    assert len(found) == 23 and fingerprint(image.copy(order="C")) in found
+    assert len(found) == len(found | {fingerprint(np.ascontiguousarray(image))})
 
 
 def test_structures_that_only_touch_have_one_name_each(study):
