@@ -27,7 +27,9 @@ class Margin(NamedTuple):
     """A paired difference between two rows."""
 
     supports: Interval  # over patients and supports
-    runs: Interval | None  # over runs too, where they replicate: every organ was learned for by several
+    runs: (
+        Interval | None
+    )  # over runs too, where they replicate: every organ was learned for by several
 
     @property
     def widest(self) -> Interval:

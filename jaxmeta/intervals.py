@@ -107,9 +107,7 @@ def interval(
         return Interval(float(mean), np.nan, np.nan, int(known.size))
     (half,), (p,) = half_width(found, 1 - coverage), chance(found)
     low, high = np.clip([mean - half, mean + half], *limits)
-    return Interval(
-        float(mean), float(low), float(high), int(known.size), float(p), found.over
-    )
+    return Interval(float(mean), float(low), float(high), int(known.size), float(p), found.over)
 
 
 def estimate(

@@ -57,9 +57,12 @@ def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
     """
     known = [line.others[name].all for line in lines if line.others for name in ("hd95", "nsd")]
     measured = not all(map(math.isnan, known))
-    own, behind, runs = ([line[n] for line in lines if line[n]] for n in (1, 4, 5))
+    own = [line.dice for line in lines]
+    behind = [line.behind for line in lines if line.behind]
+    runs = [line.behind_runs for line in lines if line.behind_runs]
     head = [f"Dice {over(own, PATIENTS)}", "IoU", *["HD95", "NSD"] * measured]
-    head += ["cases", "missed", "false", f"{compared} {over(behind, SUPPORTS)}" if behind else compared]
+    head += ["cases", "missed", "false"]
+    head += [f"{compared} {over(behind, SUPPORTS)}" if behind else compared]
     head += [over(runs, RUNS)] if runs else []
     body = [
         [

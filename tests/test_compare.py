@@ -112,11 +112,19 @@ def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():
 def test_runs_that_each_left_out_an_organ_of_their_own_have_no_interval_over_runs():
     """Nothing replicates, so an interval over runs would be the other one again, bit for bit."""
     organ = dict(a="heart", b="liver", c="lung")
-    theirs = [case("y", n, 0.05 * n, run=r, organ=organ[r], draw=d) for n in range(6) for r in "abc" for d in range(3)]
+    theirs = [
+        case("y", n, 0.05 * n, run=r, organ=organ[r], draw=d)
+        for n in range(6)
+        for r in "abc"
+        for d in range(3)
+    ]
     ours = [c._replace(row="x", dice=c.dice + 0.1 * (c.draw - 1)) for c in theirs]
     found = margin(ours, theirs)
     assert found.runs is None and found.widest.over == ("patients", "supports")
-    twice = [c._replace(run=c.run + "2") for c in ours], [c._replace(run=c.run + "2") for c in theirs]
+    twice = (
+        [c._replace(run=c.run + "2") for c in ours],
+        [c._replace(run=c.run + "2") for c in theirs],
+    )
     assert margin(ours + twice[0], theirs + twice[1]).runs.over == ("patients", "supports", "runs")
 
 
@@ -133,7 +141,9 @@ def test_the_interval_of_a_dice_stays_where_a_dice_can_lie():
     cases = [case("x", 1, 0.95), case("x", 2, 0.75)]
     found, _ = row_mean(cases)
     assert found.high == 1.0 and found.low == 0.0
-    gap = difference(cases, [c._replace(row="y", dice=0.9 if n else 0.1) for n, c in enumerate(cases)])
+    gap = difference(
+        cases, [c._replace(row="y", dice=0.9 if n else 0.1) for n, c in enumerate(cases)]
+    )
     assert (gap.low, gap.high) == (-1.0, 1.0)
 
 
@@ -213,7 +223,9 @@ def test_runs_are_resampled_where_there_are_several():
     margin = standings(cases, ["second", "first"], "scratch")[1].behind
     assert margin.supports.mean == margin.runs.mean == pytest.approx(0.2)  # of .15 and .25
     # two runs of deviation .0707, t with 1 degree 12.706
-    assert (margin.runs.low, margin.runs.high) == pytest.approx((0.2 - 0.6353, 0.2 + 0.6353), abs=1e-4)
+    assert (margin.runs.low, margin.runs.high) == pytest.approx(
+        (0.2 - 0.6353, 0.2 + 0.6353), abs=1e-4
+    )
     assert margin.supports.low == pytest.approx(0.2)
 
 

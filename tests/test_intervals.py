@@ -20,7 +20,9 @@ def one_stratum(units, name="patients"):
 
 def patients_of(values, **how):
     """Take the interval of values of one patient each, all of one organ."""
-    return interval(np.array(values, float), ["a"] * len(values), [one_stratum(range(len(values)))], **how)
+    return interval(
+        np.array(values, float), ["a"] * len(values), [one_stratum(range(len(values)))], **how
+    )
 
 
 def test_groups_weigh_the_same_whatever_their_size():
@@ -89,7 +91,9 @@ def test_units_are_compared_inside_their_stratum_only():
     values = np.array([0.2, 0.3, 0.8, 0.9])
     organ = ["a", "a", "b", "b"]
     apart = interval(values, organ, [Level([0, 1, 2, 3], ["ct", "ct", "mr", "mr"])])
-    same = interval(values - [0, 0, 0.6, 0.6], organ, [Level([0, 1, 2, 3], ["ct", "ct", "mr", "mr"])])
+    same = interval(
+        values - [0, 0, 0.6, 0.6], organ, [Level([0, 1, 2, 3], ["ct", "ct", "mr", "mr"])]
+    )
     assert apart.high - apart.mean == pytest.approx(same.high - same.mean)
 
 
@@ -112,7 +116,11 @@ def test_a_unit_alone_in_its_stratum_joins_another_that_shares_its_organ():
 
 def test_one_unit_tells_nothing_of_a_level():
     one = interval(np.array([0.2, 0.4]), ["a"] * 2, [one_stratum([0, 0])])
-    assert np.isnan([one.low, one.high, one.p]).all() and one.over == () and one.mean == pytest.approx(0.3)
+    assert (
+        np.isnan([one.low, one.high, one.p]).all()
+        and one.over == ()
+        and one.mean == pytest.approx(0.3)
+    )
     organ = ["a", "a", "b"]  # all that is known of b is of one patient
     assert np.isnan(interval(np.array([0.2, 0.4, 0.9]), organ, [one_stratum([0, 1, 0])]).low)
     patients, support = one_stratum([0, 1, 2]), one_stratum([0, 0, 0], "supports")
@@ -130,7 +138,9 @@ def test_a_level_nested_in_another_varies_with_it_and_is_counted_once():
     result = interval(values, ["a"] * 12, [patients, one_stratum(run, "runs")])
     assert result[1:3] == pytest.approx(patients_of(means)[1:3])
     assert result.over == ("patients", "runs")
-    twice = interval(values, ["a"] * 12, [one_stratum(range(12)), one_stratum(range(12), "supports")])
+    twice = interval(
+        values, ["a"] * 12, [one_stratum(range(12)), one_stratum(range(12), "supports")]
+    )
     assert twice[:3] == patients_of(values)[:3] and twice.over == ("patients", "supports")
 
 
@@ -158,7 +168,10 @@ def test_neither_a_shift_nor_the_order_changes_its_width(values, shift, random):
     units = np.arange(len(values)) // 2
 
     def taken(at):
-        levels = [one_stratum([units[n] for n in at]), one_stratum([support[n] for n in at], "supports")]
+        levels = [
+            one_stratum([units[n] for n in at]),
+            one_stratum([support[n] for n in at], "supports"),
+        ]
         return interval(values[at], ["a"] * len(at), levels)
 
     assert taken(order)[:3] == pytest.approx(taken(list(range(len(values))))[:3], nan_ok=True)
@@ -186,7 +199,9 @@ def test_p_is_below_five_percent_exactly_where_the_interval_is_without_0(values,
 def test_with_twenty_units_and_more_it_is_as_wide_as_the_bootstrap():
     rng = np.random.default_rng(0)
     patient, support = (index.ravel() for index in np.indices((40, 24)))
-    values = rng.normal(0, 0.1, 40)[patient] + rng.normal(0, 0.1, 24)[support] + rng.normal(0, 0.1, 960)
+    values = (
+        rng.normal(0, 0.1, 40)[patient] + rng.normal(0, 0.1, 24)[support] + rng.normal(0, 0.1, 960)
+    )
     levels = [one_stratum(patient.tolist()), one_stratum(support.tolist(), "supports")]
     found = interval(values, ["a"] * 960, levels)
     low, high, p = bounds(values[:, None], ["a"] * 960, levels)

@@ -15,6 +15,7 @@ from jaxmeta.report import (
     beside,
     boxes,
     cells,
+    chance,
     curves,
     grid,
     number,
@@ -53,6 +54,34 @@ def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
         "0",
     ]
     assert text[4].split()[-3:] == ["+.140", "[-.010,", "+.300]"]
+
+
+def test_heads_say_what_intervals_are_over_and_cells_where_theirs_is_over_less():
+    def of(*over):
+        return Interval(0.1, 0.0, 0.2, 8, 0.1, over)
+
+    lines = [
+        Line(row, of("patients"), of("patients"), Counts(8, 8, 1, 0, 0), behind, runs)
+        for row, behind, runs in (
+            ("adapted", None, None),
+            ("scratch", of("patients", "supports"), of("patients", "supports", "runs")),
+            ("copied", of("patients"), None),
+        )
+    ]
+    head, _, scratch, copied = cells(lines, "minus it")
+    assert head[1] == "Dice [95 % CI over patients; t]"
+    assert head[-2] == "minus it [95 % CI over patients and supports; t]"
+    assert head[-1] == "[95 % CI over patients, supports and runs; t]"
+    assert scratch[-2:] == ["+.100 [+.000, +.200]"] * 2
+    assert copied[-2:] == ["+.100 [+.000, +.200] over patients", ""]
+    head, *_ = cells([lines[0], lines[2]], "minus it")
+    assert head[-1] == "minus it [95 % CI over patients, not over supports; t]"
+    none = lines[0]._replace(dice=Interval(0.1, NONE, NONE, 1))
+    assert cells([none], "")[0][1] == "Dice [no interval: patients too few]"
+
+
+def test_a_chance_is_written_with_three_digits():
+    assert [chance(p) for p in (NONE, 1.0, 0.0421, 0.0)] == ["", "1.000", ".042", "< .001"]
 
 
 def test_distances_that_nobody_measured_have_no_columns():

@@ -48,10 +48,14 @@ class Design(NamedTuple):
     run: float = 0.0
     run_organ: float = 0.0
     residual: float = 0.1
-    uneven: tuple[float, ...] = (1.0,)  # by what the supports of each organ in turn differ more or less
+    uneven: tuple[float, ...] = (
+        1.0,
+    )  # by what the supports of each organ in turn differ more or less
     having: tuple[int, ...] = ()  # how many patients of its data set have each organ in turn
     scans: tuple[int, ...] = (1,)  # how many volumes each patient in turn has
-    shape: str = "normal"  # of all effects: normal, heavy (t with 3 degrees) or dice (skewed, bounded)
+    shape: str = (
+        "normal"  # of all effects: normal, heavy (t with 3 degrees) or dice (skewed, bounded)
+    )
     mean: float = 0.0
 
 
@@ -74,7 +78,9 @@ DESIGNS = (
     FOUR._replace(name="4 x 4, patients differ most", patient=0.1, patient_organ=0.1, support=0.05),
     FOUR._replace(name="4 x 4, patients alone differ", support=0.0),
     FOUR._replace(name="4 x 4, supports alone differ", **SUPPORTS),
-    FOUR._replace(name="4 x 4, nothing but residuals", **SUPPORTS | {"support": 0, "residual": 0.1}),
+    FOUR._replace(
+        name="4 x 4, nothing but residuals", **SUPPORTS | {"support": 0, "residual": 0.1}
+    ),
     FOUR._replace(name="4 x 4, heavy tails", shape="heavy"),
     FOUR._replace(name="4 x 4, Dice-like", shape="dice"),
     FOUR._replace(name="4 x 4, one organ's supports", **SUPPORTS, uneven=(1.0, 0.0, 0.0, 0.0)),
@@ -95,7 +101,9 @@ DESIGNS = (
     FOUR._replace(
         name="4 x 1, 10 patients", datasets=1, organs=4, patients=10, supports=1, support=0.0
     ),
-    FOUR._replace(name="3 of 10 patients have an organ", organs=2, patients=10, having=(10, 3), supports=3),
+    FOUR._replace(
+        name="3 of 10 patients have an organ", organs=2, patients=10, having=(10, 3), supports=3
+    ),
     FOUR._replace(
         name="4 x 1, 8 patients of 1 to 8 scans",
         datasets=1,
@@ -107,7 +115,12 @@ DESIGNS = (
     ),
     *(
         FOUR._replace(
-            name=f"{n} runs, own cohorts{told}", runs=n, each="own", over="runs", run=run, shape=shape
+            name=f"{n} runs, own cohorts{told}",
+            runs=n,
+            each="own",
+            over="runs",
+            run=run,
+            shape=shape,
         )
         for n in (2, 3)
         for told, run, shape in (
@@ -128,7 +141,12 @@ DESIGNS = (
     ),
     *(
         FOUR._replace(
-            name=f"{n} runs, one cohort{told}", runs=n, over="runs", run=run, run_organ=run, shape=shape
+            name=f"{n} runs, one cohort{told}",
+            runs=n,
+            over="runs",
+            run=run,
+            run_organ=run,
+            shape=shape,
         )
         for n, told, run, shape in (
             (2, "", 0.1, "normal"),

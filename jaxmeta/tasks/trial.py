@@ -52,7 +52,9 @@ class Trial(NamedTuple):
     entry: Entry
     supports: tuple[Support, ...]
     queries: tuple[Callable[[], Query], ...]
-    answers: Mapping[str, int] = {}  # by patient: the one support that they are scored under; else all
+    answers: Mapping[
+        str, int
+    ] = {}  # by patient: the one support that they are scored under; else all
 
 
 def trials(

@@ -436,7 +436,9 @@ def of_patients(names, outcome):
 
 
 def test_one_patient_has_no_interval(tmp_path):
-    alone = [of_patients(("p4",), found(name, dice)) for name, dice in (("maml", 0.6), ("anil", 0.5))]
+    alone = [
+        of_patients(("p4",), found(name, dice)) for name, dice in (("maml", 0.6), ("anil", 0.5))
+    ]
     alone = [with_table(o, cases=[c for c in o.tables[0].cases if c.draw == 0]) for o in alone]
     text, table, _ = ranked(tmp_path, alone)
     assert "best: maml, Dice 1.000, +.100 over scratch, +.100 over anil" in text
@@ -451,7 +453,9 @@ def test_heads_say_what_intervals_are_over_and_what_p_is_adjusted_over(tmp_path)
     assert "Dice [95 % CI over patients; t]" in text
     assert "minus scratch [95 % CI over patients and supports; t]" in text
     assert "p, Holm (best of these, 3 pairs)" in text
-    assert all(f in table["lines"]["anil"]["behind"]["supports"]["over"] for f in ("patients", "supports"))
+    assert all(
+        f in table["lines"]["anil"]["behind"]["supports"]["over"] for f in ("patients", "supports")
+    )
     text = contest.write(tmp_path, enter(outcomes), outcomes, 1)
     assert "p, Holm (named beforehand)" in text
     one = [with_table(o, cases=[c for c in o.tables[0].cases if c.draw == 0]) for o in outcomes]

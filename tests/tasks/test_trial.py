@@ -114,7 +114,9 @@ def test_the_upper_bound_scores_every_volume_once_with_the_organ_or_without(tmp_
     every = Row("all", lambda s, k: None, lambda f, i, place: np.ones((3, len(i), 16, 16)))
     found = [case for case, _, _ in score([every], trial)]
     assert sorted(case.patient for case in found) == held
-    whole = [mask.target.mean() for mask in (load() for load in queries)]  # Dice of all: 2 s / (1 + s)
+    whole = [
+        mask.target.mean() for mask in (load() for load in queries)
+    ]  # Dice of all: 2 s / (1 + s)
     expected = sum(2 * share / (1 + share) for share in whole) / 5
     assert np.mean([case.dice for case in found]) == pytest.approx(expected)
 
