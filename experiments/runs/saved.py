@@ -41,7 +41,7 @@ def from_json(kind: Any, values: Any, base: Any = None) -> Any:
     wanted = {Path: str, float: (int, float)}.get(kind, kind)
     if not isinstance(values, wanted) or (isinstance(values, bool) and kind is not bool):
         raise BadInput(f"{values!r} in a configuration: should be {kind.__name__}")
-    return Path(values) if kind is Path else values
+    return kind(values) if kind in (Path, float) else values
 
 
 def read_config(path: Path) -> Config:
