@@ -60,7 +60,7 @@ def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
     parts = "\n\n".join(filter(None, markdown)) + "\n"
     for name, content in {"report.html": html, "report.md": parts}.items():
         with beside(folder / name) as part:
-            part.write_text(content)
+            part.write_text(content, "utf-8", "backslashreplace")
 
 
 def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str]:

@@ -76,6 +76,6 @@ def read(folder: Path) -> tuple[Config, Split]:
 def read_json(path: Path) -> dict:
     """Read a JSON object."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: not a readable configuration ({error})") from None
