@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from jaxmeta.errors import BadInput
+from jaxmeta.larger import rank
 
 policies = ocp.training.preservation_policies
 
@@ -78,7 +79,7 @@ def load_best(folder: Path, state: PyTree) -> tuple[int, float | None, PyTree]:
         if not checkpoints.checkpoints:
             raise BadInput(f"{folder} holds no whole checkpoint: train there first")
         scored = [c for c in checkpoints.checkpoints if c.metrics]
-        best = max(scored, key=lambda c: c.metrics["score"], default=checkpoints.latest)
+        best = max(scored, key=lambda c: rank(c.metrics["score"]), default=checkpoints.latest)
         wanted = dict(state=jax.tree.map(abstract, state))
         loaded = checkpoints.load_checkpointables(best.step, wanted)
     return best.step, best.metrics["score"] if best.metrics else None, loaded["state"]

@@ -15,6 +15,7 @@ from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import questions
 from jaxmeta.evaluate import Case
 from jaxmeta.files import beside
+from jaxmeta.larger import rank
 from jaxmeta.report import Line
 
 MOST_MISSED = 60  # cases that are named one by one
@@ -80,7 +81,7 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     """Write the sections of one number of shots."""
     lines = [line for line in block.lines if line.row not in (BOUND, FULL)]
     fair = [line for line in lines if not line.row.endswith(KNOWN)]
-    best = max(fair, key=lambda line: line.dice.mean, default=None)
+    best = max(fair, key=lambda line: rank(line.dice.mean), default=None)
     head, *rows = report.cells(block.lines, f"{METHOD} minus it")
     organs, *means = report.organ_cells("Dice by organ", block.organs)
     notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]
