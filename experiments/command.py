@@ -43,6 +43,7 @@ class Stopped(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; turn what a user can mend into one line on stderr and exit code 2."""
+    speak_all_languages()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a log or a pipe has each line when it is printed
         sys.stdout.reconfigure(line_buffering=True)
     try:
@@ -61,6 +62,21 @@ def run(main: Callable[[], None]) -> None:
         if error.errno not in TOLD:
             raise
         fail(f"{error.strerror}: {error.filename or 'while writing'}")
+
+
+def speak_all_languages() -> None:
+    """Let names of files, and what is printed, be in any language whatever the locale.
+
+    Where the locale has ASCII or Latin letters alone Python would read names of files as broken ones and
+    could not write them: the command begins again in Python's UTF-8 mode, the default from Python 3.15 on.
+    What a terminal cannot show is printed as an escape.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode and sys.executable:
+        os.environ["PYTHONUTF8"] = "1"  # for the workers too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parse_words(kind: type[Asked], text: str | None) -> Asked:

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from jaxmeta.errors import BadInput, silent
+from jaxmeta.larger import rank
 
 policies = ocp.training.preservation_policies
 
@@ -101,7 +102,7 @@ def load_best(folder: Path, state: PyTree) -> tuple[int, float | None, PyTree]:
 def best_of(checkpoints) -> Any:
     """Choose the checkpoint that scored best on validation organs, the latest where none was scored."""
     scored = [c for c in checkpoints.checkpoints if c.metrics]
-    return max(scored, key=lambda c: c.metrics["score"], default=checkpoints.latest)
+    return max(scored, key=lambda c: rank(c.metrics["score"]), default=checkpoints.latest)
 
 
 def told(folder: Path) -> tuple[int, dict[str, str]] | None:

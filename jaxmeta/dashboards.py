@@ -97,12 +97,12 @@ def wandb(
     path = folder / "wandb" / "id"
     if not path.exists():
         with beside(path) as part:
-            part.write_text(secrets.token_hex(4))
+            part.write_text(secrets.token_hex(4), "utf-8")
     try:
         run = wb.init(
             project=os.environ.get("WANDB_PROJECT", "jaxmeta"),
             name=folder.name,
-            id=path.read_text(),
+            id=path.read_text("utf-8"),
             resume="allow",
             dir=folder,
             config=config,

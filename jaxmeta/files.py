@@ -44,7 +44,7 @@ def sync(path: str | os.PathLike) -> None:
 def write_json(path: str | os.PathLike, values: Any) -> None:
     """Write nested values as JSON, as `plain` makes them."""
     with beside(path) as part:
-        part.write_text(json.dumps(plain(values), indent=1, allow_nan=False) + "\n")
+        part.write_text(json.dumps(plain(values), indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def plain(value: Any) -> Any:

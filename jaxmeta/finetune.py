@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from jaxmeta.adapt import descend
+from jaxmeta.larger import rank
 from jaxmeta.learner import Predictor
 from jaxmeta.models.model import Model
 from jaxmeta.plans import Plan, whole_support
@@ -199,7 +200,7 @@ def search(
             for name, score in competitors.items():
                 if setting not in scores[name]:
                     scores[name][setting] = score(setting)
-        winners = {name: max(seen, key=seen.get) for name, seen in scores.items()}
+        winners = {name: max(seen, key=lambda s: rank(seen[s])) for name, seen in scores.items()}
         if left:
             for winner in winners.values():
                 grids = widened(grids, winner, most)

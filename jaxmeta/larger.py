@@ -1,5 +1,7 @@
 """The larger of two values, differentiated by which it was, however it is compiled."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,3 +16,8 @@ def larger(a: Float[Array, "..."], b: Float[Array, "..."] | float) -> Float[Arra
     is what remains.
     """
     return jnp.where((a >= b) | jnp.isnan(a), a, b)
+
+
+def rank(score: float) -> float:
+    """Order scores, one that is no number below all: `max` keeps it where it comes first."""
+    return -math.inf if math.isnan(score) else score

@@ -19,8 +19,14 @@ Mask = Integer[Array, "N H W"]
 Valid = Bool[Array, " N"]
 
 
+def wide(logits: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """Make logits float32 at least: a sum over pixels is beyond float16, and bfloat16 has 3 digits."""
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
 def cross_entropy(logits: Logits, mask: Mask, valid: Valid) -> Float[Array, ""]:
     """Mean binary cross-entropy of the pixels of valid slices: softplus(z) - z y."""
+    logits = wide(logits)
     pixels = jax.nn.softplus(logits) - logits * mask.astype(logits.dtype)
     weight = valid.astype(logits.dtype)
     slices = pixels.mean((1, 2))
@@ -32,6 +38,7 @@ def soft_dice(logits: Logits, mask: Mask, valid: Valid, smooth: float = 1.0) -> 
 
     V-Net's loss (Milletari et al. 2016, arXiv 1606.04797) with sums in place of sums of squares.
     """
+    logits = wide(logits)
     weight = valid.astype(logits.dtype)[:, None, None]
     s, y = jax.nn.sigmoid(logits) * weight, mask.astype(logits.dtype) * weight
     return 1 - (2 * (s * y).sum() + smooth) / (s.sum() + y.sum() + smooth)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxmeta.losses import wide
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 
@@ -68,7 +69,7 @@ def slice_loss(model: Model, of: Callable[[Slice, Slice], Float[Array, ""]]) -> 
 
     def loss(variables, examples: Examples, key) -> Float[Array, ""]:
         logits, _ = model.apply(variables, examples.image, examples.given, key=key, train=True)
-        logits = logits[..., 0]
+        logits = wide(logits[..., 0])
         each = jax.vmap(of)(logits, examples.mask.astype(logits.dtype))
         valid = examples.valid.astype(logits.dtype)
         return (each * valid).sum() / jnp.maximum(valid.sum(), 1)

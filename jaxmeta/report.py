@@ -179,7 +179,8 @@ def chance(p: float) -> str:
 
 def write_cases(path: Path, cases: Sequence[tuple]) -> None:
     """Write one line a case; a case without a number has an empty cell."""
-    with beside(path) as part, part.open("w", newline="") as file:
+    how = dict(newline="", encoding="utf-8", errors="backslashreplace")
+    with beside(path) as part, part.open("w", **how) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(cases[0]._fields if cases else [])
         for case in cases:
@@ -194,7 +195,7 @@ def read_cases(path: Path, kind: type) -> list:
     def as_written(of: type, cell: str):
         return of(cell or math.nan) if of is float else of(cell)
 
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             kind(**{name: as_written(kind.__annotations__[name], row[name]) for name in row})
             for row in csv.DictReader(file)

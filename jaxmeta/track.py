@@ -44,10 +44,10 @@ def metrics_file(path: Path, *, after: int = 0) -> Write:
     """
     lines = [line for line in read_metrics(path) if line["step"] <= after]
     with beside(path) as part:
-        part.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        part.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
     def write(step: int, values: dict) -> None:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(step=step) | values) + "\n")
 
     return write
@@ -58,7 +58,7 @@ def read_metrics(path: Path) -> list[dict]:
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text("utf-8").splitlines():
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:

@@ -30,7 +30,7 @@ def scale_by(alpha: float | PyTree) -> optax.GradientTransformation:
     """Multiply updates by a number, or leaf by leaf by a tree like the parameters."""
 
     def update(updates, state, params=None):
-        if isinstance(alpha, float):
+        if jax.tree.structure(alpha) == jax.tree.structure(0):  # whole, traced or not
             return jax.tree.map(lambda u: alpha * u, updates), state
         return jax.tree.map(lambda a, u: a * u, alpha, updates), state
 

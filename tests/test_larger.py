@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.larger import larger
+from jaxmeta.larger import larger, rank
 from jaxmeta.losses import segmentation_loss
 from jaxmeta.models import unet
 from jaxmeta.models.layers import max_pool
@@ -63,3 +63,11 @@ def test_slopes_of_a_network_are_the_same_however_hard_the_compiler_tries():
 
     for a, b in zip(jax.tree.leaves(slopes(0)), jax.tree.leaves(slopes(1)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_score_that_is_no_number_is_never_the_best():
+    """Wherever it stands among the others; among its own kind one is."""
+    nan = float("nan")
+    for scores in ([nan, 0.5, 0.7], [0.7, nan, 0.5], [0.5, 0.7, nan]):
+        assert max(scores, key=rank) == 0.7
+    assert rank(max([nan, nan], key=rank)) == -float("inf")

@@ -7,9 +7,45 @@ import pytest
 from jax.test_util import check_grads
 from small import MODEL, on_arrays, small_task
 
+from jaxmeta.algorithms.promptable import mask_losses
+from jaxmeta.algorithms.prototypes import unit
+from jaxmeta.algorithms.ssm_sam import chunk_loss
 from jaxmeta.losses import cross_entropy, hard_dice, segmentation_loss, soft_dice
+from jaxmeta.losses_of_slices import LOSSES, slice_loss
+from jaxmeta.models.model import Model
+from jaxmeta.tasks.task import Examples
 
 ALL = jnp.ones(1, bool)
+
+
+def of_slice(name):
+    """Make a loss of MetaMedSeg a function of logits, masks and what is valid."""
+
+    def loss(logits, mask, valid):
+        model = Model(None, lambda variables, *_, **__: (logits[..., None], ()))
+        return slice_loss(model, LOSSES[name])((), Examples(logits, mask, valid), None)
+
+    return loss
+
+
+SUMMED = dict(cross_entropy=cross_entropy, soft_dice=soft_dice, chunk=chunk_loss)
+SUMMED |= {name: of_slice(name) for name in LOSSES}
+SUMMED["masks"] = lambda logits, mask, valid: mask_losses(
+    logits[..., None], logits[:, :1, 0] / 8, mask
+).mean()
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_of_logits_at_half_precision_a_loss_is_what_it_is_at_full(kind):
+    """320 x 320 pixels, most of them foreground: a sum of them has no number in float16."""
+    rng = np.random.default_rng(0)
+    mask = jnp.asarray(rng.random((1, 320, 320)) > 0.1, jnp.uint8)
+    logits = jnp.asarray(4.0 * np.asarray(mask) - 1 + rng.normal(size=mask.shape), kind)
+    for name, loss in SUMMED.items():
+        found, wanted = (loss(z, mask, ALL) for z in (logits, logits.astype(jnp.float32)))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, err_msg=name)
+    long = jnp.full((1, 300), 16.0, kind)
+    np.testing.assert_allclose((unit(long) ** 2).sum(), 1, rtol=1e-4)
 
 
 def test_cross_entropy_of_a_doubtful_prediction_is_log_2():

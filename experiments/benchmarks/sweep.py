@@ -43,7 +43,7 @@ def sweep(
 
 def write(found: Sequence[dict], path: Path) -> None:
     """Write figures as CSV."""
-    with beside(path) as part, part.open("w", newline="") as file:
+    with beside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, found[0])
         rows.writeheader()
         rows.writerows(found)

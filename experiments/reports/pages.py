@@ -15,6 +15,7 @@ from jaxmeta.chunks import KNOWN
 from jaxmeta.compare import questions
 from jaxmeta.evaluate import Case
 from jaxmeta.files import beside
+from jaxmeta.larger import rank
 from jaxmeta.report import Line
 
 MOST_MISSED = 60  # cases that are named one by one
@@ -66,7 +67,7 @@ def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
     parts = "\n\n".join(filter(None, markdown)) + "\n"
     for name, content in {"report.html": html, "report.md": parts}.items():
         with beside(folder / name) as part:
-            part.write_text(content)
+            part.write_text(content, "utf-8", "backslashreplace")
 
 
 def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str]:
@@ -88,7 +89,7 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     """Write the sections of one number of shots."""
     lines = [line for line in block.lines if line.row not in (BOUND, FULL)]
     fair = [line for line in lines if not line.row.endswith(KNOWN)]
-    best = max(fair, key=lambda line: line.dice.mean, default=None)
+    best = max(fair, key=lambda line: rank(line.dice.mean), default=None)
     head, *rows = report.cells(block.lines, f"{METHOD} minus it")
     organs, *means = report.organ_cells("Dice by organ", block.organs)
     notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]

@@ -109,7 +109,7 @@ def read(folder: Path, report_of: str = "report") -> Outcome:
     if not path.exists():
         raise BadInput(f"{folder} has no report: python -m experiments.meta_test --run {folder}")
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text("utf-8"))
         (run,) = values["runs"]
         cases = report.read_cases(path.with_name("cases.csv"), Case)
         cases = [case._replace(run=str(folder)) for case in cases]

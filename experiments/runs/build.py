@@ -172,7 +172,8 @@ def build(
 
 def outer_rule(outer: Outer, steps: int) -> optax.GradientTransformation:
     """Make the optimiser of the meta-parameters for a training of so many steps."""
-    warmup, steps = max(1, int(outer.warmup * steps)), max(2, steps)
+    steps = max(2, steps)
+    warmup = min(max(1, int(outer.warmup * steps)), steps - 1)
     match outer.schedule, outer.warmup > 0:
         case "cosine", True:
             rate = optax.warmup_cosine_decay_schedule(0.0, outer.rate, warmup, steps)

@@ -41,7 +41,7 @@ def from_json(kind: Any, values: Any, base: Any = None) -> Any:
     wanted = {Path: str, float: (int, float)}.get(kind, kind)
     if not isinstance(values, wanted) or (isinstance(values, bool) and kind is not bool):
         raise BadInput(f"{values!r} in a configuration: should be {kind.__name__}")
-    return Path(values) if kind is Path else values
+    return kind(values) if kind in (Path, float) else values
 
 
 def read_config(path: Path) -> Config:
@@ -76,6 +76,6 @@ def read(folder: Path) -> tuple[Config, Split]:
 def read_json(path: Path) -> dict:
     """Read a JSON object."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: not a readable configuration ({error})") from None

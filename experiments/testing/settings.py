@@ -176,6 +176,6 @@ def unread(folder: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except ValueError:
         raise BadInput(f"{path}: not JSON; remove it and search again with --tune") from None

@@ -63,7 +63,7 @@ def search_settings(
     seen = resumed(path, told)
 
     def tell(kind: str, setting: Finetune, dice: float) -> None:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([kind, *setting, dice]) + "\n")
         optimiser, rate, steps = setting
         say(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}")
@@ -173,10 +173,10 @@ def resumed(path: Path, told: dict) -> dict[tuple[str, Finetune], float]:
     that was cut off is dropped.
     """
     head = json.dumps(told)
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
     lines = lines if lines and lines[0] == head else [head]
     with beside(path) as part:
-        part.write_text("".join(line + "\n" for line in lines))
+        part.write_text("".join(line + "\n" for line in lines), "utf-8")
     seen = [json.loads(line) for line in lines[1:]]
     return {(kind, Finetune(*setting)): dice for kind, *setting, dice in seen}
 

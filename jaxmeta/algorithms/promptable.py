@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Integer, PyTree
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
 from jaxmeta.boxes import box_around
-from jaxmeta.losses import hard_dice
+from jaxmeta.losses import hard_dice, wide
 from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, Prompts
 from jaxmeta.models.sam.sam import Sam
@@ -124,6 +124,7 @@ def mask_losses(
     logits: Float[Array, "N S S M"], quality: Float[Array, "N M"], mask: Integer[Array, "N S S"]
 ) -> Float[Array, "N M"]:
     """Judge every mask: 20 focal + dice + (quality - IoU)^2."""
+    logits, quality = wide(logits), wide(quality)
     truth = mask[..., None].astype(logits.dtype)
     p = jax.nn.sigmoid(logits)
     cross = jax.nn.softplus(logits) - logits * truth

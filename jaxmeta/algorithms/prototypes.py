@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, score
+from jaxmeta.losses import wide
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 
@@ -61,4 +62,5 @@ def prototypes(
 
 def unit(vectors: Float[Array, "... C"]) -> Float[Array, "... C"]:
     """Scale vectors to length 1; the null vector stays, with a finite derivative."""
+    vectors = wide(vectors)
     return vectors * jax.lax.rsqrt((vectors**2).sum(-1, keepdims=True) + 1e-12)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, PyTree, Shaped
 from jaxmeta.adapt import adapt, descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
 from jaxmeta.larger import larger
-from jaxmeta.losses import hard_dice
+from jaxmeta.losses import hard_dice, wide
 from jaxmeta.memory import REMAT, Memory
 from jaxmeta.models.sam.adapters import Prefix, from_parts
 from jaxmeta.models.sam.images import slices_as_colours
@@ -252,6 +252,7 @@ def chunk_loss(logits, mask, valid) -> Float[Array, ""]:
     iou = sum(p y) / (sum p + sum y - sum(p y)), and 0 where the truth is empty: there sigmoids, or the square
     of their sum in the gradient, may underflow, so the union is at least 1e-6; elsewhere it is at least 1.
     """
+    logits = wide(logits)
     y = (mask > 0).astype(logits.dtype)
     p, weight = jax.nn.sigmoid(logits), valid.astype(logits.dtype)
     pixel = (jax.nn.softplus(logits) - logits * y).mean((1, 2))

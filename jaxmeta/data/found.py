@@ -68,7 +68,7 @@ def described(folder: Path) -> dict | None:
     if not file.exists():
         return None
     try:
-        declared = json.loads(file.read_text())
+        declared = json.loads(file.read_text("utf-8-sig"))
     except (ValueError, UnicodeDecodeError) as error:
         raise BadInput(f"{file}: not JSON ({error})") from None
     return declared if isinstance(declared, dict) else None

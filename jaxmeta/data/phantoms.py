@@ -105,7 +105,7 @@ def write_phantoms(
     recipe = {"version": VERSION, "seed": seed, "patients": {**PATIENTS, **(patients or {})}}
     folders = [folder / name for name in COHORT]
     stamp = folder / "phantoms.json"
-    if stamp.exists() and json.loads(stamp.read_text()) == recipe:
+    if stamp.exists() and json.loads(stamp.read_text("utf-8")) == recipe:
         return folders
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -113,7 +113,7 @@ def write_phantoms(
         for number, (name, (phase, modality, families)) in enumerate(COHORT.items()):
             rng = np.random.default_rng((seed, number))
             _write_dataset(beside / name, modality, families, recipe["patients"][phase], rng)
-        (beside / stamp.name).write_text(json.dumps(recipe))
+        (beside / stamp.name).write_text(json.dumps(recipe), "utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         beside.rename(folder)
@@ -147,7 +147,7 @@ def _write_dataset(folder, modality, families, patients, rng):
         "training": [{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names],
         "test": [],
     }
-    (folder / "dataset.json").write_text(json.dumps(description, indent=1))
+    (folder / "dataset.json").write_text(json.dumps(description, indent=1), "utf-8")
 
 
 def _anatomy(families, flesh, rng) -> list[Thing]:

@@ -188,7 +188,7 @@ def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
     files = write_records(output, name, records(), options.file_bytes)
     made = {"files": files, "volumes": volumes, "skipped": skipped}
     with beside(output / f"{name}.json") as file:  # compact: it holds a number for every slice
-        file.write_text(json.dumps(made))
+        file.write_text(json.dumps(made), "utf-8")
     return name, 0
 
 
@@ -333,7 +333,7 @@ def _done(output, name):
 def _left_out(output, finished):
     """Name the volumes in parts of an earlier preparation, where one can be read, that are not now."""
     try:
-        parts = json.loads((output / "index.json").read_text())["parts"]
+        parts = json.loads((output / "index.json").read_text("utf-8"))["parts"]
         return {
             row["name"]
             for part in set(parts) - set(finished)
@@ -344,7 +344,7 @@ def _left_out(output, finished):
 
 
 def _read(output, name):
-    return json.loads((output / f"{name}.json").read_text())
+    return json.loads((output / f"{name}.json").read_text("utf-8"))
 
 
 def _remove_stale(output, finished, parts):

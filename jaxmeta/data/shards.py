@@ -197,7 +197,7 @@ def _index(folder):
         what = "preparation is unfinished, run" if any(folder.glob("*.array_record")) else "run"
         raise BadInput(f"{folder}: not a folder of shards; {what} prepare_data --output {folder}")
     try:
-        index = json.loads(file.read_text())
+        index = json.loads(file.read_text("utf-8"))
         version = index["format"]
     except (ValueError, KeyError, TypeError):
         raise BadInput(f"{file}: not an index of shards; run prepare_data again") from None
@@ -214,7 +214,7 @@ def _part(folder, name):
     file = folder / f"{name}.json"
     if not file.exists():
         raise BadInput(f"{file}: is in the index but not there; run prepare_data again")
-    part = json.loads(file.read_text())
+    part = json.loads(file.read_text("utf-8"))
     files = tuple(str(folder / row["name"]) for row in part["files"])
     firsts = tuple(row["first"] for row in part["files"])
     return [_volume(row, files, firsts) for row in part["volumes"]]

@@ -35,7 +35,7 @@ def open_cache(folder: Path, names: Sequence[str], whose: dict[str, Any]) -> Cac
     """
     path = folder / LAYOUT
     told = json.loads(json.dumps(whose, default=str))
-    if path.exists() and json.loads(path.read_text()) != told:
+    if path.exists() and json.loads(path.read_text("utf-8")) != told:
         raise Occupied(
             f"{folder} keeps slices of other data, or that other weights or sizes have seen: give another"
         )

@@ -197,7 +197,7 @@ def described(folder: Path) -> tuple[Size, Look]:
             f"{folder}: no converted weights; python -m experiments.convert_sam CHECKPOINT --output {folder}"
         )
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text("utf-8"))
         look = LOOKS[values.pop("look")]
         return Size(**values | {"whole": tuple(values["whole"])}), look
     except (ValueError, KeyError, TypeError, AttributeError):
