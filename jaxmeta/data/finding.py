@@ -17,7 +17,7 @@ from jaxmeta.errors import BadInput
 def find_pairs(
     folder: Path, *, pair_suffix: str | None = None, pairs: Sequence[str] | None = None
 ) -> Found:
-    """Ask every layout about a folder, then the words in its names; or pair it by the user's patterns."""
+    """Ask every layout about a folder, then the words in its names; or use the user's patterns."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     found = _first(DECLARED, folder, pair_suffix)

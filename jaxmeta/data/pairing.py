@@ -1,12 +1,12 @@
-"""Images and labels paired by patterns of their names: the user's `--pairs`, or the only ones possible.
+"""Images and labels paired by patterns of names: the user's `--pairs`, or the only ones possible.
 
     --pairs 'image_{id}' 'label_{id}'        image_21.nii.gz, label_21.nii.gz
     --pairs 'scans/{id}' 'masks/{id}_seg'    two folders
     --pairs '{id}/ct' '{id}/mask'            a folder a patient
 
 `{id}` is what a pair shares and is the case's name; of several that differ the first is the patient.
-`*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and label are taken off
-the names (words.py), and a pairing is believed if there is only one.
+`*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and label are
+taken off the names (words.py), and a pairing is believed if there is only one.
 """
 
 import os
@@ -38,7 +38,8 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
     for pattern in pairs:
         if len(pairs) != 2 or "{id}" not in pattern:
             raise BadInput(
-                f"--pairs {' '.join(pairs)}: wants two patterns with {{id}}, as 'image_{{id}}' 'label_{{id}}'"
+                f"--pairs {' '.join(pairs)}: wants two patterns with {{id}}, as 'image_{{id}}' "
+                "'label_{id}'"
             )
     files = files_below(folder, max(pattern.count("/") for pattern in pairs))
     labels = matched(files, pairs[1], folder)
