@@ -6,17 +6,14 @@ speak for the files that match, whatever is declared. A rule that applies to not
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.channel_choice import chosen_channels
-from jaxmeta.data.formats import other_formats, told_others
+from jaxmeta.data.finding import find_pairs
 from jaxmeta.data.found import Found, Pair
-from jaxmeta.data.layouts import DECLARED, LAYOUTS
-from jaxmeta.data.pairing import DEEPEST, files_below, guessed, paired, readings, seen
 from jaxmeta.data.names import slug
 from jaxmeta.data.rules import (
     Rule,
@@ -81,7 +78,8 @@ def find_cases(
         raise BadInput("--input: give at least one folder")
     cases, alone, notes, used = [], [], [], set()
     for folder in map(Path, folders):
-        found = _found(folder, pair_suffix, pairs, used)
+        found = find_pairs(folder, pair_suffix=pair_suffix, pairs=pairs)
+        used |= {"--pairs"} if found.by_patterns else set()
         patients = _patients(folder, found, pattern, used)
         own = [pair._replace(patient=patients[pair.case]) for pair in found.pairs]
         found = found._replace(pairs=own)
@@ -90,7 +88,6 @@ def find_cases(
         alone += [(f"{found.dataset}/{case}", why) for case, why in found.alone]
         notes += [f"{folder / file}: not in dataset.json, left out" for file in found.unlisted]
         notes += found.notes
-        notes += told_others(other_formats(folder), folder)
     if pairs and "--pairs" not in used:
         raise BadInput(f"--pairs {' '.join(pairs)}: a dataset.json names the pairs of every folder")
     for rule in modalities + names + channels + scales:
@@ -104,27 +101,6 @@ def find_cases(
         if one.name == other.name:
             raise BadInput(f"{one.image} and {other.image} are both called {one.name}; rename one")
     return cases, sorted(alone), notes
-
-
-def _found(folder: Path, pair_suffix: str | None, pairs: Sequence[str] | None, used: set) -> Found:
-    """Ask every layout about a folder, then the words in its names; what the user pairs, by patterns."""
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder")
-    found = _first(DECLARED, folder, pair_suffix)
-    if found is None and pairs:
-        used.add("--pairs")
-        found = paired(folder, pairs)
-    elif found is None:
-        found = _first(LAYOUTS, folder, pair_suffix)
-        if not pair_suffix and (found is None or not found.pairs):
-            found = guessed(folder) or (None if readings(folder) else found)
-    if found is None or not (found.pairs or found.alone):
-        raise BadInput(_nothing(folder))
-    times = Counter(pair.case for pair in found.pairs)
-    for case in times:
-        if times[case] > 1:
-            raise BadInput(f"{folder}: {case} has several labels; choose with --pair-suffix")
-    return found
 
 
 def _joined(cases: list[Case], same: list[str]) -> list[Case]:
@@ -144,24 +120,6 @@ def _joined(cases: list[Case], same: list[str]) -> list[Case]:
         theirs = case.dataset in same and own != case.patient
         joined.append(case._replace(patient=f"{same[0]}/{own}") if theirs else case)
     return joined
-
-
-def _first(layouts, folder, pair_suffix):
-    """Ask layouts about a folder until one knows it."""
-    answers = (layout(folder, pair_suffix) for layout in layouts)
-    return next((answer for answer in answers if answer is not None), None)
-
-
-def _nothing(folder):
-    """Say what a folder holds in which no pair is found, and what to do."""
-    others = told_others(other_formats(folder), folder)
-    if others and not files_below(folder, DEEPEST):
-        return "; ".join(others)
-    return (
-        f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json with "
-        "imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient with a mask of each "
-        "structure, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz or --pair-suffix)"
-    )
 
 
 def _named(found, modalities, names, scales, used):

@@ -39,7 +39,7 @@ class Others(NamedTuple):
 
 
 def other_formats(folder: Path) -> list[Others]:
-    """Find the files below a folder that are volumes of another format, by name and, of DICOM, by bytes.
+    """Find the volumes of other formats below a folder, by name and, of DICOM, by bytes.
 
     DICOM files often have no ending, or one of digits: of a folder's such files a few are looked into,
     and all where one of these is.

@@ -16,14 +16,12 @@ from jaxtyping import Float, Integer
 
 SHOWN = 0.01  # least share inside of the window: a whole trunk in HU has .6, a bone .9, -1024 none
 SPREAD = 20.0  # HU from the 0.5 to the 99.5 percentile; noise alone has more, a z-score has 7
-NO_MATTER = -1150.0  # air is -1000, and noise reaches a little below
+NO_MATTER = -1200.0  # air is -1000, and noise reaches below: 2 % of it where that is 100 HU
 THIN = 0.05  # most that may lie below that: the rim of padding (-3024) that was interpolated
 TISSUE = (824.0, 1174.0)  # fat to muscle, where 1024 was added
 PEAK = 0.5  # of what lies above the window, most that may be there: bone has .06, +1024 .9
 PEAK_ALONE = 0.25  # the same, where no voxel is below 0, as fat and air are in a scan in HU
-BRIGHT = (
-    0.1  # and the least share above the window for that to be asked: contrast and metal have less
-)
+BRIGHT = 0.1  # and the least share above the window for that to be asked
 OFFSETS = (-1024, 1024, -8192, -32768)  # added to unsigned numbers, subtracted twice, and so on
 
 
@@ -70,7 +68,7 @@ def unseen(
     if above > 0.5 and alone and _narrow(value, body * (value > end)):
         return f"{above:.0%} of its voxels lie above, none below 0, and {reach}"
     if not sure and 0 <= least < 50 and 150 < most <= 255:
-        return f"{reach}, as a picture's do"
+        return f"{reach}, as a picture's do (of HU cut at 0 and 255 say --rescale 1,0)"
     return None
 
 

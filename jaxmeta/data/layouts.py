@@ -10,8 +10,8 @@ Six layouts are known and tried in this order. To add one, write a function from
     two folders         images/ and labels/ (or imagesTr/ and labelsTr/) with equal names
     suffixes            one folder with t2.nii.gz and t2_seg.nii.gz
 
-What none of them pairs is paired by words in the names, where that can be read in one way only, or by the
-user's --pairs (pairing.py). Endings count in any case: .NII.GZ too.
+What none of them pairs is paired by words in the names, where that can be read in one way only, or by
+the user's --pairs (pairing.py). Endings count in any case: .NII.GZ too.
 
 Nothing is guessed from voxels: a modality comes from the data set's own file or from the user.
 """

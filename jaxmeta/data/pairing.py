@@ -1,12 +1,12 @@
-"""Images and labels paired by patterns of their names: the user's `--pairs`, or the only ones possible.
+"""Images and labels paired by patterns of names: the user's `--pairs`, or the only ones possible.
 
     --pairs 'image_{id}' 'label_{id}'        image_21.nii.gz, label_21.nii.gz
     --pairs 'scans/{id}' 'masks/{id}_seg'    two folders
     --pairs '{id}/ct' '{id}/mask'            a folder a patient
 
 `{id}` is what a pair shares and is the case's name; of several that differ the first is the patient.
-`*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and label are taken off
-the names (words.py), and a pairing is believed if there is only one.
+`*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and label are
+taken off the names (words.py), and a pairing is believed if there is only one.
 """
 
 import os
@@ -38,7 +38,8 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
     for pattern in pairs:
         if len(pairs) != 2 or "{id}" not in pattern:
             raise BadInput(
-                f"--pairs {' '.join(pairs)}: wants two patterns with {{id}}, as 'image_{{id}}' 'label_{{id}}'"
+                f"--pairs {' '.join(pairs)}: wants two patterns with {{id}}, as 'image_{{id}}' "
+                "'label_{id}'"
             )
     files = files_below(folder, max(pattern.count("/") for pattern in pairs))
     labels = matched(files, pairs[1], folder)
@@ -75,21 +76,44 @@ def guessed(folder: Path) -> Found | None:
 
 
 def readings(folder: Path) -> list[Reading]:
-    """List the ways in which the words in their names pair a folder's files."""
-    sides: dict[bool, dict[str, set[Ids]]] = {True: {}, False: {}}  # label or not -> pattern -> ids
+    """List the ways in which the words in their names pair a folder's files.
+
+    Where these leave nothing in common, an image may hold its label's identifier: a_t1, a_t2 and a_seg.
+    """
+    images: dict[str, set[Ids]] = {}  # pattern -> identifiers
+    labels: dict[str, set[Ids]] = {}
+    others = []
     for stem in files_below(folder, DEEP):
         parts = [template(part) for part in stem.split("/")]
         ids = tuple(dict.fromkeys(part.id for part in parts if part.id))
+        is_label = any(part.label for part in parts)
+        others += [] if is_label else [stem]
         if ids:
-            pattern = "/".join(part.text for part in parts)
-            side = sides[any(part.label for part in parts)]
-            side.setdefault(pattern, set()).add(ids)
+            side = labels if is_label else images
+            side.setdefault("/".join(part.text for part in parts), set()).add(ids)
+    if not any(mine & theirs for mine in images.values() for theirs in labels.values()):
+        images = _holding(others, {ids for found in labels.values() for ids in found})
     return [
-        _literal(Reading(image, label, tuple(sorted(images & labels))))
-        for label, labels in sorted(sides[True].items())
-        for image, images in sorted(sides[False].items())
-        if images & labels
+        _literal(Reading(image, label, tuple(sorted(mine & theirs))))
+        for label, theirs in sorted(labels.items())
+        for image, mine in sorted(images.items())
+        if mine & theirs
     ]
+
+
+def _holding(stems, known):
+    """Find the patterns of names that hold a label's identifiers, each as a word of its own."""
+    found = {}
+    for ids in known:
+        words = sorted(ids, key=len, reverse=True)
+        edges = [re.compile(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])") for word in words]
+        for stem in (stem for stem in stems if all(word in stem for word in words)):
+            pattern = stem
+            for edge in edges:
+                pattern = edge.sub("{id}", pattern)
+            if pattern.count("{id}") >= len(ids):
+                found.setdefault(pattern, set()).add(ids)
+    return found
 
 
 def seen(folder: Path) -> str:

@@ -51,7 +51,7 @@ def agreement(mm: float, affine: Float[np.ndarray, "4 4"]) -> str:
 def header_notes(
     header: nib.Nifti1Header, affine: Float[np.ndarray, "4 4"], shape: tuple[int, ...], path
 ) -> tuple[Note, ...]:
-    """List what a header leaves open about where its voxels lie, the affine in mm being what is read."""
+    """List what a header leaves open about where its voxels lie, `affine` (mm) being what is read."""
     notes = []
     codes = int(header["qform_code"]), int(header["sform_code"])
     if codes == (0, 0):
@@ -71,8 +71,8 @@ def header_notes(
     cosine = np.abs(axes.T @ axes - np.eye(3)).max()
     if cosine > np.sin(np.radians(TILT)):
         tilt = np.degrees(np.arcsin(min(cosine, 1.0)))
-        text = f"its axes are {tilt:.3g} degrees off a right angle (a tilted gantry?), distances so much off"
-        notes.append(Note("tilt", f"{path}: {text}"))
+        text = f"its axes are {tilt:.3g} degrees off a right angle (a tilted gantry?)"
+        notes.append(Note("tilt", f"{path}: {text}; distances in mm are so much off"))
     span = max(np.multiply(nib.affines.voxel_sizes(affine), shape[:3]))
     if not BODIES[0] <= span <= BODIES[1]:
         text = f"spans {span:.3g} mm; if that is not so, mend the units (xyzt_units) in its header"

@@ -30,7 +30,7 @@ def read_scan(case: Case, nan_to: float | None) -> tuple[Image, Intensity]:
 def read_masks(
     case: Case, image: Image, grid: Grid
 ) -> tuple[dict[str, list[tuple[int, int, bytes]]], list[int], tuple[Note, ...]]:
-    """Read a case's label: (structure -> masks, as `masks_of` makes them, values without a name, notes).
+    """Read a case's label: (structure -> masks as of `masks_of`, values without a name, notes).
 
     Of a file for each structure any value is the structure, one value a file; such masks may overlap.
     """

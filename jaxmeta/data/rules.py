@@ -1,4 +1,5 @@
-"""The user's own words about files: `ct`, `ct_*=ct`, `1=cord`, `*gmseg*:1=grey`, `brats*=FLAIR`, `1,-1024`.
+"""The user's own words about files: `ct`, `ct_*=ct`, `1=cord`, `*gmseg*:1=grey`, `brats*=FLAIR`, and
+`1,-1024` of --rescale.
 
 A bare word speaks for the files about which no file of the data set says anything; a word with a
 pattern speaks for the files that match, whatever is declared.

@@ -1,12 +1,12 @@
-"""A folder a patient with an image and a mask of each structure: TotalSegmentator, exports of annotators.
+"""A folder a patient, with an image and a mask of each structure: TotalSegmentator, many exports.
 
     s0011/ct.nii.gz                s0011/image.nii.gz
     s0011/segmentations/liver.nii.gz    s0011/liver.nii.gz
     s0011/segmentations/spleen.nii.gz   s0011/spleen.nii.gz
 
-A structure is called like its file. Masks may overlap, for each is read by itself. An empty one says that
-the organ is not there; of an organ without a file nothing is known. An image called ct or mri is of that modality. The folder of one
-patient will do.
+A structure is called like its file. Masks may overlap, for each is read by itself. An empty one says
+that the organ is not there; of an organ without a file nothing is known. An image called ct or mri is
+of that modality. The folder of one patient will do.
 """
 
 from pathlib import Path

@@ -4,11 +4,12 @@ import re
 from typing import NamedTuple
 
 LABEL = frozenset(
-    "label labels labelstr labelmap lbl lab seg segs dseg segmentation segmentations mask masks msk gt gts "
-    "truth groundtruth ground annotation annotations annot roi rois contour contours manual".split()
+    "label labels labelstr labelmap lbl lab seg segs dseg segmentation segmentations mask masks msk "
+    "gt gts truth groundtruth ground annotation annotations annot roi rois contour contours manual".split()
 )
 IMAGE = frozenset(
-    "image images imagestr img imgs im imaging scan scans volume volumes vol vols raw ct cbct mr mri".split()
+    "image images imagestr img imgs im imaging scan scans volume volumes vol vols raw "
+    "ct cbct mr mri".split()
 )
 RUN = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z\d]+")
 

@@ -159,6 +159,7 @@ def test_words_that_apply_to_nothing_are_mistakes(tmp_path):
         ({"labels": ["cord"]}, "must be VALUE=NAME"),
         ({"labels": ["0=cord"]}, "values from 1"),
         ({"pair_suffix": "_seg"}, "cannot apply"),
+        ({"pairs": ["{id}", "{id}_seg"]}, "a dataset.json names the pairs"),
     ]:
         with pytest.raises(BadInput, match=message):
             find_cases([folder], **told)

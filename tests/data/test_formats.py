@@ -84,3 +84,14 @@ def test_nifti_that_lies_deep_is_seen(tmp_path):
     folder = touch(tmp_path / "d", "a/b/c/d/x.nii.gz", "a/y.nrrd")
     with pytest.raises(BadInput, match="there is a/b/c/d/x.nii.gz; say"):
         find_cases([folder], modality=["mr"])
+
+
+def test_labels_of_another_format_are_told_where_images_have_none(tmp_path):
+    folder = touch(tmp_path / "d", "a.nii.gz", "a.seg.nrrd", "b.nii.gz", "b.seg.nrrd")
+    with pytest.raises(
+        BadInput, match="no image with a label .*2 .nrrd files not read .*SimpleITK"
+    ):
+        find_cases([folder], modality=["mr"])
+    touch(folder, "c.nii.gz", "c_seg.nii.gz")
+    alone = find_cases([folder], modality=["mr"])[1]
+    assert len(alone) == 2 and all("no label" in why and ".nrrd" in why for _, why in alone)

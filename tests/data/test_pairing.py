@@ -1,4 +1,4 @@
-"""Images and labels are paired by words in their names, if in one way only; else the user is shown how."""
+"""Images and labels pair by words in their names, if in one way only; else the user is shown how."""
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +106,23 @@ def test_where_several_readings_are_possible_each_is_shown(tmp_path):
     assert "image_1.nii, image_2.nii, label_1.nii and 3 more" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(found(tmp_path / "d", pairs=["image_{id}", "mask_{id}"])) == 2
+
+
+@pytest.mark.parametrize("place", ["", "{}/", "b_{}/"])
+def test_of_several_contrasts_each_is_shown_and_a_lone_one_is_taken(tmp_path, place):
+    names = [
+        f"{place}b_{{}}_{kind}.nii".replace("{}", n) for n in "12" for kind in ("flair", "seg")
+    ]
+    folder = touch(tmp_path / "d", *names)
+    assert [pair[2:] for pair in found(folder)] == [tuple(names[:2]), tuple(names[2:])]
+    touch(folder, *(name.replace("seg", "t1") for name in names if "seg" in name))
+    with pytest.raises(BadInput) as caught:
+        found(folder)
+    ids = "{id}/{id}" if place else "{id}"
+    for image in ("flair", "t1"):
+        assert f"--pairs '{ids}_{image}' '{ids}_seg'" in str(caught.value)
+    told = found(folder, pairs=[f"{ids}_t1", f"{ids}_seg"])
+    assert len(told) == 2
 
 
 def test_where_no_word_tells_the_files_are_listed_with_a_form_to_fill(tmp_path):

@@ -21,7 +21,8 @@ def boxed(*box, value=1):
     return mask
 
 
-MASKS = {  # patient -> structure -> mask; liver and lesion overlap, p2 has no spleen, p3's is not labelled
+# patient -> structure -> mask: liver and lesion overlap, p2 has no spleen, p3's is not labelled
+MASKS = {
     "p1": {
         "liver": boxed((2, 9), (3, 12), (1, 6)),
         "liver_lesion": boxed((4, 6), (5, 8), (2, 4), value=255),
