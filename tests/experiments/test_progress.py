@@ -72,9 +72,9 @@ def test_the_rest_is_guessed_from_what_was_done_here(total, each):
 
 @pytest.mark.parametrize(
     "seconds, text",
-    [(0, "1 minute"), (60, "1 minute"), (61, "2 minutes"), (3600, "1 h 0 min"), (7321, "2 h 3 min")],
+    [(0, "1 minute"), (60.1, "1 minute"), (91, "2 minutes"), (3599, "1 h 0 min"), (7385, "2 h 3 min")],
 )
-def test_times_are_whole_minutes_rounded_up(seconds, text):
+def test_times_are_whole_minutes(seconds, text):
     assert minutes(seconds) == text
 
 
