@@ -167,5 +167,8 @@ run(main)
 
 
 def test_a_pipe_has_each_line_as_soon_as_it_is_printed():
-    ended = subprocess.run([sys.executable, "-c", PIPED], cwd=ROOT, capture_output=True, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run(
+        [sys.executable, "-c", PIPED], cwd=ROOT, env=buffered, capture_output=True, text=True
+    )
     assert ended.returncode == -9 and ended.stdout == "a line\n"
