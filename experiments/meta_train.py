@@ -116,6 +116,7 @@ def resolve(name: str, config: Config) -> Config:
     if config.data:
         return config
     here = workdir.parent
+    print(f"no --data: phantoms, ten small data sets, in {here / f'phantoms-{config.seed}'}")
     folders = write_phantoms(here / f"phantoms-{config.seed}", seed=config.seed)
     shards = here / f"phantoms-{config.seed}-shards"
     prepare(folders, shards, size=48, workers=1)  # small: two processes would start for longer

@@ -52,8 +52,8 @@ def left(seconds: float) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Write a time in minutes, rounded up, from an hour on with the hours."""
-    count = max(1, math.ceil(seconds / MINUTE - 1e-6))
+    """Write a time in whole minutes, from an hour on with the hours."""
+    count = max(1, math.floor(seconds / MINUTE + 0.5))
     if count >= 60:
         return f"{count // 60} h {count % 60} min"
     return f"{count} minute{'s' * (count != 1)}"

@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import os
 import re
+import signal
 import threading
 import zlib
 from collections import Counter
@@ -291,7 +292,11 @@ def _each(parts, output, options, workers):
 
 
 def _die_with_parent():
-    """Let no worker wait for ever for the next job of a parent that was killed."""
+    """Let no worker wait for ever for the next job of a parent that was killed, nor answer its Ctrl-C.
+
+    A terminal sends that to all; one that fails by it would look like one that was killed for memory.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
         multiprocessing.parent_process().join()
