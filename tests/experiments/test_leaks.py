@@ -23,14 +23,14 @@ from experiments.runs import identity, saved
 from experiments.runs.build import open_data
 from experiments.runs.given import gather
 from experiments.runs.opened import Run, network_of, refuse_begun, stands_on
-from experiments.runs.provenance import contents_of, held_by, leaks, namesakes, seen_here
+from experiments.runs.provenance import contents_of, held_by, leaks, namesakes, seen_here, unknowns
 from experiments.runs.training import claim
 from experiments.scans.reading import Reading, reading_for, tell_known
 from experiments.testing import settings as kept
 from experiments.testing.choosing import transfer_run
 from experiments.testing.leaking import searched_on
 from experiments.testing.outcome import Outcome
-from experiments.testing.questions import Options, questions
+from experiments.testing.questions import Options, check, questions
 from experiments.testing.tuning import validation_pool
 from jaxmeta import checkpoint
 from jaxmeta.augment import Augmentation
@@ -560,6 +560,20 @@ def test_what_a_beginning_saw_of_patients_and_scans(study, tmp_path):
         gather(configured(study.data, tmp_path / "run", begin=second.folder))
 
 
+def test_a_run_that_kept_names_alone_is_known_by_them_and_says_so(study, tmp_path):
+    """As an earlier version left it: no provenance.json, and checkpoints without a signature."""
+    (tmp_path / "config.json").write_text((study.folder / "config.json").read_text())
+    trained, chosen = identity.provenance_of(tmp_path)
+    assert trained.organs == ("liver",) and trained.patients == study.run.split.train_patients
+    assert chosen.organs == ("kidney",) and not trained.contents
+    assert unknowns([trained, chosen]) == [
+        f"{tmp_path}, trained before scans were remembered: by names alone"
+    ]
+    again = configured(study.data, tmp_path / "run", begin=tmp_path, test_organs=("liver",))
+    with pytest.raises(BadInput, match="was trained on liver"):
+        gather(dataclasses.replace(again, val_organs=()))
+
+
 def test_converted_weights_are_named_through_what_began_with_them(study, tmp_path):
     weights = tmp_path / "weights"
     weights.mkdir()
@@ -584,11 +598,15 @@ def test_a_test_with_a_leak_is_not_set_beside_one_without_unsaid(study):
         return Outcome(**(usual | {"folder": Path(folder), "leaks": leaks}))
 
     ours, theirs = outcome("a", ("settings",)), outcome("b", ())
-    with pytest.raises(BadInput, match="a was tested with the leak settings, b without.*--allow-leak settings"):
-        summary.refuse_other_leaks([theirs, ours], ())
-    summary.refuse_other_leaks([theirs, ours], ("settings",))
-    summary.refuse_other_leaks([ours, ours], ())
-    assert (whose("settings", [ours, theirs]), whose("settings", [ours])) == ("settings (a)", "settings")
+    both = [(each.folder, each.leaks) for each in (theirs, ours)]
+    with pytest.raises(BadInput, match="a is tested with the leak settings, b without.*--allow-leak settings"):
+        summary.refuse_other_leaks(both, ())
+    summary.refuse_other_leaks(both, ("settings",))
+    summary.refuse_other_leaks([both[1]] * 2, ())
+    assert whose("settings", [ours, theirs]) == "settings (a)"
+    assert whose("settings", [ours]) == "settings"
+    with pytest.raises(BadInput, match="a run is trained with it"):
+        check(Options(run=(Path("a"),), allow_leak=("target-labels",)))
 
 
 def test_a_scan_that_the_run_was_trained_on_is_told_when_it_is_predicted(study, tmp_path, capsys):
