@@ -16,16 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import summary
+from experiments import meta_test, summary
 from experiments.configs import INNER, Config, Network, Tasks
 from experiments.reports.run_report import whose
 from experiments.runs import identity, saved
 from experiments.runs.build import open_data
 from experiments.runs.given import gather
-from experiments.runs.opened import Run, network_of, refuse_begun, stands_on
+from experiments.runs.opened import Run, network_of, open_run, refuse_begun, stands_on
 from experiments.runs.provenance import contents_of, held_by, leaks, namesakes, seen_here, unknowns
 from experiments.runs.training import claim
-from experiments.scans.reading import Reading, reading_for, tell_known
+from experiments.scans.reading import Reading, read_scan, reading_for
 from experiments.testing import settings as kept
 from experiments.testing.choosing import transfer_run
 from experiments.testing.leaking import searched_on
@@ -613,13 +613,50 @@ def test_a_scan_that_the_run_was_trained_on_is_told_when_it_is_predicted(study, 
     reading = reading_for(study.run)
     images = [save(tmp_path / f"{n}.nii.gz", scan(n)[0].astype(np.float32)) for n in (0, 2)]
     for image in images * 2:
-        tell_known(image, read_image(image), reading)
+        read_scan(image, reading)
     assert capsys.readouterr().out.splitlines() == [
         f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: what it "
         "makes of it says nothing of new scans"
     ]
-    tell_known(images[0], read_image(images[0]), Reading(16, None, "axial", "mr"))
+    read_scan(images[0], Reading(16, None, "axial", "mr"))
     assert not capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_trained_run_is_signed_and_a_leak_stands_with_its_scores(run, scanned, tmp_path, capsys):
+    """The whole way: training, a test that is refused, the same test with the leak allowed, its report."""
+    made = open_run(run)
+    assert made.provenance[0].contents.keys() < {
+        volume.fingerprint for volume in open_data(made.config).volumes
+    }
+    root = tmp_path / "clinic"
+    for part in ("imagesTr", "labelsTr"):
+        (root / part).mkdir(parents=True)
+        for n, patient in enumerate((*made.split.train_patients[:1], *made.split.test_patients[:1])):
+            file = scanned / "belly" / part / f"{patient.split('/')[1]}.nii.gz"
+            shutil.copy(file, root / part / f"n{n}.nii.gz")
+    about = json.loads((scanned / "belly" / "dataset.json").read_text())
+    pairs = [{"image": f"./imagesTr/n{n}.nii.gz", "label": f"./labelsTr/n{n}.nii.gz"} for n in (0, 1)]
+    (root / "dataset.json").write_text(json.dumps(about | {"name": "clinic", "training": pairs}))
+    prepare([root], tmp_path / "out", size=16, workers=1)
+    mine = Path(shutil.copytree(run, tmp_path / "run"))
+    options = Options(run=(mine,), data=(tmp_path / "out",), shots=(1,), draws=1, baselines="none")
+    with pytest.raises(BadInput, match="voxel for voxel clinic/n0.*--allow-leak contents"):
+        meta_test.test(options)
+    capsys.readouterr()
+    (outcome,) = meta_test.test(dataclasses.replace(options, masks=False, allow_leak=("contents",)))
+    printed = capsys.readouterr().out
+    assert outcome.leaks == ("contents",) and "LEAKS contents" in printed
+    assert "LEAK contents: " in printed and "never seen" not in printed
+    report = json.loads((mine / "report" / "summary.json").read_text())
+    assert report["runs"][0]["leaks"] == ["contents"]
+    path = mine / "config.json"
+    path.write_text(path.read_text().replace('"spleen"', '"liver"'))
+    with pytest.raises(BadInput, match="is on the|was changed after training"):
+        meta_test.test(options)
+    path.write_text((run / "config.json").read_text().replace('"steps": 4', '"steps": 5'))
+    with pytest.raises(BadInput, match="was changed after training"):
+        open_run(mine)
 
 
 # --- properties
