@@ -114,19 +114,15 @@ def refuse_twice(folders: Sequence[Path]) -> None:
         raise BadInput("a run is named twice: runs that are compared must be different")
 
 
-def refuse_other_leaks(
-    tests: Sequence[tuple[Path, Sequence[str]]], allowed: Sequence[str]
-) -> None:
-    """Refuse to set a test (a run, and its leaks) that shares something with its training beside one that does
-    not, unless allowed.
-    """
+def refuse_other_leaks(tests: Sequence[tuple[Path, Sequence[str]]], allowed: Sequence[str]) -> None:
+    """Refuse to set a test with a leak (a run, and its leaks) beside one without, unless it is allowed."""
     (first, own), *others = tests
     for other, theirs in others:
         if differ := sorted((set(own) ^ set(theirs)) - set(allowed)):
             one, two = (first, other) if differ[0] in own else (other, first)
             raise BadInput(
-                f"{one} is tested with the leak {differ[0]}, {two} without: test them alike, or add --allow-leak "
-                f"{differ[0]}, which the table then names"
+                f"{one} is tested with the leak {differ[0]}, {two} without: test them alike, or add "
+                f"--allow-leak {differ[0]}, which the table then names"
             )
 
 

@@ -27,7 +27,7 @@ from jaxmeta.learner import Learner, with_backbone, without_backbone
 from jaxmeta.tasks.decathlon import lacking
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.source import Source, describe_task, load_task
-from jaxmeta.tasks.split import Split, count_table, pool
+from jaxmeta.tasks.split import count_table, pool
 from jaxmeta.tasks.task import Task
 from jaxmeta.train import cost, train
 from jaxmeta.validate import mean_over_structures, validation

@@ -53,8 +53,8 @@ def reading_for(
         raise BadInput(f"{run.folder} learned from ct and mr: say --modality ct or --modality mr")
     channel = config.channel if channel is None else channel  # without: a file of several asks
     known = {
-        same: f"is {name}, voxel for voxel, which {seen.by} was {seen.how}: what it makes of it says nothing of "
-        "new scans"
+        same: f"is {name}, voxel for voxel, which {seen.by} was {seen.how}: what it makes of it says "
+        "nothing of new scans"
         for seen in reversed(run.provenance)
         for same, name in seen.contents.items()
     }

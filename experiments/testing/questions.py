@@ -128,7 +128,8 @@ def check(options: Options) -> None:
         )
     if len(options.run) == 1 and (own := set(options.allow_leak) & {*TRAINED_WITH}):
         raise BadInput(
-            f"--allow-leak {min(own)}: a run is trained with it (meta_train); here it is for comparing several"
+            f"--allow-leak {min(own)}: a run is trained with it (meta_train); here it is for "
+            "comparing several"
         )
     if options.tolerance < 0:
         raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
