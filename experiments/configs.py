@@ -8,6 +8,9 @@ import tyro
 
 from jaxmeta.augment import Augmentation
 
+TrainingLeak = Literal["target-labels", "shared-patients", "organs", "patients", "contents"]
+AnyLeak = Literal[TrainingLeak, "settings", "data"]
+
 TASKS = 4  # in a step, where the devices do not ask for more
 
 
@@ -304,9 +307,7 @@ class Config:
     setting: Literal[1, 2] | None = None
     """1: slices of the protocol's training patients that show test organs are trained on, without their
     labels; 2: they are not."""
-    allow_leak: tuple[
-        Literal["target-labels", "shared-patients", "organs", "patients", "contents"], ...
-    ] = ()
+    allow_leak: tuple[TrainingLeak, ...] = ()
     """What a test must not share and this run's does, named with every score: target-labels lets
     --weigh.rule target see labels of the organs under test; shared-patients tests on slices of the
     patients who lend the support, as the code released with MetaMedSeg does; organs, patients and contents

@@ -18,8 +18,9 @@ from experiments.reports.run_report import write
 from experiments.runs.opened import Run, open_run
 from experiments.runs.provenance import namesakes
 from experiments.runs.recipes import recipe
-from experiments.summary import compare, refuse_twice
+from experiments.summary import compare, refuse_other_leaks, refuse_twice
 from experiments.testing.choosing import borrowed, transfer_run
+from experiments.testing.leaking import kinds
 from experiments.testing.outcome import Outcome
 from experiments.testing.questions import Asked, Options, check, protocol_of, questions
 from experiments.testing.scoring import score_run
@@ -43,6 +44,8 @@ def test(options: Options) -> list[Outcome]:
     runs = [prompted(open_run(folder), options) for folder in options.run]
     asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
     refuse_incomparable(runs, asked)
+    leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, asked, strict=True)]
+    refuse_other_leaks(list(zip(options.run, leaked, strict=True)), options.allow_leak)
     for run, one in zip(runs, asked, strict=True):
         for shots in one.trials if options.settings else ():
             borrowed(run, shots, options)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from experiments.command import parse_words
 from experiments.command import run as run_command
+from experiments.configs import AnyLeak
 from experiments.reports import contest, folds
 from experiments.reports.pairing import Entry, called, entered, refuse_overlapping
 from experiments.reports.run_report import read, tested, write
@@ -35,7 +36,7 @@ class Options:
     names: tuple[str, ...] = ()
     """What to call the methods, in the order in which they first come among the runs; by default their
     algorithm, and the settings that tell it from another of the same."""
-    allow_leak: tuple[str, ...] = ()
+    allow_leak: tuple[AnyLeak, ...] = ()
     """Leaks (as meta_test --allow-leak names them) that some of the tests have and others have not: compare
     them all the same; the table names whose they are."""
     within: bool = False
@@ -71,7 +72,7 @@ def compare(
             raise BadInput(
                 "--against and --names: folds of a protocol make one table of one method"
             )
-        refuse_other_leaks(outcomes, allow_leak)
+        refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
         return folds.write(output or beside, outcomes)
     entries = entered(
         [Entry(o.folder, o.algorithm, o.seed, cases_of(o)[0].cohort, o.split) for o in outcomes],
@@ -87,7 +88,7 @@ def compare(
     if names:
         entries = called(entries, names, {case.row for o in outcomes for case in cases_of(o)})
     refuse_overlapping([(o.folder, o.split, tested(o)) for o in outcomes])
-    refuse_other_leaks(outcomes, allow_leak)
+    refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
     asked = [alike(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
         for what, value in asked[0].items():
@@ -113,15 +114,15 @@ def refuse_twice(folders: Sequence[Path]) -> None:
         raise BadInput("a run is named twice: runs that are compared must be different")
 
 
-def refuse_other_leaks(outcomes: Sequence[Outcome], allowed: Sequence[str]) -> None:
-    """Refuse to set a test that shares something with its training beside one that does not, unless allowed."""
-    first = outcomes[0]
-    for other in outcomes[1:]:
-        if differ := sorted((set(first.leaks) ^ set(other.leaks)) - set(allowed)):
-            one, two = (first, other) if differ[0] in first.leaks else (other, first)
+def refuse_other_leaks(tests: Sequence[tuple[Path, Sequence[str]]], allowed: Sequence[str]) -> None:
+    """Refuse to set a test with a leak (a run, and its leaks) beside one without, unless it is allowed."""
+    (first, own), *others = tests
+    for other, theirs in others:
+        if differ := sorted((set(own) ^ set(theirs)) - set(allowed)):
+            one, two = (first, other) if differ[0] in own else (other, first)
             raise BadInput(
-                f"{one.folder} was tested with the leak {differ[0]}, {two.folder} without: test them alike, or "
-                f"add --allow-leak {differ[0]}, which the table then names"
+                f"{one} is tested with the leak {differ[0]}, {two} without: test them alike, or add "
+                f"--allow-leak {differ[0]}, which the table then names"
             )
 
 

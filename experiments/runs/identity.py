@@ -1,10 +1,10 @@
-"""What a run folder keeps so that it can be recognised: RUN/provenance.json, and a signature in each checkpoint.
+"""What a run folder keeps so that it can be recognised: provenance.json, and a signature in each checkpoint.
 
     seen      what the run, and all that it began with, was trained and chosen on (`provenance.py`)
-    volumes   name -> [patient, fingerprint, digest of the masks of the split's organs] of every volume there was
+    volumes   name -> [patient, fingerprint, digest of its masks of the split's organs], of every volume
 
-It is written when the run begins, so the chain is known whatever is moved or removed later. The signature is of
-this file and of config.json, but for paths: who edits either no longer has what was trained.
+It is written when the run begins, so the chain is known whatever is moved or removed later. The signature is
+of this file and of config.json, but for paths: who edits either no longer has what was trained.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ def changed(before: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> li
     for name in sorted(before.keys() & now.keys()):
         other = [what for what, a, b in zip(said, before[name], now[name], strict=True) if a != b]
         if other:
-            text = f"{name} is {other[0]} than when the run was trained: its data were prepared anew"
+            text = f"{name} is {other[0]} than when the run was trained: its data are others now"
             found.append(Leak("data", text))
     return found
 

@@ -1,12 +1,13 @@
 """What parameters and settings have seen, through all that they stand on, and what of it is held out here.
 
-Read `Seen` and `leaks` first. A run keeps a `Seen` for all that touched it: what it was trained on, what chose its
-checkpoint, and the same of whatever it began with, down to random or converted weights; a search for settings
-keeps its own. A test, a training and a comparison make a `Held` of what they hold out, and ask `leaks` the one
-question: is anything on both sides - an organ by any name, a patient, or a scan's voxels under whatever name?
+Read `Seen` and `leaks` first. A run keeps a `Seen` for all that touched it: what it was trained on, what
+chose its checkpoint, and the same of whatever it began with, down to random or converted weights; a search
+for settings keeps its own. A training and a test make a `Held` of what they hold out, and ask `leaks` the
+one question: is anything on both sides - an organ by any name, a patient, or a scan's voxels under whatever
+name?
 
-`refuse_leaks` ends there with a line that says what, who and the way out. What `--allow-leak` lets through comes
-back, and is printed with every score.
+`refuse_leaks` ends there with a line that says what, who and the way out. What `--allow-leak` lets through
+comes back, and is printed with every score.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -62,7 +63,8 @@ def leaks(provenance: Iterable[Seen], held: Held, *, kind: str | None = None) ->
             found.append(Leak(kind or "organs", told(seen, name + also)))
         both = sorted(held.patients & set(seen.patients))
         found += [Leak(kind or "patients", told(seen, name)) for name in both]
-        for same in sorted(held.contents.keys() & seen.contents.keys()):
+        both = held.contents.keys() & seen.contents.keys()
+        for same in sorted(both, key=lambda each: held.contents[each]):
             theirs, ours = seen.contents[same], held.contents[same]
             of = ours if ours == theirs else f"{theirs}, voxel for voxel {ours}"
             found.append(Leak(kind or "contents", told(seen, of)))
@@ -149,8 +151,8 @@ def namesakes(provenance: Iterable[Seen], held: Held) -> list[str]:
         return []
     ours, seen, theirs = both[0]
     return [
-        f"{len(both)} patient(s) held out have ids that {seen.by or 'this run'} was {seen.how} in another data set, "
-        f"as {ours} and {theirs}: where they are the same people, prepare with --same-patients"
+        f"{len(both)} patient(s) held out have ids that {seen.by or 'this run'} was {seen.how} in another "
+        f"data set, as {ours} and {theirs}: where they are the same people, prepare with --same-patients"
     ]
 
 

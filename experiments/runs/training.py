@@ -220,7 +220,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
             )
     if not write or jax.process_index():
         return {}
-    if not kept.exists():
+    if not (path.exists() and kept.exists()):  # what stands without the other is of nobody
         write_json(kept, identity.to_json(given.provenance, volumes))
     if not path.exists():
         write_json(path, told | frozen)

@@ -1,7 +1,7 @@
-"""What a test would share with what it tests: asked once, of a run, of who lends settings and of a transfer run.
+"""What a test would share with what it tests: asked of a run, of who lends settings, and of a transfer run.
 
-A score claims that nothing under test was seen. `checked` refuses what speaks against it; what --allow-leak lets
-through stays with the outcome, and every table names it.
+A score claims that nothing under test was seen. `checked` refuses what speaks against it; what --allow-leak
+lets through stays with the outcome, and every table names it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ BEGUN = "test on organs and patients that nothing has seen"
 
 
 def held_in(run: Run, held_out: Pool) -> Held:
-    """Say what a test of a run holds out; slices of those who lend are tested where that leak is the run's."""
+    """Say what a test of a run holds out: no patient, where that leak is the run's own."""
     held = held_by(held_out, organs_seen(run.provenance))
     if "shared-patients" in run.config.allow_leak:
         return held._replace(patients=frozenset(), contents={})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from experiments.configs import AnyLeak
 from experiments.runs.build import CLICKS, eligible, open_data
 from experiments.runs.by_protocol import protocol_of as by_protocol
 from experiments.runs.opened import Run
@@ -25,6 +26,7 @@ from jaxmeta.within import DRAWS as DRAWS_WITHIN
 from jaxmeta.within import Released
 
 DRAWS = 4
+TRAINED_WITH = "target-labels", "shared-patients"  # leaks that only a training can have
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,11 @@ class Options:
     """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained with
     as many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright
     without mirror images and other contrasts, and validation organs choose."""
-    allow_leak: tuple[Literal["organs", "patients", "contents", "settings", "data"], ...] = ()
+    allow_leak: tuple[AnyLeak, ...] = ()
     """What a test must not share and this one does, named with every score: organs, patients or contents (the
     same voxels under another name) that the run, or what it began with, has seen; settings that were chosen
     on organs or patients under test; data that were prepared anew since the run was trained. Several runs
-    are compared although not all share it."""
+    are compared although not all share it, target-labels and shared-patients of their training too."""
     seed: int = 0
     """Draws the supports."""
     masks: bool = True
@@ -124,6 +126,11 @@ def check(options: Options) -> None:
     if options.settings and (options.tune or options.only_tune):
         raise BadInput(
             f"--settings {options.settings} with a search of its own: give one or the other"
+        )
+    if len(options.run) == 1 and (own := set(options.allow_leak) & {*TRAINED_WITH}):
+        raise BadInput(
+            f"--allow-leak {min(own)}: a run is trained with it (meta_train); here it is for "
+            "comparing several"
         )
     if options.tolerance < 0:
         raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")

@@ -109,7 +109,7 @@ def save(
     transfer: list | None,
     seen: Seen | None = None,
 ) -> None:
-    """Keep what a search found beside the run, every score it saw included, what it has `seen`, and whose it is.
+    """Keep what a search found beside the run, with every score, what it has `seen`, and whose it is.
 
     Searches of another run, or of an earlier checkpoint, are dropped.
     """
@@ -164,8 +164,8 @@ def stored(folder: Path) -> dict:
     for name, each in found.items():
         if own and each.get("of", own) != own:
             raise BadInput(
-                f"{folder / 'tuning.json'}: its search at {name} was of another run, or of another checkpoint of "
-                "this one; search again with --tune, or lend them by --settings"
+                f"{folder / 'tuning.json'}: its search at {name} was of another run, or of another "
+                "checkpoint of this one; search again with --tune, or take that run's by --settings"
             )
     return found
 

@@ -1,8 +1,8 @@
-"""Who is who among prepared volumes: equal scans under two names, one structure under two, one id in two data sets.
+"""Who is who among prepared volumes: one scan or one structure under two names, one id in two data sets.
 
-A name is what somebody typed; a fingerprint is what the file holds. Two volumes of one fingerprint are one scan
-whatever they are called, two structures whose masks cover each other are one organ whatever they are called. An
-id that is in two data sets may be one person or two: nobody but the user knows, so that is only told.
+A name is what somebody typed; a fingerprint is what the file holds. Two volumes of one fingerprint are one
+scan, and two structures whose masks cover each other are one organ, whatever they are called. An id that is
+in two data sets may be one person or two: nobody but the user knows, so that is only told.
 """
 
 import hashlib
@@ -34,11 +34,11 @@ class Alias(NamedTuple):
 def fingerprint(values: Integer[np.ndarray, "x y z"]) -> str:
     """Shorten a scan's numbers, as its file holds them, to sixteen characters that no other scan has.
 
-    Neither the header nor the type that holds the numbers counts: 3 is 3 in one byte or in two. What `nifti.py`
-    reads has at most 16 bits. A copy that was rescaled, resampled or turned is another scan to it.
+    Neither the header nor the type that holds the numbers counts: 3 is 3 in one byte or in two. What
+    `nifti.py` reads has at most 16 bits. A copy that was rescaled, resampled or turned is another scan to it.
 
-    Hashing every byte would be a twentieth of the preparation. So rows r of 32-bit words are folded first, to
-    sum_k r_k FACTOR^(n - k) modulo 2^32, word by word: two scans would have to agree in every one of the sums.
+    Hashing every byte would be a twentieth of the preparation. So rows r of 32-bit words are folded first,
+    to sum_k r_k FACTOR^(n - k) modulo 2^32, word by word: two scans would have to agree in every sum.
     """
     digest = hashlib.sha1(repr(values.shape).encode(), usedforsecurity=False)
     numbers = np.ascontiguousarray(values.T.astype("<i2", copy=False)).reshape(-1)  # as in the file

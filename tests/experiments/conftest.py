@@ -9,6 +9,7 @@ from experiments.configs import INNER, Config, Network, Tasks
 from experiments.runs.training import meta_train
 from jaxmeta.augment import Augmentation
 from jaxmeta.data.prepare import prepare
+from tests.experiments.leaking import ORGANS, Study, belly, configured, left_by, write
 from tests.tasks.cohorts import write_scans
 
 
@@ -44,3 +45,11 @@ def run(config) -> Path:
     """Train, and return the run's folder."""
     assert meta_train(config)
     return config.workdir
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Study:
+    """A run, without training, that holds out spleens and two of four patients."""
+    root = tmp_path_factory.mktemp("leaks")
+    data = write(root, belly=(belly(), ORGANS))
+    return Study(data, left_by(configured(data, root / "run")))

@@ -26,9 +26,9 @@ from experiments.runs.build import build, open_data
 from experiments.runs.changes import changed
 from experiments.runs.given import named
 from experiments.runs.opened import Run, network_of, open_run
+from experiments.runs.provenance import held_by, leaks
 from experiments.runs.saved import from_json
 from experiments.runs.training import meta_train, trained
-from experiments.runs.provenance import held_by, leaks
 from jaxmeta import track
 from jaxmeta.data.prepare import prepare
 from jaxmeta.devices import task_mesh
