@@ -25,7 +25,7 @@ def found(folder, **told):
     ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.sampled_from(sorted(IMAGE | LABEL)),
     st.sampled_from(["21", "patient021", "b-3.c_x", "007"]),
@@ -65,13 +65,13 @@ NAMED = [  # (image, label) of case 21, and of case 3
 
 
 @pytest.mark.parametrize(("image", "label"), NAMED)
-@pytest.mark.parametrize("ending", [".nii.gz", ".NII.GZ"])
-def test_pairs_of_which_only_one_reading_is_possible_are_found(tmp_path, image, label, ending):
+def test_pairs_of_which_only_one_reading_is_possible_are_found(tmp_path, image, label):
+    ending = ".NII.GZ" if len(image) % 2 else ".nii.gz"
     files = {n: (image.format(n) + ending, label.format(n) + ending) for n in ("21", "3")}
     folder = touch(tmp_path / "d", *(file for pair in files.values() for file in pair))
-    assert [tuple(pair[2:]) for pair in found(folder)] == list(files.values())
-    patients = [patient for _, patient, _, _ in found(folder)]
-    assert [n in patient for patient, n in zip(patients, files, strict=True)] == [True] * 2
+    told = found(folder)
+    assert [pair[2:] for pair in told] == list(files.values())
+    assert all(n in patient for (_, patient, *_), n in zip(told, files, strict=True))
 
 
 @pytest.mark.parametrize(("image", "label"), NAMED)

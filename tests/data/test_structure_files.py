@@ -42,9 +42,17 @@ def cohort(folder, image="ct", inner="segmentations/", suffix=""):
     return folder
 
 
-@pytest.mark.parametrize("image", ["ct", "mri", "image"])
-@pytest.mark.parametrize("inner", ["segmentations/", "masks/", ""])
-@pytest.mark.parametrize("suffix", ["", "_seg"])
+@pytest.mark.parametrize(
+    ("image", "inner", "suffix"),
+    [
+        ("ct", "segmentations/", ""),
+        ("mri", "masks/", "_seg"),
+        ("image", "labels/", ""),
+        ("ct", "", "_mask"),
+        ("mri", "", ""),
+        ("image", "", ""),
+    ],
+)
 def test_each_patients_folder_is_a_case_of_its_structures(tmp_path, image, inner, suffix):
     folder = cohort(tmp_path / "abdomen", image, inner, suffix)
     told = {"modality": ["ct"]} if image == "image" else {}
