@@ -193,7 +193,7 @@ def test_data_that_changed_while_a_run_was_stopped(study, tmp_path, now):
         claim(gather(saved.read(run.folder)[0]), write=False)
 
 
-@pytest.mark.parametrize("what", ["config", "split", "provenance", "gone"])
+@pytest.mark.parametrize("what", ["config", "split", "provenance", "gone", "checkpoints"])
 def test_a_run_that_was_edited_after_training(study, tmp_path, what):
     folder = copied(study, tmp_path)
     path = folder / (identity.NAME if what == "provenance" else "config.json")
@@ -208,6 +208,11 @@ def test_a_run_that_was_edited_after_training(study, tmp_path, what):
     path.write_text(json.dumps(values))
     if what == "gone":
         (folder / identity.NAME).unlink()
+    if what == "checkpoints":  # of a run that held out another organ
+        config = configured(study.data, tmp_path / "other", test_organs=("liver",))
+        other = left_by(config)
+        shutil.rmtree(folder / "checkpoints")
+        shutil.copytree(other.folder / "checkpoints", folder / "checkpoints")
     with pytest.raises(BadInput, match="was changed after training"):
         opened(folder)
 
