@@ -4,17 +4,22 @@ Scores of one patient under several supports, or of several patients under one s
 independent. So each level's share of the variance is estimated from whole units, by leaving out one
 at a time (the jackknife of stratified clusters: K. Wolter, "Introduction to Variance Estimation",
 2007, 4.5; several ways of clustering at once: J. MacKinnon, M. Nielsen and M. Webb, 2024,
-arXiv:2406.08880). With theta the mean over groups of each group's mean, n_h units in stratum h, and
-the others of its stratum standing in for a unit that is left out,
+arXiv:2406.08880). With theta the mean over groups of each group's mean, and the others of its stratum h
+standing in for a unit u that is left out,
 
-    V_h     = (n_h - 1) / n_h  sum_{u in h} (theta without u - theta)^2
-    V_level = sum_h V_h,    df_level = V_level^2 / sum_h (V_h^2 / df_h)
+    d_ug    = what group g adds to theta without u - theta,  times sqrt((n_g - 1) / n_g),
+    V_level = sum_h sum_{u in h} (sum_g d_ug)^2,
 
-(F. Satterthwaite, 1946, Biometrics Bulletin 2(6)), where df_h is one less than the units that the
-stratum is worth: 1 / sum w^2 of their shares (L. Kish, 1965, "Survey Sampling") in the group that has
-fewest, which is n_h where all have as many records. Variances of few units are themselves uncertain, so
-only whole degrees above the least df_h count. Levels add up as in K. Banerjee, 1961, Sankhya 23(4), each
-with its own quantile,
+where n_g units of the stratum have group g. Degrees of freedom are F. Satterthwaite's (1946, Biometrics
+Bulletin 2(6)), of the parts P_hg = sum_u d_ug^2 with df_g each,
+
+    df_level = (sum P_i)^2 / sum_ij P_i P_j o_ij / sqrt(df_i df_j),
+
+o_ij of two groups being 1 where they have the same units (organs of the same patients have their degrees
+once) and 0 where they have none in common. df_g is one less than the units are worth: 1 / sum w^2 of
+their shares (L. Kish, 1965, "Survey Sampling"), n_g where all have as many records. Variances of few units
+are themselves uncertain, so only whole degrees above the least df_g count. Levels add up as in
+K. Banerjee, 1961, Sankhya 23(4), each with its own quantile,
 
     half width^2 = sum_level  t(df_level)^2  V_level,
 
@@ -24,8 +29,8 @@ both (in A. Owen, 2007, arXiv:0712.1111, three times), so that the interval is n
 `docs/statistics.md` has the coverage of all this by simulation.
 
 Groups (organs) weigh the same however many patients they have, and are those of the question: another
-organ is another question. Units are compared inside their stratum (patients inside a data set,
-supports inside an organ). A level of which some group has one unit tells nothing of its variance and is
+organ is another question. Units are compared inside their stratum (patients inside a data set, and
+likewise those who lend supports). A level of which some group has one unit tells nothing of its variance and is
 left out: `Interval.over` does not name it. A level nested in another that is not left out (patients
 of a cohort that one run has) varies with it and is counted there alone.
 """
