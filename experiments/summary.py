@@ -31,8 +31,8 @@ class Options:
     output: Path | None = None
     """Where the comparison goes; by default beside the first run's report."""
     against: Path | None = None
-    """One of the runs, whose method every other row is held against; by default methods alone are, against the
-    best of them."""
+    """One of the runs, whose method every other row is held against, and p adjusted over these comparisons; by
+    default methods alone are, against the best of them, and p is adjusted over all pairs."""
     names: tuple[str, ...] = ()
     """What to call the methods, in the order in which they first come among the runs; by default their
     algorithm, and the settings that tell it from another of the same."""

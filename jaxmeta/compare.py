@@ -168,12 +168,22 @@ def patients(cases: Sequence[Case]) -> Level:
 
 
 def supports(cases: Sequence[Case]) -> Level:
-    """Name supports, drawn inside an organ among those that the same runs were given."""
-    units = [(case.cohort, case.organ, case.support_slices) for case in cases]
+    """Name supports by who lent them, drawn inside a data set among those that the same runs were given.
+
+    A patient unlike others lends for every organ alike. Slices that nobody in particular lent are their own.
+    """
+    units = [
+        (
+            case.cohort,
+            case.support_patients if "/" in case.support_patients else case.support_slices,
+        )
+        for case in cases
+    ]
     given = {}
     for unit, case in zip(units, cases, strict=True):
         given.setdefault(unit, set()).add(case.run)
-    return Level(units, [(*unit[:2], frozenset(given[unit])) for unit in units], "supports")
+    strata = [(unit[0], unit[1].split("/")[0], frozenset(given[unit])) for unit in units]
+    return Level(units, strata, "supports")
 
 
 def runs(cases: Sequence[Case]) -> Level:

@@ -4,17 +4,22 @@ Scores of one patient under several supports, or of several patients under one s
 independent. So each level's share of the variance is estimated from whole units, by leaving out one
 at a time (the jackknife of stratified clusters: K. Wolter, "Introduction to Variance Estimation",
 2007, 4.5; several ways of clustering at once: J. MacKinnon, M. Nielsen and M. Webb, 2024,
-arXiv:2406.08880). With theta the mean over groups of each group's mean, n_h units in stratum h, and
-the others of its stratum standing in for a unit that is left out,
+arXiv:2406.08880). With theta the mean over groups of each group's mean, and the others of its stratum h
+standing in for a unit u that is left out,
 
-    V_h     = (n_h - 1) / n_h  sum_{u in h} (theta without u - theta)^2
-    V_level = sum_h V_h,    df_level = V_level^2 / sum_h (V_h^2 / df_h)
+    d_ug    = what group g adds to theta without u - theta,  times sqrt((n_g - 1) / n_g),
+    V_level = sum_h sum_{u in h} (sum_g d_ug)^2,
 
-(F. Satterthwaite, 1946, Biometrics Bulletin 2(6)), where df_h is one less than the units that the
-stratum is worth: 1 / sum w^2 of their shares (L. Kish, 1965, "Survey Sampling") in the group that has
-fewest, which is n_h where all have as many records. Variances of few units are themselves uncertain, so
-only whole degrees above the least df_h count. Levels add up as in K. Banerjee, 1961, Sankhya 23(4), each
-with its own quantile,
+where n_g units of the stratum have group g. Degrees of freedom are F. Satterthwaite's (1946, Biometrics
+Bulletin 2(6)), of the parts P_hg = sum_u d_ug^2 with df_g each,
+
+    df_level = (sum P_i)^2 / sum_ij P_i P_j o_ij / sqrt(df_i df_j),
+
+o_ij of two groups being 1 where they have the same units (organs of the same patients have their degrees
+once) and 0 where they have none in common. df_g is one less than the units are worth: 1 / sum w^2 of
+their shares (L. Kish, 1965, "Survey Sampling"), n_g where all have as many records. Variances of few units
+are themselves uncertain, so only whole degrees above the least df_g count. Levels add up as in
+K. Banerjee, 1961, Sankhya 23(4), each with its own quantile,
 
     half width^2 = sum_level  t(df_level)^2  V_level,
 
@@ -24,8 +29,8 @@ both (in A. Owen, 2007, arXiv:0712.1111, three times), so that the interval is n
 `docs/statistics.md` has the coverage of all this by simulation.
 
 Groups (organs) weigh the same however many patients they have, and are those of the question: another
-organ is another question. Units are compared inside their stratum (patients inside a data set,
-supports inside an organ). A level of which some group has one unit tells nothing of its variance and is
+organ is another question. Units are compared inside their stratum (patients inside a data set, and
+likewise those who lend supports). A level of which some group has one unit tells nothing of its variance and is
 left out: `Interval.over` does not name it. A level nested in another that is not left out (patients
 of a cohort that one run has) varies with it and is counted there alone.
 """
@@ -35,6 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.linalg import block_diag
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
@@ -153,43 +159,60 @@ def variance(
     total = summed(cell, values, units * groups).reshape(units, groups, -1)
     of = collapsed(unit, stratum, size > 0)
     tiny = ROUNDING * np.abs(values).max(axis=0)
-    parts, freedoms = [], []
+    whole, parts, counts, shared = 0.0, [], [], []
     for each in np.unique(of):
-        off = moved(size, total, of == each)
+        own = of == each
+        off = moved(size, total, own)
         off = np.where(np.abs(off) > tiny, off, 0)
-        parts.append((len(off) - 1) / len(off) * np.sum(off**2, axis=0))
-        freedoms.append(max(1.0, worth(size[of == each]) - 1))
-    parts, least = np.array(parts), min(freedoms)
-    whole, squares = parts.sum(axis=0), (1 / np.array(freedoms)) @ parts**2
-    freedom = np.divide(whole**2, squares, out=np.full_like(whole, least), where=squares > 0)
-    return whole, least + np.floor(freedom - least + 1e-9)
+        whole = whole + np.sum(off.sum(axis=1) ** 2, axis=0)
+        here = size[own].any(axis=0)
+        parts.append(np.sum(off[:, here] ** 2, axis=0))
+        counts.append(worth(size[own][:, here]))
+        shared.append(overlap(size[own][:, here] > 0))
+    parts, least = np.concatenate(parts), min(map(np.min, counts))
+    spread = block_diag(*shared) / np.sqrt(np.outer(*[np.concatenate(counts)] * 2))
+    squares = np.einsum("gb,gh,hb->b", parts, spread, parts)
+    freedom = np.full_like(whole, least)
+    np.divide(parts.sum(axis=0) ** 2, squares, out=freedom, where=squares > 0)
+    return whole, least + np.floor(np.maximum(freedom - least, 0) + 1e-9)
 
 
 def moved(
     size: Int[np.ndarray, "U G"], total: Float[np.ndarray, "U G B"], own: Bool[np.ndarray, " U"]
-) -> Float[np.ndarray, "H B"]:
-    """Tell how the mean over groups moves where one of a stratum's `own` units is left out.
+) -> Float[np.ndarray, "H G B"]:
+    """Tell how each group moves the mean where one of a stratum's `own` units is left out, as deviations.
 
     The other units of the stratum stand in for it (in a group that no other has, those of all strata), so
     that no stratum weighs less.
     """
     few, weight = size[own].sum(axis=0), size[own] > 0
-    alone = weight & (size[own] == few)
-    rest = np.where(alone, size.sum(axis=0), few) - size[own]
-    sums = np.where(alone[..., None], total.sum(axis=0), total[own].sum(axis=0)) - total[own]
+    count = np.count_nonzero(weight, axis=0)
+    rest = np.where(count == 1, size.sum(axis=0), few) - size[own]
+    sums = np.where((count == 1)[:, None], total.sum(axis=0), total[own].sum(axis=0)) - total[own]
     without = np.divide(sums, rest[..., None], out=np.zeros_like(sums), where=rest[..., None] > 0)
     mean = total[own].sum(axis=0) / np.maximum(few, 1)[:, None]
-    shares = few / size.sum(axis=0)
-    return np.mean(np.where(weight[..., None], shares[:, None] * (without - mean), 0), axis=1)
+    shares = few / size.sum(axis=0) / len(few)
+    shares = shares * np.sqrt(np.where(count > 1, (count - 1) / np.maximum(count, 1), 1))
+    return np.where(weight[..., None], shares[:, None] * (without - mean), 0)
 
 
-def worth(size: Int[np.ndarray, "U G"]) -> float:
-    """Give the number of equal units that unequal ones are worth, in the group where they are fewest.
+def worth(size: Int[np.ndarray, "U G"]) -> Float[np.ndarray, " G"]:
+    """Give the degrees of freedom of each group: one less than the equal units its unequal ones are worth."""
+    return np.maximum(1.0, size.sum(axis=0) ** 2 / np.sum(size**2, axis=0) - 1)
 
-    The mean over organs is as uncertain as that of an organ which few of the patients have.
+
+def overlap(has: Bool[np.ndarray, "U G"]) -> Float[np.ndarray, "G G"]:
+    """Tell how alike the deviations of two groups' units are: 1 where they have the same, 0 where none is.
+
+    The trace of the product of both centerings, over the root of that of each: groups of the same units
+    have the degrees of one, groups of different ones the sum of theirs.
     """
-    total, squares = size.sum(axis=0), np.sum(size**2, axis=0)
-    return float(np.min(total[total > 0] ** 2 / squares[total > 0]))
+    both, own = has.T.astype(float) @ has, np.count_nonzero(has, axis=0)
+    trace = both - both / own - both / own[:, None] + both**2 / np.outer(own, own)
+    root = np.sqrt(np.maximum(own - 1, 1))
+    found = trace / np.outer(root, root)
+    np.fill_diagonal(found, 1.0)
+    return found
 
 
 def collapsed(

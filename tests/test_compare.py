@@ -93,8 +93,16 @@ def test_resampling_runs_too_widens_an_interval_that_runs_decide():
 def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_inside_their_run():
     shared = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b")])
     assert len(set(shared.unit)) == 1
-    own = supports([case("x", 1, 0, run="a", slices="p"), case("x", 1, 0, run="b", slices="q")])
+    own = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b", draw=1)])
     assert len(set(own.unit)) == len(set(own.stratum)) == 2
+
+
+def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
+    """A patient unlike others lends badly for every organ: two organs of theirs are no two proofs."""
+    cases = [case("x", 1, 0), case("x", 1, 0, organ="liver"), case("x", 1, 0, slices="a/s0:7")]
+    assert len(set(supports(cases).unit)) == len(set(supports(cases).stratum)) == 1
+    nobody = [c._replace(support_patients="slices of the tested patients") for c in cases]
+    assert len(set(supports(nobody).unit)) == 2, "then the slices are what is drawn"
 
 
 def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():

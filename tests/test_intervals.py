@@ -150,6 +150,16 @@ def test_an_organ_that_few_patients_have_leaves_few_degrees():
     assert result.high - result.mean > stats.t.ppf(0.975, 1) * 0.5 * 0.8 / 2 * 0.99
 
 
+def test_organs_of_the_same_patients_have_their_degrees_once_and_of_others_twice():
+    """Equal variances of two organs: 4 patients of both have 3 degrees, 4 of each have 6."""
+    values = np.array([0.1, 0.2, 0.4, 0.7])
+    both = interval(np.tile(values, 2), ["a"] * 4 + ["b"] * 4, [one_stratum([*range(4)] * 2)])
+    assert both[:3] == pytest.approx(patients_of(values)[:3])
+    each = interval(np.tile(values, 2), ["a"] * 4 + ["b"] * 4, [one_stratum(range(8))])
+    half = stats.t.ppf(0.975, 6) * values.std(ddof=1) / 8**0.5
+    assert each.high - each.mean == pytest.approx(half)
+
+
 def test_repeating_a_patient_s_score_does_not_narrow_the_interval():
     values = np.random.default_rng(1).uniform(size=12)
     units = np.repeat(np.arange(12), 5).tolist()

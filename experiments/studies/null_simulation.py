@@ -7,7 +7,7 @@ Each design is one that reports really have: patients inside data sets, supports
 that share patients or have cohorts of their own. Its records are drawn from a model of crossed and
 nested random effects whose mean is known,
 
-    x = mean + patient + patient x organ + support + run + run x organ + residual,
+    x = mean + patient + patient x organ + lender + support + run + run x organ + residual,
 
 and the interval is the project's (`patients`, `supports` and `runs` of `jaxmeta/compare.py` name the
 units, `jaxmeta/intervals.py` does the arithmetic). A support's own patient is not asked about under
@@ -44,7 +44,9 @@ class Design(NamedTuple):
     over: str = "supports"  # the interval's last level: patients, supports or runs
     patient: float = 0.1
     patient_organ: float = 0.1
+    lender: float = 0.05  # who lends a support, for whichever organ
     support: float = 0.1
+    apart: int = 2  # an organ's first lender is so many patients after that of the organ before
     run: float = 0.0
     run_organ: float = 0.0
     residual: float = 0.1
@@ -63,8 +65,15 @@ class Design(NamedTuple):
 # given changes a difference between methods by more than who is asked does.
 FOUR = Design("", datasets=2, organs=2, patient=0.05, patient_organ=0.05, support=0.15)
 ONE = FOUR._replace(datasets=1, organs=1)
-MEAN = Design("", support=0.0, over="patients", mean=0.7)
-SUPPORTS = {"patient": 0.0, "patient_organ": 0.0, "residual": 0.02}  # all that differs much
+MEAN = Design("", lender=0.0, support=0.0, over="patients", mean=0.7)
+SUPPORTS = {
+    "patient": 0.0,
+    "patient_organ": 0.0,
+    "lender": 0.0,
+    "residual": 0.02,
+}  # all else is little
+ALL = {"datasets": 1, "apart": 0}
+LENDERS = {"patient": 0.0, "patient_organ": 0.0, "support": 0.0, "lender": 0.15}
 REAL = ONE._replace(organs=2, having=(20, 5))
 LEFT_OUT = {"datasets": 1, "organs": 4, "patients": 3, "supports": 3}
 DESIGNS = (
@@ -76,11 +85,14 @@ DESIGNS = (
     ),
     FOUR._replace(name="4 organs x 4 supports (default)"),
     FOUR._replace(name="4 x 4, patients differ most", patient=0.1, patient_organ=0.1, support=0.05),
-    FOUR._replace(name="4 x 4, patients alone differ", support=0.0),
+    FOUR._replace(name="4 x 4, patients alone differ", support=0.0, lender=0.0),
     FOUR._replace(name="4 x 4, supports alone differ", **SUPPORTS),
     FOUR._replace(
         name="4 x 4, nothing but residuals", **SUPPORTS | {"support": 0, "residual": 0.1}
     ),
+    FOUR._replace(name="4 x 4, lenders alone differ", **LENDERS),
+    FOUR._replace(name="4 x 4, the same lenders for all", **LENDERS | ALL, organs=4),
+    FOUR._replace(name="4 x 2, the same lenders for all", **LENDERS | ALL, organs=4, supports=2),
     FOUR._replace(name="4 x 4, heavy tails", shape="heavy"),
     FOUR._replace(name="4 x 4, Dice-like", shape="dice"),
     FOUR._replace(name="4 x 4, one organ's supports", **SUPPORTS, uneven=(1.0, 0.0, 0.0, 0.0)),
@@ -99,7 +111,13 @@ DESIGNS = (
     ONE._replace(name="1 x 4, 6 patients", patients=6),
     FOUR._replace(name="4 x 3, 3 patients", datasets=1, organs=4, patients=3, supports=3),
     FOUR._replace(
-        name="4 x 1, 10 patients", datasets=1, organs=4, patients=10, supports=1, support=0.0
+        name="4 x 1, 10 patients",
+        datasets=1,
+        organs=4,
+        patients=10,
+        supports=1,
+        support=0.0,
+        lender=0.0,
     ),
     FOUR._replace(
         name="3 of 10 patients have an organ", organs=2, patients=10, having=(10, 3), supports=3
@@ -111,6 +129,7 @@ DESIGNS = (
         patients=8,
         supports=1,
         support=0.0,
+        lender=0.0,
         scans=(1, 1, 2, 8),
     ),
     *(
@@ -166,8 +185,8 @@ def cases_of(design: Design) -> list[Case]:
             row="a",
             organ=f"organ {set}.{organ}",
             draw=draw,
-            support_patients=f"{set}/p{draw}",
-            support_slices=f"{set}/p{draw}:{organ}",
+            support_patients=f"{set}/p{lender(design, organ, draw)}",
+            support_slices=f"{set}/p{lender(design, organ, draw)}:{organ}",
             patient=f"{set}/p{patient}",
             case=f"{set}/p{patient}_{scan}",
             dice=0.0,
@@ -181,9 +200,14 @@ def cases_of(design: Design) -> list[Case]:
         for organ in range(design.organs)
         for draw in range(design.supports)
         for patient in range(np.resize(design.having or design.patients, design.organs)[organ])
-        if patient != draw
+        if patient != lender(design, organ, draw)
         for scan in range(design.scans[patient % len(design.scans)])
     ]
+
+
+def lender(design: Design, organ: int, draw: int) -> int:
+    """Number the patient who lends a support."""
+    return (draw + design.apart * organ) % design.patients
 
 
 def levels_of(design: Design, cases: list[Case]) -> list[Level]:
@@ -210,6 +234,7 @@ def drawn(
         design.mean
         + effect(who, design.patient)
         + effect([(*w, c.organ) for w, c in zip(who, cases, strict=True)], design.patient_organ)
+        + effect([(c.cohort, c.support_patients) for c in cases], design.lender)
         + effect(whose, design.support) * uneven
         + effect([case.run for case in cases], design.run)
         + effect([(case.run, case.organ) for case in cases], design.run_organ)
@@ -227,6 +252,12 @@ SHAPES: dict[str, Callable] = {
     "heavy": lambda rng, shape: rng.standard_t(3, size=shape) / np.sqrt(3),
     "dice": dice_like,
 }
+
+
+def slices(cases: list[Case]) -> Level:
+    """Name supports as the bootstrap did: by their slices, drawn inside an organ."""
+    units = [(case.cohort, case.organ, case.support_slices) for case in cases]
+    return Level(units, [unit[:2] for unit in units])
 
 
 class Coverage(NamedTuple):
@@ -247,6 +278,7 @@ def coverage(design: Design, samples: int, *, old: bool = False, seed: int = 0) 
     groups, levels = organs(cases), levels_of(design, cases)
     found = estimate(values, groups, levels)
     if old:
+        levels = [slices(cases) if level.name == "supports" else level for level in levels]
         low, high, p = bounds(values, groups, levels)
     else:
         half, p = half_width(found, 0.05), chance(found)
