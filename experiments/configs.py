@@ -150,7 +150,8 @@ class Inner:
     strength: float | None = None
     """How strongly a solution is held near where it began: lambda (imaml)."""
     solver: Literal["cg", "neumann"] | None = None
-    """Conjugate gradients or a Neumann series solve for the direction (imaml)."""
+    """Conjugate gradients or a Neumann series, damped by the curvature that it meets, solve for the
+    direction (imaml)."""
     products: int | None = None
     """Hessian-vector products that the solver may take (imaml)."""
     features: int | None = None

@@ -10,7 +10,7 @@ import pytest
 from keys import used_keys, used_twice
 from matrix import CASES, pixel_loss
 from small import small_batch
-from test_ssm_sam import SHOWN
+from test_ssm_sam import SHOWN, TASK
 
 from jaxmeta.algorithms import ssm_sam
 from jaxmeta.augment import Augmentation, augment, varied
@@ -31,6 +31,16 @@ def changing(model):
     return varied(pixel_loss(model), OWN)
 
 
+def learning(algorithm, how):
+    """Make the learner of an algorithm whose tasks are changed."""
+    return episodic(
+        algorithm,
+        optax.sgd(0.1),
+        lambda outer, **options: over_tasks(outer, chunk=1, **options),
+        augment=lambda task: augment(task, how),
+    )
+
+
 QUICK = ("imaml",)
 
 
@@ -38,17 +48,21 @@ QUICK = ("imaml",)
     "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES]
 )
 def test_a_step_uses_up_every_key_once(name):
-    make = CASES[name].make
     few = dict(steps=2) if "steps" in CASES[name].has else {}
+    refuse_reuse(CASES[name].make(changing, **few), small_batch(2))
+
+
+@pytest.mark.slow
+def test_a_step_of_ssm_sam_uses_up_every_key_once():
+    batch = jax.tree.map(lambda a: jnp.stack([a, a]), TASK)
+    keys = jnp.asarray([[1, 2], [3, 4]], jnp.uint32)
+    refuse_reuse(ssm_sam(SHOWN, chunk=2, passes=1), batch._replace(key=keys))
+
+
+def refuse_reuse(algorithm, batch):
+    """Make a step with every kind of augmentation, and look at all keys that it used."""
     with used_keys() as seen:
-        algorithm = make(changing, **few)
-        learner = episodic(
-            algorithm,
-            optax.sgd(0.1),
-            lambda outer, **how: over_tasks(outer, chunk=1, **how),
-            augment=lambda task: augment(task, ALL),
-        )
-        batch = small_batch(2)
+        learner = learning(algorithm, ALL)
         state = jax.jit(learner.init)(jax.random.key(7))
         jax.block_until_ready(jax.jit(learner.step)(state, batch))
         made = {what for places in seen.values() for what, _ in places}
@@ -85,12 +99,7 @@ def test_in_ssm_sam_no_mirror_says_where_the_first_point_lies():
         return SHOWN.apply(frozen, learned, prefix, points, mask, key=key)
 
     algorithm = ssm_sam(SHOWN._replace(apply=apply), chunk=2, passes=0)
-    learner = episodic(
-        algorithm,
-        optax.sgd(0.1),
-        lambda outer, **how: over_tasks(outer, chunk=1, **how),
-        augment=lambda task: augment(task, replace(NOTHING, flip=0.5)),
-    )
+    learner = learning(algorithm, replace(NOTHING, flip=0.5))
     count = 200
     many = jax.tree.map(lambda a: jnp.broadcast_to(a[None], (count, *a.shape)), slices)
     raw = np.random.default_rng(0).integers(0, 2**32, (count, 2), dtype=np.uint32)
