@@ -19,7 +19,9 @@ from jaxmeta.report import Line
 
 MOST_MISSED = 60  # cases that are named one by one
 BOXES = "Dice of every case, by organ and by row."
-BY_PATIENT = f"Dice of the row {METHOD}, a mean over supports and scans of each patient, the lowest first."
+BY_PATIENT = (
+    f"Dice of the row {METHOD}, a mean over supports and scans of each patient, the lowest first."
+)
 PAIRS = (
     "The worst, the median and the best case of each organ, two slices each: the one that shows most of it, "
     "and the one with most voxels falsely marked, or missed where none is. Truth green, prediction red."

@@ -40,7 +40,10 @@ def test_every_patient_has_a_line_with_their_mean_of_each_organ_the_lowest_first
         ["acdc/a", ".600", ".200", ".400"],
         ["chaos/a", "", ".900", ".900"],
     ]
-    assert by_patient([case("a", "liver", 0.5)]) == [["Dice by patient", "liver"], ["acdc/a", ".500"]]
+    assert by_patient([case("a", "liver", 0.5)]) == [
+        ["Dice by patient", "liver"],
+        ["acdc/a", ".500"],
+    ]
 
 
 def test_data_sets_are_named_with_their_patients():
@@ -76,7 +79,10 @@ def test_each_case_has_two_places_in_the_row_of_its_organ():
         return tuple(Picture(f"{name}{n}", plane, plane, plane, (1, 1)) for n in range(count))
 
     found = [(case(f"p{n}", "liver", n / 10), pictures(f"l{n}")) for n in (3, 0, 4, 1, 2)]
-    found += [(case("q0", "spleen", 0.1), pictures("s0", 1)), (case("q1", "spleen", 0.2), pictures("s1"))]
+    found += [
+        (case("q0", "spleen", 0.1), pictures("s0", 1)),
+        (case("q1", "spleen", 0.2), pictures("s1")),
+    ]
     row = [shown and shown.title for shown in worst_to_best(found)]
     assert row[:6] == ["l00", "l01", "l20", "l21", "l40", "l41"]
     assert row[6:] == ["s00", None, "s10", "s11", None, None]
@@ -89,7 +95,9 @@ def outcome_of(folder: Path, step: int, split: Split):
 
 
 def test_training_is_told_in_a_sentence(tmp_path):
-    split = Split(("heart", "liver"), ("kidney",), ("spleen",), ("acdc/a", "acdc/b", "chaos/c"), ("chaos/d",))
+    split = Split(
+        ("heart", "liver"), ("kidney",), ("spleen",), ("acdc/a", "acdc/b", "chaos/c"), ("chaos/d",)
+    )
     told = {"steps": 8, "begin": None, "tasks": {"count": 4, "draw": "episodes"}}
     write_json(tmp_path / "config.json", {"config": told})
     assert training(outcome_of(tmp_path, 8, split)) == (

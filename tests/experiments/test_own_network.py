@@ -3,17 +3,15 @@
 import dataclasses
 import itertools
 import json
-import shutil
 
 import jax
-import numpy as np
 import pytest
 
-from experiments.configs import INNER, Config, Network
+from experiments.configs import Config, Network
 from experiments.meta_train import parse
 from experiments.presets import with_algorithm
 from experiments.runs import checks
-from experiments.runs.build import build, build_model
+from experiments.runs.build import build
 from experiments.runs.opened import open_run
 from experiments.runs.own_network import own_network
 from experiments.runs.saved import read_config
@@ -81,14 +79,22 @@ def nets(tmp_path, monkeypatch):
 
 
 def test_the_command_line_takes_a_network_by_its_function_alone(nets):
-    for words in ([], ["--algorithm", "transfer"], ["--algorithm", "metamedseg", "--tasks.draw", "volumes"]):
+    for words in (
+        [],
+        ["--algorithm", "transfer"],
+        ["--algorithm", "metamedseg", "--tasks.draw", "volumes"],
+    ):
         _, config = parse([*words, "--network.function", f"{nets}:tiny", "--tasks.size", "16"])
-        assert config.network == Network("own", f"{nets}:tiny", widths=None, groups=None, prior=None)
+        assert config.network == Network(
+            "own", f"{nets}:tiny", widths=None, groups=None, prior=None
+        )
         checks.check(config)
     _, config = parse([f"--network.function={nets}:tiny", "--algorithm", "transfer"])
     assert config.outer == with_algorithm(Config(), "transfer").outer
     config = dataclasses.replace(config, tasks=dataclasses.replace(config.tasks, size=16))
-    state = jax.eval_shape(build(dataclasses.replace(config, structures=("a/b",) * 7)).init, jax.random.key(0))
+    state = jax.eval_shape(
+        build(dataclasses.replace(config, structures=("a/b",) * 7)).init, jax.random.key(0)
+    )
     assert (1, 1, 3, 7) in {leaf.shape for leaf in jax.tree.leaves(state.meta.learned)}, "heads"
 
 
@@ -126,7 +132,10 @@ def test_what_is_no_network_is_refused_in_one_line(nets, function, told):
     "network, told",
     [
         (dict(kind="own"), "--network.groups with --network.kind own: must be None"),
-        (dict(kind="own", widths=None, groups=None, prior=None), "--network.function .* needs a value"),
+        (
+            dict(kind="own", widths=None, groups=None, prior=None),
+            "--network.function .* needs a value",
+        ),
         (dict(function="nets:tiny"), "--network.function with --network.kind unet: must be None"),
     ],
 )
@@ -141,7 +150,9 @@ def own(config, nets, tmp_path):
     return dataclasses.replace(config, network=network, workdir=tmp_path / "run", steps=1, every=1)
 
 
-def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(own, nets, tmp_path):
+def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
+    own, nets, tmp_path
+):
     """A run without a step, so that nothing but the network's own beginning is compiled."""
     own = dataclasses.replace(own, steps=0)
     meta_train(own)
@@ -152,9 +163,15 @@ def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
     assert learned["first"].shape == (3, 3, 1, 3)
     stands["function"] = f"{nets}:wider"
     values = json.loads((own.workdir / "config.json").read_text())
-    write_json(own.workdir / "config.json", values | {"config": values["config"] | {"network": stands}})
-    told = f"{own.workdir}/checkpoints: step 0 is of another network: meta/learned/.*first has shape"
-    with pytest.raises(BadInput, match=told + r" \(3, 3, 1, 3\) there and \(3, 3, 1, 5\) by the config"):
+    write_json(
+        own.workdir / "config.json", values | {"config": values["config"] | {"network": stands}}
+    )
+    told = (
+        f"{own.workdir}/checkpoints: step 0 is of another network: meta/learned/.*first has shape"
+    )
+    with pytest.raises(
+        BadInput, match=told + r" \(3, 3, 1, 3\) there and \(3, 3, 1, 5\) by the config"
+    ):
         open_run(own.workdir)
     wider = dataclasses.replace(own.network, function=f"{nets}:wider")
     with pytest.raises(BadInput, match=told):
@@ -167,7 +184,10 @@ def test_it_trains_is_tested_and_predicts(own, scanned, tmp_path):
 
     meta_train(own)
     (outcome,) = test(Options(run=(own.workdir,), shots=(2,), draws=2))
-    assert {case.row for table in outcome.tables for case in table.cases} >= {"adapted", "zero steps"}
+    assert {case.row for table in outcome.tables for case in table.cases} >= {
+        "adapted",
+        "zero steps",
+    }
     from experiments.predict import predict
 
     (mask,) = predict(options(own.workdir, scanned, output=tmp_path / "masks"))
