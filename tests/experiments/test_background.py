@@ -108,7 +108,7 @@ def test_training_is_told_in_a_sentence(tmp_path):
     lines += ['{"step": 4, "validation_dice": 0.684}\n', '{"step": 8, "validation_dice": 0.5}\n']
     (tmp_path / "metrics.jsonl").write_text("".join(lines))
     assert training(outcome_of(tmp_path, 4, split)).endswith(
-        "8 steps of 4 tasks in 4 minutes. Step 4 is tested: of 2 it had the highest Dice, .684, on the "
+        "8 steps of 4 tasks in 3 minutes. Step 4 is tested: of 2 it had the highest Dice, .684, on the "
         "validation organ kidney."
     )
     write_json(tmp_path / "config.json", {"config": told | {"steps": 0}})
