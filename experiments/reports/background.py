@@ -65,8 +65,9 @@ def training(outcome: Outcome) -> str:
         return f"{outcome.folder} was not trained: everything is learned from each support alone."
     of = "supervoxels" if config["tasks"]["draw"] == "supervoxels" else outcome.split.train_organs
     learned = of if isinstance(of, str) else some(of)
-    patients = outcome.split.train_patients
-    sets = sorted({name.partition("/")[0] for name in patients})
+    drawn = {name.partition("/")[0] for name in config.get("structures", ())}
+    patients = [name for name in outcome.split.train_patients if name.partition("/")[0] in drawn]
+    sets = sorted({name.partition("/")[0] for name in patients})  # others are there to validate
     lines = track.read_metrics(outcome.folder / "metrics.jsonl")
     begun = f", begun with {config['begin']}," if config.get("begin") else ""
     return (

@@ -95,10 +95,10 @@ def outcome_of(folder: Path, step: int, split: Split):
 
 
 def test_training_is_told_in_a_sentence(tmp_path):
-    split = Split(
-        ("heart", "liver"), ("kidney",), ("spleen",), ("acdc/a", "acdc/b", "chaos/c"), ("chaos/d",)
-    )
+    patients = ("acdc/a", "acdc/b", "chaos/c", "validation/d")
+    split = Split(("heart", "liver"), ("kidney",), ("spleen",), patients, ("chaos/d",))
     told = {"steps": 8, "begin": None, "tasks": {"count": 4, "draw": "episodes"}}
+    told["structures"] = ["acdc/heart", "chaos/liver"]
     write_json(tmp_path / "config.json", {"config": told})
     assert training(outcome_of(tmp_path, 8, split)) == (
         f"{tmp_path} learned from heart, liver in 3 patients of acdc, chaos: 8 steps of 4 tasks. Step 8, "
