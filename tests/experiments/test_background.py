@@ -71,21 +71,23 @@ def test_the_most_false_slice_has_most_voxels_marked_or_where_none_is_missed(mar
     assert most_false(target, mask) == found
 
 
-def test_each_case_has_two_places_in_the_row_of_its_organ():
-    """The worst, median and best of five; two cases of another organ, of which one has one picture."""
+def test_an_organ_has_a_row_of_cases_and_one_below_of_their_other_slices():
+    """The worst, median and best of five; two cases of which one has one picture; one of one alone."""
     plane = np.zeros((2, 2))
 
     def pictures(name, count=2):
         return tuple(Picture(f"{name}{n}", plane, plane, plane, (1, 1)) for n in range(count))
 
     found = [(case(f"p{n}", "liver", n / 10), pictures(f"l{n}")) for n in (3, 0, 4, 1, 2)]
+    found += [(case("q0", "spleen", 0.1), pictures("s0", 1))]
     found += [
-        (case("q0", "spleen", 0.1), pictures("s0", 1)),
         (case("q1", "spleen", 0.2), pictures("s1")),
+        (case("r", "vena", 0.3), pictures("v", 1)),
     ]
-    row = [shown and shown.title for shown in worst_to_best(found)]
-    assert row[:6] == ["l00", "l01", "l20", "l21", "l40", "l41"]
-    assert row[6:] == ["s00", None, "s10", "s11", None, None]
+    rows = [shown and shown.title for shown in worst_to_best(found)]
+    assert rows[:6] == ["l00", "l20", "l40", "l01", "l21", "l41"]
+    assert rows[6:12] == ["s00", "s10", None, None, "s11", None]
+    assert rows[12:] == ["v0", None, None]
 
 
 def outcome_of(folder: Path, step: int, split: Split):
