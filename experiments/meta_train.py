@@ -88,7 +88,9 @@ def parse(words: list[str]) -> tuple[str, Config]:
     base = base or preset
     algorithm = asked(words, "--algorithm", INNER) or base.algorithm
     if any(word.partition("=")[0] == "--network.function" for word in words):
-        base = dataclasses.replace(base, network=OWN_NETWORK)  # of whose parts no other option tells
+        base = dataclasses.replace(
+            base, network=OWN_NETWORK
+        )  # of whose parts no other option tells
     kind = asked(words, "--network.kind", TRANSFER_RATES) or base.network.kind
     other = kind != base.network.kind and algorithm == "transfer"  # whose rate depends on it
     base = dataclasses.replace(base, network=dataclasses.replace(base.network, kind=kind))

@@ -109,7 +109,12 @@ def beating(at: Progress, clock: Callable[[], float], every: float) -> Iterator[
 
 
 def advance(
-    at: Progress, done: int | None = None, note: str = "", *, more: int = 0, total: int | None = None
+    at: Progress,
+    done: int | None = None,
+    note: str = "",
+    *,
+    more: int = 0,
+    total: int | None = None,
 ) -> None:
     """Note how far the work is, what it is at, and how much there is where that was not known."""
     at.done, at.note = at.done + more if done is None else done, note

@@ -87,6 +87,11 @@ def listed(items: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
+def behind(summary: str, pieces: Sequence[str]) -> str:
+    """Put pieces that are long where they are shown when asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{''.join(pieces)}</details>"
+
+
 def folded(summary: str, text: str) -> str:
     """Write a long text that is only shown when asked for."""
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"

@@ -16,7 +16,9 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
 
 def test_what_the_notebook_imports_is_there():
-    lines = [node for node in ast.parse(NOTEBOOK).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = [
+        node for node in ast.parse(NOTEBOOK).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     exec(compile(ast.Module(lines, []), "README.md", "exec"), {})
 
 

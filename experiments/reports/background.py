@@ -25,7 +25,8 @@ def data_sets(cases: Sequence[Case]) -> str:
     for case in cases:
         patients.setdefault(case.case.partition("/")[0], set()).add((case.cohort, case.patient))
     return ", ".join(
-        f"{name} ({len(own)} patient{'s' * (len(own) != 1)})" for name, own in sorted(patients.items())
+        f"{name} ({len(own)} patient{'s' * (len(own) != 1)})"
+        for name, own in sorted(patients.items())
     )
 
 
@@ -40,7 +41,9 @@ def by_patient(cases: Sequence[Case], row: str = METHOD) -> list[list[str]]:
             own = scores.setdefault((case.cohort, case.patient), {})
             own.setdefault(case.organ, []).append(case.dice)
     organs = sorted({organ for own in scores.values() for organ in own})
-    means = {of: {o: sum(each) / len(each) for o, each in own.items()} for of, own in scores.items()}
+    means = {
+        of: {o: sum(each) / len(each) for o, each in own.items()} for of, own in scores.items()
+    }
     over = {of: sum(own.values()) / len(own) for of, own in means.items()}
     rows = [
         [of[1], *(report.number(means[of][o]) if o in means[of] else "" for o in organs)]
@@ -54,14 +57,17 @@ def training(outcome: Outcome) -> str:
     """Say in a sentence or two on what a run was trained, for how long, and how its checkpoint was chosen."""
     path = outcome.folder / "config.json"
     if not path.exists():
-        return f"How {outcome.folder} was trained is not told: its config.json is not there any more."
+        return (
+            f"How {outcome.folder} was trained is not told: its config.json is not there any more."
+        )
     config = read_json(path)["config"]
     if not config["steps"]:
         return f"{outcome.folder} was not trained: everything is learned from each support alone."
     of = "supervoxels" if config["tasks"]["draw"] == "supervoxels" else outcome.split.train_organs
     learned = of if isinstance(of, str) else some(of)
-    patients = outcome.split.train_patients
-    sets = sorted({name.partition("/")[0] for name in patients})
+    drawn = {name.partition("/")[0] for name in config.get("structures", ())}
+    patients = [name for name in outcome.split.train_patients if name.partition("/")[0] in drawn]
+    sets = sorted({name.partition("/")[0] for name in patients})  # others are there to validate
     lines = track.read_metrics(outcome.folder / "metrics.jsonl")
     begun = f", begun with {config['begin']}," if config.get("begin") else ""
     return (

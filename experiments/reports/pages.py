@@ -20,10 +20,13 @@ from jaxmeta.report import Line
 
 MOST_MISSED = 60  # cases that are named one by one
 BOXES = "Dice of every case, by organ and by row."
-BY_PATIENT = f"Dice of the row {METHOD}, a mean over supports and scans of each patient, the lowest first."
+BY_PATIENT = (
+    f"Dice of the row {METHOD}, a mean over supports and scans of each patient, the lowest first."
+)
 PAIRS = (
-    "The worst, the median and the best case of each organ, two slices each: the one that shows most of it, "
-    "and the one with most voxels falsely marked, or missed where none is. Truth green, prediction red."
+    "The worst, the median and the best case of each organ, by the slice that shows most of it; below, where "
+    "it is another, the one with most voxels falsely marked, or missed where none is. Truth green, prediction "
+    "red."
 )
 
 
@@ -99,8 +102,7 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
         page.table(head, rows, best=best.row if best else None),
         page.folded("what the rows are", "\n".join(notes)),
         page.table(organs, means),
-        page.table(patients, scores),
-        page.note(BY_PATIENT),
+        page.behind(patients[0], [page.table(patients, scores), page.note(BY_PATIENT)]),
         page.picture(boxes_of(folder, block.shots), BOXES),
     ]
     overlay = folder / f"overlay_{block.shots}shot.png"

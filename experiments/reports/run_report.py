@@ -87,7 +87,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         )
         chosen = [shown for part in parts for shown in worst_to_best(part.pictures)]
         if chosen:
-            report.overlay(folder / f"overlay_{each}shot.png", chosen, columns=2 * SHOWN)
+            report.overlay(folder / f"overlay_{each}shot.png", chosen, columns=SHOWN)
     texts += [alive(outcome.heads) for outcome in outcomes if outcome.heads]
     everything = [case for o in outcomes for table in o.tables for case in table.cases]
     report.write_cases(folder / "cases.csv", everything)
@@ -254,17 +254,18 @@ def by_organ(
 
 
 def worst_to_best(pictures: Sequence[tuple[Case, tuple[Picture, ...]]]) -> list[Picture | None]:
-    """Pick the worst, the median and the best case of each organ, a row of two slices each.
+    """Pick the worst, the median and the best case of each organ: a row, and below it their other slices.
 
-    Who has only one to show has an empty place beside it, so that rows stay rows.
+    Who has only one to show has an empty place below it, so that rows stay rows.
     """
     chosen = []
     for organ in sorted({case.organ for case, _ in pictures}):
         own = [(case.dice, case.case, shown) for case, shown in pictures if case.organ == organ]
         own = sorted((each for each in own if each[0] == each[0]), key=lambda each: each[:2])
         places = sorted({0, len(own) // 2, len(own) - 1}) if own else []
-        row = [picture for place in places for picture in (*own[place][2], None)[:2]]
-        chosen += row + [None] * (2 * SHOWN - len(row))
+        of_cases = [(*own[place][2], None)[:2] for place in places]
+        for row in zip(*of_cases):
+            chosen += [*row, *[None] * (SHOWN - len(row))] if any(row) else []
     return chosen
 
 

@@ -96,7 +96,11 @@ def refuse_own(config: Config) -> None:
 def refuse_unused(config: Config) -> None:
     """Refuse options that would have no effect beside others, and parts that are missing."""
     network, loss, outer = config.network, config.loss, config.outer
-    has = {"unet": ("groups", "prior", "widths"), "instance-unet": ("widths",), "own": ("function",)}
+    has = {
+        "unet": ("groups", "prior", "widths"),
+        "instance-unet": ("widths",),
+        "own": ("function",),
+    }
     for name in ("groups", "prior", "widths", "function"):
         own = name in has.get(network.kind, ())
         if (getattr(network, name) is not None) != own:

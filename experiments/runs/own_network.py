@@ -82,7 +82,9 @@ def refuse_shapes(told: str, model: Model, shape: tuple[int, ...], classes: int)
     answer = attempt(told, asked)
     wanted = (*shape[:-1], classes)
     if not (isinstance(answer, tuple) and len(answer) == 2):
-        raise BadInput(f"{told}: apply must return (logits, state), the state () where there is none")
+        raise BadInput(
+            f"{told}: apply must return (logits, state), the state () where there is none"
+        )
     logits = getattr(answer[0], "shape", None)
     if logits != wanted:
         raise BadInput(

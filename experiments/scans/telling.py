@@ -40,7 +40,9 @@ def teller(
     told = set()
     pixels = seen_as or (lambda grid: pixel(grid, reading.size, reading.mm))
     if modality and config.modality and modality != config.modality:
-        warn(f"{run} learned from {config.modality} alone: of what it makes of {modality} nothing is known")
+        warn(
+            f"{run} learned from {config.modality} alone: of what it makes of {modality} nothing is known"
+        )
 
     def tell(path: Path, scan: Image, grid: Grid) -> None:
         if path in told:
@@ -74,7 +76,9 @@ def known_scans(provenance: Iterable[Seen]) -> dict[str, str]:
 
 def refuse_hounsfield(run: Path, path: Path, scan: Image, reading: Reading) -> None:
     """Refuse a file as MR, because all that the run learned from was, where its voxels are those of CT."""
-    ends = [scan.slope * float(end) + scan.intercept for end in (scan.values.min(), scan.values.max())]
+    ends = [
+        scan.slope * float(end) + scan.intercept for end in (scan.values.min(), scan.values.max())
+    ]
     if reading.modality == "mr" and min(ends) <= AIR:
         raise BadInput(
             f"{path}: values down to {min(ends):.0f}, as air has in CT, and {run} learned from MR alone: give "

@@ -155,9 +155,7 @@ def save_prediction(path: Path, mask: np.ndarray, shards: Shards, volume: int) -
     save_mask(path, from_slices(mask.astype(np.uint8), grid), grid)
 
 
-def pictures_of(
-    shards: Shards, case: Case, query: Query, mask: np.ndarray
-) -> tuple[Picture, ...]:
+def pictures_of(shards: Shards, case: Case, query: Query, mask: np.ndarray) -> tuple[Picture, ...]:
     """Show the slice that holds most of the structure, and the one with most false voxels, if it is another.
 
     Where most of the organ is, a method is at its best: what it marks elsewhere is seen in no such slice.
@@ -168,7 +166,9 @@ def pictures_of(
     titles = {fullest: f"{first} {query.first + fullest}"}
     if what:
         told = f"slice {query.first + number}: {what}"
-        titles[number] = f"{titles[fullest]}\n{what}" if number == fullest else f"{case.case}\n{told}"
+        titles[number] = (
+            f"{titles[fullest]}\n{what}" if number == fullest else f"{case.case}\n{told}"
+        )
     grid = shards.volumes[query.volume].grid
     shown = [query.first + number for number in titles]
     images = load_images(shards, query.volume, shown, size=max(sliced_shape(grid)[1:]))[..., 0]

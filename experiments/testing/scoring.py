@@ -78,7 +78,8 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
         place = partial(placed, run=run, shots=shots, cohort=cohort_of(shards))
         by_steps = steps_curves(make, ask, settings, counts, cases, place) if counts else {}
         if len(took) == 1 and options.within is None:  # compiled on the way
-            rows[0].fit(together(chosen[0].supports), draw_keys(asked.supports, options.seed))
+            with following("timing an adaptation", "adaptation"):
+                rows[0].fit(together(chosen[0].supports), draw_keys(asked.supports, options.seed))
         one = min(took) * devices.task_mesh(asked.supports).size / asked.supports
         tables.append(Table(shots, cases, pictures, settings, one, by_steps))
     alive = heads(transfer) if transfer else {}

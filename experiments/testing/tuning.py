@@ -153,7 +153,12 @@ def better(
         row = row_maker(run, draws, transfer)("transfer", "transfer", PROBE)
         return mean_dice(row, asked, scored)
 
-    scores = [dice(transfer) for transfer in transfers]
+    first = f"comparing {len(transfers)} pre-trainings on validation organs; {slow_start()}"
+    with following("comparing", "pre-training", len(transfers), first=first) as tell:
+        scores = []
+        for transfer in transfers:
+            scores.append(dice(transfer))
+            tell(more=1, note=transfer.folder.name)
     for transfer, value in zip(transfers, scores, strict=True):
         print(f"{transfer.folder.name}: Dice {value:.3f} on validation organs")
     return transfers[scores.index(max(scores))]

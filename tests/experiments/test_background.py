@@ -40,7 +40,10 @@ def test_every_patient_has_a_line_with_their_mean_of_each_organ_the_lowest_first
         ["acdc/a", ".600", ".200", ".400"],
         ["chaos/a", "", ".900", ".900"],
     ]
-    assert by_patient([case("a", "liver", 0.5)]) == [["Dice by patient", "liver"], ["acdc/a", ".500"]]
+    assert by_patient([case("a", "liver", 0.5)]) == [
+        ["Dice by patient", "liver"],
+        ["acdc/a", ".500"],
+    ]
 
 
 def test_data_sets_are_named_with_their_patients():
@@ -68,18 +71,23 @@ def test_the_most_false_slice_has_most_voxels_marked_or_where_none_is_missed(mar
     assert most_false(target, mask) == found
 
 
-def test_each_case_has_two_places_in_the_row_of_its_organ():
-    """The worst, median and best of five; two cases of another organ, of which one has one picture."""
+def test_an_organ_has_a_row_of_cases_and_one_below_of_their_other_slices():
+    """The worst, median and best of five; two cases of which one has one picture; one of one alone."""
     plane = np.zeros((2, 2))
 
     def pictures(name, count=2):
         return tuple(Picture(f"{name}{n}", plane, plane, plane, (1, 1)) for n in range(count))
 
     found = [(case(f"p{n}", "liver", n / 10), pictures(f"l{n}")) for n in (3, 0, 4, 1, 2)]
-    found += [(case("q0", "spleen", 0.1), pictures("s0", 1)), (case("q1", "spleen", 0.2), pictures("s1"))]
-    row = [shown and shown.title for shown in worst_to_best(found)]
-    assert row[:6] == ["l00", "l01", "l20", "l21", "l40", "l41"]
-    assert row[6:] == ["s00", None, "s10", "s11", None, None]
+    found += [(case("q0", "spleen", 0.1), pictures("s0", 1))]
+    found += [
+        (case("q1", "spleen", 0.2), pictures("s1")),
+        (case("r", "vena", 0.3), pictures("v", 1)),
+    ]
+    rows = [shown and shown.title for shown in worst_to_best(found)]
+    assert rows[:6] == ["l00", "l20", "l40", "l01", "l21", "l41"]
+    assert rows[6:12] == ["s00", "s10", None, None, "s11", None]
+    assert rows[12:] == ["v0", None, None]
 
 
 def outcome_of(folder: Path, step: int, split: Split):
@@ -89,8 +97,10 @@ def outcome_of(folder: Path, step: int, split: Split):
 
 
 def test_training_is_told_in_a_sentence(tmp_path):
-    split = Split(("heart", "liver"), ("kidney",), ("spleen",), ("acdc/a", "acdc/b", "chaos/c"), ("chaos/d",))
+    patients = ("acdc/a", "acdc/b", "chaos/c", "validation/d")
+    split = Split(("heart", "liver"), ("kidney",), ("spleen",), patients, ("chaos/d",))
     told = {"steps": 8, "begin": None, "tasks": {"count": 4, "draw": "episodes"}}
+    told["structures"] = ["acdc/heart", "chaos/liver"]
     write_json(tmp_path / "config.json", {"config": told})
     assert training(outcome_of(tmp_path, 8, split)) == (
         f"{tmp_path} learned from heart, liver in 3 patients of acdc, chaos: 8 steps of 4 tasks. Step 8, "
@@ -100,7 +110,7 @@ def test_training_is_told_in_a_sentence(tmp_path):
     lines += ['{"step": 4, "validation_dice": 0.684}\n', '{"step": 8, "validation_dice": 0.5}\n']
     (tmp_path / "metrics.jsonl").write_text("".join(lines))
     assert training(outcome_of(tmp_path, 4, split)).endswith(
-        "8 steps of 4 tasks in 4 minutes. Step 4 is tested: of 2 it had the highest Dice, .684, on the "
+        "8 steps of 4 tasks in 3 minutes. Step 4 is tested: of 2 it had the highest Dice, .684, on the "
         "validation organ kidney."
     )
     write_json(tmp_path / "config.json", {"config": told | {"steps": 0}})

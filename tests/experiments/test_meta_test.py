@@ -1,8 +1,8 @@
 """The whole way from a run to its report, on a run too small to be good at anything."""
 
 import csv
-import datetime
 import dataclasses
+import datetime
 import json
 import re
 import shutil
@@ -90,7 +90,9 @@ def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
     patients = sorted({c["patient"] for c in own})
     for name in patients:
         assert page.count(f"<td>{name}</td>") == text.count(f"| {name} |") == 2  # numbers of shots
-    sentence = f"{run} learned from kidney, liver, lung in 7 patients of belly, chest: 4 steps of 2 tasks"
+    sentence = (
+        f"{run} learned from kidney, liver, lung in 7 patients of belly, chest: 4 steps of 2 tasks"
+    )
     for told in (f"belly ({len(patients)} patients)", sentence, datetime.date.today().isoformat()):
         assert told in page and told in text
 

@@ -172,7 +172,10 @@ def test_the_start_prints_device_split_memory_and_work(config, tmp_path, capsys)
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"seed": 1}, "run with other settings: seed 0 -> 1.*; give another --workdir, or go on from"),
+        (
+            {"seed": 1},
+            "run with other settings: seed 0 -> 1.*; give another --workdir, or go on from",
+        ),
         ({"test_organs": ("spleens",)}, "unknown organ 'spleens': the shards hold heart, kidney"),
         ({"train_organs": ("spleen", "liver")}, "spleen is on the training and on the test side"),
         ({"val_organs": ("spleen",)}, "spleen is on the validation and on the test side"),

@@ -80,14 +80,22 @@ def nets(tmp_path, monkeypatch):
 
 
 def test_the_command_line_takes_a_network_by_its_function_alone(nets):
-    for words in ([], ["--algorithm", "transfer"], ["--algorithm", "metamedseg", "--tasks.draw", "volumes"]):
+    for words in (
+        [],
+        ["--algorithm", "transfer"],
+        ["--algorithm", "metamedseg", "--tasks.draw", "volumes"],
+    ):
         _, config = parse([*words, "--network.function", f"{nets}:tiny", "--tasks.size", "16"])
-        assert config.network == Network("own", f"{nets}:tiny", widths=None, groups=None, prior=None)
+        assert config.network == Network(
+            "own", f"{nets}:tiny", widths=None, groups=None, prior=None
+        )
         checks.check(config)
     _, config = parse([f"--network.function={nets}:tiny", "--algorithm", "transfer"])
     assert config.outer == with_algorithm(Config(), "transfer").outer
     config = dataclasses.replace(config, tasks=dataclasses.replace(config.tasks, size=16))
-    state = jax.eval_shape(build(dataclasses.replace(config, structures=("a/b",) * 7)).init, jax.random.key(0))
+    state = jax.eval_shape(
+        build(dataclasses.replace(config, structures=("a/b",) * 7)).init, jax.random.key(0)
+    )
     assert (1, 1, 3, 7) in {leaf.shape for leaf in jax.tree.leaves(state.meta.learned)}, "heads"
 
 
@@ -125,7 +133,10 @@ def test_what_is_no_network_is_refused_in_one_line(nets, function, told):
     "network, told",
     [
         (dict(kind="own"), "--network.groups with --network.kind own: must be None"),
-        (dict(kind="own", widths=None, groups=None, prior=None), "--network.function .* needs a value"),
+        (
+            dict(kind="own", widths=None, groups=None, prior=None),
+            "--network.function .* needs a value",
+        ),
         (dict(function="nets:tiny"), "--network.function with --network.kind unet: must be None"),
     ],
 )
@@ -140,7 +151,9 @@ def own(config, nets, tmp_path):
     return dataclasses.replace(config, network=network, workdir=tmp_path / "run", steps=1, every=1)
 
 
-def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(own, nets, monkeypatch):
+def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
+    own, nets, monkeypatch
+):
     """A run without a step, so that nothing but the network's own beginning is compiled."""
     own = dataclasses.replace(own, steps=0)
     meta_train(own)
@@ -150,7 +163,7 @@ def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
     learned = open_run(own.workdir).state.meta.learned["theta"]
     assert learned["first"].shape == (3, 3, 1, 3)
     written = importlib.import_module(nets)
-    monkeypatch.setattr(written, "tiny", partial(written.tiny, width=5))  # as if the module had been changed since
+    monkeypatch.setattr(written, "tiny", partial(written.tiny, width=5))
     told = f"{own.workdir}/checkpoints: step 0 is of another network: meta/learned/.*first has shape"
     told += r" \(3, 3, 1, 3\) there and \(3, 3, 1, 5\) by the config"
     for again in (lambda: open_run(own.workdir), lambda: meta_train(own)):
@@ -164,7 +177,10 @@ def test_it_trains_is_tested_and_predicts(own, scanned, tmp_path):
 
     meta_train(own)
     (outcome,) = test(Options(run=(own.workdir,), shots=(2,), draws=2))
-    assert {case.row for table in outcome.tables for case in table.cases} >= {"adapted", "zero steps"}
+    assert {case.row for table in outcome.tables for case in table.cases} >= {
+        "adapted",
+        "zero steps",
+    }
     from experiments.predict import predict
 
     (mask,) = predict(options(own.workdir, scanned, output=tmp_path / "masks"))

@@ -55,7 +55,10 @@ def test_work_that_nobody_has_counted_is_heard_of_too():
         "compiling: 2 minutes so far",
     ]
     searched = log_of(Progress("tuning", "setting", None, 0, 0.0, 0), doing(2, 1))
-    assert searched == ["tuning: setting 2, 30.0 s a setting", "tuning: setting 3, 40.0 s a setting"]
+    assert searched == [
+        "tuning: setting 2, 30.0 s a setting",
+        "tuning: setting 3, 40.0 s a setting",
+    ]
 
 
 @given(st.integers(1, 10**5), st.lists(st.integers(0, 50), min_size=1, max_size=20))
@@ -72,7 +75,13 @@ def test_the_rest_is_guessed_from_what_was_done_here(total, each):
 
 @pytest.mark.parametrize(
     "seconds, text",
-    [(0, "1 minute"), (60.1, "1 minute"), (91, "2 minutes"), (3599, "1 h 0 min"), (7385, "2 h 3 min")],
+    [
+        (0, "1 minute"),
+        (60.1, "1 minute"),
+        (91, "2 minutes"),
+        (3599, "1 h 0 min"),
+        (7385, "2 h 3 min"),
+    ],
 )
 def test_times_are_whole_minutes(seconds, text):
     assert minutes(seconds) == text

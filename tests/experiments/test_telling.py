@@ -102,11 +102,16 @@ def test_a_scan_of_much_larger_pixels_is_warned_of(reading, scanned, tmp_path, c
     large = changed(scanned, tmp_path / "large.nii.gz", np.diag([2.5, 2.5, 3, 1]))
     read_scan(large, reading)
     err = capsys.readouterr().err
-    assert f"warning: {large}: a pixel is 3.12 x 3.75 mm to the network, which learned at 1.25 to" in err
+    assert (
+        f"warning: {large}: a pixel is 3.12 x 3.75 mm to the network, which learned at 1.25 to"
+        in err
+    )
 
 
 @pytest.mark.parametrize("slope, intercept", [(1, -1024), (-1, 0), (0.5, -1000)])
-def test_hounsfield_units_are_no_mr_unless_somebody_says_so(run, scanned, tmp_path, slope, intercept):
+def test_hounsfield_units_are_no_mr_unless_somebody_says_so(
+    run, scanned, tmp_path, slope, intercept
+):
     """Whether air is -1000 by the numbers in the file or by the scale in its header."""
     path = changed(scanned, tmp_path / "ct.nii.gz")
     image = nib.load(path)
@@ -115,7 +120,9 @@ def test_hounsfield_units_are_no_mr_unless_somebody_says_so(run, scanned, tmp_pa
     image.header.set_slope_inter(slope, intercept)
     nib.save(image, path)
     assert nib.load(path).get_fdata().min() <= -900
-    with pytest.raises(BadInput, match=r"ct.nii.gz: values down to -\d+, as air has in CT") as refused:
+    with pytest.raises(
+        BadInput, match=r"ct.nii.gz: values down to -\d+, as air has in CT"
+    ) as refused:
         read_scan(path, read_as(run))
     assert "--modality mr if it is MR all the same, --modality ct to try" in str(refused.value)
     read_scan(path, read_as(run, "mr"))
@@ -125,7 +132,9 @@ def test_what_a_run_never_learned_from_is_warned_of(run, capsys):
     trained = open_run(run)
     reading = reading_for(trained, modality="ct")
     teller(run, trained.config, reading, modality="ct")
-    assert f"warning: {run} learned from mr alone: of what it makes of ct" in capsys.readouterr().err
+    assert (
+        f"warning: {run} learned from mr alone: of what it makes of ct" in capsys.readouterr().err
+    )
     teller(run, dataclasses.replace(trained.config, modality=None), reading, modality="ct")
     teller(run, trained.config, reading, modality="mr")
     assert capsys.readouterr().err == ""
