@@ -73,7 +73,8 @@ def leaks(provenance: Iterable[Seen], held: Held, *, kind: str | None = None) ->
 
 def told(seen: Seen, what: str) -> str:
     """Say who saw something that is held out."""
-    return f"{seen.by or 'this run'} was {seen.how} {what}, which is held out here"
+    who = f"{seen.by} was" if seen.by else "this run would be"
+    return f"{who} {seen.how} {what}, which is held out here"
 
 
 def refuse_leaks(

@@ -14,6 +14,7 @@ from pathlib import Path
 from experiments.configs import Config
 from experiments.progress import following, say, slow_start
 from experiments.runs.build import open_data
+from experiments.runs.identity import identity
 from experiments.runs.opened import Run
 from experiments.testing.leaking import searched_on
 from experiments.testing.rows import FRESH, OWN, fine_tunes, row_maker
@@ -58,9 +59,7 @@ def search_settings(
     kinds += ["transfer"] if transfer else []
     name = searched_by(run, shots, protocol)
     path = progress(run.folder, name)
-    told = {"step": run.step, "supports": list(map(lenders, asked))}
-    told |= {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
-    seen = resumed(path, told)
+    seen = resumed(path, head_of(run, asked, transfer, protocol))
 
     def tell(kind: str, setting: Finetune, dice: float) -> None:
         with path.open("a", encoding="utf-8") as file:
@@ -85,6 +84,14 @@ def search_settings(
     save(run.folder, name, found, grids, which(transfer), looked_at)
     path.unlink()
     return read(run.folder, name, transfer)
+
+
+def head_of(
+    run: Run, asked: Sequence[Trial | Within], transfer: Run | None, protocol: Protocol
+) -> dict:
+    """Say whose search it is and what it asks: an interrupted one goes on only where all of it is the same."""
+    told = {"of": identity(run.folder), "step": run.step, "supports": list(map(lenders, asked))}
+    return told | {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
 
 
 def asking(protocol: Protocol) -> tuple[int, Callable[..., Iterator]]:

@@ -23,7 +23,7 @@ from experiments.testing.choosing import transfer_run
 from experiments.testing.leaking import searched_on
 from experiments.testing.outcome import Outcome
 from experiments.testing.questions import Options, check
-from experiments.testing.tuning import validation_pool
+from experiments.testing.tuning import head_of, validation_pool
 from jaxmeta import checkpoint
 from jaxmeta.data.prepare import prepare
 from jaxmeta.errors import BadInput
@@ -106,6 +106,8 @@ def test_a_search_that_was_copied_from_another_run(study, tmp_path):
     ):
         with pytest.raises(BadInput, match="its search at 1 was of another run.*--tune"):
             use()
+    heads = [head_of(run, (), None, kept.Protocol()) for run in (mine, other, study.run)]
+    assert heads[0] == heads[2] != heads[1], "nor does a search go on from what another's has found"
     search(mine, "5")  # a new search drops what is another's
     assert set(kept.stored(mine.folder)) == {"5"}
     moved = Path(shutil.copytree(mine.folder, tmp_path / "moved"))
