@@ -161,6 +161,23 @@ def test_runs_that_each_leave_out_another_organ_make_one_table_whatever_their_se
     assert (behind["low"], behind["high"]) == pytest.approx((0.1, 0.1))
 
 
+def test_a_report_has_no_interval_over_runs_that_each_left_out_an_organ_of_their_own():
+    """It was the other interval once more, bit for bit; a second run for each organ tells something."""
+
+    def lines(*runs):
+        cases = [
+            case._replace(organ=organ, run=f"{organ} {seed}")
+            for organ, seed in runs
+            for case in found("maml", 0.6, seed=seed).tables[0].cases
+        ]
+        return {line.row: line for line in run_report.lines_of(cases, [{}] * len(runs))}
+
+    alone = lines(("liver", 0), ("spleen", 0))["scratch"]
+    assert alone.behind.over == ("patients", "supports") and alone.behind_runs is None
+    both = lines(*((organ, seed) for organ in ("liver", "spleen") for seed in (0, 1)))["scratch"]
+    assert both.behind_runs.over == ("patients", "supports", "runs")
+
+
 def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(tmp_path):
     curves = [{0: 0.1, 10: 0.5}, {0: 0.3, 20: 0.7}]
     outcomes = [
