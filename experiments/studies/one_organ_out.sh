@@ -45,9 +45,7 @@ ask() { # RUN FOLDER, where it is answered, and what to ask how
 train sam-tiny --workdir "$run-sam" --steps 600 --every 600
 train ssm-sam-tiny --workdir "$run-ssm" --begin "$run-sam"
 train ssm-sam-tiny --workdir "$run-joint" --begin "$run-sam" --inner.steps 0 --tasks.shots 1 --tasks.queries 5 --steps 132 --every 44
-train unet-maml --workdir "$run-maml" --tasks.size 64 --tasks.shots 5 --tasks.queries 5 --inner.steps 5 \
-      --inner.test-steps 40 --inner.rate 0.2 --inner.decay 1 --inner.vary 1 --outer.clip 1 --outer.rate 6e-3 \
-      --augment.task-rotate 45 --augment.task-zoom 0.3 --augment.task-shift 0.1 --steps 800 --every 200 --validation-tasks 24
+train real --workdir "$run-maml"
 
 for method in ssm joint maml; do
   baselines=default
