@@ -13,11 +13,11 @@ FILLED = ("structures", "axis", "planes", "modality", "channel", "pixels")  # of
 def changed(stands: dict, told: dict) -> list[str]:
     """List what differs of what a folder holds, as old -> new; of lists, what is gone and what came.
 
-    A setting that an earlier version did not know was as it is by default, and what such a run did not fill
+    What a run fills in is listed where nothing else differs. A setting that an earlier version did not know was as it is by default, and what such a run did not fill
     in is no difference.
     """
     usual = flat(plain(Config()))
-    found = []
+    found, filled = [], []
     for part, values in told.items():
         before = flat(stands.get(part, {}))
         for name, value in flat(values).items():
@@ -25,8 +25,8 @@ def changed(stands: dict, told: dict) -> list[str]:
                 continue
             old = before.get(name, usual.get(name))
             if old != value:
-                found.append(f"{name} {said(old, value)}")
-    return found
+                (filled if name in FILLED else found).append(f"{name} {said(old, value)}")
+    return found or filled  # what the data decide follows from the rest, where anything else is another
 
 
 def said(old: Any, new: Any) -> str:

@@ -96,8 +96,8 @@ def test_a_rule_that_brings_nothing_to_hu_is_a_mistake(mixed):
 
 
 def test_what_is_odd_about_files_is_told_each_time(tmp_path):
-    image, label = anatomy()
     for n in range(5):
+        image, label = anatomy(seed=n)
         turned = oriented("RAS")
         turned[0, 3] += 0.3
         save(tmp_path / f"in/c{n}.nii.gz", image)

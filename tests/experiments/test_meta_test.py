@@ -325,7 +325,7 @@ def test_numbers_below_one_are_refused(run, name, value):
 
 def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
     prepare([scanned / "belly", scanned / "chest"], tmp_path, size=16, axis="coronal", workers=1)
-    with pytest.raises(BadInput, match="learned from axial slices, .* holds coronal ones"):
+    with pytest.raises(BadInput, match="learned from axial slices, and those of .* are coronal: prepare the data with --axis axial"):
         meta_test(Options(run=(run,), data=(tmp_path,), shots=(1,)))
 
 

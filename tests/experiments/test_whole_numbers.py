@@ -48,10 +48,12 @@ def test_there_are_such_fields():
 
 @pytest.mark.parametrize("path", FIELDS, ids=".".join)
 def test_files_may_hold_a_whole_number(path):
-    values = 1
+    several = isinstance(of(Config(), path), tuple)
+    values = [1] if several else 1
     for name in reversed(path):
         values = {name: values}
     found = of(from_json(Config, values), path)
+    found = found[0] if several else found
     assert found == 1 and isinstance(found, float)
 
 
