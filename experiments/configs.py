@@ -348,7 +348,10 @@ class Config:
     axis: Annotated[str, tyro.conf.Suppress] = "acquired"
     """By which rule volumes are cut into slices: filled in by the run."""
     planes: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """The planes as which the slices are shown that the run learns from: filled in by the run."""
+    """The planes that slices are nearest to that the run learns from: filled in by the run."""
+    frames: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """For each data set that it learns from the directions in space along which its slices, rows and columns run:
+    filled in by the run."""
     modality: Annotated[Literal["ct", "mr"] | None, tyro.conf.Suppress] = None
     """What all scans are that the run learns from, if they are one: filled in by the run."""
     channel: Annotated[str | None, tyro.conf.Suppress] = None

@@ -7,7 +7,7 @@ from experiments.runs.recipes import flat
 from jaxmeta.files import plain
 
 SHOWN = 12  # names of a list that changed
-FILLED = ("structures", "axis", "planes", "modality", "channel", "pixels")  # of Config, by the run itself
+FILLED = ("structures", "axis", "planes", "frames", "modality", "channel", "pixels")  # of Config, by the run itself
 
 
 def changed(stands: dict, told: dict) -> list[str]:

@@ -19,9 +19,10 @@ from experiments.runs.provenance import (
     seen_here,
 )
 from jaxmeta import devices
-from jaxmeta.data.grid import pixel
+from jaxmeta.data.grid import pixel, shown_frame
 from jaxmeta.data.identity import doubts
-from jaxmeta.data.shards import Shards
+from jaxmeta.data.orientation import common_frame, frame_to_text
+from jaxmeta.data.shards import Shards, Volume
 from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of
 from jaxmeta.tasks.source import Source
 from jaxmeta.tasks.split import Entry, Pool, Split, pool, split
@@ -75,6 +76,7 @@ def gather(config: Config) -> Given:
         modality=common(entry.modality for entry in entries),
         channel=common(entry.channel for entry in entries),
         planes=planes_of(source.pool),
+        frames=frames_of(source.pool),
         pixels=pixel_sizes(entries, shards, config.tasks.size, config.tasks.spacing),
     )
     provenance, notes = looked_at(config, shards, division, source.pool)
@@ -111,9 +113,23 @@ def looked_at(
 
 
 def planes_of(pool: Pool) -> tuple[str, ...]:
-    """List the planes as which the slices of a pool are shown."""
-    scans = (scan for entry in pool.entries for own in entry.patients.values() for scan, _ in own)
-    return tuple(sorted({pool.shards.volumes[scan].grid.axis for scan in scans}))
+    """List the planes that the slices of a pool are nearest to."""
+    return tuple(sorted({scan.grid.axis for scan in scans_of(pool)}))
+
+
+def frames_of(pool: Pool) -> tuple[str, ...]:
+    """List the frames in which the slices of a pool are shown, one a data set and plane."""
+    groups = {}
+    for scan in scans_of(pool):
+        groups.setdefault((scan.dataset, scan.grid.axis), []).append(shown_frame(scan.grid))
+    texts = (frame_to_text(common_frame(own)) for _, own in sorted(groups.items()))
+    return tuple(dict.fromkeys(texts))
+
+
+def scans_of(pool: Pool) -> list[Volume]:
+    """List the volumes of a pool, each once."""
+    numbers = {n for entry in pool.entries for own in entry.patients.values() for n, _ in own}
+    return [pool.shards.volumes[number] for number in sorted(numbers)]
 
 
 def pixel_sizes(

@@ -15,7 +15,7 @@ BEGIN = "begin"
 HELD_OUT = {"protocol", "setting"}
 # What a replicate may have of its own; who holds out what is its split's business.
 OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "every", "fold"}
-OWN |= {"axis", "planes", "modality", "channel", "pixels"}
+OWN |= {"axis", "planes", "frames", "modality", "channel", "pixels"}
 OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
 OWN |= {"tasks.side_by_side", "inner.memory", "cache"}  # which change no result
 

@@ -20,7 +20,7 @@ from jaxmeta.data.layouts import channels_beside
 from jaxmeta.data.names import case_stem
 from jaxmeta.data.nifti import Image, read_image, rescaled
 from jaxmeta.data.nifti_bytes import shape_of
-from jaxmeta.data.orientation import nearest_plane
+from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.rules import rescale_rule, scale_for
 from jaxmeta.errors import BadInput
 
@@ -34,7 +34,7 @@ class Reading(NamedTuple):
     modality: str
     nan_to: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
-    planes: tuple[str, ...] = ()  # as which slices are shown; without any, each as its own
+    frames: tuple[str, ...] = ()  # in which slices are shown; without any, each as its own plane
     rescale: tuple[str, ...] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
     tell: Callable[[Path, Image, Grid], None] = lambda *scan: None  # how each file was read
 
@@ -58,8 +58,8 @@ def reading_for(
         raise BadInput(f"{run.folder} learned from ct and mr: say --modality ct or --modality mr")
     channel = config.channel if channel is None else channel  # without: a file of several asks
     axis = axis or config.axis
-    planes = config.planes if axis == config.axis else ()
-    how = dict(nan_to=nan_to, channel=channel, planes=planes, rescale=tuple(rescale))
+    frames = config.frames if axis == config.axis else ()
+    how = dict(nan_to=nan_to, channel=channel, frames=frames, rescale=tuple(rescale))
     return Reading(tasks.size, tasks.spacing, axis, modality, **how)
 
 
@@ -127,8 +127,8 @@ def as_input(
 def measured(path: Path, scan: Image, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
     """Place a volume, choose its window, and give its scale."""
     shape, rule = scan.values.shape, reading.axis
-    plane, _ = nearest_plane(shape, scan.affine, rule, reading.planes)
-    grid = grid_by(rule, shape, scan.affine, scan.header, plane)
+    frame, _ = nearest_frame(shape, scan.affine, rule, frames_from_text(reading.frames))
+    grid = grid_by(rule, shape, scan.affine, scan.header, frame)
     rules = [rescale_rule(text) for text in reading.rescale]
     told_units = scale_for(rules, "", case_stem(path), path, set())
     scan = rescaled(scan, told_units)

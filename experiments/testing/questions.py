@@ -14,7 +14,8 @@ from experiments.testing.leaking import checked, held_in
 from experiments.testing.outcome import Measuring
 from experiments.testing.settings import Protocol, searched_by
 from experiments.testing.tuning import validation_trials
-from jaxmeta.data.orientation import nearest_plane
+from jaxmeta.data.orientation import frames_from_text, nearest_frame
+from jaxmeta.data.shards import shown_in
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.protocols import Protocol as Literature
 from jaxmeta.tasks.split import Pool, pool
@@ -158,6 +159,8 @@ def check(options: Options) -> None:
 def questions(run: Run, options: Options) -> Asked:
     """Make what is asked of a run; refuse what cannot be, and what it has seen."""
     shards = open_data(run.config, options.data)
+    if options.data:  # its own are shown as they were learned from
+        shards = shown_in(shards, frames_from_text(run.config.frames))
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_turned(run, held_out)
     refuse_unprompted(run, options)
@@ -223,14 +226,15 @@ def questions_of(
 
 def refuse_turned(run: Run, held_out: Pool) -> None:
     """Refuse scans whose slices lie in none of the planes that the run learned from."""
-    shards, known = held_out.shards, run.config.planes
+    shards, known = held_out.shards, frames_from_text(run.config.frames)
     for entry in held_out.entries:
         for volume in {volume for own in entry.patients.values() for volume, _ in own}:
             name, grid = shards.volumes[volume].name, shards.volumes[volume].grid
-            if not nearest_plane(grid.shape, grid.affine, shards.defaults.axis, known)[1]:
+            if not nearest_frame(grid.shape, grid.affine, shards.defaults.axis, known)[1]:
+                planes = run.config.planes
                 raise BadInput(
-                    f"{run.folder} learned from {' and '.join(known)} slices, and those of {name} are "
-                    f"{grid.axis}: prepare the data with --axis {known[0]}, or train on scans like these"
+                    f"{run.folder} learned from {' and '.join(planes)} slices, and those of {name} are "
+                    f"{grid.axis}: prepare the data with --axis {planes[0]}, or train on scans like these"
                 )
 
 

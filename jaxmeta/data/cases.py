@@ -15,6 +15,7 @@ from jaxmeta.data.channel_choice import chosen_channels
 from jaxmeta.data.finding import find_pairs
 from jaxmeta.data.found import Found, Pair
 from jaxmeta.data.names import slug
+from jaxmeta.data.orientation import Order
 from jaxmeta.data.rules import (
     Rule,
     channel_rule,
@@ -45,7 +46,8 @@ class Case(NamedTuple):
     channel: int | None = None  # of an image that holds several
     channels: tuple[str, ...] = ()  # their declared names
     atlas: bool = False  # `names` are those of an atlas: more than any one label holds
-    plane: str | None = None  # as which its slices are shown, once `planes.py` has said it
+    plane: str | None = None  # that its slices are nearest to, once `planes.py` has said it
+    order: Order | None = None  # and how its axes are ordered and flipped
     rescale: tuple[float, float] | None = None  # slope and intercept to HU, where the user told
     files: dict[str, Path] | None = None  # structure -> its own mask, where each has a file
 

@@ -20,7 +20,17 @@ import numpy as np
 from jaxtyping import Float32, Real, Shaped, UInt8
 from scipy.sparse import csr_array
 
-from jaxmeta.data.orientation import ACQUIRED, Order, order_of, plane_of, slice_axis
+from jaxmeta.data.orientation import (
+    ACQUIRED,
+    FRAMES,
+    Frame,
+    Order,
+    frame_of,
+    nearest_plane,
+    order_of,
+    own_frame,
+    slice_axis,
+)
 
 
 class Grid(NamedTuple):
@@ -30,17 +40,22 @@ class Grid(NamedTuple):
     affine: np.ndarray  # the file's own 4x4, voxel to mm
     header: bytes  # the file's own header: codes, units and zooms of every mask saved for it
     axis: str  # "axial", "coronal" or "sagittal": the plane as which its slices are shown
-    across: int | None = None  # the file's axis that counts the slices; None: nearest to the plane's
+    order: Order | None = None  # how its axes are ordered and flipped; None: as the plane has them
 
 
 def grid_by(
-    rule: str, shape: tuple[int, int, int], affine: np.ndarray, header: bytes, plane: str | None = None
+    rule: str,
+    shape: tuple[int, int, int],
+    affine: np.ndarray,
+    header: bytes,
+    frame: Frame | None = None,
 ) -> Grid:
-    """Cut a volume by a rule: "acquired", shown as `plane` or else as its own; or the name of a plane."""
+    """Cut a volume by a rule: "acquired", shown in a frame or else as its own; or the name of a plane."""
     if rule != ACQUIRED:
         return Grid(shape, affine, header, rule)
-    across = slice_axis(shape, affine, rule)
-    return Grid(shape, affine, header, plane or plane_of(shape, affine, rule), across)
+    frame = own_frame(shape, affine, rule) if frame is None else frame
+    order = order_of(affine, frame, slice_axis(shape, affine, rule))
+    return Grid(shape, affine, header, nearest_plane(frame[0]), order)
 
 
 def spacing(grid: Grid) -> tuple[float, float, float]:
@@ -78,7 +93,15 @@ def to_sliced(voxel: tuple[int, int, int], grid: Grid) -> tuple[int, int, int]:
 
 def _order(grid: Grid) -> Order:
     """For each axis of the sliced array: which axis of the file it is, and whether it is flipped."""
-    return order_of(grid.affine, grid.axis, grid.across)
+    if grid.order is not None:
+        return grid.order
+    across = slice_axis(grid.shape, grid.affine, grid.axis)
+    return order_of(grid.affine, FRAMES[grid.axis], across)
+
+
+def shown_frame(grid: Grid) -> Frame:
+    """Give the directions in space along which slices, rows and columns run."""
+    return frame_of(grid.affine, _order(grid))
 
 
 def resize_image(
@@ -166,11 +189,12 @@ def grid_to_json(grid: Grid) -> dict:
         "affine": [[float(value) for value in row] for row in grid.affine],
         "header": base64.b64encode(grid.header).decode(),
         "axis": grid.axis,
-        "across": grid.across,
+        "order": grid.order,
     }
 
 
 def grid_from_json(row: dict) -> Grid:
     """Read what `grid_to_json` wrote."""
     header = base64.b64decode(row["header"])
-    return Grid(tuple(row["shape"]), np.array(row["affine"]), header, row["axis"], row["across"])
+    order = row["order"] and tuple(map(tuple, row["order"]))
+    return Grid(tuple(row["shape"]), np.array(row["affine"]), header, row["axis"], order)

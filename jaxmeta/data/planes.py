@@ -1,43 +1,45 @@
 """The convention in which the slices of one data set are shown, told from its files' headers.
 
-Each volume keeps the slices that it was acquired in; what a data set shares is the anatomical plane that
-says how rows and columns run. It is that of most of its volumes: of a study of hearts, whose short axis
-lies between two planes, every patient is then shown alike.
+Each volume keeps the slices that it was acquired in; what a data set shares is the frame that says how
+slices, rows and columns run: that of the volume in its middle, shown as the anatomical plane it is nearest
+to. Of a study of hearts, whose short axis lies between planes, every patient is then shown alike.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jaxmeta.data.cases import Case
+from jaxmeta.data.grid import grid_by
 from jaxmeta.data.nifti_bytes import affine_of, shape_of
-from jaxmeta.data.orientation import ACQUIRED, common_plane, nearest_plane, plane_of
+from jaxmeta.data.orientation import ACQUIRED, common_frame, nearest_frame, own_frame
 
 
 def shown_alike(cases: Sequence[Case], rule: str) -> list[Case]:
-    """Say of every case as which plane its slices are shown.
+    """Say of every case which plane its slices are nearest to, and how its axes are ordered and flipped.
 
-    A volume whose slices are more than 60 degrees off the data set's plane is shown as its own.
+    A volume whose slices are more than 60 degrees off the data set's is shown as its own. Nothing is said of
+    a file that cannot be read: reading it all will say what is wrong.
     """
     if rule != ACQUIRED:
-        return [case._replace(plane=rule) for case in cases]
+        return list(cases)
     heads = {image: _head(image) for image in {case.image for case in cases}}
     shared = {}
     for dataset in {case.dataset for case in cases}:
-        own = (heads[case.image] for case in cases if case.dataset == dataset)
-        shared[dataset] = common_plane(_planes(own, rule))
+        own = [heads[case.image] for case in cases if case.dataset == dataset]
+        frames = [own_frame(*head, rule) for head in own if head]
+        shared[dataset] = [common_frame(frames)] if frames else []
     found = []
     for case in cases:
-        head, plane = heads[case.image], shared[case.dataset]
-        plane = nearest_plane(*head, rule, [plane])[0] if head else plane
-        found.append(case._replace(plane=plane))
+        if head := heads[case.image]:
+            frame, _ = nearest_frame(*head, rule, shared[case.dataset])
+            grid = grid_by(rule, *head, b"", frame)
+            case = case._replace(plane=grid.axis, order=grid.order)
+        found.append(case)
     return found
 
 
-def _planes(heads: Iterable, rule: str):
-    return (plane_of(*head, rule) for head in heads if head)
-
-
-def _head(image: Path):
-    """(shape, affine) of an image; None where reading it all will say what is wrong."""
+def _head(image: Path) -> tuple[tuple[int, ...], np.ndarray] | None:
     shape, affine = shape_of(image), affine_of(image)
     return (shape[:3], affine) if len(shape) >= 3 and affine is not None else None

@@ -200,7 +200,9 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     record of that slice's mask, pixels in it and in the slices up to the last that holds it].
     """
     image, intensity = read_scan(case, options.nan_to)
-    grid = grid_by(options.axis, image.values.shape, image.affine, image.header, case.plane)
+    grid = grid_by(options.axis, image.values.shape, image.affine, image.header)
+    if case.plane:
+        grid = grid._replace(axis=case.plane, order=case.order)
     scale = {"slope": image.slope, "intercept": image.intercept}
     found, unnamed, notes = read_masks(case, image, grid)
     if case.atlas:

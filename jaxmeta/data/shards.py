@@ -23,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from jaxmeta.data.grid import Grid, grid_from_json, resize_mask, sliced_shape
+from jaxmeta.data.grid import Grid, grid_by, grid_from_json, resize_mask, sliced_shape
 from jaxmeta.data.intensity import Intensity, network_input
 from jaxmeta.data.masks import decode_mask
+from jaxmeta.data.orientation import ACQUIRED, Frame, Order, nearest_frame
 from jaxmeta.data.pictures import picture_images, picture_masks
 from jaxmeta.data.records import read_record
 from jaxmeta.errors import BadInput
@@ -43,6 +44,7 @@ class Stored(NamedTuple):
     intercept: float
     image: int  # record of slice 0
     masks: dict[str, np.ndarray]  # structure -> int32[slices]: its record, -1 where it is empty
+    order: Order | None = None  # of axes in the records, where slices are shown otherwise
 
 
 class Volume(NamedTuple):
@@ -100,6 +102,41 @@ def open_shards(folders: Sequence[str | Path]) -> Shards:
     for number, volume in enumerate(volumes):
         if origin.setdefault(volume.name, number) != number:
             raise BadInput(f"{volume.name} is in two of the folders {', '.join(map(str, folders))}")
+    first = indices[0]
+    defaults = Defaults(first["size"], first["spacing"], first["axis"])
+    return Shards(tuple(map(str, folders)), volumes, defaults, _table(volumes))
+
+
+def shown_in(shards: Shards, frames: Sequence[Frame]) -> Shards:
+    """Show volumes in whichever of these frames is nearest to each, as those are that a run learned from.
+
+    Slices are turned when they are read; what no frame fits, and what is cut by a named plane, stays.
+    """
+    rule, volumes = shards.defaults.axis, []
+    for volume in shards.volumes:
+        grid = volume.grid
+        frame, fits = nearest_frame(grid.shape, grid.affine, rule, frames)
+        new = grid_by(rule, grid.shape, grid.affine, grid.header, frame) if fits else grid
+        volumes.append(_turned(volume, new) if rule == ACQUIRED else volume)
+    return shards._replace(volumes=tuple(volumes), table=_table(volumes))
+
+
+def _turned(volume, grid):
+    """Show a volume on a grid that orders and flips its axes otherwise."""
+    order = volume.stored.order or volume.grid.order
+    stored = volume.stored._replace(order=order)
+    if grid.order[1][0] != volume.grid.order[1][0]:  # the last slice is the first
+        stored = stored._replace(masks={name: of[::-1] for name, of in stored.masks.items()})
+        counts, pseudo = (
+            {name: of[::-1] for name, of in those.items()}
+            for those in (volume.counts, volume.pseudo)
+        )
+        volume = volume._replace(counts=counts, pseudo=pseudo)
+    return volume._replace(grid=grid, stored=stored)
+
+
+def _table(volumes):
+    """Who holds what: structure -> patient -> [(number of the volume, its slices with the structure)]."""
     table = {}
     for number, volume in enumerate(volumes):
         for structure, count in volume.counts.items():
@@ -107,9 +144,7 @@ def open_shards(folders: Sequence[str | Path]) -> Shards:
             if len(slices):
                 patients = table.setdefault(structure, {})
                 patients.setdefault(volume.patient, []).append((number, slices))
-    first = indices[0]
-    defaults = Defaults(first["size"], first["spacing"], first["axis"])
-    return Shards(tuple(map(str, folders)), volumes, defaults, table)
+    return table
 
 
 def structures(shards: Shards) -> list[str]:
@@ -139,8 +174,11 @@ def load_images(
     height, width = _plane(row, slices)
     native = np.empty((len(slices), height, width), stored.dtype)
     for plane, number in zip(native, slices):
+        if _reversed(row):
+            number = sliced_shape(row.grid)[0] - 1 - number
         record = read_record(stored.files, stored.firsts, stored.image + int(number))
-        plane[:] = np.frombuffer(record, stored.dtype).reshape(height, width)
+        whole = _as_stored(plane, row)
+        whole[:] = np.frombuffer(record, stored.dtype).reshape(whole.shape)
     if shards.pictures:
         how = dict(size=size, spacing=spacing, slope=stored.slope)
         return picture_images(native, row.grid, **how)
@@ -174,11 +212,29 @@ def load_masks(
         if records[number] >= 0:
             record = read_record(row.stored.files, row.stored.firsts, int(records[number]))
             top, left, crop = decode_mask(record)
-            plane[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+            whole = _as_stored(plane, row)
+            whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
     if size is None:
         return native
     resize = picture_masks if shards.pictures else resize_mask
     return resize(native, size, row.grid, spacing=spacing)
+
+
+def _as_stored(plane, row):
+    """View a slice as its record has it: rows, columns and their directions."""
+    if row.stored.order is None:
+        return plane
+    (files, flips), (shown, turned) = row.stored.order, row.grid.order
+    crossed = files[1] != shown[1]
+    theirs = (flips[2], flips[1]) if crossed else flips[1:]
+    axes = [axis for axis in (0, 1) if theirs[axis] != turned[1 + axis]]
+    view = np.flip(plane, axes)
+    return view.T if crossed else view
+
+
+def _reversed(row):
+    """Tell whether slices are shown from the last record to the first."""
+    return row.stored.order is not None and row.stored.order[1][0] != row.grid.order[1][0]
 
 
 def _plane(row, slices):

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxmeta.data.grid import Grid, grid_from_json, sliced_shape, spacing
-from jaxmeta.data.orientation import ACQUIRED, nearest_plane
+from jaxmeta.data.grid import Grid, grid_from_json, shown_frame, sliced_shape, spacing
+from jaxmeta.data.orientation import ACQUIRED, OBLIQUE, common_frame
 from jaxmeta.errors import BadInput
 
 LONG = 3.0  # a pixel longer than so many of its widths is cut across slices
@@ -92,7 +92,7 @@ def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
             f"{LONG:g} times as long as wide; {mend}"
         )
     common = Counter(grid.axis for grid in grids.values()).most_common(1)[0][0]
-    turned = [name for name, grid in grids.items() if not fits(grid, rule, common)]
+    turned = turned_away(grids) if rule == ACQUIRED else []
     if turned:
         planes = ", ".join(sorted({grids[name].axis for name in turned}))
         found.append(
@@ -116,9 +116,11 @@ def stretched(grid: Grid) -> float:
     return max(height, width) / min(height, width)
 
 
-def fits(grid: Grid, rule: str, plane: str) -> bool:
-    """Tell whether a volume's slices lie about in a plane."""
-    return rule != ACQUIRED or nearest_plane(grid.shape, grid.affine, rule, [plane])[1]
+def turned_away(grids: dict[str, Grid]) -> list[str]:
+    """Name the volumes whose slices lie more than 60 degrees off those of the volume in the middle."""
+    frames = {name: shown_frame(grid) for name, grid in grids.items()}
+    middle = common_frame(list(frames.values()))
+    return [name for name, frame in frames.items() if abs(frame[0] @ middle[0]) < OBLIQUE]
 
 
 def _range(values):

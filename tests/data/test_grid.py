@@ -82,7 +82,9 @@ def test_a_grid_survives_json(shift, zoom, header, size):
     again = grid_from_json(json.loads(json.dumps(grid_to_json(grid))))
     assert again._replace(affine=None) == grid._replace(affine=None)
     assert again.affine.tobytes() == affine.tobytes()
-    assert grid_from_json(grid_to_json(grid._replace(across=1))).across == 1
+    order = (1, 0, 2), (True, False, True)
+    again = grid_from_json(json.loads(json.dumps(grid_to_json(grid._replace(order=order)))))
+    assert again.order == order
 
 
 @given(st.integers(8, 90), st.integers(8, 90), st.integers(8, 90))

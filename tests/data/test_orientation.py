@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from jaxmeta.data.grid import from_slices, grid_by, sliced_shape, spacing, to_slices
-from jaxmeta.data.orientation import ACQUIRED, FRAMES, nearest_plane, plane_of, slice_axis
+from jaxmeta.data.orientation import (
+    ACQUIRED,
+    FRAMES,
+    common_frame,
+    frame_to_text,
+    frames_from_text,
+    nearest_frame,
+    own_frame,
+    plane_of,
+    slice_axis,
+)
 from tests.data.scans import oriented
 
 SHAPE, ZOOMS = (12, 10, 7), (1.25, 1.25, 8.0)  # a stack: slices 8 mm apart along the last axis
@@ -54,25 +64,42 @@ def test_a_stack_gives_the_same_slices_however_it_was_turned_tilted_and_stored(o
     reference = to_slices(array, grid_by(ACQUIRED, SHAPE, straight, b""))
     np.testing.assert_array_equal(reference, np.moveaxis(array, 2, 0))
     new, affine = stored(array, turned(straight, tilt @ TURNS[plane]), ornt)
-    grid = grid_by(ACQUIRED, new.shape, affine, b"", plane)
+    grid = grid_by(ACQUIRED, new.shape, affine, b"", FRAMES[plane])
     np.testing.assert_array_equal(to_slices(new, grid), reference)
     np.testing.assert_allclose(spacing(grid), (8.0, 1.25, 1.25))
     assert sliced_shape(grid) == (7, 12, 10)
     np.testing.assert_array_equal(from_slices(reference, grid), new)
 
 
-@given(st.floats(0, 360), st.floats(-15, 15), st.floats(0, 8))
-def test_patients_of_one_study_look_alike_whichever_plane_each_is_nearest_to(around, up, apart):
-    """An upright stack in any direction: near a bisector of two planes half of a study is nearer to either."""
+directions = st.tuples(st.floats(0, 360), st.floats(-90, 90), st.floats(0, 360))
+
+
+def lying(azimuth, elevation, roll):
+    """Turn a patient in any way."""
+    return Rotation.from_euler("zyx", (azimuth, elevation, roll), degrees=True).as_matrix()
+
+
+@given(directions, st.lists(directions, min_size=2, max_size=9), st.floats(0, 20))
+def test_patients_of_one_study_look_alike_however_their_study_lies(study, patients, apart):
+    """Short axes, say: each patient up to 20 degrees off a direction that is near to no plane of anatomy."""
     array, straight = stack(), oriented("RAS", SHAPE, ZOOMS)
-    affines = [
-        turned(straight, Rotation.from_euler("xz", (up, angle), degrees=True).as_matrix() @ TURNS["coronal"])
-        for angle in (around - apart, around + apart)
-    ]
-    for study in {plane_of(SHAPE, affine, ACQUIRED) for affine in affines}:
-        assert all(nearest_plane(SHAPE, affine, ACQUIRED, [study])[1] for affine in affines)
-        one, other = (to_slices(array, grid_by(ACQUIRED, SHAPE, a, b"", study)) for a in affines)
-        np.testing.assert_array_equal(one, other)
+    affines = []
+    for azimuth, elevation, _ in patients:
+        axis = lying(azimuth, elevation, 0)[:, 0]
+        off = Rotation.from_rotvec(axis * np.deg2rad(apart)).as_matrix()
+        affines.append(turned(straight, off @ lying(*study)))
+    frames = [own_frame(SHAPE, affine, ACQUIRED) for affine in affines]
+    shared = common_frame(frames)
+    views = []
+    for affine in affines:
+        frame, fits = nearest_frame(SHAPE, affine, ACQUIRED, [shared])
+        assert fits
+        views.append(to_slices(array, grid_by(ACQUIRED, SHAPE, affine, b"", frame)))
+    for view in views[1:]:
+        np.testing.assert_array_equal(view, views[0])
+    (kept,) = frames_from_text([frame_to_text(shared)])  # as a run keeps it
+    again = grid_by(ACQUIRED, SHAPE, affines[0], b"", nearest_frame(SHAPE, affines[0], ACQUIRED, [kept])[0])
+    np.testing.assert_array_equal(to_slices(array, again), views[0])
 
 
 def test_hearts_stored_as_psr_and_lsp_are_shown_alike():
@@ -86,7 +113,7 @@ def test_hearts_stored_as_psr_and_lsp_are_shown_alike():
         affine[:3, :3] = np.stack([1.25 * across, [0, 0, 1.25], 8 * along], 1)
         assert "".join(nib.aff2axcodes(affine)) == codes
         for plane in ("coronal", "sagittal"):
-            grid = grid_by(ACQUIRED, shape, affine, b"", plane)
+            grid = grid_by(ACQUIRED, shape, affine, b"", FRAMES[plane])
             assert sliced_shape(grid)[0] == 13
             views.append(to_slices(heart, grid))
     for view in views[1:]:
@@ -125,7 +152,9 @@ def test_every_plane_is_right_handed_and_a_named_one_ignores_spacing(ornt, plane
 
 def test_a_volume_of_another_plane_is_shown_as_its_own_and_does_not_fit():
     affine = turned(oriented("RAS", SHAPE, ZOOMS), TURNS["sagittal"])
-    assert nearest_plane(SHAPE, affine, ACQUIRED, ["axial"]) == ("sagittal", False)
-    assert nearest_plane(SHAPE, affine, ACQUIRED, ["axial", "sagittal"]) == ("sagittal", True)
-    assert nearest_plane(SHAPE, affine, ACQUIRED, []) == ("sagittal", True)
-    assert nearest_plane(SHAPE, affine, "axial", ["coronal"]) == ("axial", False)
+    axial, sagittal = FRAMES["axial"], FRAMES["sagittal"]
+    for known, expected in (([axial], False), ([axial, sagittal], True), ([], True)):
+        frame, fits = nearest_frame(SHAPE, affine, ACQUIRED, known)
+        assert fits == expected and plane_of(SHAPE, affine, ACQUIRED) == "sagittal"
+        np.testing.assert_allclose(frame, sagittal, atol=1e-12)
+    assert nearest_frame(SHAPE, affine, "axial", [FRAMES["coronal"]])[1] is False

@@ -157,7 +157,9 @@ def test_a_second_call_of_a_finished_run_trains_no_more(run, config, capsys):
 
 def test_what_a_run_is_stands_in_its_folder_and_is_enough_to_repeat_it(run, config):
     told, division = saved.read(run)
-    assert dataclasses.replace(told, structures=(), modality=None, planes=(), pixels=()) == config
+    assert dataclasses.replace(
+        told, structures=(), modality=None, planes=(), frames=(), pixels=()
+    ) == config
     assert division.test_organs == ("spleen",) and division.val_organs == ("heart",)
     assert (told.planes, told.pixels) == (("axial",), (1.25, 1.5))  # 24 and 20 pixels of 1 mm at 16
     assert told.structures == ("belly/kidney", "belly/liver", "chest/lung")

@@ -21,7 +21,9 @@ from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import load_images, load_masks, open_shards
 from tests.data.test_orientation import STORED, TURNS
 
-TURNS = TURNS | {"short axis": Rotation.from_euler("z", 45, degrees=True).as_matrix() @ TURNS["coronal"]}
+# Between the planes, as the short axis of a heart lies: each patient is nearer to another of them.
+SHORT_AXIS = Rotation.from_euler("zyx", (45, 0, 30), degrees=True).as_matrix()
+TURNS = TURNS | {"short axis": SHORT_AXIS @ TURNS["coronal"]}
 LABELS = ("1=right_ventricle", "2=myocardium", "3=left_ventricle")
 
 
