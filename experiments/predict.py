@@ -162,7 +162,8 @@ def predict(options: Options) -> list[Path]:
             highest = [float(each.max()) for each in whole]
             tell_empty(image, labels, values, highest, overlay)
             native = restore(slices[..., 0], grid, spacing=reading.mm)
-            pictures += [shown(image, native, labels == value, grid, value) for value in values]
+            how = dict(several=len(values) > 1)
+            pictures += [shown(image, native, labels == v, grid, v, **how) for v in values]
             further(more=1, note=image.name)
     report.overlay(overlay, pictures)
     return masks
@@ -208,7 +209,8 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     save_found(path, labels, maps if options.probabilities else (), tuple(pointed), grid)
     overlay = options.output / "overlay.png"
     tell_empty(image, labels, tuple(pointed), [expit(each.max()) for each in logits], overlay)
-    pictures = [shown(image, slices[..., 0], labels == value, grid, value) for value in pointed]
+    how = dict(several=len(pointed) > 1)
+    pictures = [shown(image, slices[..., 0], labels == v, grid, v, **how) for v in pointed]
     report.overlay(overlay, pictures)
     return [path]
 
@@ -333,10 +335,10 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
     return masks
 
 
-def shown(path: Path, slices, mask, grid: Grid, value: int) -> report.Picture:
-    """Show the slice with most of a structure."""
+def shown(path: Path, slices, mask, grid: Grid, value: int, *, several: bool) -> report.Picture:
+    """Show the slice, counted from 0, with most of a structure."""
     number = int(mask.sum((1, 2)).argmax())
-    title = f"{case_stem(path)}, slice {number}" + (f", label {value}" if value != 1 else "")
+    title = f"{case_stem(path)}, slice {number}" + (f", label {value}" if several else "")
     nothing = np.zeros_like(mask[0])
     return report.Picture(title, slices[number], nothing, mask[number], spacing(grid)[1:])
 

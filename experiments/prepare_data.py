@@ -5,6 +5,7 @@
 Run it again after an interruption or with more volumes: what is done and unchanged is skipped.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -93,6 +94,10 @@ def tell(summary: Summary, output: Path) -> None:
         )
         print("  " + ", ".join(f"{name} {number}" for name, number in counts.structures.items()))
         print(f"  {counts.cut}")
+        nameless = [name for name in counts.structures if re.fullmatch(r"\w+_label_\d+", name)]
+        if nameless:
+            value = nameless[0].rpartition("_")[2]
+            print(f"  {nameless[0]} and its like have no names: --labels {value}=NAME gives them some")
     for note in summary.notes:
         print(f"note: {note}")
     for case, why in summary.skipped:

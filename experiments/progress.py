@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -148,10 +149,10 @@ def slow_start() -> str:
     return f"compiling: {takes}, seconds where the same was compiled before"
 
 
-def say(text: str) -> None:
+def say(text: str, file: TextIO | None = None) -> None:
     """Print a line above the bar, if there is one."""
     if not silent():
-        tqdm.write(text, file=sys.stdout)
+        tqdm.write(text, file=file or sys.stdout)
 
 
 def terminal() -> bool:

@@ -26,7 +26,7 @@ def changed(stands: dict, told: dict) -> list[str]:
             old = before.get(name, usual.get(name))
             if old != value:
                 (filled if name in FILLED else found).append(f"{name} {said(old, value)}")
-    return found or filled  # what the data decide follows from the rest, where anything else is another
+    return list(dict.fromkeys(found)) or filled  # what the data decide follows from the rest, where anything else is another
 
 
 def said(old: Any, new: Any) -> str:

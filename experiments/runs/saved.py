@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -47,7 +49,20 @@ def from_json(kind: Any, values: Any, base: Any = None) -> Any:
 def read_config(path: Path) -> Config:
     """Read a configuration file: that of a run, or one's own with some of its fields."""
     values = read_json(path)
-    values = values.get("config", values)
+    with of_file(path):
+        return _config(values.get("config", values))
+
+
+@contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """Name the file in what is said of its values."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def _config(values: dict) -> Config:
     base = Config()
     if "network" in values:
         network = from_json(Network, values["network"], base.network)
@@ -63,14 +78,16 @@ def read(folder: Path) -> tuple[Config, Split]:
     if not path.exists():
         raise BadInput(f"{folder} is not a run: it has no config.json")
     values = read_json(path)
-    config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
+    with of_file(path):
+        config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
+        division = split_from_json(values["split"])
     if (
         config.begin
         and not config.begin.exists()
         and (beside := folder / config.begin.name).exists()
     ):
         config = dataclasses.replace(config, begin=beside)  # it was moved with the run
-    return config, split_from_json(values["split"])
+    return config, division
 
 
 def read_json(path: Path) -> dict:

@@ -1,6 +1,7 @@
 """One run of training, from its configuration to its last checkpoint: for every command that trains."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -138,6 +139,10 @@ def introduce(given: Given, parts: int) -> None:
     print(count_table(shards, given.division, single_patients=config.tasks.single_patients))
     if protocol:
         print(stated(protocol, shards))
+    if not given.division.test_organs:
+        print("note: nothing is held out to be tested on: --test-organs NAME names it")
+    if not given.division.val_organs and not protocol:
+        print("note: no organ chooses the checkpoint, so the last one counts: --val-organs NAME names some")
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // parts} a device")
     for note in given.notes:
         print(f"note: {note}")
@@ -202,7 +207,9 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
         stands = saved.read_json(path)
         if other := changed(stands, told):
             on = f", or go on from what it learned: --begin {config.workdir} --workdir ANOTHER"
-            on = "" if config.algorithm == "scratch" else on  # which begins at random
+            held_out = any(each.startswith(("test_", "val_")) for each in other)
+            # scratch begins at random; and the run may have learned from what is held out now
+            on = "" if held_out or config.algorithm == "scratch" else on
             raise Occupied(
                 f"{path} is of a run with other settings: {', '.join(other)}; give another --workdir{on}"
             )
@@ -266,6 +273,7 @@ def stop_signal() -> Iterator[list[int]]:
         if number == signal.SIGINT and number in caught:
             raise KeyboardInterrupt
         caught.append(number)
+        say("stopping behind the step, or what is compiled now; Ctrl-C again stops at once", sys.stderr)
 
     before = {n: signal.signal(n, catch) for n in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -173,7 +173,7 @@ def _modality(dataset: str, pair: Pair, rules: list[Rule], used: set) -> str:
     said = "no file declares" if pair.modality is None else f'"{pair.modality}" does not tell'
     raise BadInput(
         f"{pair.image}: {said} its modality; give --modality ct or --modality mr, or for some files "
-        f"only --modality '{pair.case}*=ct'"
+        f"only --modality '{pair.image.name}=ct', with * for letters that differ"
     )
 
 

@@ -55,6 +55,7 @@ def summarise(
             raise BadInput(f"{dataset}: no structure at all, every label {said}")
         if nameless:
             notes.append(f"{dataset}: label values without a name were left out: {told}")
+        notes += [f"{dataset}: {note}" for note in unlabelled(own, held)]
         grids = {row["name"]: grid_from_json(row["grid"]) for row in own}
         notes += [f"{dataset}: {note}" for note in doubtful(grids, rule)]
         datasets[dataset] = Counts(
@@ -65,6 +66,18 @@ def summarise(
             cut=cut_of(list(grids.values()), rule),
         )
     return Summary(datasets, list(skipped), notes, reused)
+
+
+def unlabelled(rows: Sequence[dict], held: dict[str, int]) -> list[str]:
+    """Say which volumes have an empty label, and which names none of the volumes shows."""
+    found = []
+    shows = {row["name"]: any(pixels for _, _, pixels in row["structures"].values()) for row in rows}
+    empty = [row["name"] for row in rows if not shows[row["name"]] and not row["unnamed"]]
+    if empty:
+        found.append(f"the labels of {_some(empty, shows)} empty: nothing is learned from these")
+    if absent := [name for name, count in held.items() if not count]:
+        found.append(f"no volume shows {', '.join(absent[:10])}: is the value right?")
+    return found
 
 
 def cut_of(grids: Sequence[Grid], rule: str) -> str:

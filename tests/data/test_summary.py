@@ -54,3 +54,16 @@ def test_the_summary_of_a_preparation_tells_axis_size_slices_and_spacing(tmp_pat
             "sagittal slices (--axis sagittal): 18 a volume, 1.5 mm apart, of 24 x 9 pixels of 1.25 x 4 mm"
         )
         assert "cut across their slices" in summary.notes[0]  # 4 / 1.25 is above 3
+
+
+def test_empty_labels_and_names_that_no_volume_shows_are_told(tmp_path):
+    for name, seed in (("a", 0), ("b", 1), ("c", 2)):
+        image, label = anatomy(seed=seed)
+        save(tmp_path / f"in/{name}.nii.gz", image)
+        save(tmp_path / f"in/{name}_seg.nii.gz", label * (name != "b"))
+    names = ["1=liver", "2=spleen", "7=heart"]
+    notes = prepare(
+        [tmp_path / "in"], tmp_path / "out", modality=["mr"], labels=names, workers=1
+    ).notes
+    assert "in: the labels of 1 of 3 volumes (b) are empty: nothing is learned from these" in notes
+    assert "in: no volume shows heart: is the value right?" in notes
