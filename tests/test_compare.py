@@ -1,5 +1,7 @@
 """Means and paired differences of small hand-made tables."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from jaxmeta.compare import (
 )
 from jaxmeta.evaluate import Case
 from jaxmeta.intervals import holm
+from jaxmeta.tasks.trial_of_slices import LENDERS
 
 
 def case(row, patient, dice, *, organ="heart", draw=0, run="r", outcome="scored", slices=None):
@@ -101,8 +104,31 @@ def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
     """A patient unlike others lends badly for every organ: two organs of theirs are no two proofs."""
     cases = [case("x", 1, 0), case("x", 1, 0, organ="liver"), case("x", 1, 0, slices="a/s0:7")]
     assert len(set(supports(cases).unit)) == len(set(supports(cases).stratum)) == 1
-    nobody = [c._replace(support_patients="slices of the tested patients") for c in cases]
-    assert len(set(supports(nobody).unit)) == 2, "then the slices are what is drawn"
+    for nobody in (LENDERS, ()):  # as a cell of cases.csv has them
+        own = [c._replace(support_patients=" ".join(nobody)) for c in cases]
+        assert len(set(supports(own).unit)) == 2, "then the slices are what is drawn"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(count):
+    """People whom --patient-pattern names have no data set before their name: they lent all the same."""
+    rng = np.random.default_rng(0)
+    theirs = [
+        case("y", n, 0.5, organ=o, draw=d, slices=f"a/s{d}:{s}")
+        for s, (o, d, n) in enumerate(itertools.product(("heart", "liver"), range(3), range(6)))
+    ]
+    theirs = [
+        c._replace(support_patients=" ".join(f"a/s{c.draw}.{n}" for n in range(count)))
+        for c in theirs
+    ]
+    ours = [c._replace(row="x", dice=c.dice + g) for c, g in zip(theirs, rng.normal(0, 0.1, 36))]
+
+    def named(cases):
+        return [c._replace(support_patients=c.support_patients.replace("a/", "")) for c in cases]
+
+    assert len(set(supports(named(ours)).unit)) == 3
+    assert len(set(supports(named(ours)).stratum)) == 1
+    assert difference(named(ours), named(theirs)) == difference(ours, theirs)
 
 
 def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():
