@@ -32,6 +32,7 @@ from jaxmeta.finetune import (
     Grids,
     search,
 )
+from jaxmeta.larger import rank
 from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
 from jaxmeta.tasks.trial_within import Within, trials_within
@@ -168,7 +169,7 @@ def better(
             tell(more=1, note=transfer.folder.name)
     for transfer, value in zip(transfers, scores, strict=True):
         print(f"{transfer.folder.name}: Dice {value:.3f} on validation organs")
-    return transfers[scores.index(max(scores))]
+    return transfers[max(range(len(scores)), key=lambda n: rank(scores[n]))]
 
 
 def mean_dice(
@@ -244,7 +245,7 @@ def with_own_rule(
     """Let the method's own rule compete with what the grid found for it, for any of these steps."""
     own = search({OWN: scored}, {OWN: Grid((1.0,), tuple(steps))}, most=most)[0][OWN]
     scores = found.scores | own.scores
-    wins = own.scores[own.winner] >= found.scores[found.winner]
+    wins = rank(own.scores[own.winner]) >= rank(found.scores[found.winner])
     return (own if wins else found)._replace(scores=scores)
 
 
