@@ -20,6 +20,7 @@ from experiments.testing.leaking import searched_on
 from experiments.testing.rows import FRESH, OWN, fine_tunes, row_maker
 from experiments.testing.settings import Protocol, Setting, read, save, searched_by, stored, which
 from jaxmeta.compare import row_mean
+from jaxmeta.data.names import amount
 from jaxmeta.evaluate import Row, score
 from jaxmeta.files import beside
 from jaxmeta.finetune import (
@@ -78,8 +79,9 @@ def search_settings(
     else:
         how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
     scored = partial(mean_dice, scored=scored)
-    first = f"tuning at {shots} shots on validation organs: a line a setting; {slow_start()}"
-    with following(f"tuning at {shots} shots", "setting", first=first) as further:
+    what = f"tuning at {amount(shots, 'shot')}"
+    first = f"{what} on validation organs: a line a setting; {slow_start()}"
+    with following(what, "setting", first=first) as further:
         found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
     looked_at = searched_on(run, validation_pool(run))
     save(run.folder, name, found, grids, which(transfer), looked_at)
