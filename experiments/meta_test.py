@@ -21,7 +21,7 @@ from experiments.runs.recipes import recipe
 from experiments.summary import compare, refuse_other_leaks, refuse_twice
 from experiments.testing.choosing import borrowed, transfer_run
 from experiments.testing.leaking import kinds
-from experiments.testing.outcome import Outcome
+from experiments.testing.outcome import Outcome, labelled
 from experiments.testing.questions import Asked, Options, check, protocol_of, questions
 from experiments.testing.scoring import score_run
 from experiments.testing.settings import describe
@@ -105,7 +105,7 @@ def tuned(run: Run, asked: Asked, options: Options, transfer: Run | None) -> Non
     for shots in asked.trials:
         found = search_settings(run, shots, transfer, protocol_of(options))
         for row, setting in found.items():
-            print(f"{run.folder}, {shots} slices, {row}: {describe(setting)}")
+            print(f"{run.folder}, {labelled(shots)}, {row}: {describe(setting)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Literal
 
 from experiments.command import parse_words, run
 from experiments.progress import following
+from jaxmeta.data.names import amount
 from jaxmeta.data.prepare import Summary, prepare
 
 
@@ -89,8 +90,8 @@ def tell(summary: Summary, output: Path) -> None:
     """Print what there is now, and what was left out and why."""
     for dataset, counts in summary.datasets.items():
         print(
-            f"{dataset}: {counts.patients} patients, {counts.volumes} volumes, "
-            f"{counts.slices} slices; volumes with each structure:"
+            f"{dataset}: {amount(counts.patients, 'patient')}, {amount(counts.volumes, 'volume')}, "
+            f"{amount(counts.slices, 'slice')}; volumes with each structure:"
         )
         print("  " + ", ".join(f"{name} {number}" for name, number in counts.structures.items()))
         print(f"  {counts.cut}")
@@ -104,7 +105,7 @@ def tell(summary: Summary, output: Path) -> None:
         print(f"skipped: {case}: {why}")
     total = sum(counts.volumes for counts in summary.datasets.values())
     print(
-        f"{total} volumes in {output}, {summary.reused} of them done before; "
+        f"{amount(total, 'volume')} in {output}, {summary.reused} of them done before; "
         f"{len(summary.skipped)} skipped"
     )
 

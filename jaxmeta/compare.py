@@ -17,9 +17,11 @@ import numpy as np
 from jaxmeta.evaluate import NAN, Case
 from jaxmeta.intervals import Interval, Level, Means, holm, interval
 from jaxmeta.metrics import Counts, count
+from jaxmeta.tasks.trial_of_slices import LENDERS
 
 LIMITS = {"dice": (0.0, 1.0), "iou": (0.0, 1.0)}  # between which no mean can help to lie
 ANY = (-math.inf, math.inf)
+NOBODY = ("", *LENDERS)  # what stands for whoever lent a support where slices were drawn, not people
 OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
 
 
@@ -175,15 +177,21 @@ def supports(cases: Sequence[Case]) -> Level:
     units = [
         (
             case.cohort,
-            case.support_patients if "/" in case.support_patients else case.support_slices,
+            case.support_slices if case.support_patients in NOBODY else case.support_patients,
         )
         for case in cases
     ]
     given = {}
     for unit, case in zip(units, cases, strict=True):
         given.setdefault(unit, set()).add(case.run)
-    strata = [(unit[0], unit[1].split("/")[0], frozenset(given[unit])) for unit in units]
+    strata = [(unit[0], dataset_of(unit[1]), frozenset(given[unit])) for unit in units]
     return Level(units, strata, "supports")
+
+
+def dataset_of(lenders: str) -> str:
+    """Give the data set of the first who has one; people with a name of their own are of none."""
+    before, slash, _ = lenders.partition("/")
+    return before.rpartition(" ")[2] if slash else ""
 
 
 def runs(cases: Sequence[Case]) -> Level:

@@ -31,8 +31,9 @@ both (in A. Owen, 2007, arXiv:0712.1111, three times), so that the interval is n
 Groups (organs) weigh the same however many patients they have, and are those of the question: another
 organ is another question. Units are compared inside their stratum (patients inside a data set, and
 likewise those who lend supports). A level of which some group has one unit tells nothing of its variance and is
-left out: `Interval.over` does not name it. A level nested in another that is not left out (patients
-of a cohort that one run has) varies with it and is counted there alone.
+left out: `Interval.over` does not name it. So is a level of a few units that are all alike (two cases that
+were missed), which are no certainty. A level nested in another that is not left out (patients of a
+cohort that one run has) varies with it and is counted there alone.
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ from scipy.special import stdtrit
 
 ROUNDING = 1e-12  # a deviation by less, relative to the largest value, is none
 LEAST_P = 1e-12
+# Units that are all alike (cases that all were missed, say) show a variance of 0, which of a few is chance:
+# were each ahead or behind by the toss of a coin, n would all be on one side with 2 / 2^n (the sign test),
+# which is more than .05 up to 5. So their variance counts from 6 units on, or 5 degrees of freedom.
+ALIKE = 5
 
 
 class Level(NamedTuple):
@@ -85,6 +90,7 @@ class Estimate(NamedTuple):
     variance: Float[np.ndarray, "L B"]
     freedom: Float[np.ndarray, "L B"]
     over: tuple[str, ...]
+    kept: tuple[int, ...]  # which of the levels asked for these are
 
 
 def interval(
@@ -98,16 +104,22 @@ def interval(
     """Average records inside groups, then groups; the interval is over the units of all levels.
 
     A paired comparison is the interval of the differences: `interval(a - b, ...)`. No bound lies
-    outside `limits`, between which all means lie. Where no level has two units, there is no interval.
+    outside `limits`, between which all means lie. Where no level has two units, or only a few that are
+    all alike, there is no interval.
     """
     known = np.flatnonzero(np.isfinite(values))
     if not known.size:
         return Interval(np.nan, np.nan, np.nan, 0)
-    levels = [
+    own = [
         Level([unit[i] for i in known], [stratum[i] for i in known], name)
         for unit, stratum, name in levels
     ]
-    found = estimate(values[known, None], [groups[i] for i in known], levels)
+    found = estimate(values[known, None], [groups[i] for i in known], own)
+    alike = ((found.variance == 0) & (found.freedom < ALIKE)).any(axis=1)
+    if alike.any():
+        silent = {n for n, none in zip(found.kept, alike, strict=True) if none}
+        told = [level for n, level in enumerate(levels) if n not in silent]
+        return interval(values, groups, told, coverage=coverage, limits=limits)
     (mean,) = found.mean
     if not len(found.variance):
         return Interval(float(mean), np.nan, np.nan, int(known.size))
@@ -143,7 +155,7 @@ def estimate(
     parts = [variance(values, group, units[n], numbered(levels[n].stratum)) for n in kept]
     shape = len(parts), values.shape[1]
     variances, freedom = (np.reshape([part[k] for part in parts], shape) for k in (0, 1))
-    return Estimate(theta, variances, freedom, tuple(over))
+    return Estimate(theta, variances, freedom, tuple(over), tuple(kept))
 
 
 def variance(
@@ -251,7 +263,8 @@ def half_width(found: Estimate, alpha: float | Float[np.ndarray, " B"]) -> Float
 def chance(found: Estimate) -> Float[np.ndarray, " B"]:
     """Find the p of a mean of 0: the alpha at which the interval ends there, by halving.
 
-    It begins at .05, so that it is on the side of it that the interval says.
+    It begins at .05, so that it is on the side of it that the interval says. Units that are all alike have
+    the p of the sign test, 2 / 2^n.
     """
     size = np.abs(found.mean)
     without = half_width(found, 0.05) < size
@@ -260,7 +273,8 @@ def chance(found: Estimate) -> Float[np.ndarray, " B"]:
         middle = np.sqrt(low * high)
         beyond = half_width(found, middle) < size
         low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-    return np.where(found.variance.sum(axis=0) > 0, low, np.where(size > 0, 0.0, 1.0))
+    signs = np.where(size > 0, 0.5 ** found.freedom.min(axis=0), 1.0)
+    return np.where(found.variance.sum(axis=0) > 0, low, signs)
 
 
 def holm(chances: Sequence[float]) -> list[float]:

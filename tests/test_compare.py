@@ -1,5 +1,7 @@
 """Means and paired differences of small hand-made tables."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from jaxmeta.compare import (
 )
 from jaxmeta.evaluate import Case
 from jaxmeta.intervals import holm
+from jaxmeta.tasks.trial_of_slices import LENDERS
 
 
 def case(row, patient, dice, *, organ="heart", draw=0, run="r", outcome="scored", slices=None):
@@ -78,8 +81,8 @@ def test_a_gain_that_hangs_on_the_support_is_uncertain_however_many_patients_the
     assert result.low < 0 < result.high
 
 
-def test_resampling_runs_too_widens_an_interval_that_runs_decide():
-    theirs = [case("y", n, 0.5, run=r, draw=d) for n in range(8) for r in "abc" for d in range(4)]
+def test_an_interval_over_runs_too_is_wider_where_runs_decide():
+    theirs = [case("y", n, 0.5, run=r, draw=d) for n in range(8) for r in "abc" for d in range(6)]
     gain = {"a": 0.3, "b": 0.0, "c": 0.0}
     ours = [c._replace(row="x", dice=0.5 + gain[c.run]) for c in theirs]
     narrow, wide = difference(ours, theirs), difference(ours, theirs, runs_too=True)
@@ -101,19 +104,42 @@ def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
     """A patient unlike others lends badly for every organ: two organs of theirs are no two proofs."""
     cases = [case("x", 1, 0), case("x", 1, 0, organ="liver"), case("x", 1, 0, slices="a/s0:7")]
     assert len(set(supports(cases).unit)) == len(set(supports(cases).stratum)) == 1
-    nobody = [c._replace(support_patients="slices of the tested patients") for c in cases]
-    assert len(set(supports(nobody).unit)) == 2, "then the slices are what is drawn"
+    for nobody in (LENDERS, ()):  # as a cell of cases.csv has them
+        own = [c._replace(support_patients=" ".join(nobody)) for c in cases]
+        assert len(set(supports(own).unit)) == 2, "then the slices are what is drawn"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(count):
+    """People whom --patient-pattern names have no data set before their name: they lent all the same."""
+    rng = np.random.default_rng(0)
+    theirs = [
+        case("y", n, 0.5, organ=o, draw=d, slices=f"a/s{d}:{s}")
+        for s, (o, d, n) in enumerate(itertools.product(("heart", "liver"), range(3), range(6)))
+    ]
+    theirs = [
+        c._replace(support_patients=" ".join(f"a/s{c.draw}.{n}" for n in range(count)))
+        for c in theirs
+    ]
+    ours = [c._replace(row="x", dice=c.dice + g) for c, g in zip(theirs, rng.normal(0, 0.1, 36))]
+
+    def named(cases):
+        return [c._replace(support_patients=c.support_patients.replace("a/", "")) for c in cases]
+
+    assert len(set(supports(named(ours)).unit)) == 3
+    assert len(set(supports(named(ours)).stratum)) == 1
+    assert difference(named(ours), named(theirs)) == difference(ours, theirs)
 
 
 def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():
-    """Else some resamples would be without an organ, and the interval tell of that alone."""
-    organ = dict(a="heart", b="heart", c="liver", d="liver")
-    theirs = [case("y", n, 0.5, run=r, organ=organ[r]) for n in range(8) for r in "abcd"]
+    """Else how organs differ would be taken for how runs do."""
+    organ = dict.fromkeys("abcdef", "heart") | dict.fromkeys("ghijkl", "liver")
+    theirs = [case("y", n, 0.5, run=r, organ=organ[r]) for n in range(8) for r in organ]
     ours = [c._replace(row="x", dice=0.9 if c.organ == "heart" else 0.5) for c in theirs]
     found = difference(ours, theirs, runs_too=True)
     assert (found.low, found.mean, found.high) == pytest.approx((0.2, 0.2, 0.2))
     assert margin(ours, theirs).runs == found
-    alone = [[c for c in cases if c.run in "abc"] for cases in (ours, theirs)]
+    alone = [[c for c in cases if c.run in "abcdefg"] for cases in (ours, theirs)]
     assert margin(*alone).runs is None, "nothing tells how runs for the liver differ"
 
 
@@ -130,7 +156,7 @@ def test_runs_that_each_left_out_an_organ_of_their_own_have_no_interval_over_run
     found = margin(ours, theirs)
     assert found.runs is None and found.widest.over == ("patients", "supports")
     twice = (
-        [c._replace(run=c.run + "2") for c in ours],
+        [c._replace(run=c.run + "2", dice=c.dice + 0.02) for c in ours],
         [c._replace(run=c.run + "2") for c in theirs],
     )
     assert margin(ours + twice[0], theirs + twice[1]).runs.over == ("patients", "supports", "runs")
@@ -220,10 +246,11 @@ def test_the_best_of_these_cases_is_one_of_all_pairs_and_a_named_row_of_its_own_
     assert named["b"] < best["b"]
 
 
-def test_runs_are_resampled_where_there_are_several():
+def test_an_interval_is_over_runs_too_where_there_are_several():
     one, several = (standings(contest(r), ["second", "first"], "scratch") for r in ("a", "ab"))
     assert one[1].behind.runs is one[0].ahead.runs is None
-    assert several[1].behind.runs.mean == pytest.approx(0.15)
+    assert several[1].behind.runs is None, "how two equal runs differ from others nobody knows"
+    assert several[1].behind.supports.mean == pytest.approx(0.15)
     cases = [
         c._replace(dice=c.dice + (0.1 if (c.row, c.run) == ("first", "b") else 0))
         for c in contest("ab")
@@ -270,7 +297,7 @@ def test_other_means_are_of_organs_first_and_apart_without_misses():
     assert np.isnan(found["nsd"].all)  # which no case has
 
 
-def test_people_of_no_data_set_are_resampled_among_each_other():
+def test_people_of_no_data_set_are_compared_among_each_other():
     """A patient whose name is his own (--patient-pattern with a person) is no group of one."""
     cases = [case("x", n, 0.1 * n)._replace(patient=f"person{n}") for n in range(10)]
     in_one = [case("x", n, 0.1 * n) for n in range(10)]

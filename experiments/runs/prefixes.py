@@ -15,6 +15,7 @@ from experiments.progress import following, slow_start
 from experiments.runs.build_sam import colours_of, look_of, ssm_network
 from experiments.runs.opened import fingerprint
 from jaxmeta import devices
+from jaxmeta.data.names import amount
 from jaxmeta.data.shards import cohort_of, load_images
 from jaxmeta.files import plain
 from jaxmeta.models.sam.adapters import to_parts
@@ -46,7 +47,7 @@ def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
     colours = colours_of(config)
     look = devices.jit(lambda frozen, image: to_parts(network.look(frozen, colours(image))))
     wanted = lacking(cache, slices_of(pool))
-    first = f"prefixes: {len(wanted)} slices to go; {slow_start()}" if wanted else ""
+    first = f"prefixes: {amount(len(wanted), 'slice')} to go; {slow_start()}" if wanted else ""
     with following("prefixes", "slice", len(wanted), first=first) as tell:
         for start in range(0, len(wanted), TOGETHER):
             some = wanted[start : start + TOGETHER]

@@ -211,7 +211,7 @@ def lender(design: Design, organ: int, draw: int) -> int:
 
 
 def levels_of(design: Design, cases: list[Case]) -> list[Level]:
-    """Name what the interval resamples."""
+    """Name what the interval is over."""
     named = {"patients": patients, "supports": supports, "runs": runs}
     wanted = list(named)[: list(named).index(design.over) + 1]
     return [named[level](cases) for level in wanted]

@@ -12,6 +12,7 @@ from experiments.testing.settings import Protocol, Setting
 from jaxmeta import report
 from jaxmeta.chunks import KNOWN
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, spacing
+from jaxmeta.data.names import amount
 from jaxmeta.data.nifti import save_mask
 from jaxmeta.data.shards import Shards, cohort_of, load_images
 from jaxmeta.evaluate import Case
@@ -59,7 +60,7 @@ def told(how: Measuring) -> str:
 
 def labelled(shots: int) -> str:
     """Say how much was labelled."""
-    return f"{shots} slice{'s' * (shots != 1)}"
+    return amount(shots, "slice")
 
 
 class Table(NamedTuple):

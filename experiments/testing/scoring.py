@@ -38,6 +38,7 @@ from experiments.testing.rows import FRESH, OWN, fine_tunes, heads, row_maker, u
 from experiments.testing.settings import Setting
 from jaxmeta import devices
 from jaxmeta.chunks import score_by_chunks
+from jaxmeta.data.names import amount
 from jaxmeta.data.shards import Shards, cohort_of
 from jaxmeta.evaluate import Case, Row, copied_mask, draw_keys, score, together
 from jaxmeta.finetune import Finetune
@@ -68,7 +69,7 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
         rows[0], took = timed(rows[0])
         measuring = measuring_of(options)
         scored = scored_by(run, options, asked)
-        what = f"{shots} shots" if options.within is None else "within volumes"
+        what = amount(shots, "shot") if options.within is None else "within volumes"
         found = followed(rows, chosen, options.seed, what, measuring, scored)
         cases, pictures = keep(found, run, shards, shots, masks=masks)
         cases = [case for each in cases for case in lines_of(each, twins)]
@@ -194,7 +195,8 @@ def followed(
 ) -> Iterator:
     """Score all trials, and tell how many volumes are done and what is at work."""
     volumes = sum(len(trial.queries) for trial in asked)
-    first = f"{what}: {volumes} volumes, {len(rows)} rows; {slow_start()}"
+    asking = f"{amount(volumes, 'volume')}, {amount(len(rows), 'row')}"
+    first = f"{what}: {asking}; {slow_start()}"
     with following(what, "volume", volumes, first=first) as tell:
         for trial in asked:
             heard = [heard_of(row, trial.organ, tell) for row in rows]

@@ -20,6 +20,7 @@ from experiments.testing.leaking import searched_on
 from experiments.testing.rows import FRESH, OWN, fine_tunes, row_maker
 from experiments.testing.settings import Protocol, Setting, read, save, searched_by, stored, which
 from jaxmeta.compare import row_mean
+from jaxmeta.data.names import amount
 from jaxmeta.evaluate import Row, score
 from jaxmeta.files import beside
 from jaxmeta.finetune import (
@@ -32,6 +33,7 @@ from jaxmeta.finetune import (
     Grids,
     search,
 )
+from jaxmeta.larger import rank
 from jaxmeta.tasks.split import Pool, pool
 from jaxmeta.tasks.trial import Trial, trials
 from jaxmeta.tasks.trial_within import Within, trials_within
@@ -77,8 +79,9 @@ def search_settings(
     else:
         how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
     scored = partial(mean_dice, scored=scored)
-    first = f"tuning at {shots} shots on validation organs: a line a setting; {slow_start()}"
-    with following(f"tuning at {shots} shots", "setting", first=first) as further:
+    what = f"tuning at {amount(shots, 'shot')}"
+    first = f"{what} on validation organs: a line a setting; {slow_start()}"
+    with following(what, "setting", first=first) as further:
         found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
     looked_at = searched_on(run, validation_pool(run))
     save(run.folder, name, found, grids, which(transfer), looked_at)
@@ -168,7 +171,7 @@ def better(
             tell(more=1, note=transfer.folder.name)
     for transfer, value in zip(transfers, scores, strict=True):
         print(f"{transfer.folder.name}: Dice {value:.3f} on validation organs")
-    return transfers[scores.index(max(scores))]
+    return transfers[max(range(len(scores)), key=lambda n: rank(scores[n]))]
 
 
 def mean_dice(
@@ -244,7 +247,7 @@ def with_own_rule(
     """Let the method's own rule compete with what the grid found for it, for any of these steps."""
     own = search({OWN: scored}, {OWN: Grid((1.0,), tuple(steps))}, most=most)[0][OWN]
     scores = found.scores | own.scores
-    wins = own.scores[own.winner] >= found.scores[found.winner]
+    wins = rank(own.scores[own.winner]) >= rank(found.scores[found.winner])
     return (own if wins else found)._replace(scores=scores)
 
 

@@ -1,4 +1,4 @@
-"""How things are called: files, and the names that users and data sets give."""
+"""How things are called: files, numbers of things, and the names that users and data sets give."""
 
 import re
 from pathlib import Path
@@ -16,6 +16,11 @@ def is_nifti(path: str | Path) -> bool:
 def gzipped(path: str | Path) -> bool:
     """Say whether a file is called as compressed ones are."""
     return Path(path).name.lower().endswith(".gz")
+
+
+def amount(number: int, what: str) -> str:
+    """Word a number of things: 1 volume, 2 volumes."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def slug(name: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.found import Found, Pair, three
-from jaxmeta.data.names import case_stem, is_nifti, slug
+from jaxmeta.data.names import amount, case_stem, is_nifti, slug
 from jaxmeta.data.words import template
 from jaxmeta.errors import BadInput
 
@@ -46,7 +46,8 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
     images = matched({s: f for s, f in files.items() if f not in labels.values()}, pairs[0], folder)
     flag = f"--pairs '{pairs[0]}' '{pairs[1]}'"
     if not images.keys() & labels.keys():
-        fits = f"fits {len(images)} images and {len(labels)} labels, none of the same {{id}}"
+        both = f"{amount(len(images), 'image')} and {amount(len(labels), 'label')}"
+        fits = f"fits {both}, none of the same {{id}}"
         raise BadInput(f"{folder}: {flag} {fits}; {seen(folder)}")
     alone = [
         ("_".join(ids), f"{images[ids]}: no label of {flag}") for ids in images.keys() - labels
@@ -60,7 +61,8 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
         if ids in images
     ]
     rest = sorted(set(files.values()) - {*images.values(), *labels.values()})
-    notes = (f"{folder}: {len(rest)} NIfTI files fit neither of {flag} ({three(rest, folder)})",)
+    fit = f"{amount(len(rest), 'NIfTI file')} fit{'s' * (len(rest) == 1)} neither of"
+    notes = (f"{folder}: {fit} {flag} ({three(rest, folder)})",)
     return Found(slug(folder.resolve().name), found, None, alone, notes=notes if rest else ())
 
 

@@ -13,6 +13,8 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Float
 
+from jaxmeta.data.names import amount
+
 MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of NIfTI's codes for metres, mm and microns; 0 says nothing
 SILENT = 0.01  # of the smallest voxel's side: less is rounding, of float32 and of quaternions
 REFUSED = 0.5  # from here on a voxel lies in another one's place
@@ -88,6 +90,6 @@ def told_notes(notes: list[Note]) -> list[str]:
             kinds[note.kind].append(note.text)
     lines = []
     for texts in kinds.values():
-        more = f" (and {len(texts) - 3} files more like these)" if len(texts) > 3 else ""
+        more = f" (and {amount(len(texts) - 3, 'file')} more like these)" if len(texts) > 3 else ""
         lines += [*texts[:2], *(text + more for text in texts[2:3])]
     return lines

@@ -28,6 +28,7 @@ from jaxmeta.data.cases import Case, find_cases
 from jaxmeta.data.grid import grid_by, grid_to_json, spacing, to_slices
 from jaxmeta.data.identity import doubts, fingerprint, mask_digest
 from jaxmeta.data.masks import masks_of
+from jaxmeta.data.names import amount
 from jaxmeta.data.orientation import ACQUIRED, RULES
 from jaxmeta.data.placement import Note, told_notes
 from jaxmeta.data.planes import shown_alike
@@ -128,7 +129,8 @@ def prepare(
     left = _left_out(output, finished) - {row["name"] for row in rows}
     gone = Counter(name.split("/")[0] for name in left)
     notes += [
-        f"{dataset}: {count} volumes that were in {output} are not among these inputs, and no longer there"
+        f"{dataset}: {amount(count, 'volume')} of before in {output}, not among these inputs: "
+        "no longer there"
         for dataset, count in sorted(gone.items())
     ]
     notes += told_notes([Note(*note) for row in rows for note in row.get("notes", ())])

@@ -137,7 +137,7 @@ def test_where_no_word_tells_the_files_are_listed_with_a_form_to_fill(tmp_path):
 def test_patterns_that_pair_nothing_say_what_they_fit(tmp_path):
     folder = touch(tmp_path / "d", "image_1.nii", "label_2.nii")
     with pytest.raises(
-        BadInput, match="fits 1 images and 1 labels, none of the same {id}; there are"
+        BadInput, match="fits 1 image and 1 label, none of the same {id}; there are"
     ):
         found(folder, pairs=["image_{id}", "label_{id}"])
     with pytest.raises(BadInput, match="wants two patterns with {id}"):
@@ -153,6 +153,10 @@ def test_files_that_no_pattern_fits_are_told(tmp_path):
             "read as --pairs 'image_{id}'" in line for line in how
         )
         assert "4 NIfTI files fit neither" in note and "(dose_1.nii, dose_2.nii, plan_1.nii" in note
+    for name in ("dose_1.nii", "dose_2.nii", "plan_1.nii"):
+        (folder / name).unlink()
+    *_, note = find_cases([folder], modality=["mr"])[2]
+    assert "1 NIfTI file fits neither of --pairs" in note and "(plan_2.nii)" in note
 
 
 def test_a_lone_file_of_a_pattern_is_listed(tmp_path):

@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -25,13 +27,14 @@ from experiments.runs.opened import open_run
 from experiments.testing import settings, tuning
 from experiments.testing.outcome import Measuring
 from experiments.testing.rows import heads as heads_of
-from experiments.testing.scoring import rows_of
+from experiments.testing.scoring import followed, rows_of
 from experiments.testing.settings import Setting
 from jaxmeta import report
+from jaxmeta.data.names import amount
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluate import Case, Row
+from jaxmeta.evaluate import NAN, Case, Row
 from jaxmeta.finetune import Finetune, Found, Grid
 
 DIAGONAL = (20**2 + 24**2 + 30**2) ** 0.5  # of 20 x 24 x 10 voxels of 1 x 1 x 3 mm
@@ -364,6 +367,40 @@ def test_the_pre_training_that_a_search_tuned_is_chosen_at_once(run, tmp_path, m
     assert tuning.better(opened, both, 5, settings.Protocol(), anew=True) is both[0]
 
 
+@pytest.mark.parametrize("found", [(NAN, 0.1), (0.1, NAN), (NAN, NAN), (0.1, 0.2), (0.2, 0.1)])
+def test_a_score_that_is_no_number_is_below_all_whichever_comes_first(monkeypatch, found):
+    """Of a pre-training, and of the method's own rule against the grid's winner."""
+    opened, *both = (SimpleNamespace(folder=Path(name), step=1) for name in ("run", "one", "other"))
+    for name in ("validation_trials", "searched_by", "row_maker"):
+        monkeypatch.setattr(tuning, name, lambda *asked: lambda *row: None)
+    scores = iter(found)
+    monkeypatch.setattr(tuning, "mean_dice", lambda row, asked, scored: next(scores))
+    second = found[1] in (0.2, 0.1) and found[0] != 0.2
+    chosen = tuning.better(opened, both, 5, settings.Protocol(), anew=True)
+    assert chosen is both[second]
+    if not np.isnan(found).all():
+        grid = Finetune("adam", 0.01, 20)
+        held = Found(grid, {grid: found[0]}, ())
+        won = tuning.with_own_rule(held, lambda setting: found[1], (5,))
+        assert (won.winner != grid) == second
+
+
+@pytest.mark.parametrize(
+    "shots, queries, rows, told",
+    [
+        (1, 1, 1, "1 shot: 1 volume, 1 row; "),
+        (1, 2, 1, "1 shot: 2 volumes, 1 row; "),
+        (5, 1, 3, "5 shots: 1 volume, 3 rows; "),
+    ],
+)
+def test_what_is_scored_is_told_in_words_that_fit_the_number(capfd, shots, queries, rows, told):
+    trial = SimpleNamespace(queries=[None] * queries, organ="heart")
+    row = Row("a", None, None)
+    ask = followed([row] * rows, [trial], 0, amount(shots, "shot"), Measuring(), lambda *a, **k: [])
+    assert list(ask) == []
+    assert told in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("organ", ["liver", "heart"])
 def test_an_organ_that_was_not_held_out_is_refused(run, organ):
     with pytest.raises(BadInput, match=f"{organ} is not a test organ"):
@@ -556,5 +593,5 @@ def test_a_search_alone_looks_at_nothing_under_test(run, tmp_path, monkeypatch, 
     options = Options(run=(where,), shots=(2, 1), only_tune=True, largest_piece=True)
     assert meta_test(options) == []
     assert searched == [(where, 2, True), (where, 1, True)]
-    assert "1 slices, adapted: adam, rate 0.01, 7 steps (found)" in capsys.readouterr().out
+    assert "1 slice, adapted: adam, rate 0.01, 7 steps (found)" in capsys.readouterr().out
     assert not (where / "report").exists()
