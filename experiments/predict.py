@@ -128,8 +128,8 @@ def predict(options: Options) -> list[Path]:
     run = prompted(run)
     reading = reading_for(run, **said(options))
     known = known_scans(run.provenance)
-    shown = {image for image, _, _ in pairs}.difference(options.image)
-    how = dict(modality=options.modality, known=known, supports=shown)
+    alone = {image for image, _, _ in pairs}.difference(options.image)  # no mask is made of these
+    how = dict(modality=options.modality, known=known, supports=alone)
     tell = teller(options.run, run.config, reading, **how)
     reading = reading._replace(tell=tell)
     scans = [*(image for image, _, _ in pairs), *options.image]
