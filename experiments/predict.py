@@ -128,7 +128,9 @@ def predict(options: Options) -> list[Path]:
     run = prompted(run)
     reading = reading_for(run, **said(options))
     known = known_scans(run.provenance)
-    tell = teller(options.run, run.config, reading, modality=options.modality, known=known)
+    alone = {image for image, _, _ in pairs}.difference(options.image)  # no mask is made of these
+    how = dict(modality=options.modality, known=known, supports=alone)
+    tell = teller(options.run, run.config, reading, **how)
     reading = reading._replace(tell=tell)
     scans = [*(image for image, _, _ in pairs), *options.image]
     check_rescale(scans, reading)

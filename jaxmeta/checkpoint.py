@@ -59,7 +59,7 @@ def save(
 ) -> None:
     """Write the checkpoint of a step; a step that was already saved is left as it is.
 
-    What it is `about` is kept beside it, as JSON: `told` reads it without the arrays.
+    What it is `about` is kept beside it, as JSON: `about_best` reads it without the arrays.
     """
     if checkpoints.latest is not None and checkpoints.latest.step >= step:
         return
@@ -105,7 +105,7 @@ def best_of(checkpoints) -> Any:
     return max(scored, key=lambda c: rank(c.metrics["score"]), default=checkpoints.latest)
 
 
-def told(folder: Path) -> tuple[int, dict[str, str]] | None:
+def about_best(folder: Path) -> tuple[int, dict[str, str]] | None:
     """Say which step the best checkpoint is of, and what it is about; None where there is no checkpoint."""
     if not folder.is_dir():
         return None

@@ -87,8 +87,8 @@ def over(values: Sequence[Interval], asked: Sequence[str]) -> str:
     if not named:
         return f"[no interval: {asked[-1]} too few]" if asked == PATIENTS else "[no interval]"
     missing = [level for level in asked if level not in named]
-    told = f"95 % CI over {listed(named)}"
-    return f"[{told}, not over {listed(missing)}; t]" if missing else f"[{told}; t]"
+    told = f"95 % CI over {enumerated(named)}"
+    return f"[{told}, not over {enumerated(missing)}; t]" if missing else f"[{told}; t]"
 
 
 def widest(values: Sequence[Interval]) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def widest(values: Sequence[Interval]) -> tuple[str, ...]:
     return max((value.over for value in values), key=len, default=())
 
 
-def listed(names: Sequence[str]) -> str:
+def enumerated(names: Sequence[str]) -> str:
     """Write names one after the other."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
@@ -169,7 +169,7 @@ def between(value: Interval, column: Sequence[Interval] = (), *, sign: bool = Fa
         return number(value.mean, sign=sign)
     low, high = number(value.low, sign=sign), number(value.high, sign=sign)
     text = f"{number(value.mean, sign=sign)} [{low}, {high}]"
-    return f"{text} over {listed(value.over)}" if column and value.over != widest(column) else text
+    return f"{text} over {enumerated(value.over)}" if column and value.over != widest(column) else text
 
 
 def chance(p: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.progress import minutes
+from experiments.runs.identity import NAME, provenance_of, volumes_of
 from experiments.runs.saved import read_json
 from experiments.testing.outcome import METHOD, Outcome
 from jaxmeta import report, track
@@ -65,15 +66,31 @@ def training(outcome: Outcome) -> str:
         return f"{outcome.folder} was not trained: everything is learned from each support alone."
     of = "supervoxels" if config["tasks"]["draw"] == "supervoxels" else outcome.split.train_organs
     learned = of if isinstance(of, str) else some(of)
-    drawn = {name.partition("/")[0] for name in config.get("structures", ())}
-    patients = [name for name in outcome.split.train_patients if name.partition("/")[0] in drawn]
-    sets = sorted({name.partition("/")[0] for name in patients})  # others are there to validate
+    patients, sets = learned_from(outcome, config.get("structures", ()))
     lines = track.read_metrics(outcome.folder / "metrics.jsonl")
     begun = f", begun with {config['begin']}," if config.get("begin") else ""
     return (
-        f"{outcome.folder}{begun} learned from {learned} in {len(patients)} patients of {some(sets)}: "
+        f"{outcome.folder}{begun} learned from {learned} in {patients} patients of {some(sets)}: "
         f"{config['steps']} steps of {config['tasks']['count']} tasks{took(lines)}. {chosen(outcome, lines)}"
     )
+
+
+def learned_from(outcome: Outcome, structures: Sequence[str]) -> tuple[int, list[str]]:
+    """Count the patients that a run learned from, and name their data sets: those of `structures`.
+
+    A patient's name does not tell their data set, for one person may be in several; what the run remembers
+    of its volumes does. Others of the split's training patients are there to validate.
+    """
+    sets, split = {name.partition("/")[0] for name in structures}, set(outcome.split.train_patients)
+    if not (outcome.folder / NAME).exists():  # of a version that knew no person of several data sets
+        named = {name for name in split if name.partition("/")[0] in sets}
+        return len(named or split), sorted(sets)
+    own, used = provenance_of(outcome.folder)[0], []
+    for name, (patient, scan, _) in volumes_of(outcome.folder).items():
+        data_set = name.partition("/")[0]
+        if data_set in sets and patient in split and (scan in own.contents or not scan):
+            used.append((patient, data_set))
+    return len({patient for patient, _ in used}), sorted({data_set for _, data_set in used})
 
 
 def took(lines: Sequence[dict]) -> str:

@@ -85,7 +85,7 @@ def signed(folder: Path) -> str:
 
 def refuse_edited(folder: Path) -> None:
     """Refuse a run whose config.json or provenance.json is not what its checkpoint was made with."""
-    at = checkpoint.told(folder / "checkpoints")
+    at = checkpoint.about_best(folder / "checkpoints")
     made = at and at[1].get(SIGNATURE)
     if made and made != signed(folder):
         raise BadInput(
@@ -98,7 +98,7 @@ def identity(folder: Path) -> str | None:
     """Name a run and its best checkpoint, wherever it lies; None of what is no trained run."""
     if not (folder / "config.json").exists():
         return None
-    at = checkpoint.told(folder / "checkpoints")
+    at = checkpoint.about_best(folder / "checkpoints")
     return at and f"{signed(folder)[:12]}-{at[0]}"
 
 

@@ -7,6 +7,7 @@ wherever Python finds it, whenever the run is trained, tested or predicts.
 
 import importlib
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+import jaxmeta
 from jaxmeta.errors import BadInput
 from jaxmeta.models import Model
 
 CONTRACT = "it takes the number of outputs and returns a jaxmeta.models.Model(init, apply)"
+INSTALLED = {"site-packages", "dist-packages"}  # folders of packages
+OURS = Path(jaxmeta.__file__).parent, Path(__file__).parents[1]
+PYTHONS = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 
 def own_network(reference: str, classes: int, size: int | None = None) -> Model:
@@ -62,7 +67,10 @@ def attempt(told: str, call: Callable):
 
 def theirs(file: str) -> bool:
     """Tell a user's own source from ours, Python's and installed packages'."""
-    return file.endswith(".py") and file != __file__ and "site-packages" not in file
+    path = Path(file).resolve()
+    if path.suffix != ".py" or INSTALLED & set(path.parts):
+        return False
+    return not any(path.is_relative_to(root.resolve()) for root in OURS + PYTHONS)
 
 
 def refuse_shapes(told: str, model: Model, shape: tuple[int, ...], classes: int) -> None:

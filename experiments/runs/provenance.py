@@ -60,18 +60,18 @@ def leaks(provenance: Iterable[Seen], held: Held, *, kind: str | None = None) ->
         organs |= held.organs
         for name in sorted(set(organs) & set(seen.organs)):
             also = f" ({organs[name]} by its masks)" if organs[name] != name else ""
-            found.append(Leak(kind or "organs", told(seen, name + also)))
+            found.append(Leak(kind or "organs", who_saw(seen, name + also)))
         both = sorted(held.patients & set(seen.patients))
-        found += [Leak(kind or "patients", told(seen, name)) for name in both]
+        found += [Leak(kind or "patients", who_saw(seen, name)) for name in both]
         both = held.contents.keys() & seen.contents.keys()
         for same in sorted(both, key=lambda each: held.contents[each]):
             theirs, ours = seen.contents[same], held.contents[same]
             of = ours if ours == theirs else f"{theirs}, voxel for voxel {ours}"
-            found.append(Leak(kind or "contents", told(seen, of)))
+            found.append(Leak(kind or "contents", who_saw(seen, of)))
     return found
 
 
-def told(seen: Seen, what: str) -> str:
+def who_saw(seen: Seen, what: str) -> str:
     """Say who saw something that is held out."""
     who = f"{seen.by} was" if seen.by else "this run would be"
     return f"{who} {seen.how} {what}, which is held out here"

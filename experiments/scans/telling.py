@@ -5,7 +5,7 @@ are of a kind that the run never learned from, and whether its pixels are of ano
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,6 +20,8 @@ from jaxmeta.data.nifti import Image
 from jaxmeta.errors import BadInput
 
 AIR = -900.0  # HU: no CT of a whole body is without air, and no MR reaches so far below zero
+SEGMENTED = "what it makes of it says nothing of new scans"
+SHOWN = "the run has seen this support scan"
 TWICE = 2.0  # how much larger or smaller a pixel may be than any that the run learned from
 
 
@@ -31,11 +33,12 @@ def teller(
     modality: str | None = None,
     seen_as: Callable[[Grid], tuple[float, float]] | None = None,
     known: Mapping[str, str] = {},
+    supports: Collection[Path] = (),
 ) -> Callable[[Path, Image, Grid], None]:
     """Make tell(path, scan, grid): prints each file once, warns, and refuses a CT that is taken for MR.
 
     `modality` is what a user said; `seen_as` gives the mm of the network's pixels where slices are not
-    resized to `reading.size`; `known` is what `known_scans` says.
+    resized to `reading.size`; `known` is what `known_scans` says; of `supports` no mask is made.
     """
     told = set()
     pixels = seen_as or (lambda grid: pixel(grid, reading.size, reading.mm))
@@ -54,7 +57,7 @@ def teller(
         if config.planes and grid.axis not in config.planes:
             warn(f"{path}: its slices are {grid.axis}, and {run} learned from {' and '.join(config.planes)} ones")
         if known and (text := known.get(fingerprint(scan.values))):
-            say(f"note: {path} {text}")
+            say(f"note: {path} {text}: {SHOWN if path in supports else SEGMENTED}")
         if text := unlike(pixels(grid), config.pixels):
             warn(f"{path}: {text}")
 
@@ -62,13 +65,12 @@ def teller(
 
 
 def known_scans(provenance: Iterable[Seen]) -> dict[str, str]:
-    """Say of each scan that a run has seen, by its fingerprint, what its mask is worth.
+    """Say of each scan that a run has seen, by its fingerprint, which it is and how it was seen.
 
     That is told and not refused: a mask is no score.
     """
     return {
-        same: f"is {name}, voxel for voxel, which {seen.by} was {seen.how}: what it makes of it says nothing "
-        "of new scans"
+        same: f"is {name}, voxel for voxel, which {seen.by} was {seen.how}"
         for seen in reversed([*provenance])  # of several, what came first: trained before chosen
         for same, name in seen.contents.items()
     }

@@ -8,11 +8,14 @@ import pytest
 
 from experiments.reports.background import by_patient, data_sets, today, training
 from experiments.reports.run_report import worst_to_best
+from experiments.runs.given import gather
+from experiments.runs.training import claim
 from experiments.testing.outcome import METHOD, most_false
 from jaxmeta.evaluate import Case
 from jaxmeta.files import write_json
 from jaxmeta.report import Picture
 from jaxmeta.tasks.split import Split
+from tests.experiments.leaking import configured, scan, write
 
 NOWHERE = float("nan")
 
@@ -116,3 +119,36 @@ def test_training_is_told_in_a_sentence(tmp_path):
     write_json(tmp_path / "config.json", {"config": told | {"steps": 0}})
     assert "was not trained" in training(outcome_of(tmp_path, 0, split))
     assert "is not told" in training(outcome_of(tmp_path / "gone", 0, split))
+
+
+@pytest.mark.parametrize(
+    "how, person",
+    [
+        ({"same_patients": ["t1", "t2"]}, "t1/case{}"),
+        ({"patient_pattern": r"case(?P<person>\d)"}, "{}"),
+    ],
+)
+def test_people_of_several_data_sets_are_counted_where_they_were_learned_from(
+    how, person, tmp_path
+):
+    """Spleens are in t1, livers in t2, of the same five people; three are trained on."""
+    of = {name: {f"case{n}": scan(n + 9 * name) for n in range(5)} for name in (1, 2)}
+    named = dict(t1=(of[1], ("spleen", "heart", "lung")), t2=(of[2], ("liver", "colon", "aorta")))
+    data = write(tmp_path, how=how, **named)
+    tested = (person.format(3), person.format(4))
+    config = configured(
+        data,
+        tmp_path / "run",
+        train_organs=("liver",),
+        val_organs=(),
+        test_patients=tested,
+        steps=5,
+    )
+    given = gather(config)
+    claim(given)
+    assert training(outcome_of(config.workdir, 5, given.division)).startswith(
+        f"{config.workdir} learned from liver in 3 patients of t2: 5 steps of 1 tasks"
+    )
+    (config.workdir / "provenance.json").unlink()  # as an earlier version left it
+    told = training(outcome_of(config.workdir, 5, given.division))
+    assert " learned from liver in 3 patients of t2: " in told

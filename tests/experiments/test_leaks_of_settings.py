@@ -243,6 +243,10 @@ def test_a_scan_that_the_run_was_trained_on_is_told_when_it_is_predicted(study, 
         f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: what it "
         "makes of it says nothing of new scans"
     ]
+    assert notes(known=known_scans(run.provenance), supports=images) == [
+        f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: the run "
+        "has seen this support scan"
+    ]
     assert notes() == []
 
 

@@ -22,8 +22,9 @@ from jaxmeta.errors import BadInput
 from tests.experiments.test_predict import options
 
 TINY = """
+import json
 import jax, jax.numpy as jnp
-from jaxmeta.models import Model
+from jaxmeta.models import Model, unet
 
 def tiny(classes, width=3):
     def init(key):
@@ -66,6 +67,16 @@ def unasked(classes):
     return Model(lambda key: {}, lambda variables, image: (image, ()))
 
 number = 3
+
+def unread(classes):
+    return json.loads("no JSON")
+
+def unfit(classes):
+    inner = unet((4, 8), groups=3)
+    return Model(lambda key: inner.init(key), lambda *given, **how: inner.apply(*given, **how))
+
+def in_jax(classes):
+    return Model(lambda key: jnp.zeros((2, 3)) @ jnp.zeros((2, 3)), lambda *given, **how: None)
 """
 NAMES = (f"nets{n}" for n in itertools.count())  # Python imports a name once
 
@@ -116,7 +127,10 @@ def test_a_module_may_lie_in_a_package_of_the_working_directory(nets, tmp_path):
         ("NAME:missing", "has no function missing"),
         ("NAME:number", "has no function number"),
         ("NAME:none", r"returned NoneType; it takes the number of outputs and returns a jaxmeta"),
-        ("NAME:failing", r"RuntimeError: no such width \(.*nets\d+.py, line 29\)"),
+        ("NAME:failing", r"RuntimeError: no such width \(.*nets\d+.py, line 30\)"),
+        ("NAME:unread", r"JSONDecodeError: Expecting value.* \(\S*/nets\d+.py, line 49\)$"),
+        ("NAME:unfit", r" \(\S*/nets\d+.py, line 53\)$"),
+        ("NAME:in_jax", r" \(\S*/nets\d+.py, line 56\)$"),
         ("NAME:one_output", r"of shape \(2, 16, 16, 1\), and should be \(2, 16, 16, 2\)"),
         ("NAME:half", r"of shape \(2, 8, 16, 2\), and should be \(2, 16, 16, 2\)"),
         ("NAME:alone", r"apply must return \(logits, state\)"),

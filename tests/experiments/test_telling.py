@@ -73,6 +73,9 @@ def test_every_scan_is_told_as_it_was_read_and_an_empty_mask_is_told_too(
         path = scanned / "belly" / "imagesTr" / f"{name}.nii.gz"
         told = "mr, 10 axial slices of 20 x 24 pixels, 3 mm apart; 1 x 1 mm a pixel, 1.25 x 1.5 mm to the"
         assert out.count(f"read {path}: {told} network (trained at 1.25 to 1.5)\n") == 1
+    support = scanned / "belly" / "imagesTr" / "case0.nii.gz"
+    note = f"note: {support} is belly/case0, voxel for voxel, which {run} was trained on: the run has seen"
+    assert out.count("voxel for voxel") == out.count(f"{note} this support scan\n") == 1
     told = f"no voxel of the structure in {path}: its highest probability is 0.25, and a voxel needs more"
     assert told in out and f"see {tmp_path / 'masks' / 'overlay.png'}:" in out
 
