@@ -56,7 +56,7 @@ def teller(
         say(described(path, grid, reading, pixels(grid), config.pixels))
         if config.planes and grid.axis not in config.planes:
             warn(f"{path}: its slices are {grid.axis}, and {run} learned from {' and '.join(config.planes)} ones")
-        if known and (text := known.get(fingerprint(scan.values))):
+        if known and (text := known.get(fingerprint(scan.values, scan.slope, scan.intercept))):
             say(f"note: {path} {text}: {SHOWN if path in supports else SEGMENTED}")
         if text := unlike(pixels(grid), config.pixels):
             warn(f"{path}: {text}")

@@ -1,6 +1,6 @@
 """Who is who among prepared volumes: one scan or one structure under two names, one id in two data sets.
 
-A name is what somebody typed; a fingerprint is what the file holds. Two volumes of one fingerprint are one
+A name is what somebody typed; a fingerprint is what the voxels hold. Two volumes of one fingerprint are one
 scan, and two structures whose masks cover each other are one organ, whatever they are called. An id that is
 in two data sets may be one person or two: nobody but the user knows, so that is only told.
 """
@@ -31,25 +31,71 @@ class Alias(NamedTuple):
     dice: float
 
 
-def fingerprint(values: Integer[np.ndarray, "x y z"]) -> str:
-    """Shorten a scan's numbers, as its file holds them, to sixteen characters that no other scan has.
+def fingerprint(
+    values: Integer[np.ndarray, "x y z"], slope: float = 1.0, intercept: float = 0.0
+) -> str:
+    """Shorten a scan's real values, slope * values + intercept, to sixteen characters of its own.
 
-    Neither the header nor the type that holds the numbers counts: 3 is 3 in one byte or in two. What
-    `nifti.py` reads has at most 16 bits. A copy that was rescaled, resampled or turned is another scan to it.
+    What counts is how its values lie to each other, not the header, the type or the scale that hold
+    them: whole numbers count from the least, in steps of what divides all, so a CT that was saved again
+    by its real values, as floats or with 1024 added, is the same scan. Other numbers count by their
+    order: floats are one scan in 32 and in 64 bits, and are what a file of 16 bits with a broken slope
+    makes of its own. A copy whose numbers were rounded anew, resampled or turned is another scan, and so
+    is one that was scaled to numbers that are not whole.
 
     Hashing every byte would be a twentieth of the preparation. So rows r of 32-bit words are folded first,
     to sum_k r_k FACTOR^(n - k) modulo 2^32, word by word: two scans would have to agree in every sum.
     """
     digest = hashlib.sha1(repr(values.shape).encode(), usedforsecurity=False)
-    numbers = np.ascontiguousarray(values.T.astype("<i2", copy=False)).reshape(-1)  # as in the file
-    rows = numbers[: numbers.size // (2 * ROW) * 2 * ROW].view("<u4").reshape(-1, ROW)
-    folded = np.zeros(ROW, "<u4")
-    for row in rows:
+    stored = np.ascontiguousarray(values.T).astype("<i2", copy=False).reshape(-1)  # as in the file
+    least = int(stored.min())
+    most = int(stored.max()) if slope != 1 else least + 65535  # a pass less for most scans
+    numbers = stored.view("<u2")
+    count = _levels(numbers, (least, most), slope, intercept)
+    folded, level = np.zeros(ROW, "<u4"), np.empty(2 * ROW, "<u2")
+    whole = numbers.size // (2 * ROW) * 2 * ROW
+    for start in range(0, whole, 2 * ROW):
+        count(numbers[start : start + 2 * ROW], level)
         folded *= FACTOR
-        folded += row
+        folded += level.view("<u4")
     digest.update(folded)
-    digest.update(numbers[2 * rows.size :])
+    count(numbers[whole:], level[: numbers.size - whole])
+    digest.update(level[: numbers.size - whole])
     return digest.hexdigest()[:16]
+
+
+def _levels(numbers, ends, slope, intercept):
+    """Make count(numbers, out): what each number counts as, from 0 upward; all is modulo 65536."""
+    (least, most), zero = ends, np.uint16(ends[slope < 0] % 65536)
+    step = _step(numbers, zero) or 1
+    exact = abs(slope) * (most - least) <= 65535  # else a copy in floats has lost some of its levels
+    if exact and all(float(n).is_integer() for n in (slope * step, slope * least + intercept)):
+
+        def count(numbers, out):
+            np.subtract(*((zero, numbers) if slope < 0 else (numbers, zero)), out=out)
+            if step > 1:
+                np.floor_divide(out, np.uint16(step), out=out)
+
+        return count
+    there = np.zeros(65536, bool)
+    for start in range(0, numbers.size, 2 * ROW):
+        there[numbers[start : start + 2 * ROW]] = True
+    order = np.roll(np.cumsum(np.roll(there, -(least % 65536))) - 1, least % 65536)
+    order = (there.sum() - 1 - order if slope < 0 else order).astype("<u2")
+    return lambda numbers, out: np.take(order, numbers, out=out, mode="clip")
+
+
+def _step(numbers, zero):
+    """Find the largest number that divides all distances; most scans have 1 in their first row."""
+    step = 0
+    for start in range(0, numbers.size, 2 * ROW):
+        apart = numbers[start : start + 2 * ROW] - zero
+        rest = apart % np.uint16(step) if step else apart
+        if rest.any():
+            step = int(np.gcd.reduce(np.unique(rest), initial=step))
+        if step == 1:
+            break
+    return step
 
 
 def mask_digest(masks: Iterable[tuple[int, int, bytes]]) -> str:

@@ -160,13 +160,19 @@ def quantise(
         return values.astype(np.int16), 1.0, 0.0
     if whole and high - low <= 65535 and abs(low) < 2**53:
         return (values.astype(np.int64) - int(low + 32768)).astype(np.int16), 1.0, low + 32768
-    bulk = np.percentile(values[..., :: max(1, values.shape[-1] // 16)], (0.5, 99.5))
+    some = values[..., :: max(1, values.shape[-1] // 16)].astype(np.float64)
+    bulk = np.percentile(some, (0.5, 99.5))
     span = float(bulk[1] - bulk[0])
     if 0 < span * 64 < high - low:
         low, high = max(low, bulk[0] - 8 * span), min(high, bulk[1] + 8 * span)
     slope = (high - low) / 65535
-    levels = np.rint((np.clip(values, low, high) - low) / (slope or 1.0)) - 32768
-    return levels.astype(np.int16), float(slope), float(low + 32768 * slope)
+    order = "F" if values.flags.f_contiguous else "C"
+    flat = values.ravel(order)
+    levels = np.empty(flat.size, np.int16)
+    for start in range(0, flat.size, 1 << 15):  # in 64 bits, that a copy in 32 has the same levels
+        chunk = np.clip(flat[start : start + (1 << 15)].astype(np.float64), low, high)
+        levels[start : start + (1 << 15)] = np.rint((chunk - low) / (slope or 1.0)) - 32768
+    return levels.reshape(values.shape, order=order), float(slope), float(low + 32768 * slope)
 
 
 def save_mask(path: str | Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) -> None:

@@ -230,7 +230,7 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
         "image": first,
         "structures": structures,
         "unnamed": unnamed,
-        "fingerprint": fingerprint(image.values),
+        "fingerprint": fingerprint(image.values, **scale),
         "mask_digests": {name: mask_digest(of) for name, of in sorted(found.items()) if of},
     } | ({"pseudo": pseudo} if pseudo else {})
     row |= {"notes": image.notes + notes} if image.notes + notes else {}

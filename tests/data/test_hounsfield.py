@@ -110,6 +110,33 @@ def test_a_likely_offset_is_named_and_brings_the_scan_back():
         measure(1000 * UNITS["0 to 1"](hu.clip(max=700)).astype(np.float32), "ct")
 
 
+MORE = {  # what shows some of the air, or little of the body, and was taken
+    "16 bits": lambda hu: ((hu + 1024).clip(0, 4095) * 65535 / 4095),
+    "offset 300": lambda hu: hu + 300,
+    "offset 300 of cut air": lambda hu: hu.clip(-1000) + 300,
+    "a tenth": lambda hu: hu / 10,
+    "whole tenths": lambda hu: np.round(hu / 10),
+    "8 bits with a sign": lambda hu: np.round(255 * ((hu - CT.low) / WINDOW).clip(0, 1)) - 128,
+}
+
+
+@settings(max_examples=30)
+@given(st.integers(10, 60), st.integers(10, 30), st.integers(0, 99), st.sampled_from(list(MORE)))
+def test_nor_is_one_taken_of_which_air_or_little_is_seen(air, fat, seed, units):
+    hu = scan({"air": air, "fat": fat, "soft": 50, "bone": 4}, seed)
+    assert measure(hu.astype(np.float32), "ct") == CT
+    with pytest.raises(Unseen, match="is not in HU, or the CT window"):
+        measure(MORE[units](hu).astype(np.float32), "ct")
+
+
+def test_a_picture_of_8_bits_with_a_sign_is_taken_where_a_user_says_that_it_is_in_hu():
+    cut = np.round(scan({"air": 30, "fat": 20, "soft": 40, "bone": 9}, 0)).clip(-128, 127).astype(np.int8)
+    with pytest.raises(Unseen, match="from -128 to 127, as a picture's of 8 bits do"):
+        measure(cut, "ct")
+    assert measure(cut, "ct", sure=True) == CT
+    assert measure(cut.clip(-127), "ct") == CT
+
+
 def test_where_a_user_says_what_the_units_are_a_range_of_0_to_255_is_no_reason():
     picture = UNITS["0 to 255"](scan({"air": 30, "fat": 20, "soft": 40}, 0)).astype(np.uint8)
     with pytest.raises(Unseen, match="from 0 to 255, as a picture's do"):
@@ -136,6 +163,8 @@ def test_real_scans_are_in_hu_and_their_copies_in_other_units_are_not(scans):
         box = tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(mask))
         for view in (hu, hu[box], np.where(mask, hu, 0), hu.clip(-200, 300)):
             assert measure(view, "ct") == CT
-        for units in UNITS:
+        told = UNITS | {units: MORE[units] for units in ("16 bits", "a tenth", "8 bits with a sign")}
+        told |= {"offset 300": MORE["offset 300"]} if "abdomen" in name else {}  # the other has no air
+        for units, stored in told.items():
             with pytest.raises(Unseen):
-                measure(UNITS[units](hu).astype(np.float32), "ct")
+                measure(stored(hu).astype(np.float32), "ct")
