@@ -19,11 +19,11 @@ from experiments.runs.provenance import (
     from_json,
     held_by,
     leaks,
-    organs_seen,
     refuse_leaks,
     twins,
 )
 from experiments.testing.settings import stored
+from jaxmeta.data.identity import digests
 from jaxmeta.tasks.split import Pool
 
 PREPARED = "bring those data back, or test on others with --data"
@@ -32,7 +32,7 @@ BEGUN = "test on organs and patients that nothing has seen"
 
 def held_in(run: Run, held_out: Pool) -> Held:
     """Say what a test of a run holds out: no patient, where that leak is the run's own."""
-    held = held_by(held_out, organs_seen(run.provenance))
+    held = held_by(held_out)
     if "shared-patients" in run.config.allow_leak:
         return held._replace(patients=frozenset(), contents={})
     return held
@@ -85,7 +85,9 @@ def searched_on(run: Run, validation: Pool) -> Seen:
     """Say what a search looks at."""
     patients = sorted({name for entry in validation.entries for name in entry.patients})
     organs = tuple(dict.fromkeys(entry.organ for entry in validation.entries))
-    return Seen(str(run.folder), TUNED, organs, tuple(patients), contents_of([validation]))
+    both = ((volume.fingerprint, volume.mask_digests) for volume in validation.shards.volumes)
+    seen = Seen(str(run.folder), TUNED, organs, tuple(patients), contents_of([validation]))
+    return seen._replace(masks=digests(both, organs))
 
 
 def kinds(found: Iterable[Leak], *declared: Iterable[str]) -> tuple[str, ...]:

@@ -255,7 +255,7 @@ def test_no_scan_of_training_is_ever_in_the_pool_of_a_test(study, data):
         return
     both = contents_of([drawn]).keys() & contents_of([tested]).keys()
     own = seen_here(study.run.config, made, drawn)
-    found = leaks(own, held_by(tested, ()))
+    found = leaks(own, held_by(tested))
     assert bool(both) == any(leak.kind == "contents" for leak in found)
     assert not any(leak.kind in ("organs", "patients") for leak in found)
 
