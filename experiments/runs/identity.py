@@ -1,7 +1,7 @@
 """What a run folder keeps so that it can be recognised: provenance.json, and a signature in each checkpoint.
 
     seen      what the run, and all that it began with, was trained and chosen on (`provenance.py`)
-    volumes   name -> [patient, fingerprint, digest of its masks of the split's organs], of every volume
+    volumes   name -> [patient, fingerprint, {organ: digest of its masks}], of every volume and the split's organs
 
 It is written when the run begins, so the chain is known whatever is moved or removed later. The signature is
 of this file and of config.json, but for paths: who edits either no longer has what was trained.
@@ -17,6 +17,7 @@ from experiments.runs import saved
 from experiments.runs.build_sam import converted
 from experiments.runs.provenance import Leak, Seen, called, from_json, seen_here
 from jaxmeta import checkpoint
+from jaxmeta.data.identity import digests
 from jaxmeta.data.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
@@ -35,37 +36,49 @@ def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
     if converted(folder):
         return (Seen(str(folder), "", unknown=ELSEWHERE),)
     if (folder / NAME).exists():
-        return called(map(from_json, saved.read_json(folder / NAME)["seen"]), folder)
+        told = saved.read_json(folder / NAME)
+        both = [(fingerprint, masks) for _, fingerprint, masks in told["volumes"].values()]
+        chain = map(from_json, told["seen"])  # what others saw is told whole, what it saw by `volumes`
+        chain = (s if s.by else s._replace(masks=digests(both, s.organs)) for s in chain)
+        return called(chain, folder)
     config, division = saved.read(folder)  # of a version that kept names alone
     return called(seen_here(config, division), folder) + provenance_of(config.begin)
 
 
-def remembered(shards: Shards, division: Split) -> dict[str, list[str]]:
+def remembered(shards: Shards, division: Split) -> dict[str, list]:
     """Say of every volume whose it is, and what it and its masks of the split's organs are."""
     organs = {*division.train_organs, *division.val_organs, *division.test_organs}
+    found = {}
+    for volume in shards.volumes:
+        own = {organ: of for organ, of in sorted(volume.mask_digests.items()) if organ in organs}
+        found[volume.name] = [volume.patient, volume.fingerprint, own]
+    return found
 
-    def masks(digests: Mapping[str, str]) -> str:
-        own = sorted((organ, each) for organ, each in digests.items() if organ in organs)
-        return hashlib.sha1(json.dumps(own).encode(), usedforsecurity=False).hexdigest()[:12]
 
-    return {v.name: [v.patient, v.fingerprint, masks(v.mask_digests)] for v in shards.volumes}
-
-
-def volumes_of(folder: Path) -> dict[str, list[str]]:
+def volumes_of(folder: Path) -> dict[str, list]:
     """Read what a run remembers of its volumes; nothing of a version that kept names alone."""
     path = folder / NAME
     return saved.read_json(path)["volumes"] if path.exists() else {}
 
 
-def changed(before: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> list[Leak]:
-    """Find volumes that are no longer what a run remembers by their names."""
+def changed(before: Mapping[str, list], now: Mapping[str, list]) -> list[Leak]:
+    """Find volumes that are no longer what a run remembers: by their names, and by their voxels where a scan
+    has another name now. Who names it anew may label other organs; those that both name have to agree.
+    """
     said = ("of another patient", "another scan", "labelled otherwise")
+    known = {mine: (name, masks) for name, (_, mine, masks) in before.items() if mine}
+    text = "{} is {} than when the run was trained: its data are others now"
     found = []
-    for name in sorted(before.keys() & now.keys()):
-        other = [what for what, a, b in zip(said, before[name], now[name], strict=True) if a != b]
+    for name, (_, fingerprint, masks) in sorted(now.items()):
+        if name in before:
+            both = zip(said, before[name], now[name], strict=True)
+            other = [what for what, a, b in both if a != b]
+        else:
+            then, theirs = known.get(fingerprint, ("", {}))
+            other = [said[-1] for organ in masks.keys() & theirs if masks[organ] != theirs[organ]]
+            name = f"{name}, voxel for voxel {then},"
         if other:
-            text = f"{name} is {other[0]} than when the run was trained: its data are others now"
-            found.append(Leak("data", text))
+            found.append(Leak("data", text.format(name, other[0])))
     return found
 
 
@@ -102,6 +115,6 @@ def identity(folder: Path) -> str | None:
     return at and f"{signed(folder)[:12]}-{at[0]}"
 
 
-def to_json(seen: Iterable[Seen], volumes: Mapping[str, list[str]]) -> dict[str, Any]:
+def to_json(seen: Iterable[Seen], volumes: Mapping[str, list]) -> dict[str, Any]:
     """Make what provenance.json holds."""
     return {"seen": plain([each._asdict() for each in seen]), "volumes": dict(volumes)}

@@ -4,7 +4,8 @@ Read `Seen` and `leaks` first. A run keeps a `Seen` for all that touched it: wha
 chose its checkpoint, and the same of whatever it began with, down to random or converted weights; a search
 for settings keeps its own. A training and a test make a `Held` of what they hold out, and ask `leaks` the
 one question: is anything on both sides - an organ by any name, a patient, or a scan's voxels under whatever
-name?
+name? Other names of an organ are found by its masks: in the shards at hand, and where a scan that somebody
+had is there again, by the digests of what was drawn in it.
 
 `refuse_leaks` ends there with a line that says what, who and the way out. What `--allow-leak` lets through
 comes back, and is printed with every score.
@@ -14,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from experiments.configs import Config
-from jaxmeta.data.identity import aliases, same_scans
-from jaxmeta.data.shards import Shards
+from jaxmeta.data.identity import Masks, aliases, digests, renamed, same_scans
+from jaxmeta.data.shards import Shards, structures
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.split import Pool, Split
 
@@ -34,6 +35,7 @@ class Seen(NamedTuple):
     unknown: str = ""  # what nobody here can check
     allowed: tuple[str, ...] = ()  # leaks that it was trained with
     hides: str = ""  # from whom setting 2 of a protocol hid slices
+    masks: Masks = {}  # of these organs, in all scans that were at hand
 
 
 class Held(NamedTuple):
@@ -43,6 +45,7 @@ class Held(NamedTuple):
     patients: Set[str] = frozenset()
     contents: Mapping[str, str] = {}  # fingerprint -> volume
     validation: Mapping[str, str] = {}  # likewise: organs that choose, which nobody trains on
+    masks: Masks = {}  # of both, in all scans at hand
 
 
 class Leak(NamedTuple):
@@ -58,6 +61,8 @@ def leaks(provenance: Iterable[Seen], held: Held, *, kind: str | None = None) ->
     for seen in provenance:
         organs = dict(held.validation) if seen.how == TRAINED else {}
         organs |= held.organs
+        others = renamed(seen.masks, held.masks).items()
+        organs |= {n: organs[of] for n, of in others if of in organs and n not in organs}
         for name in sorted(set(organs) & set(seen.organs)):
             also = f" ({organs[name]} by its masks)" if organs[name] != name else ""
             found.append(Leak(kind or "organs", who_saw(seen, name + also)))
@@ -96,14 +101,13 @@ def held_out(
     organs: Iterable[str],
     patients: Iterable[str],
     *,
-    known: Iterable[str] = (),
     validation: Iterable[str] = (),
 ) -> Held:
-    """Say what is held out: organs, by all names that their masks have among those `known`, patients, and
-    the contents of all their volumes.
+    """Say what is held out: organs, by all names that their masks have, patients, and the contents of all
+    their volumes.
     """
     organs, validation, patients = set(organs), set(validation), set(patients)
-    others = set(known) - organs
+    others = set(structures(shards)) - organs
     names, choosing = ({name: name for name in of} for of in (organs, validation))
     if others:
         for one, other, *_ in aliases(shards, organs | validation, others):
@@ -114,16 +118,18 @@ def held_out(
                     choosing[alias] = name
     volumes = [volume for volume in shards.volumes if volume.patient in patients]
     contents = {volume.fingerprint: volume.name for volume in volumes if volume.fingerprint}
-    return Held(names, frozenset(patients), contents, choosing)
+    both = ((volume.fingerprint, volume.mask_digests) for volume in shards.volumes)
+    masks = digests(both, organs | validation)
+    return Held(names, frozenset(patients), contents, choosing, masks)
 
 
-def held_by(pool: Pool, known: Iterable[str]) -> Held:
+def held_by(pool: Pool) -> Held:
     """Say what a test asks about: the organs, the patients and the volumes of its pool."""
     patients = {name for entry in pool.entries for name in entry.patients}
     patients |= {
         pool.shards.volumes[volume].patient for entry in pool.entries for volume in entry.bare
     }
-    return held_out(pool.shards, {e.organ for e in pool.entries}, patients, known=known)
+    return held_out(pool.shards, {e.organ for e in pool.entries}, patients)
 
 
 def twins(pool: Pool) -> list[Leak]:
@@ -198,11 +204,6 @@ def hides(config: Config, division: Split) -> str:
     if config.setting != 2:
         return ""
     return f"{config.protocol}: " + "; ".join(", ".join(organs) for organs in division[:3])
-
-
-def organs_seen(provenance: Iterable[Seen]) -> set[str]:
-    """Collect the names of all organs that were seen."""
-    return {organ for seen in provenance for organ in seen.organs}
 
 
 def unknowns(provenance: Iterable[Seen]) -> list[str]:

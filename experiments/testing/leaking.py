@@ -4,8 +4,9 @@ A score claims that nothing under test was seen. `checked` refuses what speaks a
 lets through stays with the outcome, and every table names it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.runs import saved
 from experiments.runs.identity import changed, provenance_of, remembered, volumes_of
@@ -19,11 +20,11 @@ from experiments.runs.provenance import (
     from_json,
     held_by,
     leaks,
-    organs_seen,
     refuse_leaks,
     twins,
 )
 from experiments.testing.settings import stored
+from jaxmeta.data.identity import digests
 from jaxmeta.tasks.split import Pool
 
 PREPARED = "bring those data back, or test on others with --data"
@@ -32,7 +33,7 @@ BEGUN = "test on organs and patients that nothing has seen"
 
 def held_in(run: Run, held_out: Pool) -> Held:
     """Say what a test of a run holds out: no patient, where that leak is the run's own."""
-    held = held_by(held_out, organs_seen(run.provenance))
+    held = held_by(held_out)
     if "shared-patients" in run.config.allow_leak:
         return held._replace(patients=frozenset(), contents={})
     return held
@@ -66,11 +67,14 @@ def checked_transfer(run: Run, transfer: Run, held: Held, allowed: Sequence[str]
 
 
 def tuned_on(lender: Path, names: Iterable[str]) -> list[Seen]:
-    """Say what a run's searches have looked at; of those that kept nothing, what their run validates on."""
-    found, kept = [], stored(lender)
+    """Say what settings stand on: what the lender and the transfer run that it tuned have learned from and were
+    chosen on, and what its searches have looked at; of those that kept nothing, what their run validates on.
+    """
+    found, others, kept = [], [], stored(lender)
     for name in names:
         if name not in kept:
             continue
+        others += transfer_tuned(lender, kept[name])
         if "seen" in kept[name]:
             found.append(from_json(kept[name]["seen"])._replace(by=f"the search of {lender}"))
             continue
@@ -78,14 +82,24 @@ def tuned_on(lender: Path, names: Iterable[str]) -> list[Seen]:
         known = [s.contents for s in provenance_of(lender) if s.organs == division.val_organs]
         of = division.val_organs, division.train_patients
         found.append(Seen(f"the search of {lender}", TUNED, *of, dict(*known[:1])))
-    return found
+    return [*found, *provenance_of(lender), *others]
+
+
+def transfer_tuned(lender: Path, search: Mapping[str, Any]) -> tuple[Seen, ...]:
+    """Say what the transfer run has seen that a search tuned: as it was kept, else by what lies beside."""
+    if search.get("transfer_seen"):
+        return tuple(map(from_json, search["transfer_seen"]))
+    beside = lender / search["transfer"][0] if search.get("transfer") else lender
+    return provenance_of(beside) if beside != lender and (beside / "config.json").exists() else ()
 
 
 def searched_on(run: Run, validation: Pool) -> Seen:
     """Say what a search looks at."""
     patients = sorted({name for entry in validation.entries for name in entry.patients})
     organs = tuple(dict.fromkeys(entry.organ for entry in validation.entries))
-    return Seen(str(run.folder), TUNED, organs, tuple(patients), contents_of([validation]))
+    both = ((volume.fingerprint, volume.mask_digests) for volume in validation.shards.volumes)
+    seen = Seen(str(run.folder), TUNED, organs, tuple(patients), contents_of([validation]))
+    return seen._replace(masks=digests(both, organs))
 
 
 def kinds(found: Iterable[Leak], *declared: Iterable[str]) -> tuple[str, ...]:

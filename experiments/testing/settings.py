@@ -5,7 +5,7 @@ asks, with every score they saw.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,8 +108,10 @@ def save(
     grids: Grids,
     transfer: list | None,
     seen: Seen | None = None,
+    transfer_seen: Iterable[Seen] = (),
 ) -> None:
-    """Keep what a search found beside the run, with every score, what it has `seen`, and whose it is.
+    """Keep what a search found beside the run, with every score, what it has `seen`, and whose it is; of the
+    transfer run that it tuned, too, what that has seen.
 
     Searches of another run, or of an earlier checkpoint, are dropped.
     """
@@ -117,6 +119,7 @@ def save(
     known = {k: v for k, v in unread(folder).items() if v.get("of", own) == own}
     known[name] = ({"of": own} if own else {}) | ({"seen": seen._asdict()} if seen else {})
     known[name] |= {
+        "transfer_seen": [each._asdict() for each in transfer_seen],
         "grids": {optimiser: grid._asdict() for optimiser, grid in grids.items()},
         "transfer": transfer,
         "found": {

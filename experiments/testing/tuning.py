@@ -84,7 +84,8 @@ def search_settings(
     with following(what, "setting", first=first) as further:
         found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
     looked_at = searched_on(run, validation_pool(run))
-    save(run.folder, name, found, grids, which(transfer), looked_at)
+    theirs = transfer.provenance if transfer else ()
+    save(run.folder, name, found, grids, which(transfer), looked_at, theirs)
     path.unlink()
     return read(run.folder, name, transfer)
 

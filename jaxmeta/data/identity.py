@@ -6,8 +6,8 @@ in two data sets may be one person or two: nobody but the user knows, so that is
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations, combinations_with_replacement
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, combinations_with_replacement, product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ SAME = 0.9  # Dice of two masks from which two names are one structure
 TOLD = 3  # examples in a note
 ROW = 1 << 15  # words that are folded on each other: what a core's nearest cache holds
 FACTOR = np.uint32(0x9E3779B1)  # odd, so that no row is lost
+
+Masks = Mapping[str, Mapping[str, str]]  # fingerprint of a scan -> structure -> digest of its masks
 
 
 class Alias(NamedTuple):
@@ -104,6 +106,25 @@ def mask_digest(masks: Iterable[tuple[int, int, bytes]]) -> str:
     for plane, _, record in masks:
         digest.update(plane.to_bytes(4, "little") + record)
     return digest.hexdigest()[:12]
+
+
+def digests(known: Iterable[tuple[str, Mapping[str, str]]], names: Iterable[str]) -> Masks:
+    """Gather by the scan what is known of it: the digests of structures of these names."""
+    names, found = set(names), {}
+    for scan, masks in known:
+        if scan and (own := {name: each for name, each in masks.items() if name in names}):
+            found[scan] = own | found.get(scan, {})
+    return found
+
+
+def renamed(before: Masks, now: Masks) -> dict[str, str]:
+    """Find structures that had other names (before -> now): the same masks in most scans with both."""
+    same: dict[tuple[str, str], list[bool]] = {}
+    for scan in before.keys() & now.keys():
+        for (then, one), (name, other) in product(before[scan].items(), now[scan].items()):
+            if then != name:
+                same.setdefault((then, name), []).append(one == other)
+    return {then: name for (then, name), of in sorted(same.items()) if 2 * sum(of) > len(of)}
 
 
 def same_scans(volumes: Sequence[Volume]) -> list[tuple[Volume, ...]]:

@@ -45,10 +45,10 @@ from tests.experiments.leaking import (
 # --- settings, searches, and transfer
 
 
-def search(run: Run, name: str = "1", **changes) -> None:
+def search(run: Run, name: str = "1", transfer: Run | None = None) -> None:
     found = {row: Found(Finetune("adam", 0.01, 2), {}, ()) for row in ("adapted", "scratch")}
-    seen = searched_on(run, validation_pool(run))._replace(**changes)
-    kept.save(run.folder, name, found, {}, None, seen)
+    seen, others = searched_on(run, validation_pool(run)), transfer.provenance if transfer else ()
+    kept.save(run.folder, name, found, {}, kept.which(transfer), seen, others)
 
 
 LENDERS = {
@@ -85,6 +85,46 @@ def test_settings_that_were_chosen_on_scans_under_test_of_other_names(study, tmp
     lender = left_by(configured(other, tmp_path / "lender", test_patients=("clinic/scan0",)))
     search(lender)
     with pytest.raises(BadInput, match="tuned on clinic/scan2, voxel for voxel belly/case2"):
+        asked(study.run, settings=lender.folder)
+
+
+TRAINED = {
+    "the organ": (dict(test_organs=("liver",), train_organs=("spleen",)), "trained on spleen"),
+    "patients": (dict(test_patients=("belly/case0", "belly/case1")), "trained on belly/case2"),
+}
+
+
+@pytest.mark.parametrize("which", TRAINED)
+@pytest.mark.parametrize("how", ["itself", "what it began with", "the transfer run that it tuned"])
+def test_settings_of_a_run_that_learned_from_what_is_tested(study, tmp_path, which, how):
+    """Its search asked about kidneys, which are not."""
+    changes, told = TRAINED[which]
+    elsewhere = write(tmp_path, "elsewhere", clinic=(belly(6, 7, 8), ORGANS))
+    lender = left_by(configured(study.data, tmp_path / "seen", **changes))
+    clean = dict(test_patients=("clinic/case0",), train_organs=("liver",))
+    transfer = None
+    if how == "what it began with":
+        clean |= dict(begin=lender.folder, allow_leak=("organs", "patients"))
+        lender = left_by(configured(elsewhere, tmp_path / "lender", **clean))
+    elif how == "the transfer run that it tuned":
+        transfer, lender = lender, left_by(configured(elsewhere, tmp_path / "lender", **clean))
+    search(lender, transfer=transfer)
+    told = told.replace("trained on b", "tuned on b") if how == "itself" else told
+    with pytest.raises(BadInput, match=f"seen was {told}.*--allow-leak settings"):
+        asked(study.run, settings=lender.folder)
+    found = asked(study.run, settings=lender.folder, allow_leak=("settings",)).leaks
+    assert {leak.kind for leak in found} == {"settings"}
+
+
+def test_a_search_that_kept_no_transfer_run_is_asked_of_the_one_beside_it(study, tmp_path):
+    lender = left_by(configured(study.data, tmp_path / "lender", seed=4))
+    search(lender)
+    changes = dict(test_organs=("liver",), train_organs=("spleen",))
+    transfer = left_by(configured(study.data, lender.folder / "transfer", **changes))
+    values = json.loads((lender.folder / "tuning.json").read_text())
+    values["1"]["transfer"] = kept.which(transfer)
+    (lender.folder / "tuning.json").write_text(json.dumps(values))
+    with pytest.raises(BadInput, match="lender/transfer was trained on spleen.*leak settings"):
         asked(study.run, settings=lender.folder)
 
 
@@ -166,10 +206,13 @@ def test_what_a_beginning_saw_of_patients_and_scans(study, tmp_path):
     other = write(tmp_path, "other", clinic=(named, ("lung", "aorta", "rib")))
     blind = dict(test_organs=(), val_organs=(), test_patients=())
     first = left_by(configured(other, tmp_path / "first", **blind))
+    config = configured(study.data, tmp_path / "run", begin=first.folder)
+    with pytest.raises(BadInput, match=r"first was trained on rib \(spleen by its masks\)"):
+        gather(dataclasses.replace(config, val_organs=()))
     with pytest.raises(
         BadInput, match="first was trained on clinic/scan2, voxel for voxel belly/case2"
     ):
-        gather(configured(study.data, tmp_path / "run", begin=first.folder))
+        gather(dataclasses.replace(config, allow_leak=("organs",)))
     blind["train_organs"] = ("liver",)
     second = left_by(configured(study.data, tmp_path / "second", **blind))
     with pytest.raises(BadInput, match="second was trained on belly/case2.*--allow-leak patients"):
