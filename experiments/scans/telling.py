@@ -53,6 +53,8 @@ def teller(
         told.add(path)
         if modality is None:
             refuse_hounsfield(run, path, scan, reading)
+            if text := without_air(run, scan, reading):
+                warn(f"{path}: {text}")
         say(described(path, grid, reading, pixels(grid), config.pixels))
         if config.planes and grid.axis not in config.planes:
             warn(f"{path}: its slices are {grid.axis}, and {run} learned from {' and '.join(config.planes)} ones")
@@ -87,6 +89,22 @@ def refuse_hounsfield(run: Path, path: Path, scan: Image, reading: Reading) -> N
             "--modality mr if it is MR all the same, --modality ct to try the run on CT, or a run that "
             "learned from CT"
         )
+
+
+def without_air(run: Path, scan: Image, reading: Reading) -> str:
+    """Say of a file that is read as CT, because all that the run learned from was, that it may be MR.
+
+    Air and fat are below 0 in HU. Refused it is not: a CT that was cut at 0 has no value below, either.
+    """
+    if reading.modality != "ct" or reading.rescale:
+        return ""
+    least = min(
+        scan.slope * float(end) + scan.intercept for end in (scan.values.min(), scan.values.max())
+    )
+    return "" if least < 0 else (
+        f"no value is below 0, as in MR and in a CT that was cut at 0; it is read as CT, for {run} learned "
+        "from CT alone: give --modality ct if it is CT, or a run that learned from MR"
+    )
 
 
 def described(

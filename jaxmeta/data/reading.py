@@ -8,7 +8,7 @@ from jaxmeta.data.cases import Case
 from jaxmeta.data.grid import Grid, to_slices
 from jaxmeta.data.intensity import Intensity, measure
 from jaxmeta.data.masks import masks_of
-from jaxmeta.data.nifti import Image, read_image, read_label_of, rescaled
+from jaxmeta.data.nifti import MANY, Image, read_image, read_label_of, rescaled
 from jaxmeta.data.placement import Note
 from jaxmeta.errors import BadInput, Unseen
 
@@ -41,6 +41,12 @@ def read_masks(
     for structure, file in case.files.items():
         label, more = read_label_of(image, case.image, file)
         values = np.unique(label[label > 0])
+        if len(values) >= MANY:
+            raise BadInput(
+                f"{file}: holds {len(values)} values, as an image does, and not a mask of "
+                f'"{structure}", as its place beside {case.image.name} says; take it out of the '
+                "folder, or say which files belong together, by --pairs"
+            )
         if len(values) > 1:
             told = ", ".join(map(str, values[:5]))
             raise BadInput(

@@ -6,14 +6,15 @@
 
 A structure is called like its file. Masks may overlap, for each is read by itself. An empty one says
 that the organ is not there; of an organ without a file nothing is known. An image called ct or mri is
-of that modality. The folder of one patient will do.
+of that modality. A second image, as T1.nii.gz, is no structure: which one is meant has to be said. The
+folder of one patient will do.
 """
 
 from pathlib import Path
 
 from jaxmeta.data.found import Found, Pair, volumes_in
 from jaxmeta.data.names import case_stem, slug
-from jaxmeta.data.words import template
+from jaxmeta.data.words import is_sequence, template
 from jaxmeta.errors import BadInput
 
 NAMED = {"ct": "ct", "mr": "mr", "mri": "mr"}  # an image that is called like its modality is of it
@@ -35,7 +36,8 @@ def structure_files(folder: Path, pair_suffix: str | None) -> Found | None:
             pairs.append(Pair(place.name, image, label, modality, files=masks))
         elif images or masks:
             several = ", ".join(image.name for image in images)
-            why = f"several images ({several})" if images else "masks without an image"
+            say = "keep one, or say which belong together, by --pairs '{id}/image' '{id}/liver'"
+            why = f"several images ({several}); {say}" if images else "masks without an image"
             alone.append((place.name, f"{place}: {why if masks else 'an image without masks'}"))
     return Found(slug(folder.resolve().name), pairs, None, alone)
 
@@ -57,7 +59,9 @@ def _held(place: Path) -> tuple[list[Path], dict[str, Path]]:
         return (list(own.values()) if len(own) == 1 else images), _named(masks)
     words = {stem: template(stem) for stem in files}
     images = [files[stem] for stem, told in words.items() if told.image and not told.id]
-    masks = {stem: file for stem, file in files.items() if words[stem].id}
+    if images:  # a T1 beside the image is a second one, and no structure of that name
+        images += [file for stem, file in files.items() if is_sequence(words[stem].id)]
+    masks = {s: f for s, f in files.items() if words[s].id and not is_sequence(words[s].id)}
     label_maps = [stem for stem, told in words.items() if told.label and not told.id]
     if within or label_maps or any(words[stem].image for stem in masks) or not images:
         return [], {}

@@ -11,6 +11,10 @@ IMAGE = frozenset(
     "image images imagestr img imgs im imaging scan scans volume volumes vol vols raw "
     "ct cbct mr mri".split()
 )
+SEQUENCE = frozenset(
+    "t1 t1w t1n t1c t1ce t1gd t2 t2w t2f t2star flair pd pdw dwi adc swi dce lge cine bold asl "
+    "dixon inphase outphase cta pet".split()
+)
 RUN = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z\d]+")
 
 
@@ -21,6 +25,11 @@ class Template(NamedTuple):
     id: str  # "" where the whole name is words
     label: bool  # whether a word says that it is a label
     image: bool
+
+
+def is_sequence(name: str) -> bool:
+    """Tell whether a whole name is that of a contrast: of an image, and of no structure."""
+    return "".join(filter(str.isalnum, name)).lower() in SEQUENCE
 
 
 def template(name: str) -> Template:

@@ -124,6 +124,27 @@ def test_patients_without_an_image_or_without_masks_are_listed(tmp_path):
         find_cases([twice], modality=["ct"])
 
 
+@pytest.mark.parametrize("name", ["T1", "t2w", "flair", "t1_ce", "ADC"])
+def test_a_second_image_is_no_structure_of_its_contrasts_name(tmp_path, name):
+    folder = touch(tmp_path / "d", *(f"{p}/{f}.nii.gz" for p in "ab" for f in ("image", name)))
+    with pytest.raises(BadInput, match="no image with a label found; there are a/.*say which belong"):
+        find_cases([folder], modality=["mr"])
+    touch(folder, "a/liver.nii.gz", "b/liver.nii.gz", "c/image.nii.gz", "c/liver.nii.gz")
+    cases, alone, _ = find_cases([folder], modality=["mr"])
+    assert [(case.name, [*case.files]) for case in cases] == [("d/c", ["liver"])]
+    assert [case for case, _ in alone] == ["d/a", "d/b"]
+    assert f"several images (image.nii.gz, {name}.nii.gz); keep one, or say" in alone[0][1]
+
+
+def test_an_image_of_any_name_among_masks_is_told_to_be_one(tmp_path):
+    folder = cohort(tmp_path / "in", "image", "")
+    values = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+    save(folder / "p1/image.nii.gz", values[::-1])
+    save(folder / "p1/later.nii.gz", values)
+    with pytest.raises(BadInput, match='later.nii.gz: holds 3887 values, as an image .*"later"'):
+        prepare([folder], tmp_path / "out", modality=["ct"], workers=1)
+
+
 @pytest.mark.parametrize(
     "files",
     [

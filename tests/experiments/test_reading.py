@@ -4,9 +4,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from experiments.configs import Config
 from experiments.predict import Options, outputs
 from experiments.scans.reading import Reading, check_rescale, read_scan
 from experiments.scans.supporting import parsed, read_support
+from experiments.scans.telling import teller
 from jaxmeta.errors import BadInput
 from tests.data.scans import SHAPE, anatomy, oriented, save, touch
 
@@ -37,6 +39,18 @@ def test_a_ct_in_other_units_is_refused_and_rescaled_it_is_seen_as_in_hu(tmp_pat
     bare = CT._replace(rescale=("1,-1024",))
     np.testing.assert_allclose(read_scan(wrong, bare)[0], read_scan(right, CT)[0], atol=1e-4)
     assert read_scan(wrong, CT._replace(modality="mr"))[0].std() > 0.5
+
+
+def test_a_file_without_air_that_is_taken_for_ct_is_told(tmp_path, capsys):
+    """The numbers of MR may be those of a CT that was cut at 0: nobody can refuse it."""
+    hu, _ = trunk()
+    mr = save(tmp_path / "mr.nii.gz", hu.clip(0) * 6)
+    others = (save(tmp_path / "ct.nii.gz", hu), {}), (mr, {"modality": "ct"})
+    for (path, said), warned in (((mr, {}), True), *((other, False) for other in others)):
+        tell = teller(tmp_path / "run", Config(modality="ct"), CT, **said)
+        read_scan(path, CT._replace(tell=tell))
+        told = "mr.nii.gz: no value is below 0, as in MR" in capsys.readouterr().err
+        assert told == warned
 
 
 def test_a_rescale_that_applies_to_nothing_is_refused(tmp_path):
