@@ -5,6 +5,7 @@ goes on as if it never had been. Orbax writes beside and renames: a half-written
 taken for a whole one. Kept are the latest and the best by the score on validation organs.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from jaxmeta.errors import BadInput, silent
 from jaxmeta.larger import rank
 
 policies = ocp.training.preservation_policies
+ABOUT, SCORES = "_CHECKPOINT_METADATA", "metrics/metrics"  # Orbax's files in the folder of a step
 
 
 def open_checkpoints(folder: Path, *, writing: bool = True) -> ocp.training.Checkpointer:
@@ -106,14 +108,25 @@ def best_of(checkpoints) -> Any:
 
 
 def about_best(folder: Path) -> tuple[int, dict[str, str]] | None:
-    """Say which step the best checkpoint is of, and what it is about; None where there is no checkpoint."""
-    if not folder.is_dir():
+    """Say which step the best checkpoint is of, and what it is about; None where there is no checkpoint.
+
+    Orbax's files are read as they lie there: its checkpointer waits for all processes of a run, and one alone
+    may ask, as the first does before others see what it wrote.
+    """
+    steps = [path for path in folder.glob("*") if path.name.isdigit() and (path / ABOUT).exists()]
+    scored, latest = [], max(steps, key=step_of, default=None)
+    for path in sorted(steps, key=step_of):
+        if (path / SCORES).exists():
+            scored.append((json.loads((path / SCORES).read_text())["score"], path))
+    _, best = max(scored, key=lambda each: rank(each[0]), default=(None, latest))
+    if best is None:
         return None
-    with open_checkpoints(folder, writing=False) as checkpoints:
-        if not checkpoints.checkpoints:
-            return None
-        best = best_of(checkpoints)
-        return best.step, metadata(checkpoints, best.step).custom_metadata or {}
+    return step_of(best), json.loads((best / ABOUT).read_text())["custom_metadata"] or {}
+
+
+def step_of(path: Path) -> int:
+    """Tell a checkpoint's step by its folder."""
+    return int(path.name)
 
 
 def metadata(checkpoints, step: int):
