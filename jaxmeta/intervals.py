@@ -49,7 +49,8 @@ ROUNDING = 1e-12  # a deviation by less, relative to the largest value, is none
 LEAST_P = 1e-12
 # Units that are all alike (cases that all were missed, say) show a variance of 0, which of a few is chance:
 # were each ahead or behind by the toss of a coin, n would all be on one side with 2 / 2^n (the sign test),
-# which is more than .05 up to 5. So their variance counts from 6 units on, or 5 degrees of freedom.
+# which is more than .05 up to 5. So their variance counts from 6 units on, or 5 degrees
+# of freedom (rounded up: one that lends is asked about less, and is a unit all the same).
 ALIKE = 5
 
 
@@ -115,7 +116,7 @@ def interval(
         for unit, stratum, name in levels
     ]
     found = estimate(values[known, None], [groups[i] for i in known], own)
-    alike = ((found.variance == 0) & (found.freedom < ALIKE)).any(axis=1)
+    alike = ((found.variance == 0) & (np.ceil(found.freedom) < ALIKE)).any(axis=1)
     if alike.any():
         silent = {n for n, none in zip(found.kept, alike, strict=True) if none}
         told = [level for n, level in enumerate(levels) if n not in silent]
@@ -273,7 +274,7 @@ def chance(found: Estimate) -> Float[np.ndarray, " B"]:
         middle = np.sqrt(low * high)
         beyond = half_width(found, middle) < size
         low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-    signs = np.where(size > 0, 0.5 ** found.freedom.min(axis=0), 1.0)
+    signs = np.where(size > 0, 0.5 ** np.ceil(found.freedom.min(axis=0)), 1.0)
     return np.where(found.variance.sum(axis=0) > 0, low, signs)
 
 
