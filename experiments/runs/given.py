@@ -11,6 +11,7 @@ from experiments.runs.checks import check
 from experiments.runs.identity import provenance_of
 from experiments.runs.provenance import (
     Seen,
+    for_run,
     held_out,
     leaks,
     namesakes,
@@ -97,8 +98,7 @@ def looked_at(
     own, begun = seen_here(config, division, training, validating), provenance_of(config.begin)
     validation = division.val_organs
     held = held_out(shards, division.test_organs, division.test_patients, validation=validation)
-    if "shared-patients" in config.allow_leak:
-        held = held._replace(patients=frozenset(), contents={})
+    held = for_run(held, config.allow_leak)
     way = "hold it out with the other, or leave it out"
     found = refuse_leaks(leaks(own, held), config.allow_leak, way)
     found += refuse_leaks(leaks(begun, held), config.allow_leak, "begin with another")

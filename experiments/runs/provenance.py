@@ -123,6 +123,12 @@ def held_out(
     return Held(names, frozenset(patients), contents, choosing, masks)
 
 
+def for_run(held: Held, allowed: Iterable[str]) -> Held:
+    """Say what a run that allows these leaks holds out: no patient, where sharing them is its own leak."""
+    shared = "shared-patients" in allowed
+    return held._replace(patients=frozenset(), contents={}) if shared else held
+
+
 def held_by(pool: Pool) -> Held:
     """Say what a test asks about: the organs, the patients and the volumes of its pool."""
     patients = {name for entry in pool.entries for name in entry.patients}

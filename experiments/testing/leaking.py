@@ -17,6 +17,7 @@ from experiments.runs.provenance import (
     Leak,
     Seen,
     contents_of,
+    for_run,
     from_json,
     held_by,
     leaks,
@@ -33,10 +34,7 @@ BEGUN = "test on organs and patients that nothing has seen"
 
 def held_in(run: Run, held_out: Pool) -> Held:
     """Say what a test of a run holds out: no patient, where that leak is the run's own."""
-    held = held_by(held_out)
-    if "shared-patients" in run.config.allow_leak:
-        return held._replace(patients=frozenset(), contents={})
-    return held
+    return for_run(held_by(held_out), run.config.allow_leak)
 
 
 def checked(

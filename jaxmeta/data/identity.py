@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from jaxmeta.data.grid import Grid, from_slices, to_sliced
+from jaxmeta.data.placement import agreement, displacement
 from jaxmeta.data.shards import Shards, Volume, load_masks
 
 SAME = 0.9  # Dice of two masks from which two names are one structure
@@ -151,23 +152,54 @@ def same_ids(volumes: Sequence[Volume]) -> dict[tuple[str, str], list[str]]:
 def aliases(
     shards: Shards, ones: Iterable[str] | None = None, others: Iterable[str] | None = None
 ) -> list[Alias]:
-    """Find two names of one structure: masks, of one scan or one patient on one grid, of a Dice above .9.
+    """Find two names of one structure: masks of a Dice above .9 in most volumes that have both.
 
-    Of names among `ones` against names among `others`, if these are given. Each pair of names is told once.
+    Of one volume that says nothing: the core of a tumor is all of it in some people. Masks of one scan are
+    asked first, then those of one patient on one grid, who may have moved meanwhile: either will do. Of names
+    among `ones` against names among `others`, if these are given. Each pair of names is told once.
     """
     ones, others = (None if names is None else set(names) for names in (ones, others))
     found: dict[tuple[str, str], Alias] = {}
-    for a, b in neighbours(shards):
-        one, other = shards.volumes[a], shards.volumes[b]
-        for first, second in candidates(one, other):
-            pair = (first, second)
-            if ones is not None and not apart(pair, ones, others):
-                continue
-            key = tuple(sorted(pair))
-            if key not in found and (dice := overlap(shards, a, first, b, second)) > SAME:
-                where = one.name if a == b else f"{one.name} and {other.name}"
-                found[key] = Alias(*key, where, dice)
+    for pairs in neighbours(shards):
+        likely: dict[tuple[str, str], list[tuple[int, str, int, str]]] = {}
+        for a, b in pairs:
+            for first, second in candidates(shards.volumes[a], shards.volumes[b]):
+                if ones is None or apart((first, second), ones, others):
+                    key = tuple(sorted((first, second)))
+                    likely.setdefault(key, []).append((a, first, b, second))
+        for key, masks in likely.items():
+            alias = None if key in found else judged(shards, key, masks, together(shards, key, pairs))
+            if alias:
+                found[key] = alias
     return list(found.values())
+
+
+def together(shards: Shards, names: tuple[str, str], pairs: Sequence[tuple[int, int]]) -> int:
+    """Count the places where two structures can be compared."""
+    a, b = np.array(pairs).T
+    one, other = (np.zeros(len(shards.volumes), bool) for _ in names)
+    for held, name in zip((one, other), names, strict=True):
+        held[[n for scans in shards.table.get(name, {}).values() for n, _ in scans]] = True
+    return int((one[a] & other[b]).sum() + (one[b] & other[a] & (a != b)).sum())
+
+
+def judged(
+    shards: Shards, names: tuple[str, str], masks: Sequence[tuple[int, str, int, str]], places: int
+) -> Alias | None:
+    """Tell whether masks that may be alike are so in most `places`; none is read once that is settled."""
+    alike_in, shown = 0, None
+    for number, (a, first, b, second) in enumerate(masks):
+        if 2 * (alike_in + len(masks) - number) <= places:
+            return None
+        dice = overlap(shards, a, first, b, second)
+        if dice <= SAME:
+            continue
+        alike_in += 1
+        one, other = shards.volumes[a].name, shards.volumes[b].name
+        shown = shown or Alias(*names, one if a == b else f"{one} and {other}", dice)
+        if 2 * alike_in > places:
+            return shown
+    return None
 
 
 def apart(pair: tuple[str, str], ones: set[str], others: set[str]) -> bool:
@@ -176,16 +208,34 @@ def apart(pair: tuple[str, str], ones: set[str], others: set[str]) -> bool:
     return (first in ones and second in others) or (first in others and second in ones)
 
 
-def neighbours(shards: Shards) -> Iterator[tuple[int, int]]:
-    """List the pairs of volumes whose masks can be laid on each other, each volume with itself first."""
-    groups: dict[tuple, list[int]] = {}
+def neighbours(shards: Shards) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """List pairs of volumes whose masks can be laid on each other: (of one scan, of one patient on one grid).
+
+    Grids are one where no voxel lies in another one's place: a header's rounding, and the sign of its zeros,
+    are no difference.
+    """
+    scans: dict[str, list[int]] = {}
+    people: dict[tuple, list[int]] = {}
     for number, volume in enumerate(shards.volumes):
-        place = np.round(np.asarray(volume.grid.affine, np.float64), 3).tobytes()
-        groups.setdefault((volume.patient, volume.grid.shape, place), []).append(number)
-        if volume.fingerprint:
-            groups.setdefault((volume.fingerprint,), []).append(number)
-    pairs = {pair for group in groups.values() for pair in combinations_with_replacement(group, 2)}
-    return iter(sorted(pairs, key=lambda pair: (pair[0] != pair[1], pair)))
+        people.setdefault((volume.patient, volume.grid.shape), []).append(number)
+        scans.setdefault(volume.fingerprint or f"volume {number}", []).append(number)
+    own = {pair for group in scans.values() for pair in combinations_with_replacement(group, 2)}
+    near = {
+        (a, b)
+        for group in people.values()
+        for a, b in combinations(group, 2)
+        if (a, b) not in own and same_place(shards.volumes[a].grid, shards.volumes[b].grid)
+    }
+    return sorted(own, key=lambda pair: (pair[0] != pair[1], pair)), sorted(near)
+
+
+def same_place(one: Grid, other: Grid) -> bool:
+    """Tell whether each voxel of two volumes of one shape lies where the other's does."""
+    if np.array_equal(one.affine, other.affine):
+        return True
+    affine = np.asarray(one.affine, np.float64)
+    moved = displacement(affine, np.asarray(other.affine, np.float64), one.shape)
+    return agreement(moved, affine) != "refused"
 
 
 def candidates(one: Volume, other: Volume) -> Iterator[tuple[str, str]]:

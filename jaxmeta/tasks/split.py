@@ -77,7 +77,8 @@ def split(
     one to score. One whose organs in use are all test organs gives every patient to the test; one
     without a test organ gives none that is not named. Each data set has a random stream of its own, so
     adding one does not divide the others anew - unless they share patients: then they are divided as one,
-    and who is held out of one is held out of all.
+    and who is held out of one is held out of all; a data set that this leaves fewer than two takes others of
+    its patients from training.
     """
     known = structures(shards)
     test, val = recognise(test_organs, known), recognise(val_organs, known)
@@ -92,6 +93,10 @@ def split(
         raise BadInput(f"test fraction {test_fraction} must be above 0 and at most 1")
     with_test = {patient for organ in test for patient in holders(shards, organ)}
     with_others = {patient for organ in (*train, *val) for patient in holders(shards, organ)}
+    showing: dict[str, set[str]] = {}  # patient -> data sets that show a test organ of theirs
+    for organ in test:
+        for patient, scans in holders(shards, organ).items():
+            showing.setdefault(patient, set()).update(shards.volumes[n].dataset for n, _ in scans)
     held_out = set()
     for datasets in joined(shards):
         here = {volume.patient for volume in shards.volumes if volume.dataset in datasets}
@@ -113,6 +118,10 @@ def split(
                 np.random.SeedSequence([seed, zlib.crc32(dataset.encode())])
             )
             held_out |= {left[i] for i in rng.permutation(len(left))[:count]}
+            shown = sorted(patient for patient, where in showing.items() if dataset in where)
+            spared = [patient for patient in shown if patient not in held_out]
+            lacking = max(0, min(2, len(shown)) - (len(shown) - len(spared)))
+            held_out |= {spared[i] for i in rng.permutation(len(spared))[:lacking]}
     return checked(
         Split(
             tuple(train),

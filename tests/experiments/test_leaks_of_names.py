@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from experiments.runs import identity
 from experiments.runs.given import gather
 from experiments.runs.opened import refuse_begun
 from experiments.runs.provenance import namesakes
+from jaxmeta.data.grid import spacing
 from jaxmeta.data.identity import aliases
 from jaxmeta.data.prepare import prepare
 from jaxmeta.data.shards import open_shards
@@ -123,6 +125,63 @@ def test_an_organ_of_a_test_that_trained_under_another_name(study, tmp_path):
         BadInput, match=r"trained on liver \(milz by its masks\).*--allow-leak organs"
     ):
         asked(study.run, tmp_path / "out", organs=("milz",))
+
+
+@pytest.mark.parametrize(("equal", "refused"), [(2, False), (3, True)])
+@pytest.mark.parametrize("scans", ["the same", "others of the same people"])
+def test_a_structure_that_fills_another_in_a_few_people_is_not_the_same(
+    tmp_path, equal, refused, scans
+):
+    """As the core of a tumor: in some people it is all there is. Of four, three are most."""
+    cores = {}
+    for n, (name, (image, mask)) in enumerate(only(belly(), 3).items()):
+        kept = mask.copy()
+        if n >= equal:
+            kept[..., : int(np.median(np.argwhere(mask)[:, 2])) + 1] = 0
+        cores[name] = image if scans == "the same" else scan(70 + n)[0], kept
+    folders = [
+        decathlon(tmp_path / "belly", belly(), names=ORGANS),
+        decathlon(tmp_path / "cores", cores, names=("core",)),
+    ]
+    how = dict(size=16, workers=1, same_patients=["belly", "cores"])
+    made = prepare(folders, tmp_path / "out", **how)
+    found = aliases(open_shards([tmp_path / "out"]))
+    assert [(each.one, each.other, each.dice) for each in found] == refused * [
+        ("core", "spleen", 1.0)
+    ]
+    assert any("core and spleen are one structure" in note for note in made.notes) == refused
+    config = configured(tmp_path / "out", tmp_path / "run", test_organs=("core",))
+    if refused:
+        with pytest.raises(BadInput, match=r"trained on spleen \(core by its masks\)"):
+            gather(config)
+    else:
+        gather(config)
+
+
+MOVES = {  # of the second data set's affine, in smallest sides of a voxel: what may hide that masks lie on each other
+    "nothing": (0.0, True),
+    "less than nothing": (-1e-12, True),
+    "what two borders of rounding are apart": (1e-3, True),
+    "a third of a voxel": (0.3, True),
+    "a voxel": (1.0, False),
+}
+
+
+def test_masks_are_laid_on_each_other_where_their_voxels_are(tmp_path):
+    """Two scans of each person, whose headers differ by a sign of zero or by their rounding."""
+    shards = open_shards([labelled_again(tmp_path, "milz")])
+    side = min(min(spacing(volume.grid)) for volume in shards.volumes)
+    for how, entry in product(MOVES, [(0, 3), (2, 3)]):
+        moved, (move, there) = [], MOVES[how]
+        for volume in shards.volumes:
+            affine = np.where(volume.grid.affine == 0, 0.0, volume.grid.affine)
+            affine[entry] = 0.0005
+            if volume.dataset == "again":
+                affine[affine == 0] *= -1.0
+                affine[entry] += move * side
+            moved.append(volume._replace(grid=volume.grid._replace(affine=affine), fingerprint=""))
+        found = aliases(shards._replace(volumes=tuple(moved)))
+        assert [(each.one, each.other) for each in found] == there * [("milz", "spleen")], how
 
 
 # --- one person in two data sets

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,39 @@ def test_two_patients_at_least_are_left_to_the_test():
         cohort({"small": rows}), test_organs=["spleen"], val_organs=[], test_fraction=0.1, seed=0
     )
     assert len(made.test_patients) == 2
+
+
+@given(st.data())
+def test_every_data_set_of_shared_patients_has_two_at_least_in_the_test(data):
+    """Whoever is in which: one to learn from and one to score, of each, and nobody on two sides."""
+    people, organs = st.integers(0, 6), st.sampled_from(["spleen", "liver", "kidney"])
+    held = st.dictionaries(people, st.sets(organs, min_size=1), min_size=1, max_size=6)
+    spec, ids = {}, {}
+    for name in "abc"[: data.draw(st.integers(1, 3))]:
+        ids[name] = data.draw(held)
+        spec[name] = [{organ: [0, 9] for organ in sorted(own)} for own in ids[name].values()]
+    spec["z"] = [{"spleen": [9], "liver": [9], "kidney": [9]}] * 4
+    shards = cohort(spec)
+    shared = data.draw(people)  # ids below are the same people in all data sets
+    who = {
+        f"{name}/p{number}": f"{'joined' if each < shared else name}/{each}"
+        for name, own in ids.items()
+        for number, each in enumerate(own)
+    }
+    volumes = tuple(v._replace(patient=who.get(v.patient, v.patient)) for v in shards.volumes)
+    table = {}
+    for number, volume in enumerate(volumes):
+        for organ in volume.counts:
+            table.setdefault(organ, {}).setdefault(volume.patient, []).append(
+                (number, np.array([1], np.int32))
+            )
+    seed, share = data.draw(st.integers(0, 99)), data.draw(st.sampled_from([0.1, 0.5]))
+    how = dict(test_organs=["spleen"], val_organs=["kidney"], test_fraction=share, seed=seed)
+    made = split(shards._replace(volumes=volumes, table=table), **how)
+    assert not set(made.train_patients) & set(made.test_patients)
+    for name in spec:
+        own = {v.patient for v in volumes if v.dataset == name and "spleen" in v.counts}
+        assert len(own & set(made.test_patients)) >= min(2, len(own))
 
 
 def test_patients_without_a_test_organ_stay_in_training():
