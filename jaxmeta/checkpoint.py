@@ -117,11 +117,11 @@ def about_best(folder: Path) -> tuple[int, dict[str, str]] | None:
     scored, latest = [], max(steps, key=step_of, default=None)
     for path in sorted(steps, key=step_of):
         if (path / SCORES).exists():
-            scored.append((json.loads((path / SCORES).read_text())["score"], path))
+            scored.append((json.loads((path / SCORES).read_text("utf-8"))["score"], path))
     _, best = max(scored, key=lambda each: rank(each[0]), default=(None, latest))
     if best is None:
         return None
-    return step_of(best), json.loads((best / ABOUT).read_text())["custom_metadata"] or {}
+    return step_of(best), json.loads((best / ABOUT).read_text("utf-8"))["custom_metadata"] or {}
 
 
 def step_of(path: Path) -> int:

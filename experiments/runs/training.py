@@ -207,7 +207,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
         stands = saved.read_json(path)
         if other := changed(stands, told):
             on = f", or go on from what it learned: --begin {config.workdir} --workdir ANOTHER"
-            held_out = any(each.startswith(("test_", "val_")) for each in other)
+            held_out = any(each.startswith(("test_organs ", "val_organs ")) for each in other)
             # scratch begins at random; and the run may have learned from what is held out now
             on = "" if held_out or config.algorithm == "scratch" else on
             raise Occupied(
