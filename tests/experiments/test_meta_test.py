@@ -456,7 +456,8 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
     both = {"scratch, same steps", "transfer", "transfer, same steps", "supervised"}
     both.add("adapted, all slices")
     assert lines.keys() == ROWS | both
-    assert lines["scratch"]["behind_runs"]["records"] == lines["scratch"]["behind"]["records"]
+    over_runs = lines["scratch"]["behind_runs"]  # None where so small a network gains nothing in either
+    assert over_runs is None or over_runs["records"] == lines["scratch"]["behind"]["records"]
     assert lines["supervised"]["behind"] is None
     for folder in runs:
         kept = json.loads((folder / "tuning.json").read_text())["2"]["found"]
