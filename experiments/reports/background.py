@@ -3,14 +3,15 @@
 import datetime
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments.progress import minutes
 from experiments.runs.identity import NAME, provenance_of, volumes_of
 from experiments.runs.saved import read_json
 from experiments.testing.outcome import METHOD, Outcome
 from jaxmeta import report, track
+from jaxmeta.data.names import amount
 from jaxmeta.evaluate import Case
+from jaxmeta.tasks.split import listed
 
 NAMED = 8  # names in a sentence
 
@@ -26,8 +27,7 @@ def data_sets(cases: Sequence[Case]) -> str:
     for case in cases:
         patients.setdefault(case.case.partition("/")[0], set()).add((case.cohort, case.patient))
     return ", ".join(
-        f"{name} ({len(own)} patient{'s' * (len(own) != 1)})"
-        for name, own in sorted(patients.items())
+        f"{name} ({amount(len(own), 'patient')})" for name, own in sorted(patients.items())
     )
 
 
@@ -65,12 +65,12 @@ def training(outcome: Outcome) -> str:
     if not config["steps"]:
         return f"{outcome.folder} was not trained: everything is learned from each support alone."
     of = "supervoxels" if config["tasks"]["draw"] == "supervoxels" else outcome.split.train_organs
-    learned = of if isinstance(of, str) else some(of)
+    learned = of if isinstance(of, str) else listed(of, NAMED)
     patients, sets = learned_from(outcome, config.get("structures", ()))
     lines = track.read_metrics(outcome.folder / "metrics.jsonl")
     begun = f", begun with {config['begin']}," if config.get("begin") else ""
     return (
-        f"{outcome.folder}{begun} learned from {learned} in {patients} patients of {some(sets)}: "
+        f"{outcome.folder}{begun} learned from {learned} in {patients} patients of {listed(sets, NAMED)}: "
         f"{config['steps']} steps of {config['tasks']['count']} tasks{took(lines)}. {chosen(outcome, lines)}"
     )
 
@@ -104,14 +104,8 @@ def chosen(outcome: Outcome, lines: Sequence[dict]) -> str:
     scores = {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}
     if outcome.step not in scores:
         return f"Step {outcome.step}, the last, is tested: no validation organ chose another."
-    dice, organs = report.number(scores[outcome.step]), some(outcome.split.val_organs)
+    dice, organs = report.number(scores[outcome.step]), listed(outcome.split.val_organs, NAMED)
     return (
         f"Step {outcome.step} is tested: of {len(scores)} it had the highest Dice, {dice}, on the "
         f"validation organ{'s' * (len(outcome.split.val_organs) != 1)} {organs}."
     )
-
-
-def some(names: Sequence[str | Path]) -> str:
-    """List names, and count those that are too many."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(str, names[:NAMED])) + more

@@ -7,14 +7,16 @@ from experiments.runs.recipes import flat
 from jaxmeta.files import plain
 
 SHOWN = 12  # names of a list that changed
-FILLED = ("structures", "axis", "planes", "frames", "modality", "channel", "pixels")  # of Config, by the run itself
+# Of Config, by the run itself.
+FILLED = ("structures", "axis", "planes", "frames", "modality", "channel", "pixels")
 
 
 def changed(stands: dict, told: dict) -> list[str]:
     """List what differs of what a folder holds, as old -> new; of lists, what is gone and what came.
 
-    What a run fills in is listed where nothing else differs. A setting that an earlier version did not know was as it is by default, and what such a run did not fill
-    in is no difference.
+    What a run fills in follows from the rest, and is listed where nothing else differs. A setting that an
+    earlier version did not know was as it is by default, and what such a run did not fill in is no
+    difference.
     """
     usual = flat(plain(Config()))
     found, filled = [], []
@@ -26,7 +28,7 @@ def changed(stands: dict, told: dict) -> list[str]:
             old = before.get(name, usual.get(name))
             if old != value:
                 (filled if name in FILLED else found).append(f"{name} {said(old, value)}")
-    return list(dict.fromkeys(found)) or filled  # what the data decide follows from the rest, where anything else is another
+    return list(dict.fromkeys(found)) or filled
 
 
 def said(old: Any, new: Any) -> str:

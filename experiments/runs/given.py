@@ -22,10 +22,10 @@ from jaxmeta import devices
 from jaxmeta.data.grid import pixel, shown_frame
 from jaxmeta.data.identity import doubts
 from jaxmeta.data.orientation import common_frame, frame_to_text
-from jaxmeta.data.shards import Shards, Volume
+from jaxmeta.data.shards import Shards
 from jaxmeta.tasks.protocols import Protocol, hidden_slices, split_of
 from jaxmeta.tasks.source import Source
-from jaxmeta.tasks.split import Entry, Pool, Split, pool, split
+from jaxmeta.tasks.split import Entry, Pool, Split, pool, split, volumes_of
 
 
 class Given(NamedTuple):
@@ -77,7 +77,7 @@ def gather(config: Config) -> Given:
         channel=common(entry.channel for entry in entries),
         planes=planes_of(source.pool),
         frames=frames_of(source.pool),
-        pixels=pixel_sizes(entries, shards, config.tasks.size, config.tasks.spacing),
+        pixels=pixel_sizes(source.pool, config.tasks.size, config.tasks.spacing),
     )
     provenance, notes = looked_at(config, shards, division, source.pool)
     config = dataclasses.replace(config, **learned)
@@ -110,30 +110,21 @@ def looked_at(
 
 def planes_of(pool: Pool) -> tuple[str, ...]:
     """List the planes that the slices of a pool are nearest to."""
-    return tuple(sorted({scan.grid.axis for scan in scans_of(pool)}))
+    return tuple(sorted({scan.grid.axis for scan in volumes_of(pool)}))
 
 
 def frames_of(pool: Pool) -> tuple[str, ...]:
     """List the frames in which the slices of a pool are shown, one a data set and plane."""
     groups = {}
-    for scan in scans_of(pool):
+    for scan in volumes_of(pool):
         groups.setdefault((scan.dataset, scan.grid.axis), []).append(shown_frame(scan.grid))
     texts = (frame_to_text(common_frame(own)) for _, own in sorted(groups.items()))
     return tuple(dict.fromkeys(texts))
 
 
-def scans_of(pool: Pool) -> list[Volume]:
-    """List the volumes of a pool, each once."""
-    numbers = {n for entry in pool.entries for own in entry.patients.values() for n, _ in own}
-    return [pool.shards.volumes[number] for number in sorted(numbers)]
-
-
-def pixel_sizes(
-    entries: Sequence[Entry], shards: Shards, size: int, mm: float | None
-) -> tuple[float, ...]:
+def pixel_sizes(pool: Pool, size: int, mm: float | None) -> tuple[float, ...]:
     """Give the least and the largest mm of a pixel among the scans that tasks are drawn from."""
-    scans = {number for e in entries for own in e.patients.values() for number, _ in own}
-    sides = [side for number in scans for side in pixel(shards.volumes[number].grid, size, mm)]
+    sides = [side for scan in volumes_of(pool) for side in pixel(scan.grid, size, mm)]
     return (round(min(sides), 4), round(max(sides), 4)) if sides else ()
 
 

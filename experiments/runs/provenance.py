@@ -18,7 +18,7 @@ from experiments.configs import Config
 from jaxmeta.data.identity import Masks, aliases, digests, renamed, same_scans
 from jaxmeta.data.shards import Shards, structures
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.split import Pool, Split
+from jaxmeta.tasks.split import Pool, Split, volumes_of
 
 TRAINED, CHOSEN, TUNED = "trained on", "chosen on", "tuned on"
 HERE = ""  # who has seen it: the run that keeps this
@@ -171,13 +171,7 @@ def namesakes(provenance: Iterable[Seen], held: Held) -> list[str]:
 
 def contents_of(pools: Iterable[Pool]) -> dict[str, str]:
     """Give the fingerprints of all volumes that pools may draw."""
-    volumes = (
-        pool.shards.volumes[number]
-        for pool in pools
-        for entry in pool.entries
-        for scans in entry.patients.values()
-        for number, _ in scans
-    )
+    volumes = (volume for pool in pools for volume in volumes_of(pool))
     return {volume.fingerprint: volume.name for volume in volumes if volume.fingerprint}
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
+from experiments.progress import say
 from experiments.runs.opened import Run
 from jaxmeta.data.channels import channel_count, chosen, numbered
 from jaxmeta.data.grid import Grid, grid_by, to_slices
@@ -99,7 +99,7 @@ def read_scan(path: Path, reading: Reading) -> tuple[Float[np.ndarray, "N S S 1"
 def tell_notes(scan: Image) -> None:
     """Print what is odd about a file that is read all the same."""
     for note in scan.notes:
-        tqdm.write(f"note: {note.text}")
+        say(f"note: {note.text}")
 
 
 def told(path: Path, reading: Reading) -> dict:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
 from experiments.configs import Config
 from experiments.progress import say
 from experiments.runs.provenance import Seen
@@ -80,15 +78,18 @@ def known_scans(provenance: Iterable[Seen]) -> dict[str, str]:
 
 def refuse_hounsfield(run: Path, path: Path, scan: Image, reading: Reading) -> None:
     """Refuse a file as MR, because all that the run learned from was, where its voxels are those of CT."""
-    ends = [
-        scan.slope * float(end) + scan.intercept for end in (scan.values.min(), scan.values.max())
-    ]
-    if reading.modality == "mr" and min(ends) <= AIR:
+    if reading.modality == "mr" and (least := lowest(scan)) <= AIR:
         raise BadInput(
-            f"{path}: values down to {min(ends):.0f}, as air has in CT, and {run} learned from MR alone: give "
+            f"{path}: values down to {least:.0f}, as air has in CT, and {run} learned from MR alone: give "
             "--modality mr if it is MR all the same, --modality ct to try the run on CT, or a run that "
             "learned from CT"
         )
+
+
+def lowest(scan: Image) -> float:
+    """Give the least real value of a scan, whose slope may be negative."""
+    ends = scan.values.min(), scan.values.max()
+    return min(scan.slope * float(end) + scan.intercept for end in ends)
 
 
 def without_air(run: Path, scan: Image, reading: Reading) -> str:
@@ -98,10 +99,7 @@ def without_air(run: Path, scan: Image, reading: Reading) -> str:
     """
     if reading.modality != "ct" or reading.rescale:
         return ""
-    least = min(
-        scan.slope * float(end) + scan.intercept for end in (scan.values.min(), scan.values.max())
-    )
-    return "" if least < 0 else (
+    return "" if lowest(scan) < 0 else (
         f"no value is below 0, as in MR and in a CT that was cut at 0; it is read as CT, for {run} learned "
         "from CT alone: give --modality ct if it is CT, or a run that learned from MR"
     )
@@ -154,4 +152,4 @@ def nothing_found(path: Path, what: str, highest: float, overlay: Path) -> str:
 
 def warn(text: str) -> None:
     """Print a warning above the bar, where errors go."""
-    tqdm.write(f"warning: {text}", file=sys.stderr)
+    say(f"warning: {text}", sys.stderr)

@@ -18,7 +18,7 @@ from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.shards import shown_in
 from jaxmeta.errors import BadInput
 from jaxmeta.tasks.protocols import Protocol as Literature
-from jaxmeta.tasks.split import Pool, pool
+from jaxmeta.tasks.split import Pool, pool, volumes_of
 from jaxmeta.tasks.trial import Trial, trials
 from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
 from jaxmeta.tasks.trial_of_slices import SEEDS, trials_of_slices
@@ -227,15 +227,14 @@ def questions_of(
 def refuse_turned(run: Run, held_out: Pool) -> None:
     """Refuse scans whose slices lie in none of the planes that the run learned from."""
     shards, known = held_out.shards, frames_from_text(run.config.frames)
-    for entry in held_out.entries:
-        for volume in {volume for own in entry.patients.values() for volume, _ in own}:
-            name, grid = shards.volumes[volume].name, shards.volumes[volume].grid
-            if not nearest_frame(grid.shape, grid.affine, shards.defaults.axis, known)[1]:
-                planes = run.config.planes
-                raise BadInput(
-                    f"{run.folder} learned from {' and '.join(planes)} slices, and those of {name} are "
-                    f"{grid.axis}: prepare the data with --axis {planes[0]}, or train on scans like these"
-                )
+    for scan in volumes_of(held_out):
+        grid = scan.grid
+        if not nearest_frame(grid.shape, grid.affine, shards.defaults.axis, known)[1]:
+            planes = run.config.planes
+            raise BadInput(
+                f"{run.folder} learned from {' and '.join(planes)} slices, and those of {scan.name} are "
+                f"{grid.axis}: prepare the data with --axis {planes[0]}, or train on scans like these"
+            )
 
 
 def refuse_unprompted(run: Run, options: Options) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.found import three
-from jaxmeta.data.names import is_nifti
+from jaxmeta.data.names import amount, is_nifti
 
 SIMPLE = "SimpleITK.WriteImage(SimpleITK.ReadImage('x{end}'), 'x.nii.gz') in Python, or 3D Slicer"
 NIBABEL = "nib-convert x{end} x.nii.gz (it comes with nibabel)"
@@ -81,7 +81,7 @@ def told_others(others: list[Others], folder: Path) -> list[str]:
     lines = []
     for ending, files in others:
         kind = "DICOM" if OTHERS[ending] is DICOM else ending
-        count = f"{len(files)} {kind} file{'s' * (len(files) > 1)}"
+        count = amount(len(files), f"{kind} file")
         lines.append(f"{folder}: {count} not read ({three(files, folder)}); {converted_by(ending)}")
     return lines
 

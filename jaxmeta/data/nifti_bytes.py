@@ -73,12 +73,13 @@ def shape_of(path: str | Path) -> tuple[int, ...]:
     return () if header is None else header.get_data_shape()
 
 
-def affine_of(path: str | Path) -> Float[np.ndarray, "4 4"] | None:
-    """Read an affine likewise; None where it is missing, singular, or reading it all will say what is wrong."""
-    header = _first_bytes(path)
-    affine = np.zeros((4, 4)) if header is None else header.get_best_affine()
+def placed_of(path: str | Path) -> tuple[tuple[int, ...], Float[np.ndarray, "4 4"]] | None:
+    """Read a volume's three sides and its affine likewise; None where reading it all will say what is wrong."""
+    if (header := _first_bytes(path)) is None:
+        return None
+    shape, affine = header.get_data_shape(), header.get_best_affine()
     usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-12
-    return affine if usable else None
+    return (shape[:3], affine) if len(shape) >= 3 and usable else None
 
 
 def _first_bytes(path):

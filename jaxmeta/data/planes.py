@@ -6,13 +6,10 @@ to. Of a study of hearts, whose short axis lies between planes, every patient is
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
 
 from jaxmeta.data.cases import Case
 from jaxmeta.data.grid import grid_by
-from jaxmeta.data.nifti_bytes import affine_of, shape_of
+from jaxmeta.data.nifti_bytes import placed_of
 from jaxmeta.data.orientation import ACQUIRED, common_frame, nearest_frame, own_frame
 
 
@@ -24,7 +21,7 @@ def shown_alike(cases: Sequence[Case], rule: str) -> list[Case]:
     """
     if rule != ACQUIRED:
         return list(cases)
-    heads = {image: _head(image) for image in {case.image for case in cases}}
+    heads = {image: placed_of(image) for image in {case.image for case in cases}}
     shared = {}
     for dataset in {case.dataset for case in cases}:
         own = [heads[case.image] for case in cases if case.dataset == dataset]
@@ -38,8 +35,3 @@ def shown_alike(cases: Sequence[Case], rule: str) -> list[Case]:
             case = case._replace(plane=grid.axis, order=grid.order)
         found.append(case)
     return found
-
-
-def _head(image: Path) -> tuple[tuple[int, ...], np.ndarray] | None:
-    shape, affine = shape_of(image), affine_of(image)
-    return (shape[:3], affine) if len(shape) >= 3 and affine is not None else None

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxmeta.data.names import slug
-from jaxmeta.data.shards import Shards, holders, structures
+from jaxmeta.data.shards import Shards, Volume, holders, structures
 from jaxmeta.errors import BadInput
 
 
@@ -264,6 +264,12 @@ def without(
             if kind in kinds and not counts.any():
                 found[kind] = (*found.get(kind, ()), number)
     return found
+
+
+def volumes_of(pool: Pool) -> list[Volume]:
+    """List the volumes that a pool may draw, each once."""
+    numbers = {n for entry in pool.entries for scans in entry.patients.values() for n, _ in scans}
+    return [pool.shards.volumes[number] for number in sorted(numbers)]
 
 
 def slice_count(patients: Mapping[str, list]) -> int:
