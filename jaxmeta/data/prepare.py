@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -283,7 +284,8 @@ def _each(parts, output, options, workers):
         return
     spawn = multiprocessing.get_context("spawn")  # safe whatever threads the caller has
     with ProcessPoolExecutor(min(workers, len(parts)), spawn, _die_with_parent) as pool:
-        jobs = {pool.submit(prepare_part, p, output, options): n for n, p in enumerate(parts)}
+        with deaf_to_ctrl_c():
+            jobs = {pool.submit(prepare_part, p, output, options): n for n, p in enumerate(parts)}
         try:
             for job in as_completed(jobs):
                 yield jobs[job], job.result()
@@ -295,12 +297,25 @@ def _each(parts, output, options, workers):
             pool.shutdown(cancel_futures=True)
 
 
-def _die_with_parent():
-    """Let no worker wait for ever for the next job of a parent that was killed, nor answer its Ctrl-C.
+@contextmanager
+def deaf_to_ctrl_c():
+    """Let no process that is begun here answer Ctrl-C, from its first line on; this one hears it a moment later.
 
-    A terminal sends that to all; one that fails by it would look like one that was killed for memory.
+    A terminal sends it to all. One that is ended by it, while it still imports, leaves a traceback, and
+    afterwards would look like one that was killed for memory.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _die_with_parent():
+    """Let no worker wait for ever for the next job of a parent that was killed."""
 
     def watch():
         multiprocessing.parent_process().join()

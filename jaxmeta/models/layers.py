@@ -58,7 +58,8 @@ class GroupNorm(nn.Module):
     spreads in float32, of 4 in bfloat16. So a first pass takes for c the mean of every `EVERY`-th row:
     then (E[x] - c)^2 <= EVERY Var[x], as no part of a sum of squares is more than the sum, and only
     the last digit is lost. No gradient goes through c, for nothing depends on it; derivatives of any order
-    are those of the mean and the variance.
+    are those of the mean and the variance. The image itself is not moved, which would cost 5 % of a
+    meta-step and gain what float32 rounds off at its mean.
 
     Moments are float32 at least, whatever the image is, sums over H W first, then over the group's
     channels; the affine map that results is applied in one multiply-add. With as many groups as
@@ -91,10 +92,10 @@ class GroupNorm(nn.Module):
 
         image = image.astype(jnp.promote_types(image.dtype, jnp.float32))
         near = by_channel(grouped(jax.lax.stop_gradient(image[:, ::EVERY])))
-        image -= near[:, None, None]
-        mean = grouped(image)
-        variance = larger(grouped(image * image) - mean * mean, 0.0)
-        mean, inverse = by_channel(mean), by_channel(jax.lax.rsqrt(variance + self.epsilon))
+        around = image - near[:, None, None]
+        mean = grouped(around)
+        variance = larger(grouped(around * around) - mean * mean, 0.0)
+        mean, inverse = near + by_channel(mean), by_channel(jax.lax.rsqrt(variance + self.epsilon))
         slope = written.bind(inverse * scale[None])
         shift = written.bind(bias[None] - mean * slope)
         return (image * slope[:, None, None] + shift[:, None, None]).astype(dtype)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxmeta.data.prepare import deaf_to_ctrl_c
 from tests.tasks.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,14 @@ def test_every_command_is_run_by_what_knows_of_ctrl_c(path):
     assert re.search(
         rf"^from experiments\.command import .*\brun( as {name})?$", text, re.MULTILINE
     )
+
+
+def test_a_worker_is_deaf_to_ctrl_c_from_its_first_line():
+    """Its imports take seconds: Ctrl-C within them left a traceback."""
+    words = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"]
+    with deaf_to_ctrl_c():
+        assert subprocess.run(words).returncode == 0
+    assert subprocess.run(words, stderr=subprocess.DEVNULL).returncode == -signal.SIGINT
 
 
 @pytest.mark.slow

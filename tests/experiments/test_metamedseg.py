@@ -218,7 +218,9 @@ def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(smal
     assert len(every.split()) > 3 and not tested & set(every.split())
     assert not (small.workdir / "predictions").exists()  # a slice alone is no volume
     for case, shown in table.pictures:
-        assert shown.title.endswith(f"slice {case.case.rsplit(':')[-1]}") and shown.target.any()
+        (each,) = shown
+        assert f"slice {case.case.rsplit(':')[-1]}" in each.title.splitlines()[1].split(", ")
+        assert each.target.any()
     assert {case.support_patients for case in table.cases} == {"slices of the tested patients"}
     lent = {at for case in table.cases for at in case.support_slices.split()}
     assert not lent & tested
