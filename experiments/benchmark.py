@@ -87,7 +87,8 @@ def volumes(
     repeat: int = 3,
     json: bool = False,
 ) -> None:
-    """Time MetaMedSeg's step over volumes of different lengths, against one whose tasks are all full.
+    """Time MetaMedSeg's step over volumes of different lengths, against one whose tasks are all
+    full.
 
     Args:
         size: rows and columns of a slice.
@@ -173,7 +174,8 @@ def metrics(
     spacing: tuple[float, float, float] = (0.8, 0.8, 1.0),
     json: bool = False,
 ) -> None:
-    """Time all measures of one large case, by every convention, and of two cases that are hard to search.
+    """Time all measures of one large case, by every convention, and of two cases that are hard to
+    search.
 
     Args:
         shape: voxels of the volume.
@@ -189,7 +191,8 @@ Sam = Literal["tiny", "vit-b", "vit-l", "vit-h"]
 def encode(
     size: Sam = "vit-b", image: int | None = None, repeat: int = 3, json: bool = False
 ) -> None:
-    """Time Segment Anything's encoder on one image, against the same network in PyTorch if that is there.
+    """Time Segment Anything's encoder on one image, against the same network in PyTorch if that is
+    there.
 
     Args:
         size: of the network.

@@ -1,5 +1,5 @@
-"""How every command begins and ends: its words, and 0 for done, 2 for a user's mistake told in one line,
-130 or 143 for stopped by Ctrl-C or SIGTERM, as a shell counts signals."""
+"""How every command begins and ends: its words, and 0 for done, 2 for a user's mistake told in one
+line, 130 or 143 for stopped by Ctrl-C or SIGTERM, as a shell counts signals."""
 
 import errno
 import io
@@ -32,8 +32,8 @@ Asked = TypeVar("Asked")
 class Stopped(Exception):
     """The process was asked to end, and has saved what it did; the message says how to go on.
 
-    It is not done, so the exit code is no 0: who waits for it, a script or a queue, must not go on to what
-    comes after.
+    It is not done, so the exit code is no 0: who waits for it, a script or a queue, must not go on
+    to what comes after.
     """
 
     def __init__(self, message: str, by: int = signal.SIGTERM):
@@ -67,9 +67,9 @@ def run(main: Callable[[], None]) -> None:
 def speak_all_languages() -> None:
     """Let names of files, and what is printed, be in any language whatever the locale.
 
-    Where the locale has ASCII or Latin letters alone Python would read names of files as broken ones and
-    could not write them: the command begins again in Python's UTF-8 mode, the default from Python 3.15 on.
-    What a terminal cannot show is printed as an escape.
+    Where the locale has ASCII or Latin letters alone Python would read names of files as broken
+    ones and could not write them: the command begins again in Python's UTF-8 mode, the default from
+    Python 3.15 on. What a terminal cannot show is printed as an escape.
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode and sys.executable:
         os.environ["PYTHONUTF8"] = "1"  # for the workers too

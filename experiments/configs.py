@@ -19,27 +19,28 @@ class Tasks:
     """What a training step sees."""
 
     draw: Literal["episodes", "volumes", "pooled", "supervoxels", "chunks"] = "episodes"
-    """episodes: support and query of different patients; supervoxels: without labels, a piece of one
-    scan and the same or the next slices of it, changed in another way (prepare_data --supervoxels);
-    volumes: the slices of one scan, every k-th
-    where there are more than `shots`; pooled: `shots` slices of any patients. These two learn from the
-    support alone and watch the query. chunks: of `width` neighbouring slices, of which the middle one lends
-    its mask to the others."""
+    """episodes: support and query of different patients; supervoxels: without labels, a piece of
+    one scan and the same or the next slices of it, changed in another way (prepare_data
+    --supervoxels); volumes: the slices of one scan, every k-th where there are more than `shots`;
+    pooled: `shots` slices of any patients. These two learn from the support alone and watch the
+    query. chunks: of `width` neighbouring slices, of which the middle one lends its mask to the
+    others."""
     width: int | None = None
-    """Slices of a chunk: 5 where they lie close together, as in CT, 3 where they do not (chunks)."""
+    """Slices of a chunk: 5 where they lie close together, as in CT, 3 where they do not
+    (chunks)."""
     stride: int | None = None
     """Slices from the beginning of one chunk to that of the next (chunks)."""
     across: bool = False
-    """Chunks that run on from one scan into the next, as the code released with SSM-SAM deals them; for
-    comparison only."""
+    """Chunks that run on from one scan into the next, as the code released with SSM-SAM deals them;
+    for comparison only."""
     least_pixels: int = 1
     """Pixels at native resolution that a structure must have in a slice to be trained on there."""
     decathlon: bool = False
     """Learn from the 24 sub-tasks that MetaMedSeg makes of the Medical Segmentation Decathlon, with
     their thresholds and weights; otherwise every data set counts alike."""
     as_pictures: bool = False
-    """Slices as 8-bit pictures, each from its own least to its own largest value, as the code released
-    with MetaMedSeg has them; for comparison only."""
+    """Slices as 8-bit pictures, each from its own least to its own largest value, as the code
+    released with MetaMedSeg has them; for comparison only."""
     size: int | None = None
     """Rows and columns of a slice after resizing; by default as the shards were prepared for."""
     spacing: float | None = None
@@ -66,12 +67,13 @@ class Network:
     """The network; None stands where a kind has no such thing."""
 
     kind: Literal["unet", "instance-unet", "own", "sam-tiny", "sam"] = "unet"
-    """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg; own: what `function` makes;
-    sam-tiny: Segment Anything at 4 million parameters, for slices of 256 pixels; sam: of the size of the
-    weights that the run begins with."""
+    """unet: GroupNorm, nearest upsampling; instance-unet: that of MetaMedSeg; own: what `function`
+    makes; sam-tiny: Segment Anything at 4 million parameters, for slices of 256 pixels; sam: of the
+    size of the weights that the run begins with."""
     function: str | None = None
-    """A network of your own, as MODULE:FUNCTION, for instance my_package.nets:tiny: called with the number of
-    outputs it returns a jaxmeta.models.Model. Imported from the working directory, at every use of the run."""
+    """A network of your own, as MODULE:FUNCTION, for instance my_package.nets:tiny: called with the
+    number of outputs it returns a jaxmeta.models.Model. Imported from the working directory, at
+    every use of the run."""
     widths: tuple[int, ...] | None = (8, 16, 32, 64)
     """Channels of each level, from full resolution down (unet, instance-unet)."""
     groups: int | None = 8
@@ -80,14 +82,14 @@ class Network:
     """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice
     (unet)."""
     adapter: Literal["high-pass", "low-rank", "bottleneck"] | None = None
-    """What is trained inside the frozen image encoder: prompts of high frequencies and patches before every
-    block, as SSM-SAM has them; low-rank changes of queries and values; narrow perceptrons in every
-    block (ssm-sam)."""
+    """What is trained inside the frozen image encoder: prompts of high frequencies and patches
+    before every block, as SSM-SAM has them; low-rank changes of queries and values; narrow
+    perceptrons in every block (ssm-sam)."""
     adapter_width: int | None = None
     """Channels inside an adapter; by default 24, rank 4, a quarter of the tokens' (ssm-sam)."""
     last_blocks: int | None = None
-    """Adapt only so many blocks, the last ones; by default all (ssm-sam). What lies before them is computed
-    once a slice."""
+    """Adapt only so many blocks, the last ones; by default all (ssm-sam). What lies before them is
+    computed once a slice."""
 
 
 Algorithm = Literal[
@@ -159,8 +161,8 @@ class Inner:
     scale: float | None = None
     """Factor from cosines to logits (prototypes)."""
     vary: float | None = None
-    """At test time each step sees the support changed anew: a factor on the changes of single images
-    of `augment`, for every row of the table."""
+    """At test time each step sees the support changed anew: a factor on the changes of single
+    images of `augment`, for every row of the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,10 +188,10 @@ class Weighting:
     """How much each task of a step counts (metamedseg)."""
 
     rule: Literal["uniform", "mean", "meta", "loss", "loss-difference", "target"] = "uniform"
-    """uniform: all alike; mean, meta: by the distance from where all tasks ended on average, or from
-    where they began; loss: by how little the held-out loss differs from the last training loss;
-    loss-difference: by the largest fall of the training loss in an epoch; target: by the IoU on ten
-    labelled slices of the organs under test, which is a leak."""
+    """uniform: all alike; mean, meta: by the distance from where all tasks ended on average, or
+    from where they began; loss: by how little the held-out loss differs from the last training
+    loss; loss-difference: by the largest fall of the training loss in an epoch; target: by the IoU
+    on ten labelled slices of the organs under test, which is a leak."""
     invert: bool = False
     """Turn the rule around: 1 - W, normalised."""
     compounding: bool = False
@@ -202,15 +204,15 @@ class Prompted:
     """SSM-SAM: what it is told with new slices, and what the released code does otherwise."""
 
     prompt: Literal["support", "clicks", "none"] = "support"
-    """Points on new slices lie on the support's mask, or on their own truth (clicks, which every score is
-    named after), or there are none."""
+    """Points on new slices lie on the support's mask, or on their own truth (clicks, which every
+    score is named after), or there are none."""
     attends: bool = True
     """The decoder looks at the query under the support's mask; released: not."""
     dropout: float = 0.2
     """Share of the decoder's features that training and adaptation leave out."""
     period: int | None = None
-    """Steps after which the online rate has fallen to nothing; by default the last; released: 20 of 30
-    or 40, so that it rises again."""
+    """Steps after which the online rate has fallen to nothing; by default the last; released: 20 of
+    30 or 40, so that it rises again."""
     mixed_tokens: bool = False
     """Read the patch embedding in the wrong order for the prompts; released: yes."""
     transposed_points: bool = False
@@ -233,8 +235,8 @@ class Loss:
     of_slice: Literal["iou", "bce", "bce_weighted", "combined", "combined2", "tversky"] | None = (
         None
     )
-    """A loss of MetaMedSeg instead; both weights are None then. None of all three: the algorithm has its
-    own (sam, ssm-sam)."""
+    """A loss of MetaMedSeg instead; both weights are None then. None of all three: the algorithm
+    has its own (sam, ssm-sam)."""
 
 
 WALK = Inner(steps=4, test_steps=10, rate=0.15, optimiser="sgd", clip=1.0, vary=0.0)
@@ -298,29 +300,30 @@ class Config:
     train_organs: tuple[str, ...] = ()
     """Organs to learn from; without any, all that are not held out."""
     test_patients: tuple[str, ...] = ()
-    """Patients held out; without any, drawn at random where a data set has test and other organs."""
+    """Patients held out; without any, drawn at random where a data set has test and other
+    organs."""
     protocol: Literal["alpnet", "alpnet-legacy"] | None = None
     """A protocol of the literature that says which patients train, lend and are tested; the run is
-    tested by it too. alpnet: 5 folds, one slice for each of three chunks; alpnet-legacy: as papers after
-    it, whose setting 2 drops only slices that show all organs."""
+    tested by it too. alpnet: 5 folds, one slice for each of three chunks; alpnet-legacy: as papers
+    after it, whose setting 2 drops only slices that show all organs."""
     fold: int | None = None
     """Which fold of the protocol, from 0."""
     setting: Literal[1, 2] | None = None
-    """1: slices of the protocol's training patients that show test organs are trained on, without their
-    labels; 2: they are not."""
+    """1: slices of the protocol's training patients that show test organs are trained on, without
+    their labels; 2: they are not."""
     allow_leak: tuple[TrainingLeak, ...] = ()
     """What a test must not share and this run's does, named with every score: target-labels lets
     --weigh.rule target see labels of the organs under test; shared-patients tests on slices of the
-    patients who lend the support, as the code released with MetaMedSeg does; organs, patients and contents
-    (the same voxels under another name) let what is held out be trained on, by this run or what it begins
-    with."""
+    patients who lend the support, as the code released with MetaMedSeg does; organs, patients and
+    contents (the same voxels under another name) let what is held out be trained on, by this run or
+    what it begins with."""
     begin: Path | None = None
-    """A run whose network is where this one begins, but for a head of another size; of sam and ssm-sam,
-    a run of sam or a folder of converted weights."""
+    """A run whose network is where this one begins, but for a head of another size; of sam and
+    ssm-sam, a run of sam or a folder of converted weights."""
     cache: Path | None = None
-    """A folder that keeps of every slice what no adapter changes, so that it is computed once (ssm-sam); it
-    needs slices that are not augmented. With adapters in every block that is little: see
-    --network.last-blocks."""
+    """A folder that keeps of every slice what no adapter changes, so that it is computed once
+    (ssm-sam); it needs slices that are not augmented. With adapters in every block that is little:
+    see --network.last-blocks."""
     steps: int = 800
     """Training steps."""
     every: int = 200
@@ -330,8 +333,8 @@ class Config:
     validation_tasks: int = 12
     """Fixed tasks on validation organs that score a checkpoint."""
     track: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Where the metrics go beside `metrics.jsonl`: files in the run's folder for TensorBoard, Weights &
-    Biases, or both; each needs the optional extra of its name."""
+    """Where the metrics go beside `metrics.jsonl`: files in the run's folder for TensorBoard,
+    Weights & Biases, or both; each needs the optional extra of its name."""
     tasks: Tasks = Tasks()
     network: Network = Network()
     inner: Inner = INNER["meta-sgd"]
@@ -350,12 +353,13 @@ class Config:
     planes: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """The planes that slices are nearest to that the run learns from: filled in by the run."""
     frames: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """For each data set that it learns from the directions in space along which its slices, rows and columns run:
-    filled in by the run."""
+    """For each data set that it learns from the directions in space along which its slices, rows
+    and columns run: filled in by the run."""
     modality: Annotated[Literal["ct", "mr"] | None, tyro.conf.Suppress] = None
     """What all scans are that the run learns from, if they are one: filled in by the run."""
     channel: Annotated[str | None, tyro.conf.Suppress] = None
-    """The channel that they all are of files that hold several, if it is one: filled in by the run."""
+    """The channel that they all are of files that hold several, if it is one: filled in by the
+    run."""
     pixels: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
-    """The least and the largest mm of a pixel, as the network saw the scans that the run learned from: filled
-    in by the run."""
+    """The least and the largest mm of a pixel, as the network saw the scans that the run learned
+    from: filled in by the run."""

@@ -1,9 +1,10 @@
-"""Convert a checkpoint of Segment Anything, or of a model with the same parts, to weights for this library.
+"""Convert a checkpoint of Segment Anything, or of a model with the same parts, to weights for this
+library.
 
     python -m experiments.convert_sam sam_vit_b_01ec64.pth --output sam-vit-b
 
-Every tensor of the file must have its place and every place its tensor; else the report says what is
-missing, unexpected or of another shape, and nothing is written.
+Every tensor of the file must have its place and every place its tensor; else the report says what
+is missing, unexpected or of another shape, and nothing is written.
 """
 
 from dataclasses import dataclass
@@ -27,15 +28,16 @@ class Arguments:
     """Convert a checkpoint of Segment Anything."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """A .pth file as published, for which PyTorch is needed (the extra `convert`), or a .safetensors
-    file; others with the same parts too, MedSAM's ViT-B with --look medsam."""
+    """A .pth file as published, for which PyTorch is needed (the extra `convert`), or a
+    .safetensors file; others with the same parts too, MedSAM's ViT-B with --look medsam."""
     output: Path
     """The folder that the converted weights go to."""
     size: Literal["vit-b", "vit-l", "vit-h"] | None = None
     """Refuse a checkpoint of another size; by default any is recognised."""
     look: Literal["sam", "medsam"] = "sam"
-    """How the weights were shown images when they learned, which no file says. sam: as published, in proportion
-    and normalised by ImageNet's colours; medsam: stretched to the square, from 0 to 1."""
+    """How the weights were shown images when they learned, which no file says. sam: as published,
+    in proportion and normalised by ImageNet's colours; medsam: stretched to the square, from 0 to
+    1."""
     names: bool = False
     """Report every tensor by its name; by default the first 8 of those that do not match."""
 
@@ -63,8 +65,9 @@ def convert(args: Arguments) -> None:
         print(report(found, every=args.names))
         if not found.whole:
             raise BadInput(
-                f"{args.checkpoint} does not fit {named(size)}: {len(found.missing)} tensors missing, "
-                f"{len(found.unexpected)} unexpected, {len(found.misshapen)} of another shape; nothing written"
+                f"{args.checkpoint} does not fit {named(size)}: {len(found.missing)} tensors "
+                f"missing, {len(found.unexpected)} unexpected, {len(found.misshapen)} of another "
+                "shape; nothing written"
             )
         try:
             write_weights(args.output, size, leaves(checkpoint.read, size), look=args.look)

@@ -69,7 +69,8 @@ def test(options: Options) -> list[Outcome]:
 
 
 def refuse_incomparable(runs: Sequence[Run], asked: Sequence[Asked]) -> None:
-    """Refuse runs whose tests would not make one table; folds of a protocol ask of other patients each."""
+    """Refuse runs whose tests would not make one table; folds of a protocol ask of other patients
+    each."""
     if any(one.protocol for one in asked):
         return
     entries = [

@@ -5,7 +5,8 @@
     python -m experiments.meta_train unet-maml --algorithm NAME       another algorithm, likewise
 
 The same command again resumes a run that was stopped. `--config-file FILE` starts from a run's
-config.json, or from a file with some of its fields, and what else is on the command line overrules it.
+config.json, or from a file with some of its fields, and what else is on the command line overrules
+it.
 """
 
 import dataclasses
@@ -102,7 +103,8 @@ def parse(words: list[str]) -> tuple[str, Config]:
 
 
 def asked(words: Sequence[str], option: str, known: Collection[str]) -> str | None:
-    """Find on the command line what other settings begin with: the algorithm, or the kind of network."""
+    """Find on the command line what other settings begin with: the algorithm, or the kind of
+    network."""
     for word, following in zip(words, [*words[1:], ""]):
         name, _, value = word.partition("=")
         if name == option:
@@ -131,7 +133,8 @@ def resolve(name: str, config: Config) -> Config:
 
 
 def on_tiny(config: Config) -> Config:
-    """Train the network that SSM-SAM adapts, on what the run may see; return a run that begins with it."""
+    """Train the network that SSM-SAM adapts, on what the run may see; return a run that begins with
+    it."""
     workdir = config.workdir / "sam"
     if config.tasks.as_pictures:
         raise BadInput("--tasks.as-pictures needs --begin: sam-tiny learns from intensities")

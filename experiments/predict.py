@@ -1,11 +1,13 @@
-"""Segment structures in one's own volumes, shown to a trained run in a few labelled slices, or pointed at.
+"""Segment structures in one's own volumes, shown to a trained run in a few labelled slices, or
+pointed at.
 
-    python -m experiments.predict --run RUN --support IMAGE:LABEL[:VALUE] ... --image IMAGE [...] --output DIR
-    python -m experiments.predict --run RUN --box X,Y,Z,X,Y,Z --image IMAGE --output DIR
+    python -m experiments.predict --run RUN --support IMAGE:LABEL[:VALUE] ... --image IMAGE [...]
+    --output DIR python -m experiments.predict --run RUN --box X,Y,Z,X,Y,Z --image IMAGE --output
+    DIR
 
-Everything is as in a test: the same reading, intensities, slicing, adaptation and way back. Each mask
-is saved on its image's own grid with its header, and is there whole or not at all. The second form is for
-Segment Anything: a run of sam-tiny, or a folder of converted weights.
+Everything is as in a test: the same reading, intensities, slicing, adaptation and way back. Each
+mask is saved on its image's own grid with its header, and is there whole or not at all. The second
+form is for Segment Anything: a run of sam-tiny, or a folder of converted weights.
 """
 
 import dataclasses
@@ -66,36 +68,38 @@ class Options:
     support: tuple[str, ...] = ()
     """Labelled volumes, as IMAGE:LABEL or IMAGE:LABEL:VALUE; without VALUE every label above 0."""
     structures: tuple[int, ...] = ()
-    """Values of the support's labels that are a structure each: one mask holds them all, each voxel the value
-    of the most probable."""
+    """Values of the support's labels that are a structure each: one mask holds them all, each voxel
+    the value of the most probable."""
     box: tuple[str, ...] = ()
-    """X,Y,Z,X,Y,Z: opposite corners of a box around a structure, in voxels of the file's array from 0; it
-    is segmented in each slice that the box crosses. VALUE:X,Y,Z,X,Y,Z says which value it has in the mask, so
-    that one mask may hold several."""
+    """X,Y,Z,X,Y,Z: opposite corners of a box around a structure, in voxels of the file's array from
+    0; it is segmented in each slice that the box crosses. VALUE:X,Y,Z,X,Y,Z says which value it has
+    in the mask, so that one mask may hold several."""
     click: tuple[str, ...] = ()
     """X,Y,Z or VALUE:X,Y,Z: a voxel of a structure; its slice is segmented."""
     click_outside: tuple[str, ...] = ()
-    """X,Y,Z or VALUE:X,Y,Z: a voxel beside the structure, for a slice that has a box or a click of it."""
+    """X,Y,Z or VALUE:X,Y,Z: a voxel beside the structure, for a slice that has a box or a click of
+    it."""
     shots: int | None = None
     """Labelled slices to adapt to, evenly spaced among those that hold the structure; by default
     all of them (ssm-sam: 5, for it answers once for each)."""
     draws: int = 1
-    """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly spaced, the
-    others are random."""
+    """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly
+    spaced, the others are random."""
     probabilities: bool = False
     """Also save the probability of each structure, as NAME_prob_VALUE.nii.gz."""
     modality: Literal["ct", "mr"] | None = None
     """What the volumes are; needed where the run learned from both."""
     axis: Literal["acquired", "axial", "coronal", "sagittal"] | None = None
-    """Which slices are cut; by default as those that the run learned from: "acquired", or one plane."""
+    """Which slices are cut; by default as those that the run learned from: "acquired", or one
+    plane."""
     channel: str | None = None
     """Which channel of volumes that hold several, as (x, y, z, channel): NAME where a dataset.json
     beside declares names, or NUMBER from 0; by default the one that the run learned from."""
     nan_to: float | None = None
     """Value for voxels that are NaN or Inf; without it they are refused."""
     rescale: tuple[str, ...] = ()
-    """SLOPE,INTERCEPT that turn a CT's numbers to HU, for files in other units (1,-1024 where 1024 was
-    added); PATTERN=SLOPE,INTERCEPT for files that match."""
+    """SLOPE,INTERCEPT that turn a CT's numbers to HU, for files in other units (1,-1024 where 1024
+    was added); PATTERN=SLOPE,INTERCEPT for files that match."""
     largest_piece: bool = False
     """Keep the largest connected piece of each mask: for a structure that is one body."""
     seed: int = 0
@@ -122,8 +126,8 @@ def predict(options: Options) -> list[Path]:
     run = open_run(options.run)
     if run.config.tasks.as_pictures:
         raise BadInput(
-            f"{options.run} learned from slices as pictures (--tasks.as-pictures), which is for comparison "
-            "alone: train a run without it to predict"
+            f"{options.run} learned from slices as pictures (--tasks.as-pictures), which is for "
+            "comparison alone: train a run without it to predict"
         )
     run = prompted(run)
     reading = reading_for(run, **said(options))
@@ -172,7 +176,8 @@ def predict(options: Options) -> list[Path]:
 
 
 def prompted(run: Run) -> Run:
-    """Let points come from the support's mask, where clicks on the truth are what a run was trained with."""
+    """Let points come from the support's mask, where clicks on the truth are what a run was trained
+    with."""
     how = run.config.prompted
     if how.prompt != "clicks":
         return run
@@ -218,7 +223,8 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
 
 
 def tell_pointed(options: Options, network: Sam, look: Look, reading: Reading) -> Callable:
-    """Make what tells how a volume that is pointed into is read; converted weights saw what they saw."""
+    """Make what tells how a volume that is pointed into is read; converted weights saw what they
+    saw."""
     size = network.size
 
     def seen_as(grid: Grid) -> tuple[float, float]:
@@ -258,7 +264,8 @@ def save_found(
     values: Sequence[int],
     grid: Grid,
 ) -> None:
-    """Save a volume's mask, each structure's probability where they are given, and say how large they are."""
+    """Save a volume's mask, each structure's probability where they are given, and say how large
+    they are."""
     save_mask(path, from_slices(labels, grid), grid)
     for value, each in zip(values, probabilities):
         beside = path.with_name(f"{path.name.removesuffix('.nii.gz')}_prob_{value}.nii.gz")

@@ -110,7 +110,8 @@ REAL = dataclasses.replace(
 PRESETS: dict[str, tuple[str, Config]] = {
     "unet-maml": ("U-Net, first-order MAML with learned rates: the default.", Config()),
     "real": (
-        "The same for real scans, 64x64: 5 slices a support, other poses, a long walk at test time.",
+        "The same for real scans, 64x64: 5 slices a support, other poses, a long walk at test "
+        "time.",
         REAL,
     ),
     "transfer": (

@@ -1,7 +1,8 @@
 """How far long work is: a bar in a terminal, elsewhere a line a minute, so that no log is silent.
 
-`following` gives what the work calls whenever it is a step further. Lines do not wait for that call: a
-thread of their own writes them, so that a compilation, or one adaptation of ten minutes, is heard of too.
+`following` gives what the work calls whenever it is a step further. Lines do not wait for that
+call: a thread of their own writes them, so that a compilation, or one adaptation of ten minutes, is
+heard of too.
 """
 
 import math
@@ -71,9 +72,11 @@ def following(
     clock: Callable[[], float] = time.monotonic,
     every: float = MINUTE,
 ) -> Iterator[Callable[..., None]]:
-    """Give tell(done, note), or tell(more=1), and show how far that is for as long as the block lasts.
+    """Give tell(done, note), or tell(more=1), and show how far that is for as long as the block
+    lasts.
 
-    That is the line `first`, if there is one, then in a terminal a bar, and in a log a line a minute.
+    That is the line `first`, if there is one, then in a terminal a bar, and in a log a line a
+    minute.
     """
     at = Progress(what, unit, total, start, clock(), start)
     if first:

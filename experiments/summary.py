@@ -1,9 +1,10 @@
-"""Runs that were tested one by one, on several machines or on several days, compared from their reports.
+"""Runs that were tested one by one, on several machines or on several days, compared from their
+reports.
 
     python -m experiments.summary --run RUN RUN [RUN ...]
 
-`meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one algorithm
-with the same settings are seeds of one method; those of several methods make a contest
+`meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one
+algorithm with the same settings are seeds of one method; those of several methods make a contest
 (`reports/contest.py`); those of a protocol of the literature are its folds (`reports/folds.py`).
 """
 
@@ -31,14 +32,15 @@ class Options:
     output: Path | None = None
     """Where the comparison goes; by default beside the first run's report."""
     against: Path | None = None
-    """One of the runs, whose method every other row is held against, and p adjusted over these comparisons; by
-    default methods alone are, against the best of them, and p is adjusted over all pairs."""
+    """One of the runs, whose method every other row is held against, and p adjusted over these
+    comparisons; by default methods alone are, against the best of them, and p is adjusted over all
+    pairs."""
     names: tuple[str, ...] = ()
-    """What to call the methods, in the order in which they first come among the runs; by default their
-    algorithm, and the settings that tell it from another of the same."""
+    """What to call the methods, in the order in which they first come among the runs; by default
+    their algorithm, and the settings that tell it from another of the same."""
     allow_leak: tuple[AnyLeak, ...] = ()
-    """Leaks (as meta_test --allow-leak names them) that some of the tests have and others have not: compare
-    them all the same; the table names whose they are."""
+    """Leaks (as meta_test --allow-leak names them) that some of the tests have and others have not:
+    compare them all the same; the table names whose they are."""
     within: bool = False
     """Compare tests within volumes (meta_test --within)."""
 
@@ -115,14 +117,15 @@ def refuse_twice(folders: Sequence[Path]) -> None:
 
 
 def refuse_other_leaks(tests: Sequence[tuple[Path, Sequence[str]]], allowed: Sequence[str]) -> None:
-    """Refuse to set a test with a leak (a run, and its leaks) beside one without, unless it is allowed."""
+    """Refuse to set a test with a leak (a run, and its leaks) beside one without, unless it is
+    allowed."""
     (first, own), *others = tests
     for other, theirs in others:
         if differ := sorted((set(own) ^ set(theirs)) - set(allowed)):
             one, two = (first, other) if differ[0] in own else (other, first)
             raise BadInput(
-                f"{one} is tested with the leak {differ[0]}, {two} without: test them alike, or add "
-                f"--allow-leak {differ[0]}, which the table then names"
+                f"{one} is tested with the leak {differ[0]}, {two} without: test them alike, or "
+                f"add --allow-leak {differ[0]}, which the table then names"
             )
 
 

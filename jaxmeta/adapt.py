@@ -1,9 +1,9 @@
 """The inner loop: how a network becomes a network for one structure. Start reading here.
 
-A few labelled slices, the support, say what the structure is. `adapt` walks from given parameters down
-the support loss, one optax update a step, as one compiled scan. Every method of this library that
-adapts by gradients is this function with other arguments: MAML differentiates through it, Reptile
-looks only at where it ends, transfer and scratch start it elsewhere.
+A few labelled slices, the support, say what the structure is. `adapt` walks from given parameters
+down the support loss, one optax update a step, as one compiled scan. Every method of this library
+that adapts by gradients is this function with other arguments: MAML differentiates through it,
+Reptile looks only at where it ends, transfer and scratch start it elsewhere.
 """
 
 from collections.abc import Callable
@@ -32,20 +32,21 @@ def adapt(
     memory: Memory = REMAT,
     watch: Callable[[PyTree], Any] | None = None,
 ) -> tuple[PyTree, tuple[Float[Array, " S"], Any]]:
-    """Walk down the support loss: phi <- phi + rate * update(grad loss(phi)), step by step of the plan.
+    """Walk down the support loss: phi <- phi + rate * update(grad loss(phi)), step by step of the
+    plan.
 
     With theta the parameters that come in and phi those that go out, `order=2` keeps the whole
     derivative d phi / d theta. `order=1` treats every inner gradient as a constant: d phi / d theta
-    is the identity (Finn et al. 2017, arXiv 1703.03400, section 5.2), while whatever else the update
-    rule closes over, a learned rate for instance, still gets its gradient.
+    is the identity (Finn et al. 2017, arXiv 1703.03400, section 5.2), while whatever else the
+    update rule closes over, a learned rate for instance, still gets its gradient.
 
     With the `memory` modes REMAT and MIXED nothing is kept of a second-order step but phi and the
     optimiser's state, so memory hardly grows with S.
 
-    Returns phi and the trace: each step's loss before its update (0 where it rested), and `watch(phi)`
-    after it. Raises
-    ValueError for a loss that is not one number, integer parameters, and at second order an update
-    without a derivative where a gradient is 0 (Adam without `eps_root`).
+    Returns phi and the trace: each step's loss before its update (0 where it rested), and
+    `watch(phi)` after it. Raises ValueError for a loss that is not one number, integer parameters,
+    and at second order an update without a derivative where a gradient is 0 (Adam without
+    `eps_root`).
     """
     if order not in (1, 2):
         raise ValueError(f"order is 1 or 2, not {order}")

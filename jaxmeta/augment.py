@@ -1,9 +1,9 @@
 """Augmentation on the device, a pure function of the task and its key.
 
-What is drawn once for the whole task (flips, another pose, another form, inversion of contrast) makes
-another structure or another protocol of it; what is drawn for each image (a small affine map, a smooth
-bend, gain, offset, noise) makes another patient. Support and query always agree on what the structure
-is. How slices are moved is in `warps.py`.
+What is drawn once for the whole task (flips, another pose, another form, inversion of contrast)
+makes another structure or another protocol of it; what is drawn for each image (a small affine map,
+a smooth bend, gain, offset, noise) makes another patient. Support and query always agree on what
+the structure is. How slices are moved is in `warps.py`.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,8 @@ class Augmentation:
     invert: float = 0.0
     """Probability of inverted contrast, of the whole task."""
     curve: float = 0.0
-    """Standard deviation of the bends of an intensity curve, of the whole task: another contrast."""
+    """Standard deviation of the bends of an intensity curve, of the whole task: another
+    contrast."""
     task_rotate: float = 0.0
     """Largest turn of the whole task, degrees either way."""
     task_zoom: float = 0.0

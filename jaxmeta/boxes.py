@@ -6,7 +6,8 @@ from jaxtyping import Float, Shaped
 
 
 def box_around(mask: Shaped[Any, "N H W"]) -> Float[Any, "N 4"]:
-    """Find x, y of the first pixel of each mask and of its last; the whole image for an empty one."""
+    """Find x, y of the first pixel of each mask and of its last; the whole image for an empty
+    one."""
     lib = mask.__array_namespace__()
 
     def ends(along):

@@ -102,16 +102,18 @@ def load_best(folder: Path, state: PyTree) -> tuple[int, float | None, PyTree]:
 
 
 def best_of(checkpoints) -> Any:
-    """Choose the checkpoint that scored best on validation organs, the latest where none was scored."""
+    """Choose the checkpoint that scored best on validation organs, the latest where none was
+    scored."""
     scored = [c for c in checkpoints.checkpoints if c.metrics]
     return max(scored, key=lambda c: rank(c.metrics["score"]), default=checkpoints.latest)
 
 
 def about_best(folder: Path) -> tuple[int, dict[str, str]] | None:
-    """Say which step the best checkpoint is of, and what it is about; None where there is no checkpoint.
+    """Say which step the best checkpoint is of, and what it is about; None where there is no
+    checkpoint.
 
-    Orbax's files are read as they lie there: its checkpointer waits for all processes of a run, and one alone
-    may ask, as the first does before others see what it wrote.
+    Orbax's files are read as they lie there: its checkpointer waits for all processes of a run, and
+    one alone may ask, as the first does before others see what it wrote.
     """
     steps = [path for path in folder.glob("*") if path.name.isdigit() and (path / ABOUT).exists()]
     scored, latest = [], max(steps, key=step_of, default=None)
@@ -130,15 +132,18 @@ def step_of(path: Path) -> int:
 
 
 def metadata(checkpoints, step: int):
-    """Read what is told of a checkpoint; Orbax warns each time that task iterators tell nothing of themselves."""
+    """Read what is told of a checkpoint; Orbax warns each time that task iterators tell nothing of
+    themselves."""
     with silent(logging.getLogger("absl")):
         return checkpoints.checkpointables_metadata(step)
 
 
 def load(checkpoints, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Load what a checkpoint holds; raise BadInput where its arrays are not those of the state asked for.
+    """Load what a checkpoint holds; raise BadInput where its arrays are not those of the state
+    asked for.
 
-    That is where the network was changed since, by an edited configuration or in a module of one's own.
+    That is where the network was changed since, by an edited configuration or in a module of one's
+    own.
     """
     try:
         return checkpoints.load_checkpointables(step, wanted)
@@ -148,8 +153,9 @@ def load(checkpoints, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
         for name in sorted(held.keys() | asked.keys()):
             if (one := held.get(name)) != (other := asked.get(name)):
                 raise BadInput(
-                    f"{checkpoints.directory}: step {step} is of another network: {name} has shape {one} there and "
-                    f"{other} by the configuration; bring back the network that was trained, or train anew"
+                    f"{checkpoints.directory}: step {step} is of another network: {name} has shape "
+                    f"{one} there and {other} by the configuration; bring back the network that "
+                    "was trained, or train anew"
                 ) from error
         raise
 

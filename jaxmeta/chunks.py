@@ -1,8 +1,8 @@
 """Scores by the protocol of one-shot papers: each chunk of a query by its own support slice.
 
-`tasks/protocols.py` says what the protocol is. The same networks are scored twice: with the oracle that
-papers use, who knows between which slices the query's organ lies, and on the whole volume, where a
-slice follows the support slice nearest in relative height.
+`tasks/protocols.py` says what the protocol is. The same networks are scored twice: with the oracle
+that papers use, who knows between which slices the query's organ lies, and on the whole volume,
+where a slice follows the support slice nearest in relative height.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,8 @@ def score_by_chunks(
     chunk: int = 16,
     measured: Callable[..., Measures] = measure,
 ) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
-    """Fit every row to each support slice, then score every query volume without and with the oracle.
+    """Fit every row to each support slice, then score every query volume without and with the
+    oracle.
 
     Where the query has nothing of the organ no oracle can say where it is: that score is left out.
     Yields each case with its volume and its mask.

@@ -1,10 +1,11 @@
 """What a table of cases says: a mean for every row, and paired differences between rows.
 
-Patients, supports and training seeds are all drawn at random, so all of them make a mean uncertain. A
-row's own interval is over patients (what a table of this field shows). A difference between two
-rows is taken case by case and its interval is over patients and supports; where every organ was learned
-for by several runs, a second one is over the runs too. `standings` makes the table of a contest of all
-this. What an interval is over, it names itself (`Interval.over`); how it is made is in `intervals.py`.
+Patients, supports and training seeds are all drawn at random, so all of them make a mean uncertain.
+A row's own interval is over patients (what a table of this field shows). A difference between two
+rows is taken case by case and its interval is over patients and supports; where every organ was
+learned for by several runs, a second one is over the runs too. `standings` makes the table of a
+contest of all this. What an interval is over, it names itself (`Interval.over`); how it is made is
+in `intervals.py`.
 """
 
 import math
@@ -21,7 +22,8 @@ from jaxmeta.tasks.trial_of_slices import LENDERS
 
 LIMITS = {"dice": (0.0, 1.0), "iou": (0.0, 1.0)}  # between which no mean can help to lie
 ANY = (-math.inf, math.inf)
-NOBODY = ("", *LENDERS)  # what stands for whoever lent a support where slices were drawn, not people
+# what stands for whoever lent a support where slices were drawn, not people
+NOBODY = ("", *LENDERS)
 OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
 
 
@@ -54,8 +56,8 @@ class Standing(NamedTuple):
 
 
 def row_mean(cases: Sequence[Case], measure: str = "dice") -> tuple[Interval, Counts]:
-    """Mean over organs of the mean over their cases, with its interval over patients; and what stands
-    behind it."""
+    """Mean over organs of the mean over their cases, with its interval over patients; and what
+    stands behind it."""
     values = np.array([getattr(case, measure) for case in cases], np.float64)
     found = interval(values, organs(cases), [patients(cases)], limits=LIMITS.get(measure, ANY))
     return found, count(c.outcome for c in cases)
@@ -79,7 +81,8 @@ def mean(cases: Sequence[Case], measure: str) -> float:
 def difference(
     ours: Sequence[Case], theirs: Sequence[Case], *, runs_too: bool = False, measure: str = "dice"
 ) -> Interval:
-    """Mean of ours - theirs over cases that both have; its interval is over patients and supports (and runs).
+    """Mean of ours - theirs over cases that both have; its interval is over patients and supports
+    (and runs).
 
     A pair in which one of the two has no number (both masks empty) has none either.
     """
@@ -118,9 +121,10 @@ def standings(
     """Rank the rows that compete by their Dice, the other rows behind them in their own order.
 
     Every row but those `apart` (which answer other questions) is held against the baseline where
-    there is one. Against the row named `against` too, and these comparisons are the family that p is
-    adjusted over. Where none is named beforehand, every entrant is held against the best of them: who is
-    chosen as the best of these very cases was compared with all, so all pairs of entrants are the family.
+    there is one. Against the row named `against` too, and these comparisons are the family that p
+    is adjusted over. Where none is named beforehand, every entrant is held against the best of
+    them: who is chosen as the best of these very cases was compared with all, so all pairs of
+    entrants are the family.
     """
     rows = {}
     for case in cases:
@@ -170,9 +174,11 @@ def patients(cases: Sequence[Case]) -> Level:
 
 
 def supports(cases: Sequence[Case]) -> Level:
-    """Name supports by who lent them, drawn inside a data set among those that the same runs were given.
+    """Name supports by who lent them, drawn inside a data set among those that the same runs were
+    given.
 
-    A patient unlike others lends for every organ alike. Slices that nobody in particular lent are their own.
+    A patient unlike others lends for every organ alike. Slices that nobody in particular lent are
+    their own.
     """
     units = [
         (

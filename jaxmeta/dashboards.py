@@ -1,9 +1,9 @@
 """Dashboards beside the metrics file: the same steps in TensorBoard, or in Weights & Biases.
 
-Each is a context that gives write(step, values), as `track.tracking` opens it: with the run's folder and
-`past`, the lines of `metrics.jsonl` so far. Nothing is asked of an earlier process, which may have been
-killed, or have had no dashboard: what is missing is told from `past`. The packages are optional extras,
-imported only when asked for.
+Each is a context that gives write(step, values), as `track.tracking` opens it: with the run's
+folder and `past`, the lines of `metrics.jsonl` so far. Nothing is asked of an earlier process,
+which may have been killed, or have had no dashboard: what is missing is told from `past`. The
+packages are optional extras, imported only when asked for.
 """
 
 import importlib
@@ -61,8 +61,8 @@ def tensorboard(
 ) -> Iterator[Write]:
     """Write `folder`/tensorboard anew: the configuration as text, the past, and what is to come."""
     place = folder / "tensorboard"
-    # A TensorBoard that is looking on has the last file open, and finds the next only from there; what
-    # it read of steps from `purge_step` on, it then drops.
+    # A TensorBoard that is looking on has the last file open, and finds the next only from there;
+    # what it read of steps from `purge_step` on, it then drops.
     for earlier in sorted(place.glob("events.*"))[:-1]:
         earlier.unlink()
     writer = package("tensorboard").SummaryWriter(str(place), purge_step=0, flush_secs=10)
@@ -87,9 +87,9 @@ def wandb(
 ) -> Iterator[Write]:
     """Write to the one W&B run of `folder`, whose id is kept in `folder`/wandb/id.
 
-    Steps at W&B only rise. Online it tells the first step it lacks: a resumed training goes on there,
-    and steps that it repeats are left as they were told first. Offline it knows of no other process;
-    each writes the whole run, so that `wandb sync` of the latest is enough.
+    Steps at W&B only rise. Online it tells the first step it lacks: a resumed training goes on
+    there, and steps that it repeats are left as they were told first. Offline it knows of no other
+    process; each writes the whole run, so that `wandb sync` of the latest is enough.
 
     Raises BadInput where W&B refuses, say for want of a login.
     """

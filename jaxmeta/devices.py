@@ -14,10 +14,11 @@ from jaxmeta.errors import BadInput
 
 
 def begin(cache: Path = Path("runs") / ".compiled", *, distributed: bool = False) -> None:
-    """Ready a process of an entry point: a device per core, compiled programs kept for the next one.
+    """Ready a process of an entry point: a device per core, compiled programs kept for the next
+    one.
 
-    `distributed` makes it one of many: JAX finds the others by what Slurm, Open MPI or a TPU pod told
-    each. Raises BadInput where nobody did.
+    `distributed` makes it one of many: JAX finds the others by what Slurm, Open MPI or a TPU pod
+    told each. Raises BadInput where nobody did.
     """
     split_processor()
     jax.config.update("jax_compilation_cache_dir", str(cache.resolve()))
@@ -34,9 +35,9 @@ def begin(cache: Path = Path("runs") / ".compiled", *, distributed: bool = False
 def split_processor() -> None:
     """Ask for one virtual CPU device per core; for entry points, before anything touches a device.
 
-    Most products of one task run as fast on one core as on two, so a processor works best as several
-    devices with tasks of their own. It changes nothing where there is a GPU or TPU, or where the
-    user has said how many (JAX_NUM_CPU_DEVICES).
+    Most products of one task run as fast on one core as on two, so a processor works best as
+    several devices with tasks of their own. It changes nothing where there is a GPU or TPU, or
+    where the user has said how many (JAX_NUM_CPU_DEVICES).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if jax.config.jax_num_cpu_devices < 1:
@@ -71,7 +72,8 @@ def whole_tasks(asked: int | None, usual: int, devices: int) -> int:
 
 
 def to_be_fed() -> int:
-    """Count the devices that each need a task: all, but for the virtual ones of one process's CPU."""
+    """Count the devices that each need a task: all, but for the virtual ones of one process's
+    CPU."""
     alone = jax.process_count() == 1 and jax.default_backend() == "cpu"
     return 1 if alone else jax.device_count()
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 
 class BadInput(ValueError):
-    """The input, not the program, is at fault; entry points print it as one line and exit with 2."""
+    """The input, not the program, is at fault; entry points print it as one line and exit with
+    2."""
 
 
 class Occupied(BadInput):

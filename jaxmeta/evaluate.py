@@ -2,9 +2,9 @@
 
 A `Row` is one line of the final table: anything that can be fitted to support slices and then
 segments slices. All T supports of an organ ("draws") are fitted in one call and spread over devices
-like tasks in training; every query volume passes once through all T fitted networks. Volumes are cut
-into chunks of one size, the last one padded, so each function compiles once however long a volume
-is. The learner's state is an argument of what is compiled, never a constant in it.
+like tasks in training; every query volume passes once through all T fitted networks. Volumes are
+cut into chunks of one size, the last one padded, so each function compiles once however long a
+volume is. The learner's state is an argument of what is compiled, never a constant in it.
 
 Read `Row`, `whole_volume`, then `score`; what is asked is in `tasks/trial.py`.
 """
@@ -68,7 +68,8 @@ class Case(NamedTuple):
 
 
 def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[..., Row]:
-    """Make (name, state, begin=None) -> Row of a `predictor`; `draws` is T, the supports of one call.
+    """Make (name, state, begin=None) -> Row of a `predictor`; `draws` is T, the supports of one
+    call.
 
     Rows that differ in their state alone (other weights, another rate) share what is compiled. With
     `begin`, another row, each support comes to `adapt` as (support, what `begin` makes of it). A
@@ -123,9 +124,10 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
 def copied_mask(name: str) -> Row:
     """The row that learns nothing: every slice gets the support mask nearest in relative height.
 
-    The field of view is taken for the same stretch of body in every patient. Slices that lie further
-    outside of the labelled stretch than its slices lie apart (on average) stay empty; one slice alone
-    tells nothing of the extent and is copied everywhere. No oracle says where the structure ends.
+    The field of view is taken for the same stretch of body in every patient. Slices that lie
+    further outside of the labelled stretch than its slices lie apart (on average) stay empty; one
+    slice alone tells nothing of the extent and is copied everywhere. No oracle says where the
+    structure ends.
     """
 
     def fit(support, keys):

@@ -48,7 +48,8 @@ def write_json(path: str | os.PathLike, values: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Turn named tuples, dataclasses, arrays and paths into what JSON has; no number becomes null."""
+    """Turn named tuples, dataclasses, arrays and paths into what JSON has; no number becomes
+    null."""
     if dataclasses.is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(value, "_asdict"):

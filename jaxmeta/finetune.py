@@ -1,8 +1,8 @@
 """Plain training on labelled slices: what the baselines do, each with its own best setting.
 
 A method is only as good as the baselines it is compared with, so these are tuned as hard as it is:
-`search` scores a grid of optimiser x rate x steps on validation organs for all competitors alike, and
-goes beyond it for all of them while anyone's winner lies at its edge.
+`search` scores a grid of optimiser x rate x steps on validation organs for all competitors alike,
+and goes beyond it for all of them while anyone's winner lies at its edge.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ from jaxmeta.plans import Plan, whole_support
 
 
 class Finetune(NamedTuple):
-    """A setting of fine-tuning: the optimiser's name, its rate, and how many steps (passes, if it goes
-    slice by slice). Of a method's own rule the rate is a multiple of the one that it has."""
+    """A setting of fine-tuning: the optimiser's name, its rate, and how many steps (passes, if it
+    goes slice by slice). Of a method's own rule the rate is a multiple of the one that it has."""
 
     optimiser: str
     rate: float
@@ -53,9 +53,9 @@ def supervised(
 ):
     """Make the predictor trained as usual: random batches of many slices, the rate a cosine to 0.
 
-    Given every labelled slice of the structure it is the upper bound of few-shot segmentation by the
-    same network. Slices that are not valid are never drawn, so sets of different size may be padded
-    (at the end).
+    Given every labelled slice of the structure it is the upper bound of few-shot segmentation by
+    the same network. Slices that are not valid are never drawn, so sets of different size may be
+    padded (at the end).
     """
 
     def predictor(rate) -> Predictor:
@@ -73,8 +73,8 @@ def supervised(
 
 
 def pass_by_pass(model: Model, loss: Callable, update: optax.GradientTransformation, epochs: int):
-    """Make the predictor that passes over many slices `epochs` times, one a step, in an order drawn anew
-    for each pass; slices that are not valid are skipped.
+    """Make the predictor that passes over many slices `epochs` times, one a step, in an order drawn
+    anew for each pass; slices that are not valid are skipped.
 
     So MetaMedSeg fine-tunes to, and trains its own baseline on, all slices that there are.
     """
@@ -118,7 +118,8 @@ MOST_STEPS = 900  # of a widened grid, where nothing else is said
 
 
 class Found(NamedTuple):
-    """What a search chose for one competitor, every score it saw, and the edges it could not leave."""
+    """What a search chose for one competitor, every score it saw, and the edges it could not
+    leave."""
 
     winner: Finetune
     scores: dict[Finetune, float]
@@ -169,7 +170,8 @@ def widened(grids: Grids, winner: Finetune, most: int = MOST_STEPS) -> Grids:
 
 
 def around(winner: Finetune, grids: Grids) -> list[Finetune]:
-    """List the settings of the winner's optimiser that are at most one rate and one step count off."""
+    """List the settings of the winner's optimiser that are at most one rate and one step count
+    off."""
     rates, steps = grids[winner.optimiser]
 
     def near(values, value):
@@ -189,9 +191,9 @@ def search(
 ) -> tuple[dict[str, Found], Grids]:
     """Score the same settings for every competitor: the grids, then what lies around the winners.
 
-    A winner at an edge widens its grid, and whatever neighbour of a winner was not tried yet is tried by
-    all competitors alike, until winners have none. After `rounds` they stand, and edges that remain
-    are reported with them, those of `most` steps too.
+    A winner at an edge widens its grid, and whatever neighbour of a winner was not tried yet is
+    tried by all competitors alike, until winners have none. After `rounds` they stand, and edges
+    that remain are reported with them, those of `most` steps too.
     """
     scores = {name: {} for name in competitors}
     asked = settings(grids)

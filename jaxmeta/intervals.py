@@ -4,36 +4,36 @@ Scores of one patient under several supports, or of several patients under one s
 independent. So each level's share of the variance is estimated from whole units, by leaving out one
 at a time (the jackknife of stratified clusters: K. Wolter, "Introduction to Variance Estimation",
 2007, 4.5; several ways of clustering at once: J. MacKinnon, M. Nielsen and M. Webb, 2024,
-arXiv:2406.08880). With theta the mean over groups of each group's mean, and the others of its stratum h
-standing in for a unit u that is left out,
+arXiv:2406.08880). With theta the mean over groups of each group's mean, and the others of its
+stratum h standing in for a unit u that is left out,
 
     d_ug    = what group g adds to theta without u - theta,  times sqrt((n_g - 1) / n_g),
     V_level = sum_h sum_{u in h} (sum_g d_ug)^2,
 
-where n_g units of the stratum have group g. Degrees of freedom are F. Satterthwaite's (1946, Biometrics
-Bulletin 2(6)), of the parts P_hg = sum_u d_ug^2 with df_g each,
+where n_g units of the stratum have group g. Degrees of freedom are F. Satterthwaite's (1946,
+Biometrics Bulletin 2(6)), of the parts P_hg = sum_u d_ug^2 with df_g each,
 
     df_level = (sum P_i)^2 / sum_ij P_i P_j o_ij / sqrt(df_i df_j),
 
-o_ij of two groups being 1 where they have the same units (organs of the same patients have their degrees
-once) and 0 where they have none in common. df_g is one less than the units are worth: 1 / sum w^2 of
-their shares (L. Kish, 1965, "Survey Sampling"), n_g where all have as many records. Variances of few units
-are themselves uncertain, so only whole degrees above the least df_g count. Levels add up as in
-K. Banerjee, 1961, Sankhya 23(4), each with its own quantile,
+o_ij of two groups being 1 where they have the same units (organs of the same patients have their
+degrees once) and 0 where they have none in common. df_g is one less than the units are worth: 1 /
+sum w^2 of their shares (L. Kish, 1965, "Survey Sampling"), n_g where all have as many records.
+Variances of few units are themselves uncertain, so only whole degrees above the least df_g count.
+Levels add up as in K. Banerjee, 1961, Sankhya 23(4), each with its own quantile,
 
     half width^2 = sum_level  t(df_level)^2  V_level,
 
-which for normal effects holds the truth in at least 95 % whatever the ratio of the variances, where one
-quantile for their sum does not. What units of two levels share (a cell of patient x support) counts in
-both (in A. Owen, 2007, arXiv:0712.1111, three times), so that the interval is never too narrow.
-`docs/statistics.md` has the coverage of all this by simulation.
+which for normal effects holds the truth in at least 95 % whatever the ratio of the variances, where
+one quantile for their sum does not. What units of two levels share (a cell of patient x support)
+counts in both (in A. Owen, 2007, arXiv:0712.1111, three times), so that the interval is never too
+narrow. `docs/statistics.md` has the coverage of all this by simulation.
 
-Groups (organs) weigh the same however many patients they have, and are those of the question: another
-organ is another question. Units are compared inside their stratum (patients inside a data set, and
-likewise those who lend supports). A level of which some group has one unit tells nothing of its variance and is
-left out: `Interval.over` does not name it. So is a level of a few units that are all alike (two cases that
-were missed), which are no certainty. A level nested in another that is not left out (patients of a
-cohort that one run has) varies with it and is counted there alone.
+Groups (organs) weigh the same however many patients they have, and are those of the question:
+another organ is another question. Units are compared inside their stratum (patients inside a data
+set, and likewise those who lend supports). A level of which some group has one unit tells nothing
+of its variance and is left out: `Interval.over` does not name it. So is a level of a few units that
+are all alike (two cases that were missed), which are no certainty. A level nested in another that
+is not left out (patients of a cohort that one run has) varies with it and is counted there alone.
 """
 
 from collections.abc import Sequence
@@ -47,15 +47,16 @@ from scipy.special import stdtrit
 
 ROUNDING = 1e-12  # a deviation by less, relative to the largest value, is none
 LEAST_P = 1e-12
-# Units that are all alike (cases that all were missed, say) show a variance of 0, which of a few is chance:
-# were each ahead or behind by the toss of a coin, n would all be on one side with 2 / 2^n (the sign test),
-# which is more than .05 up to 5. So their variance counts from 6 units on, or 5 degrees
-# of freedom (rounded up: one that lends is asked about less, and is a unit all the same).
+# Units that are all alike (cases that all were missed, say) show a variance of 0, which of a few is
+# chance: were each ahead or behind by the toss of a coin, n would all be on one side with 2 / 2^n
+# (the sign test), which is more than .05 up to 5. So their variance counts from 6 units on, or 5
+# degrees of freedom (rounded up: one that lends is asked about less, and is a unit all the same).
 ALIKE = 5
 
 
 class Level(NamedTuple):
-    """One thing that is drawn at random: every record's unit, and the stratum in which it is drawn."""
+    """One thing that is drawn at random: every record's unit, and the stratum in which it is
+    drawn."""
 
     unit: Sequence
     stratum: Sequence
@@ -65,8 +66,8 @@ class Level(NamedTuple):
 class Interval(NamedTuple):
     """A mean, its interval, and how many records it is made of (NaN records are left out).
 
-    `p` is how likely a mean as far from 0 is where there is no difference: below .05 exactly where the
-    95 % interval is without 0. `over` names the levels whose units the interval is about.
+    `p` is how likely a mean as far from 0 is where there is no difference: below .05 exactly where
+    the 95 % interval is without 0. `over` names the levels whose units the interval is about.
     """
 
     mean: float
@@ -78,7 +79,8 @@ class Interval(NamedTuple):
 
 
 class Means(NamedTuple):
-    """The mean of a measure over all cases that have it, and over those in which both masks have voxels."""
+    """The mean of a measure over all cases that have it, and over those in which both masks have
+    voxels."""
 
     all: float
     scored: float
@@ -105,8 +107,8 @@ def interval(
     """Average records inside groups, then groups; the interval is over the units of all levels.
 
     A paired comparison is the interval of the differences: `interval(a - b, ...)`. No bound lies
-    outside `limits`, between which all means lie. Where no level has two units, or only a few that are
-    all alike, there is no interval.
+    outside `limits`, between which all means lie. Where no level has two units, or only a few that
+    are all alike, there is no interval.
     """
     known = np.flatnonzero(np.isfinite(values))
     if not known.size:
@@ -193,10 +195,11 @@ def variance(
 def moved(
     size: Int[np.ndarray, "U G"], total: Float[np.ndarray, "U G B"], own: Bool[np.ndarray, " U"]
 ) -> Float[np.ndarray, "H G B"]:
-    """Tell how each group moves the mean where one of a stratum's `own` units is left out, as deviations.
+    """Tell how each group moves the mean where one of a stratum's `own` units is left out, as
+    deviations.
 
-    The other units of the stratum stand in for it (in a group that no other has, those of all strata), so
-    that no stratum weighs less.
+    The other units of the stratum stand in for it (in a group that no other has, those of all
+    strata), so that no stratum weighs less.
     """
     few, weight = size[own].sum(axis=0), size[own] > 0
     count = np.count_nonzero(weight, axis=0)
@@ -210,15 +213,17 @@ def moved(
 
 
 def worth(size: Int[np.ndarray, "U G"]) -> Float[np.ndarray, " G"]:
-    """Give the degrees of freedom of each group: one less than the equal units its unequal ones are worth."""
+    """Give the degrees of freedom of each group: one less than the equal units its unequal ones are
+    worth."""
     return np.maximum(1.0, size.sum(axis=0) ** 2 / np.sum(size**2, axis=0) - 1)
 
 
 def overlap(has: Bool[np.ndarray, "U G"]) -> Float[np.ndarray, "G G"]:
-    """Tell how alike the deviations of two groups' units are: 1 where they have the same, 0 where none is.
+    """Tell how alike the deviations of two groups' units are: 1 where they have the same, 0 where
+    none is.
 
-    The trace of the product of both centerings, over the root of that of each: groups of the same units
-    have the degrees of one, groups of different ones the sum of theirs.
+    The trace of the product of both centerings, over the root of that of each: groups of the same
+    units have the degrees of one, groups of different ones the sum of theirs.
     """
     both, own = has.T.astype(float) @ has, np.count_nonzero(has, axis=0)
     trace = both - both / own - both / own[:, None] + both**2 / np.outer(own, own)
@@ -264,8 +269,8 @@ def half_width(found: Estimate, alpha: float | Float[np.ndarray, " B"]) -> Float
 def chance(found: Estimate) -> Float[np.ndarray, " B"]:
     """Find the p of a mean of 0: the alpha at which the interval ends there, by halving.
 
-    It begins at .05, so that it is on the side of it that the interval says. Units that are all alike have
-    the p of the sign test, 2 / 2^n.
+    It begins at .05, so that it is on the side of it that the interval says. Units that are all
+    alike have the p of the sign test, 2 / 2^n.
     """
     size = np.abs(found.mean)
     without = half_width(found, 0.05) < size
@@ -281,8 +286,8 @@ def chance(found: Estimate) -> Float[np.ndarray, " B"]:
 def holm(chances: Sequence[float]) -> list[float]:
     """Adjust the p of several comparisons so that all together are wrong no more often (Holm 1979).
 
-    The smallest of m is multiplied by m, the next by m - 1, and so on; none falls below one before it.
-    A comparison without a p (NaN) has none after it, and does not count.
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none falls below one before
+    it. A comparison without a p (NaN) has none after it, and does not count.
     """
     order = [at for at in np.argsort(chances) if not np.isnan(chances[at])]
     adjusted, highest = np.full(len(chances), np.nan), 0.0
@@ -302,6 +307,7 @@ def summed(
 
 
 def numbered(labels: Sequence) -> Int[np.ndarray, " R"]:
-    """Number labels 0, 1, ... in the order of their first appearance, so that results are stable."""
+    """Number labels 0, 1, ... in the order of their first appearance, so that results are
+    stable."""
     order = {}
     return np.array([order.setdefault(label, len(order)) for label in labels], np.int64)

@@ -7,13 +7,14 @@ from jaxtyping import Array, Float
 
 
 def larger(a: Float[Array, "..."], b: Float[Array, "..."] | float) -> Float[Array, "..."]:
-    """Take the larger; the gradient goes to it alone, of equals to `a`. What is no number stays none.
+    """Take the larger; the gradient goes to it alone, of equals to `a`. What is no number stays
+    none.
 
-    The derivatives of `jnp.maximum` and `.max()` look for the operand that equals the result. A compiler
-    that computes the operand a second time may round it otherwise; then none does, and the gradient is 0
-    or NaN without a word: seen on processors, and on GPUs (github.com/jax-ml/jax/issues/40564). One
-    comparison always has one answer. NaN compares with nothing: as `a` it is asked for by name, as `b` it
-    is what remains.
+    The derivatives of `jnp.maximum` and `.max()` look for the operand that equals the result. A
+    compiler that computes the operand a second time may round it otherwise; then none does, and the
+    gradient is 0 or NaN without a word: seen on processors, and on GPUs
+    (github.com/jax-ml/jax/issues/40564). One comparison always has one answer. NaN compares with
+    nothing: as `a` it is asked for by name, as `b` it is what remains.
     """
     return jnp.where((a >= b) | jnp.isnan(a), a, b)
 

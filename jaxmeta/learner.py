@@ -22,9 +22,10 @@ class Predictor(NamedTuple):
         adapt(support: Examples of K slices, key: Key[Array, ""]) -> phi: PyTree
         predict(phi, image: Float[Array, "N H W C"], given=()) -> Float[Array, "N H W 1"]    logits
 
-    `phi` is a network for the support's structure, or whatever the method makes of a support. Neither is
-    compiled. Where many runs or steps share a program, call them inside jit with the state an argument, as
-    `evaluate.networks` does: what a jitted function closes over is a constant of its program.
+    `phi` is a network for the support's structure, or whatever the method makes of a support.
+    Neither is compiled. Where many runs or steps share a program, call them inside jit with the
+    state an argument, as `evaluate.networks` does: what a jitted function closes over is a constant
+    of its program.
     """
 
     adapt: Callable[[Examples, Array], PyTree]
@@ -38,10 +39,10 @@ class Learner(NamedTuple):
         step(state, batch: Task whose leaves lead with T) -> (state, metrics)
         predictor(state) -> Predictor
 
-    The state is opaque to the trainer. Metrics are trees of scalars and of one value a task [T]. None of the
-    three is compiled, for who calls them knows the devices and what may be donated: `jax.jit(learner.init)`
-    and `jax.jit(learner.step, donate_argnums=0)`. Both pay: uncompiled, `init` makes each array by a program
-    of its own.
+    The state is opaque to the trainer. Metrics are trees of scalars and of one value a task [T].
+    None of the three is compiled, for who calls them knows the devices and what may be donated:
+    `jax.jit(learner.init)` and `jax.jit(learner.step, donate_argnums=0)`. Both pay: uncompiled,
+    `init` makes each array by a program of its own.
     """
 
     init: Callable[[Array], Any]
@@ -76,13 +77,14 @@ def episodic(
 ) -> Learner:
     """Learn from batches of tasks: augment each, take the outer direction, make one optimiser step.
 
-    The batch is a `Task` whose leaves lead with T; `algorithm.outer` and `augment` see one task of it.
-    `over_tasks(outer, weigh=...)` spreads a function of one task over the batch: `over_tasks.over_tasks`, or
-    `partial(over_tasks, chunk=4)` for four side by side, or with a mesh of devices.
+    The batch is a `Task` whose leaves lead with T; `algorithm.outer` and `augment` see one task of
+    it. `over_tasks(outer, weigh=...)` spreads a function of one task over the batch:
+    `over_tasks.over_tasks`, or `partial(over_tasks, chunk=4)` for four side by side, or with a mesh
+    of devices.
 
-    A task's key is split here, once: `augment` and the algorithm each use up one of their own. (With JAX's
-    generator `fold_in(key, i)` is `split(key)[i]`: who folds a key that somebody else splits draws the same
-    numbers.)
+    A task's key is split here, once: `augment` and the algorithm each use up one of their own.
+    (With JAX's generator `fold_in(key, i)` is `split(key)[i]`: who folds a key that somebody else
+    splits draws the same numbers.)
     """
 
     def outer(meta: Meta, task: Task):

@@ -13,8 +13,9 @@ Solve = Callable[[Callable[[PyTree], PyTree], PyTree], PyTree]  # (product, righ
 def conjugate_gradient(steps: int) -> Solve:
     """Solve a symmetric positive definite system in so many products; the best choice if it is one.
 
-    A system that turns out to be none is solved as far as it was: at the first direction along which
-    it does not curve upwards the solution is kept (Steihaug 1983), at the very first it is `right`.
+    A system that turns out to be none is solved as far as it was: at the first direction along
+    which it does not curve upwards the solution is kept (Steihaug 1983), at the very first it is
+    `right`.
     """
 
     def solve(product, right):
@@ -39,14 +40,16 @@ def conjugate_gradient(steps: int) -> Solve:
 
 
 def neumann(steps: int, damping: float | None = None) -> Solve:
-    """Sum a Neumann series of so many products: x <- x + a r with r = right - product(x), from x = 0.
+    """Sum a Neumann series of so many products: x <- x + a r with r = right - product(x), from x =
+    0.
 
     It converges where 0 < a eigenvalue < 2 for all of them. Without a `damping` a is one over the
-    largest curvature |product(r)| / |r| seen so far. That is at most |r|^2 / (r . product(r)), so of a
-    symmetric positive definite system every step lowers x . product(x) / 2 - x . right, at any scale
-    and with no product spent on an estimate; and while a were too large, the direction of the largest
-    eigenvalue would grow in r until its curvature is seen. As many products as the condition number,
-    several times, come close to the solution; conjugate gradients need its square root of them.
+    largest curvature |product(r)| / |r| seen so far. That is at most |r|^2 / (r . product(r)), so
+    of a symmetric positive definite system every step lowers x . product(x) / 2 - x . right, at any
+    scale and with no product spent on an estimate; and while a were too large, the direction of the
+    largest eigenvalue would grow in r until its curvature is seen. As many products as the
+    condition number, several times, come close to the solution; conjugate gradients need its square
+    root of them.
 
     A system that turns out not to be positive definite is solved as far as it was, as by
     `conjugate_gradient`.

@@ -1,4 +1,5 @@
-"""Soft, differentiable losses and scores of a set of slices; hard scores of volumes are in `metrics/`.
+"""Soft, differentiable losses and scores of a set of slices; hard scores of volumes are in
+`metrics/`.
 
 Sums run over all valid slices of a set together, as one small volume: a slice without the structure
 then adds its false positives instead of an undefined ratio, and an all-empty set is finite, with
@@ -20,7 +21,8 @@ Valid = Bool[Array, " N"]
 
 
 def wide(logits: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    """Make logits float32 at least: a sum over pixels is beyond float16, and bfloat16 has 3 digits."""
+    """Make logits float32 at least: a sum over pixels is beyond float16, and bfloat16 has 3
+    digits."""
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
@@ -45,7 +47,8 @@ def soft_dice(logits: Logits, mask: Mask, valid: Valid, smooth: float = 1.0) -> 
 
 
 def hard_dice(logits: Logits, mask: Mask, valid: Valid) -> Float[Array, ""]:
-    """Dice of the thresholded prediction over all valid slices; 1 where both are empty. For logs."""
+    """Dice of the thresholded prediction over all valid slices; 1 where both are empty. For
+    logs."""
     weight = valid[:, None, None]
     s, y = (logits > 0) & weight, (mask > 0) & weight
     both, either = (s & y).sum(), s.sum() + y.sum()
@@ -66,10 +69,11 @@ def hard_iou(logits: Logits, mask: Mask, valid: Valid) -> Float[Array, ""]:
 def segmentation_loss(
     model: Model, *, cross_entropy_weight: float = 1.0, dice_weight: float = 1.0
 ) -> Callable:
-    """Make the loss that the inner loop walks down: weighted BCE + soft Dice of a model's first output.
+    """Make the loss that the inner loop walks down: weighted BCE + soft Dice of a model's first
+    output.
 
-    It is loss(variables: PyTree, examples: Examples of N slices, key) -> Float[Array, ""], over the valid
-    slices together. Whatever else has this signature may stand in its place.
+    It is loss(variables: PyTree, examples: Examples of N slices, key) -> Float[Array, ""], over the
+    valid slices together. Whatever else has this signature may stand in its place.
     """
 
     def loss(variables, examples: Examples, key) -> Float[Array, ""]:

@@ -1,8 +1,8 @@
 """The task axis: one function of a task becomes one function of a batch of tasks.
 
-Everything with an axis for tasks is made here, so scan, `vmap`, chunks and devices are decided in one
-place. The whole of an algorithm's `outer` is mapped, its differentiation included, and directions are
-summed in the carry of a scan: memory is one chunk's, however many tasks there are.
+Everything with an axis for tasks is made here, so scan, `vmap`, chunks and devices are decided in
+one place. The whole of an algorithm's `outer` is mapped, its differentiation included, and
+directions are summed in the carry of a scan: memory is one chunk's, however many tasks there are.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,9 @@ def over_tasks(
 ) -> Callable[[PyTree, Task], tuple[PyTree, PyTree]]:
     """Make (meta, tasks [T, ...]) -> (direction, statistics [T, ...]) of (meta, task) -> the same.
 
-    `tasks` is a `Task` (of two `Examples`) with one more leading axis T on every leaf, a multiple of `chunk`
-    on each device; `outer` sees it without. A direction is a tree like what is learned, statistics are scalars.
+    `tasks` is a `Task` (of two `Examples`) with one more leading axis T on every leaf, a multiple
+    of `chunk` on each device; `outer` sees it without. A direction is a tree like what is learned,
+    statistics are scalars.
 
     The direction is the mean over all tasks, or their sum weighted by `weigh(statistics of all T)`,
     which then also hold each direction's `deviation`, its squared distance from the mean of all T.
@@ -34,10 +35,12 @@ def over_tasks(
 
     With a mesh, tasks are spread over its axis "task". Differentiation happens *inside* the shard,
     and replication is not checked: under the check, a gradient taken with respect to replicated
-    parameters is summed over devices, and the inner loops would silently adapt to everybody's tasks.
+    parameters is summed over devices, and the inner loops would silently adapt to everybody's
+    tasks.
     """
 
-    # Shapes are asked for before the scan is made: as a jitted function `outer` is traced once for both.
+    # Shapes are asked for before the scan is made: as a jitted function `outer` is traced once for
+    # both.
     outer = jax.jit(outer, inline=True)
 
     def side_by_side(meta, some):

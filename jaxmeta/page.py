@@ -16,17 +16,21 @@ body { font: 15px/1.55 system-ui, sans-serif; color: var(--ink); margin: 0 auto;
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
 p.lead { color: var(--soft); margin: 0 0 1rem; max-width: 75ch; }
 p.note { color: var(--soft); font-size: .88rem; max-width: 95ch; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; margin: .8rem 0; }
-th { text-align: right; font-weight: 600; border-bottom: 2px solid var(--ink); padding: .35rem .8rem; }
-td { text-align: right; border-bottom: 1px solid var(--line); padding: .35rem .8rem; white-space: nowrap; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
+        margin: .8rem 0; }
+th { text-align: right; font-weight: 600; border-bottom: 2px solid var(--ink);
+     padding: .35rem .8rem; }
+td { text-align: right; border-bottom: 1px solid var(--line); padding: .35rem .8rem;
+     white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: .2rem; }
 td:first-child { white-space: normal; min-width: 10rem; }
-tr.best td { background: var(--tint); font-weight: 600; } tr.best td:first-child { color: var(--mark); }
+tr.best td { background: var(--tint); font-weight: 600; }
+tr.best td:first-child { color: var(--mark); }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
 figcaption { color: var(--soft); font-size: .88rem; }
 code, pre { font: .85rem/1.45 ui-monospace, monospace; }
-pre { background: var(--tint); border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem;
-      overflow-x: auto; }
+pre { background: var(--tint); border: 1px solid var(--line); border-radius: 6px;
+      padding: .8rem 1rem; overflow-x: auto; }
 details summary { cursor: pointer; color: var(--soft); } .wide { overflow-x: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 1rem 0; }
 dt { color: var(--soft); } dd { margin: 0; } ul { padding-left: 1.2rem; }
@@ -60,7 +64,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, best: str | Non
         + "</tr>"
         for cells in rows
     )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return (
+        "<div "
+        f'class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+    )
 
 
 def paragraph(text: str) -> str:

@@ -43,9 +43,10 @@ def refuse_integers(phi: PyTree) -> None:
 def refuse_singular(update: optax.GradientTransformation, phi: PyTree) -> None:
     """Raise ValueError for an update that has no derivative where an entry of a gradient is 0.
 
-    Such is Adam's square root at `eps_root=0`: the meta-gradient would be NaN as soon as one unit of
-    the network is dead. The update is tried on a tree like phi with two entries a leaf. A rule that
-    closes over arrays like phi, or over values that are not known yet, cannot be tried: it passes.
+    Such is Adam's square root at `eps_root=0`: the meta-gradient would be NaN as soon as one unit
+    of the network is dead. The update is tried on a tree like phi with two entries a leaf. A rule
+    that closes over arrays like phi, or over values that are not known yet, cannot be tried: it
+    passes.
     """
 
     def pairs(*values):

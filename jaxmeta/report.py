@@ -1,4 +1,5 @@
-"""What a person looks at: the table, the files behind it, and the pictures. Nothing is computed here.
+"""What a person looks at: the table, the files behind it, and the pictures. Nothing is computed
+here.
 
 Pictures are drawn on figures of their own (no pyplot, no global state).
 """
@@ -51,7 +52,8 @@ class Picture(NamedTuple):
 
 
 def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
-    """Write the cells of a table, the head first: every row with cases, misses and what is `compared`.
+    """Write the cells of a table, the head first: every row with cases, misses and what is
+    `compared`.
 
     Distances have columns where any was measured. Heads say what the intervals are over.
     """
@@ -82,7 +84,8 @@ def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
 
 
 def over(values: Sequence[Interval], asked: Sequence[str]) -> str:
-    """Say what the intervals of a column are over, and what of the levels `asked` they do not cover."""
+    """Say what the intervals of a column are over, and what of the levels `asked` they do not
+    cover."""
     named = widest(values)
     if not named:
         return f"[no interval: {asked[-1]} too few]" if asked == PATIENTS else "[no interval]"
@@ -115,7 +118,8 @@ def table(title: str, lines: Sequence[Line], compared: str) -> str:
 
 
 def grid(title: str, values: Mapping[str, Mapping[str, tuple[float, Counts]]]) -> str:
-    """Lay means out as text, a line for each row and a column for each organ, misses beside them."""
+    """Lay means out as text, a line for each row and a column for each organ, misses beside
+    them."""
     return "\n".join(columns(organ_cells(title, values)))
 
 
@@ -169,7 +173,11 @@ def between(value: Interval, column: Sequence[Interval] = (), *, sign: bool = Fa
         return number(value.mean, sign=sign)
     low, high = number(value.low, sign=sign), number(value.high, sign=sign)
     text = f"{number(value.mean, sign=sign)} [{low}, {high}]"
-    return f"{text} over {enumerated(value.over)}" if column and value.over != widest(column) else text
+    return (
+        (f"{text} over {enumerated(value.over)}")
+        if column and value.over != widest(column)
+        else text
+    )
 
 
 def chance(p: float) -> str:
@@ -203,10 +211,11 @@ def read_cases(path: Path, kind: type) -> list:
 
 
 def overlay(path: Path, pictures: Sequence[Picture | None], *, columns: int = 3) -> None:
-    """Draw slices with the contours of truth and prediction; where there is None, a place stays empty.
+    """Draw slices with the contours of truth and prediction; where there is None, a place stays
+    empty.
 
-    In canonical (RAS) order the first axis of an axial slice runs to the patient's right; slices are
-    drawn as radiologists look at them, the patient's right on the left and the front up.
+    In canonical (RAS) order the first axis of an axial slice runs to the patient's right; slices
+    are drawn as radiologists look at them, the patient's right on the left and the front up.
     """
     rows = max(1, math.ceil(len(pictures) / columns))
     figure = Figure(figsize=(3 * columns, 3.3 * rows), layout="constrained")
@@ -239,7 +248,8 @@ def written(name: str) -> str:
 
 
 def boxes(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> None:
-    """Draw a box plot for each organ, a box a row; the line is the median, whiskers reach 1.5 boxes."""
+    """Draw a box plot for each organ, a box a row; the line is the median, whiskers reach 1.5
+    boxes."""
     rows = max(map(len, values.values()), default=1)
     names = [written(row) for own in values.values() for row in own]
     lines = [line for name in names for line in name.splitlines()]

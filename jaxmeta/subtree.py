@@ -1,4 +1,5 @@
-"""A part of a network's variables, by name: what an inner loop moves while the rest stands still."""
+"""A part of a network's variables, by name: what an inner loop moves while the rest stands
+still."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,7 +8,8 @@ from jaxtyping import PyTree
 
 
 def part_of(tree: PyTree, names: Sequence[str]) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
-    """Take the leaves under `names` ("head", "up_0/conv_1"); returns the part, and part -> whole tree.
+    """Take the leaves under `names` ("head", "up_0/conv_1"); returns the part, and part -> whole
+    tree.
 
     Without names the part is the whole. Raises ValueError for a name that matches nothing.
     """

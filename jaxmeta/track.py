@@ -20,8 +20,8 @@ Dashboard = Callable[[Path, Sequence[dict]], AbstractContextManager[Write]]
 def tracking(folder: Path, dashboards: Sequence[Dashboard] = (), *, after: int) -> Iterator[Write]:
     """Give write(step, values), which tells `metrics.jsonl` in a run's folder, then each dashboard.
 
-    The run goes on behind step `after`; a dashboard is opened with the folder and the lines up to that
-    step. All are closed however the block ends.
+    The run goes on behind step `after`; a dashboard is opened with the folder and the lines up to
+    that step. All are closed however the block ends.
     """
     path = folder / "metrics.jsonl"
     tell = [metrics_file(path, after=after)]

@@ -91,8 +91,8 @@ def refuse_nan(number: int, tasks: dict, name_task: Callable[[int], str]) -> Non
         for value, ident in zip(np.asarray(tasks[name]), np.asarray(tasks["ident"])):
             if not np.isfinite(value):
                 raise BadInput(
-                    f"step {number}: the {name} is {value} in {name_task(int(ident[0]))}; "
-                    "the last checkpoint is sound: lower the inner or outer rate, or look at that task"
+                    f"step {number}: the {name} is {value} in {name_task(int(ident[0]))}; the last "
+                    "checkpoint is sound: lower the inner or outer rate, or look at that task"
                 )
 
 

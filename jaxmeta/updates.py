@@ -14,8 +14,8 @@ from jaxmeta.larger import larger
 def clip_norm(limit: float) -> optax.GradientTransformation:
     """Scale gradients down whose global norm is above `limit`.
 
-    As `optax.clip_by_global_norm`, whose derivative is NaN where the whole gradient is 0: the norm's
-    square root is only taken where it is at least `limit`.
+    As `optax.clip_by_global_norm`, whose derivative is NaN where the whole gradient is 0: the
+    norm's square root is only taken where it is at least `limit`.
     """
 
     def update(updates, state, params=None):
@@ -38,7 +38,8 @@ def scale_by(alpha: float | PyTree) -> optax.GradientTransformation:
 
 
 def scale_by_step(rates: PyTree) -> optax.GradientTransformation:
-    """Multiply updates by the rate of the step, leaf by leaf; beyond the last step by the last one's."""
+    """Multiply updates by the rate of the step, leaf by leaf; beyond the last step by the last
+    one's."""
 
     def update(updates, made, params=None):
         now = jax.tree.map(lambda a: a[jnp.minimum(made, len(a) - 1)], rates)

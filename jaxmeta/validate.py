@@ -1,4 +1,5 @@
-"""Model selection: the Dice that a learner reaches, once adapted, on fixed tasks of validation organs."""
+"""Model selection: the Dice that a learner reaches, once adapted, on fixed tasks of validation
+organs."""
 
 from collections.abc import Callable
 
@@ -29,6 +30,7 @@ def validation(
 
 
 def mean_over_structures(dice: Float[np.ndarray, " T"], ident: np.ndarray) -> float:
-    """Average over structures the average over their tasks, so that a frequent one weighs no more."""
+    """Average over structures the average over their tasks, so that a frequent one weighs no
+    more."""
     numbers = np.asarray(ident)[:, 1]
     return float(np.mean([np.mean(np.asarray(dice)[numbers == n]) for n in np.unique(numbers)]))

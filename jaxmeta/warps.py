@@ -1,9 +1,10 @@
 """Where a slice lies and how it is bent: one smooth map of the plane, one resampling.
 
-A map turns, enlarges and shifts the slice, and where asked bends it: a coarse grid of control points
-displaces every pixel through a uniform cubic B-spline, the free-form deformation of registration
-(Rueckert et al. 1999), with control points at random as in training the U-Net (Ronneberger et al.
-2015, arXiv 1505.04597). The spline of a whole slice is two small matrix products.
+A map turns, enlarges and shifts the slice, and where asked bends it: a coarse grid of control
+points displaces every pixel through a uniform cubic B-spline, the free-form deformation of
+registration (Rueckert et al. 1999), with control points at random as in training the U-Net
+(Ronneberger et al. 2015, arXiv 1505.04597). The spline of a whole slice is two small matrix
+products.
 """
 
 from typing import NamedTuple
@@ -34,7 +35,8 @@ class Pose(NamedTuple):
 def pose(
     key: Array, rotate: float, zoom: float, shift: float, elastic: float = 0.0, *, cells: int = 4
 ) -> Pose:
-    """Draw a pose: turned up to `rotate` degrees, larger or smaller by up to `zoom`, shifted, bent."""
+    """Draw a pose: turned up to `rotate` degrees, larger or smaller by up to `zoom`, shifted,
+    bent."""
     turned, zoomed, shifted, bent = jax.random.split(key, 4)
     return Pose(
         jnp.deg2rad(rotate) * jax.random.uniform(turned, (), minval=-1, maxval=1),
@@ -71,7 +73,8 @@ def combine(one: Pose, other: Pose) -> Pose:
 def warp(
     image: Float[Array, "H W C"], mask: Array, to: Pose
 ) -> tuple[Float[Array, "H W C"], Array]:
-    """Map one slice about its centre: linear image, its edge repeated outside; nearest mask, 0 outside."""
+    """Map one slice about its centre: linear image, its edge repeated outside; nearest mask, 0
+    outside."""
     height, width = mask.shape
     rows = jnp.arange(height)[:, None] - (height - 1) / 2 - to.shift[0] * height
     columns = jnp.arange(width)[None] - (width - 1) / 2 - to.shift[1] * width

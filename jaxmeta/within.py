@@ -1,7 +1,7 @@
 """Scores within volumes: each chunk of neighbouring slices by a network adapted to its middle one.
 
-`tasks/trial_within.py` says what is asked. The slices that lend their mask are left out of the score, and
-with holes in a volume there are no distances between surfaces.
+`tasks/trial_within.py` says what is asked. The slices that lend their mask are left out of the
+score, and with holes in a volume there are no distances between surfaces.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,9 +40,9 @@ def score_within(
 ) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
     """Score every row on every volume of a trial.
 
-    With `clicks` each slice is told as many places on its own truth. SSM-SAM's released code draws them on
-    the truths of a chunk together, and tells every slice the same: it knows a little less. With `released`,
-    a second score is as that code has it.
+    With `clicks` each slice is told as many places on its own truth. SSM-SAM's released code draws
+    them on the truths of a chunk together, and tells every slice the same: it knows a little less.
+    With `released`, a second score is as that code has it.
 
     Yields each case with its volume and the mask; both are empty where nothing was asked.
     """
@@ -103,7 +103,8 @@ def clicked(
 def dice_as_released(
     probability: Float[np.ndarray, "N S S"], volume: Volume, how: Released
 ) -> float:
-    """Average over chunks the mean Dice of their slices, at the network's size, as SSM-SAM's code does.
+    """Average over chunks the mean Dice of their slices, at the network's size, as SSM-SAM's code
+    does.
 
     NaN where all chunks are dropped.
     """

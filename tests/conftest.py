@@ -1,21 +1,22 @@
-"""Strictness for every test: four virtual devices, no silent rank promotion, full matmul precision."""
+"""Strictness for every test: four virtual devices, no silent rank promotion, full matmul
+precision."""
 
 import os
 import tempfile
 from pathlib import Path
 
-# Compiling is what these tests cost: leave LLVM's optimisation out, and up to JAX 0.10 the emitters of
-# fused loops that take twice as long as those before them (later versions know only one kind).
+# Compiling is what these tests cost: leave LLVM's optimisation out, and up to JAX 0.10 the emitters
+# of fused loops that take twice as long as those before them (later versions know only one kind).
 # What a command runs (`devices.jit`) says by itself how hard LLVM tries.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0 "
     "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
 )
 
-import hypothesis  # noqa: E402
-import jax  # noqa: E402
-import pytest  # noqa: E402
-from xdist.scheduler import LoadScopeScheduling  # noqa: E402
+import hypothesis
+import jax
+import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -32,7 +33,8 @@ hypothesis.settings.load_profile("untimed")
 
 
 class Together(LoadScopeScheduling):
-    """Keep a file's tests in one process, for they share what they compile; and those of a trained run."""
+    """Keep a file's tests in one process, for they share what they compile; and those of a trained
+    run."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0])
@@ -53,7 +55,8 @@ def x64():
 
 @pytest.fixture(scope="session")
 def scans() -> Path:
-    """The folder of real scans that developers keep beside the checkout; skips where there is none."""
+    """The folder of real scans that developers keep beside the checkout; skips where there is
+    none."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"no real scans at {folder}")

@@ -26,10 +26,11 @@ def place() -> str:
 
 @contextlib.contextmanager
 def used_keys():
-    """Yield key -> the set of (what was made of it, where), filled while the programs traced inside run.
+    """Yield key -> the set of (what was made of it, where), filled while the programs traced inside
+    run.
 
-    A computation that is done again, as rematerialization does, uses its key at the same place. What
-    is called inside of another function of `jax.random` is a part of it.
+    A computation that is done again, as rematerialization does, uses its key at the same place.
+    What is called inside of another function of `jax.random` is a part of it.
     """
     seen, inside = defaultdict(set), []
 

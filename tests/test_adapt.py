@@ -228,7 +228,8 @@ def test_an_order_that_is_neither_1_nor_2_is_refused(start):
 
 
 def test_an_inner_adam_stays_finite_where_a_gradient_is_zero(start):
-    # the first layer of a network behind a rate of 0 never moves; a bias of a dead slice has gradient 0
+    # the first layer of a network behind a rate of 0 never moves; a bias of a dead slice has
+    # gradient 0
     theta = dict(a=jnp.ones(2), b=jnp.ones(2))
 
     def loss(p, examples, key):

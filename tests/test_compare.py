@@ -101,7 +101,8 @@ def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_
 
 
 def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
-    """A patient unlike others lends badly for every organ: two organs of theirs are no two proofs."""
+    """A patient unlike others lends badly for every organ: two organs of theirs are no two
+    proofs."""
     cases = [case("x", 1, 0), case("x", 1, 0, organ="liver"), case("x", 1, 0, slices="a/s0:7")]
     assert len(set(supports(cases).unit)) == len(set(supports(cases).stratum)) == 1
     for nobody in (LENDERS, ()):  # as a cell of cases.csv has them
@@ -111,7 +112,8 @@ def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(count):
-    """People whom --patient-pattern names have no data set before their name: they lent all the same."""
+    """People whom --patient-pattern names have no data set before their name: they lent all the
+    same."""
     rng = np.random.default_rng(0)
     theirs = [
         case("y", n, 0.5, organ=o, draw=d, slices=f"a/s{d}:{s}")
@@ -228,7 +230,8 @@ def test_a_contest_pairs_cases_by_their_question_in_whatever_order_they_come():
 
 
 def test_the_best_of_these_cases_is_one_of_all_pairs_and_a_named_row_of_its_own_alone():
-    """Three methods: the best has two comparisons of three that chose it; a named one has just its two."""
+    """Three methods: the best has two comparisons of three that chose it; a named one has just its
+    two."""
     rng = np.random.default_rng(0)
     scratch = [case("c", n, 0.4 + 0.02 * n) for n in range(8)]
     cases = [

@@ -123,7 +123,8 @@ NUMBERS = np.array([1.0, 2.0, 4.0, 8.0], np.float32)
 
 
 def passed(slope, key, epochs=3):
-    """Walk over four slices, of which the last is not valid, down slope(phi, the slice's number)."""
+    """Walk over four slices, of which the last is not valid, down slope(phi, the slice's
+    number)."""
     model = Model(lambda key: jnp.zeros(()), lambda phi, image, given: (image * phi, {}))
     image = np.broadcast_to(NUMBERS[:, None, None, None], (4, 2, 2, 1))
     support = Examples(image, np.zeros((4, 2, 2), np.uint8), np.array([True] * 3 + [False]))

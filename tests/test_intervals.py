@@ -1,4 +1,5 @@
-"""t intervals against hand-computed ones, and what they must respect; their coverage is in test_coverage.py."""
+"""t intervals against hand-computed ones, and what they must respect; their coverage is in
+test_coverage.py."""
 
 import itertools
 
@@ -61,7 +62,8 @@ def test_four_patients_by_hand():
 
 
 def test_crossed_levels_by_hand():
-    """Each level has its own quantile: 2 supports t(1), 3 patients t(2), of the variance of its means."""
+    """Each level has its own quantile: 2 supports t(1), 3 patients t(2), of the variance of its
+    means."""
     table = np.array([[0.1, 0.3, 0.8], [0.2, 0.5, 0.6]])  # supports x patients
     support, patient = (index.ravel().tolist() for index in np.indices(table.shape))
     levels = [one_stratum(patient), one_stratum(support, "supports")]
@@ -75,7 +77,8 @@ def test_crossed_levels_by_hand():
 
 
 def test_strata_add_up_and_whole_degrees_above_the_fewest_count():
-    """Two data sets of 2 and 4 patients: Satterthwaite's degrees lie between 1 and 4, rounded down."""
+    """Two data sets of 2 and 4 patients: Satterthwaite's degrees lie between 1 and 4, rounded
+    down."""
     first, second = np.array([0.1, 0.5]), np.array([0.2, 0.3, 0.9, 0.4])
     level = Level(list(range(6)), ["ct"] * 2 + ["mr"] * 4, "patients")
     result = interval(np.concatenate([first, second]), ["a"] * 2 + ["b"] * 4, [level])
@@ -199,19 +202,23 @@ def test_a_constant_difference_has_an_interval_of_no_width(values, gain):
 @pytest.mark.parametrize("gain", [0.01, 0.0, -0.3])
 @pytest.mark.parametrize("count", [2, 3, 5, 6, 7, 30])
 def test_a_few_units_that_are_all_alike_are_no_certainty(count, gain):
-    """Two patients of equal differences, two cases that were missed: how others differ, nobody knows.
+    """Two patients of equal differences, two cases that were missed: how others differ, nobody
+    knows.
 
-    Of n patients who would be ahead or behind by the toss of a coin all are on one side with 2 / 2^n, which
-    is .05 and less from 6 on.
+    Of n patients who would be ahead or behind by the toss of a coin all are on one side with 2 /
+    2^n, which is .05 and less from 6 on.
     """
     found = patients_of([gain] * count)
     assert found.mean == pytest.approx(gain) and found.records == count
     if count < 6:
         assert np.isnan([found.low, found.high, found.p]).all() and found.over == ()
     else:
-        assert (found.low, found.high) == pytest.approx((gain, gain)) and found.over == ("patients",)
+        assert (found.low, found.high) == pytest.approx((gain, gain)) and found.over == (
+            "patients",
+        )
         assert found.p == (2 / 2**count if gain else 1)
-    same = [one_stratum([*range(count)] * 2)]  # another organ of the same patients is no other patient
+    # another organ of the same patients is no other patient
+    same = [one_stratum([*range(count)] * 2)]
     twice = interval(np.full(2 * count, gain), ["a"] * count + ["b"] * count, same)
     assert twice[:3] == pytest.approx(found[:3], nan_ok=True) and twice.over == found.over
     assert twice.p == pytest.approx(found.p, nan_ok=True)

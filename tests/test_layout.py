@@ -1,7 +1,7 @@
 """Imports run one way: the walls of the package, held by reading its source.
 
-`FLOORS` is the way of the data; a module may import from its own floor and those before it. A new file
-that no line below covers fails here until somebody has decided where it belongs.
+`FLOORS` is the way of the data; a module may import from its own floor and those before it. A new
+file that no line below covers fails here until somebody has decided where it belongs.
 """
 
 import ast

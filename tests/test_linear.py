@@ -92,7 +92,10 @@ def test_a_neumann_series_gains_with_every_product_at_any_scale_and_ends_at_the_
 def test_systems_side_by_side_are_solved_as_each_alone(x64):
     """Also beside one that has nothing to solve, and one that stops."""
     matrices, _, rights = zip(
-        *[system(np.asarray(e), n) for n, e in enumerate([[1, 2, 3, 4, 5], [9, 9, 9, 9, 90], [-1] * 5])],
+        *[
+            system(np.asarray(e), n)
+            for n, e in enumerate([[1, 2, 3, 4, 5], [9, 9, 9, 9, 90], [-1] * 5])
+        ],
         strict=True,
     )
     matrices, rights = jnp.stack(matrices), np.stack([flat(right) for right in rights])

@@ -1,4 +1,5 @@
-"""How often the interval of reports holds the truth: 95 % is no promise that only normal theory keeps."""
+"""How often the interval of reports holds the truth: 95 % is no promise that only normal theory
+keeps."""
 
 import numpy as np
 import pytest

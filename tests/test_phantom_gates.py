@@ -2,8 +2,8 @@
 
 Phantoms are written, prepared, learned from with the default preset and tested as the README's
 first command does; then each row of the table is held to what an honest demo must show. Slow: about
-as long as that command, and the upper bound besides. JAXMETA_DEFAULT_RUN names that command's own run
-where there is one already.
+as long as that command, and the upper bound besides. JAXMETA_DEFAULT_RUN names that command's own
+run where there is one already.
 """
 
 import dataclasses

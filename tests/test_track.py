@@ -1,4 +1,5 @@
-"""Whatever follows a run shows what `metrics.jsonl` says, however often it was killed and resumed."""
+"""Whatever follows a run shows what `metrics.jsonl` says, however often it was killed and
+resumed."""
 
 import json
 import struct

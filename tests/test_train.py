@@ -1,4 +1,5 @@
-"""The trainer: order, checkpoints, a task that is not a number, and stopping as if it never were."""
+"""The trainer: order, checkpoints, a task that is not a number, and stopping as if it never
+were."""
 
 import itertools
 import json
@@ -115,7 +116,9 @@ def test_a_killed_run_repeats_what_was_behind_its_checkpoint(step, tmp_path):
             train(
                 step, state, batches, start=0, steps=6, every=2, place=lambda batch: batch,
                 log=track.metrics_file(killed / "metrics.jsonl"),
-                save=lambda n, s, due: die(n, s) if n == 4 else checkpoint.save(checkpoints, n, s, batches, None),
+                save=lambda n, s, due: die(n, s) if n == 4 else checkpoint.save(
+                    checkpoints, n, s, batches, None
+                ),
             )  # fmt: skip
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # what a kill in the middle of a line leaves

@@ -1,8 +1,8 @@
 """Stacks of real scans turned, tilted and stored in every way give the masks of the unturned ones.
 
-A patient is turned by an affine (an axial stack becomes a short-axis, a coronal or a sagittal one), and the
-file is stored in another of 48 orientations: the same voxels were acquired, so the same masks are found,
-voxel for voxel.
+A patient is turned by an affine (an axial stack becomes a short-axis, a coronal or a sagittal one),
+and the file is stored in another of 48 orientations: the same voxels were acquired, so the same
+masks are found, voxel for voxel.
 """
 
 from pathlib import Path
@@ -27,11 +27,13 @@ TURNS = TURNS | {"short axis": SHORT_AXIS @ TURNS["coronal"]}
 LABELS = ("1=right_ventricle", "2=myocardium", "3=left_ventricle")
 
 
-def write_turned(source: Path, folder: Path, cases: list[str], turn: str, seed: int, tilt: float = 8.0):
+def write_turned(
+    source: Path, folder: Path, cases: list[str], turn: str, seed: int, tilt: float = 8.0
+):
     """Write images and labels of cases turned alike, each tilted and stored in its own way.
 
-    48 seeds store every case in all orientations. Returns for each case where the voxels of the source's
-    array are in the new one.
+    48 seeds store every case in all orientations. Returns for each case where the voxels of the
+    source's array are in the new one.
     """
     rng, places = np.random.default_rng(seed), {}
     for number, case in enumerate(cases):
@@ -76,7 +78,9 @@ def test_a_network_sees_the_same_of_every_turn_and_orientation(scans, tmp_path, 
     write_turned(scans / data, tmp_path / "straight", cases, "axial", 0, tilt=0.0)
     prepare([tmp_path / "straight"], tmp_path / "first", modality=["mr"], workers=1)
     expected = read_all(tmp_path / "first")
-    for seed, turn in enumerate(sorted(TURNS) * 12):  # each of 48 stacks is stored in a way of its own
+    for seed, turn in enumerate(
+        sorted(TURNS) * 12
+    ):  # each of 48 stacks is stored in a way of its own
         folder = tmp_path / f"turned{seed}"
         write_turned(scans / data, folder, cases, turn, seed + 1)
         prepare([folder], tmp_path / f"shards{seed}", modality=["mr"], workers=1)
@@ -126,12 +130,16 @@ def test_turned_stacks_are_segmented_as_the_unturned_are(scans, tmp_path):
             one, reference = unturned(path, places[case]), unturned(expected[name], same[case])
             np.testing.assert_array_equal(one, reference)
         for name, path in predicted(run, folder / "heart", few, folder / "masks").items():
-            np.testing.assert_array_equal(unturned(path, places[name]), unturned(first[name], same[name]))
+            np.testing.assert_array_equal(
+                unturned(path, places[name]), unturned(first[name], same[name])
+            )
 
 
 def predicted(run: Path, images: Path, cases: list[str], output: Path) -> dict[str, Path]:
     """Segment the second case, shown the first."""
     shown, asked = (f"{case}.nii.gz" for case in cases)
     support = f"{images}/imagesTr/{shown}:{images}/labelsTr/{shown}:3"
-    options = Options(run, (images / "imagesTr" / asked,), output, support=(support,), modality="mr")
+    options = Options(
+        run, (images / "imagesTr" / asked,), output, support=(support,), modality="mr"
+    )
     return dict(zip(cases[1:], predict(options), strict=True))

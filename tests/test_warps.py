@@ -115,8 +115,9 @@ def test_far_beyond_a_tenth_of_a_cell_draws_do_fold():
 def worst_area(reach: float) -> float:
     """Search the control points within `reach` of their distance for the smallest determinant.
 
-    At a fixed place in a cell the determinant is linear in the rows' displacements for given columns',
-    and the other way round: its minimum is at corners, found by turns from several starts.
+    At a fixed place in a cell the determinant is linear in the rows' displacements for given
+    columns', and the other way round: its minimum is at corners, found by turns from several
+    starts.
     """
     rng, smallest = np.random.default_rng(0), np.inf
 
@@ -138,7 +139,8 @@ def worst_area(reach: float) -> float:
 
 
 def test_no_control_points_fold_within_the_limit_of_choi_and_lee():
-    """Not even the worst ones: 0.48 of their distance holds, 0.5 does not; a draw stays within 0.48."""
+    """Not even the worst ones: 0.48 of their distance holds, 0.5 does not; a draw stays within
+    0.48."""
     assert worst_area(0.48) > 0 > worst_area(0.50)
     assert CUT * 0.1 / SMOOTHED < 0.48
 

@@ -1,4 +1,5 @@
-"""Tests within volumes: who lends, that those who lend are not scored, and what the released code counts."""
+"""Tests within volumes: who lends, that those who lend are not scored, and what the released code
+counts."""
 
 from functools import partial
 
@@ -64,7 +65,8 @@ def asked(held_out):
 
 
 def knowing(asked):
-    """A row that answers with the truth of the slices of its lender's own chunk, and of no others."""
+    """A row that answers with the truth of the slices of its lender's own chunk, and of no
+    others."""
     known = {}
     for load in asked.queries:
         volume = load()

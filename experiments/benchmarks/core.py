@@ -42,7 +42,8 @@ def meta_step(
     repeat: int = 5,
     parity: Path | None = None,
 ) -> dict:
-    """Time the meta-gradient of a batch of tasks; with `parity`, raise BadInput where results differ."""
+    """Time the meta-gradient of a batch of tasks; with `parity`, raise BadInput where results
+    differ."""
     algorithm = build(algorithm, width, steps=steps, order=order, memory=MEMORY[memory])
     mesh = devices.task_mesh(tasks)
     meta = devices.jit(algorithm.init)(jax.random.key(0))
@@ -138,7 +139,8 @@ def a_batch(image: np.ndarray, mask: np.ndarray) -> Task:
 
 
 def read_parity(path: Path) -> dict:
-    """Read weights `w/enc.0.c1.weight` (convolutions OIHW), batch, loss and norm of the yardstick."""
+    """Read weights `w/enc.0.c1.weight` (convolutions OIHW), batch, loss and norm of the
+    yardstick."""
     with np.load(path) as file:
         held = dict(file)
     weights = {name[2:]: value for name, value in held.items() if name.startswith("w/")}

@@ -12,8 +12,9 @@ from jaxmeta.metrics import CONVENTIONS, DEFAULT, measure
 def metrics(shape: Sequence[int], spacing: Sequence[float]) -> dict[str, float]:
     """Time a liver with a false positive in the far corner by every convention, and two hard cases.
 
-    A small ball within a large one, and a ball within a thin shell: from their middles all points of the
-    outer surface are about as far, which is the worst that a search for the nearest can meet.
+    A small ball within a large one, and a ball within a thin shell: from their middles all points
+    of the outer surface are about as far, which is the worst that a search for the nearest can
+    meet.
     """
     ball = balls(shape)
     middle = [n / 2 for n in shape]

@@ -1,4 +1,5 @@
-"""Time Segment Anything's image encoder against the same network in PyTorch, and SSM-SAM on top of it."""
+"""Time Segment Anything's image encoder against the same network in PyTorch, and SSM-SAM on top of
+it."""
 
 import statistics
 import time
@@ -20,8 +21,8 @@ from jaxmeta.train import cost
 
 
 def encode(size: str, image: int | None, repeat: int) -> dict:
-    """Time one forward pass of the encoder of one image; where torch is installed its own, with plain and with
-    fused attention, and the largest difference."""
+    """Time one forward pass of the encoder of one image; where torch is installed its own, with
+    plain and with fused attention, and the largest difference."""
     size = sized(size, image)
     network = sam(size)
     variables = devices.jit(network.init)(jax.random.key(0))
@@ -44,7 +45,8 @@ def encode(size: str, image: int | None, repeat: int) -> dict:
 
 
 def adaptation(size: str, image: int | None, steps: int, chunk: int, repeat: int) -> dict:
-    """Time what SSM-SAM does with one new slice, and with a chunk under it; its memory as compiled."""
+    """Time what SSM-SAM does with one new slice, and with a chunk under it; its memory as
+    compiled."""
     size = sized(size, image)
     algorithm = learner(size, chunk, test_steps=steps)
     meta, support = begun(size, algorithm), examples(size, 1)
@@ -70,7 +72,8 @@ def step(
     chunk: int,
     repeat: int,
 ) -> dict:
-    """Time a first-order meta-step of SSM-SAM over some organs, but for augmentation and the outer rule."""
+    """Time a first-order meta-step of SSM-SAM over some organs, but for augmentation and the outer
+    rule."""
     size = sized(size, image)
     algorithm = learner(size, chunk, passes=passes)
     meta = begun(size, algorithm)

@@ -16,7 +16,8 @@ from jaxmeta.models.sam import Size
 
 
 def encoder_of(size: Size, variables: Any, *, fused: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """Make image [1, S, S, 3] -> embedding of our weights, on as many threads as there are cores."""
+    """Make image [1, S, S, 3] -> embedding of our weights, on as many threads as there are
+    cores."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     weights = jax.tree.map(lambda a: torch.from_numpy(np.array(a)), variables)
 

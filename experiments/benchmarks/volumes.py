@@ -20,7 +20,8 @@ ADAM = optax.adam(0.01)
 def volumes(
     *, size: int, tasks: int, slices: int, fill: float, epochs: int, repeat: int = 3
 ) -> dict[str, float]:
-    """Time a step whose volumes fill `fill` of their room, and the same where the loop has no rests.
+    """Time a step whose volumes fill `fill` of their room, and the same where the loop has no
+    rests.
 
     Figures are also given for a valid slice and epoch, which is what may be compared.
     """

@@ -1,4 +1,5 @@
-"""What stands behind a report's numbers: on which data, patient by patient, after what training, and when."""
+"""What stands behind a report's numbers: on which data, patient by patient, after what training,
+and when."""
 
 import datetime
 import math
@@ -32,7 +33,8 @@ def data_sets(cases: Sequence[Case]) -> str:
 
 
 def by_patient(cases: Sequence[Case], row: str = METHOD) -> list[list[str]]:
-    """Write a row's mean Dice of every patient and organ, over supports and scans; the lowest first.
+    """Write a row's mean Dice of every patient and organ, over supports and scans; the lowest
+    first.
 
     The last column is the mean over the patient's organs, by which they are sorted.
     """
@@ -55,7 +57,8 @@ def by_patient(cases: Sequence[Case], row: str = METHOD) -> list[list[str]]:
 
 
 def training(outcome: Outcome) -> str:
-    """Say in a sentence or two on what a run was trained, for how long, and how its checkpoint was chosen."""
+    """Say in a sentence or two on what a run was trained, for how long, and how its checkpoint was
+    chosen."""
     path = outcome.folder / "config.json"
     if not path.exists():
         return (
@@ -70,19 +73,22 @@ def training(outcome: Outcome) -> str:
     lines = track.read_metrics(outcome.folder / "metrics.jsonl")
     begun = f", begun with {config['begin']}," if config.get("begin") else ""
     return (
-        f"{outcome.folder}{begun} learned from {learned} in {patients} patients of {listed(sets, NAMED)}: "
-        f"{config['steps']} steps of {config['tasks']['count']} tasks{took(lines)}. {chosen(outcome, lines)}"
+        f"{outcome.folder}{begun} learned from {learned} in {patients} patients of "
+        f"{listed(sets, NAMED)}: {config['steps']} steps of {config['tasks']['count']} "
+        f"tasks{took(lines)}. {chosen(outcome, lines)}"
     )
 
 
 def learned_from(outcome: Outcome, structures: Sequence[str]) -> tuple[int, list[str]]:
     """Count the patients that a run learned from, and name their data sets: those of `structures`.
 
-    A patient's name does not tell their data set, for one person may be in several; what the run remembers
-    of its volumes does. Others of the split's training patients are there to validate.
+    A patient's name does not tell their data set, for one person may be in several; what the run
+    remembers of its volumes does. Others of the split's training patients are there to validate.
     """
     sets, split = {name.partition("/")[0] for name in structures}, set(outcome.split.train_patients)
-    if not (outcome.folder / NAME).exists():  # of a version that knew no person of several data sets
+    if not (
+        outcome.folder / NAME
+    ).exists():  # of a version that knew no person of several data sets
         named = {name for name in split if name.partition("/")[0] in sets}
         return len(named or split), sorted(sets)
     own, used = provenance_of(outcome.folder)[0], []

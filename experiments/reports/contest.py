@@ -34,8 +34,8 @@ def write(
 ) -> str:
     """Write the report of a contest; return its tables as text.
 
-    `entries` enter the runs whose tests gave `outcomes`; `against` is the place of one whose method all
-    others are held against, instead of the best. Raises BadInput where the runs do not pair.
+    `entries` enter the runs whose tests gave `outcomes`; `against` is the place of one whose method
+    all others are held against, instead of the best. Raises BadInput where the runs do not pair.
     """
     refuse_unpaired(entries)
     entrants = list(dict.fromkeys(entry.row for entry in entries))
@@ -112,7 +112,8 @@ def headline(lines: Sequence[Standing]) -> str:
 
 
 def behind(lines: Sequence[Standing], against: str, *, named: bool) -> list[list[str]]:
-    """Write the cells that say by how much the best, or a method `named` beforehand, is ahead of each other.
+    """Write the cells that say by how much the best, or a method `named` beforehand, is ahead of
+    each other.
 
     The best is chosen by the same cases, so its p is adjusted over all pairs of methods.
     """
@@ -137,7 +138,8 @@ def pairs(methods: int) -> int:
 
 
 def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curves:
-    """Gather the curves of each row of the table: a method's of every run, a baseline's once a replicate."""
+    """Gather the curves of each row of the table: a method's of every run, a baseline's once a
+    replicate."""
     entrants, replicates = ({e.row for e, _ in asked}, dict.fromkeys(e.replicate for e, _ in asked))
     curves = {}
     for row in rows:

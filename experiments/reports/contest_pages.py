@@ -1,4 +1,5 @@
-"""The report of a contest as a page: `report.html` and `report.md`, from what `contest.py` worked out."""
+"""The report of a contest as a page: `report.html` and `report.md`, from what `contest.py` worked
+out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,8 @@ def as_text(bout: Bout) -> str:
 def write(
     folder: Path, bouts: Sequence[Bout], runs: Mapping[str, Sequence[Path]], heads: Sequence[str]
 ) -> None:
-    """Write both pages beside the pictures; `runs` are each method's folders, `heads` what is told of transfer's."""
+    """Write both pages beside the pictures; `runs` are each method's folders, `heads` what is told
+    of transfer's."""
     sections = {}
     for bout in bouts:
         draw_boxes(boxes_of(folder, bout.shots), bout.cases)

@@ -1,4 +1,5 @@
-"""Dice after so many inner steps: the mean of each row, and by how much one row is ahead of each other there."""
+"""Dice after so many inner steps: the mean of each row, and by how much one row is ahead of each
+other there."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ class AfterSteps(NamedTuple):
 
 
 def after_steps(curves: Curves, against: str) -> AfterSteps:
-    """Average what each row has after so many steps, and take paired differences to the row `against`."""
+    """Average what each row has after so many steps, and take paired differences to the row
+    `against`."""
     means = {
         row: {count: row_mean(cases)[0] for count, cases in own.items()}
         for row, own in curves.items()

@@ -1,10 +1,11 @@
 """The folds of a protocol together: what a paper's table has, and the fold-level values behind it.
 
-    python -m experiments.summary --run FOLD0 FOLD1 ...     runs that were trained and tested by a protocol
+    python -m experiments.summary --run FOLD0 FOLD1 ...     of runs tested by a protocol
 
-Each run answers for one fold and one group of organs. A row's mean is over the scans of an organ, then
-over organs; a scan counts as often as the protocol's folds ask of it (once, but in what descendants of
-ALPNet made of it). Folds differ by far more than methods do, so every fold's own value is shown.
+Each run answers for one fold and one group of organs. A row's mean is over the scans of an organ,
+then over organs; a scan counts as often as the protocol's folds ask of it (once, but in what
+descendants of ALPNet made of it). Folds differ by far more than methods do, so every fold's own
+value is shown.
 """
 
 from collections.abc import Sequence
@@ -113,7 +114,10 @@ def write_page(folder: Path, parts: Sequence[Part], outcomes: Sequence[Outcome])
     sections["What was asked"] = [page.listed([asked(outcome) for outcome in outcomes])]
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = f"{outcomes[0].algorithm}: the folds of a protocol"
-    lead = "A row's mean is over the scans of an organ, then over organs; folds differ, so each is shown."
+    lead = (
+        "A row's mean is over the scans of an organ, then over organs; folds differ, so each is "
+        "shown."
+    )
     tables = [
         text
         for part in parts
@@ -163,8 +167,8 @@ def refuse_twice(runs: Sequence[Fold]) -> None:
             before = seen.setdefault((run.fold, organ), run.outcome.folder)
             if before != run.outcome.folder:
                 raise BadInput(
-                    f"{organ} of fold {run.fold} is tested in {before} and in {run.outcome.folder}: "
-                    "name one"
+                    f"{organ} of fold {run.fold} is tested in {before} and in "
+                    f"{run.outcome.folder}: name one"
                 )
 
 

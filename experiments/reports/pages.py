@@ -24,9 +24,9 @@ BY_PATIENT = (
     f"Dice of the row {METHOD}, a mean over supports and scans of each patient, the lowest first."
 )
 PAIRS = (
-    "The worst, the median and the best case of each organ, by the slice that shows most of it; below, where "
-    "it is another, the one with most voxels falsely marked, or missed where none is. Truth green, prediction "
-    "red."
+    "The worst, the median and the best case of each organ, by the slice that shows most of it; "
+    "below, where it is another, the one with most voxels falsely marked, or missed where none is. "
+    "Truth green, prediction red."
 )
 
 
@@ -58,8 +58,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
     organs = sorted({case.organ for block in blocks for case in block.cases})
     lead = (
-        f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: organs that "
-        "the tested run never trained on, in patients whom it never saw."
+        f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: organs "
+        "that the tested run never trained on, in patients whom it never saw."
     )
     text = page.page(f"{title}: held-out organs", lead, facts(outcomes, blocks), sections)
     write_pages(folder, text, markdown(outcomes, blocks))

@@ -1,10 +1,11 @@
 """Who may meet whom in a contest of methods, and how their cases come together.
 
 A run answers for its method: an algorithm, with the settings that tell it from other runs
-(`runs/recipes.py`). Runs of the same seed on the same data that leave out the same organs are one replicate:
-they were given the same split and the same questions, so their cases pair one by one. Those of a
-replicate have a baseline once, from the tests that computed it, if these agree on it. What only one method
-can have is left out: its zero steps, and baselines given as many steps as it takes.
+(`runs/recipes.py`). Runs of the same seed on the same data that leave out the same organs are one
+replicate: they were given the same split and the same questions, so their cases pair one by one.
+Those of a replicate have a baseline once, from the tests that computed it, if these agree on it.
+What only one method can have is left out: its zero steps, and baselines given as many steps as it
+takes.
 """
 
 from collections.abc import Iterable, Sequence, Set
@@ -77,7 +78,8 @@ class Gathered(NamedTuple):
 
 
 def entered(entries: Iterable[Entry], recipes: Iterable[dict[str, Any]]) -> list[Entry]:
-    """Name the method of each: its algorithm, and what tells its recipe from others of the algorithm."""
+    """Name the method of each: its algorithm, and what tells its recipe from others of the
+    algorithm."""
     entries = list(entries)
     methods = names([entry.algorithm for entry in entries], list(recipes))
     return [entry._replace(method=name) for entry, name in zip(entries, methods, strict=True)]
@@ -86,7 +88,8 @@ def entered(entries: Iterable[Entry], recipes: Iterable[dict[str, Any]]) -> list
 def called(entries: Sequence[Entry], wanted: Sequence[str], rows: Set[str]) -> list[Entry]:
     """Give the methods other names, in the order in which they first come.
 
-    Raises BadInput unless every method gets one of its own, which is none of the `rows` of a report.
+    Raises BadInput unless every method gets one of its own, which is none of the `rows` of a
+    report.
     """
     methods = list(dict.fromkeys(entry.method for entry in entries))
     if len(wanted) != len(methods):
@@ -96,7 +99,8 @@ def called(entries: Sequence[Entry], wanted: Sequence[str], rows: Set[str]) -> l
             raise BadInput(f"--names {name}: given twice")
         if name in rows or not name.strip():
             raise BadInput(
-                f"--names {name!r}: is no name for a method beside the rows {', '.join(sorted(rows))}"
+                f"--names {name!r}: is no name for a method beside the rows "
+                f"{', '.join(sorted(rows))}"
             )
     new = dict(zip(methods, wanted, strict=True))
     return [entry._replace(method=new[entry.method]) for entry in entries]
@@ -119,16 +123,16 @@ def refuse_unpaired(entries: Sequence[Entry]) -> None:
     for entry, method in product(first.values(), methods):
         if (method, entry.replicate) not in known:
             raise BadInput(
-                f"{entry.folder} ({entry.method}, {entry.replicate}) has no run of {method} beside it: "
-                "name one of the same seed, data and --test-organs, or leave this one out"
+                f"{entry.folder} ({entry.method}, {entry.replicate}) has no run of {method} beside "
+                "it: name one of the same seed, data and --test-organs, or leave this one out"
             )
     for entry in entries:
         other = first[entry.replicate]
         if list(map(set, other.split)) != list(map(set, entry.split)):
             raise BadInput(
-                f"{other.folder} and {entry.folder} ({entry.replicate}) learned from other organs or "
-                "patients: train both with the same --train-organs, --val-organs, --test-organs and "
-                "--test-patients"
+                f"{other.folder} and {entry.folder} ({entry.replicate}) learned from other organs "
+                "or patients: train both with the same --train-organs, --val-organs, --test-organs "
+                "and --test-patients"
             )
 
 
@@ -140,8 +144,9 @@ def refuse_overlapping(asked: Sequence[tuple[Path, Split, set[str]]]) -> None:
     for (one, split, own), (other, division, others) in combinations(asked, 2):
         if own != others and set(split.test_organs) & set(division.test_organs):
             raise BadInput(
-                f"{one} is tested on {', '.join(sorted(own))}, {other} on {', '.join(sorted(others))}: test "
-                "runs that leave out the same organs on the same ones"
+                f"{one} is tested on {', '.join(sorted(own))}, {other} on "
+                f"{', '.join(sorted(others))}: test runs that leave out the same organs on the "
+                "same ones"
             )
         if own != others and own & others:
             raise BadInput(
@@ -161,15 +166,15 @@ def firsts(those: Iterable[Entry | Part]) -> dict[str, Entry | Part]:
 def gathered(parts: Sequence[Part]) -> Gathered:
     """Bring the cases of all runs together, the adapted ones under their method's name.
 
-    Raises BadInput where runs of a replicate were asked other questions, or do not agree on scratch.
-    Another baseline that they do not agree on is left out.
+    Raises BadInput where runs of a replicate were asked other questions, or do not agree on
+    scratch. Another baseline that they do not agree on is left out.
     """
     for other, part in pairs(parts):
         if questions(part.rows[METHOD]) != questions(other.rows[METHOD]):
             raise BadInput(
                 f"{other.entry.folder} and {part.entry.folder} ({part.replicate}) were asked other "
-                "questions: train both at the same --tasks.size, or at 64 and more, and test them with the "
-                "same --seed, --organs and --data"
+                "questions: train both at the same --tasks.size, or at 64 and more, and test them "
+                "with the same --seed, --organs and --data"
             )
     cases, notes, left_out = [], {}, []
     for entrant in dict.fromkeys(part.entry.row for part in parts):
@@ -197,8 +202,8 @@ def gathered(parts: Sequence[Part]) -> Gathered:
 
 
 def lacking(row: str, having: Sequence[Part], parts: Sequence[Part]) -> bool:
-    """Tell whether a baseline lacks where it is needed: once in each replicate, but in every report what is
-    trained for a run.
+    """Tell whether a baseline lacks where it is needed: once in each replicate, but in every report
+    what is trained for a run.
     """
     if row in (TRANSFER, BOUND):
         return len(having) < len(parts)
@@ -215,14 +220,14 @@ def disputed(row: str, parts: Sequence[Part]) -> str | None:
                 f"{describe(each.settings[row])} in {each.entry.folder}" for each in (other, part)
             )
             return (
-                f"{row} is not the same for all, {how}: test both with --settings RUN, whose search "
-                f"both then take{mend}"
+                f"{row} is not the same for all, {how}: test both with --settings RUN, whose "
+                f"search both then take{mend}"
             )
         if abs(gap := difference(part.rows[row], other.rows[row]).mean) > SAME:
             return (
-                f"{row} has {report.number(gap, sign=True)} Dice in the test of {part.entry.folder} "
-                f"over that of {other.entry.folder}: give both the same network, loss, --tasks.size "
-                f"and --inner.vary{mend}"
+                f"{row} has {report.number(gap, sign=True)} Dice in the test of "
+                f"{part.entry.folder} over that of {other.entry.folder}: give both the same "
+                f"network, loss, --tasks.size and --inner.vary{mend}"
             )
     return None
 

@@ -42,12 +42,15 @@ ORACLE = "an oracle names the slices between which each query's organ lies, and 
 SHOWN = 3  # cases of an organ: the worst, the median and the best
 SUFFIXES = {
     KNOWN: ORACLE,
-    RELEASED: "slices at the network's size, counted as told above (the mean of volumes, there of chunks)",
+    RELEASED: "slices at the network's size, counted as told above (the mean of volumes, there of "
+    "chunks)",
 }
 NOTES = {
     "zero steps": "the method before any step on the support",
-    "copied mask": "the support slice's mask at the nearest relative height, none far from all of them",
-    FRESH: "the method's rule from adapters, sampler and decoder drawn at random, on the same encoder",
+    "copied mask": "the support slice's mask at the nearest relative height, none far from all of "
+    "them",
+    FRESH: "the method's rule from adapters, sampler and decoder drawn at random, on the same "
+    "encoder",
     BOUND: "the same network, trained on all labels of everybody not tested by it: an upper bound",
     FULL: "the method's network, likewise trained on all these labels",
 }
@@ -186,8 +189,8 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
     organs = f"{organs}{never}".strip() + f": {', '.join(sorted({case.organ for case in cases}))}"
     if first.within:
         return (
-            f"[{digest(outcomes, cases, shots)}] {within(outcomes)}; {organs}; 3-D, original resolution, "
-            f"without distances; {runs}{leaks}"
+            f"[{digest(outcomes, cases, shots)}] {within(outcomes)}; {organs}; 3-D, original "
+            f"resolution, without distances; {runs}{leaks}"
         )
     patients = {(case.cohort, case.patient) for case in cases}
     lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
@@ -200,9 +203,9 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
         )
     kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
     return (
-        f"[{digest(outcomes, cases, shots)}] {labelled(shots)} of {lenders} as support, {first.draws} supports "
-        f"an organ; {organs}; {asked}{kept}; "
-        f"{told(first.measuring)}; {runs}{leaks}"
+        f"[{digest(outcomes, cases, shots)}] {labelled(shots)} of {lenders} as support, "
+        f"{first.draws} supports an organ; {organs}; {asked}{kept}; {told(first.measuring)}; "
+        f"{runs}{leaks}"
     )
 
 
@@ -230,8 +233,8 @@ def within(outcomes: Sequence[Outcome]) -> str:
 def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> str:
     """Shorten everything that the questions of a table depend on to eight characters.
 
-    Which supports were given, which volumes asked, what is kept of a mask, how it is measured, and what
-    training shared with the test; not who answers.
+    Which supports were given, which volumes asked, what is kept of a mask, how it is measured, and
+    what training shared with the test; not who answers.
     """
     first, cases = outcomes[0], [c for c in cases if c.row not in (BOUND, FULL)]
     asked = sorted({(*each[1:], case.cohort) for case in cases for each in [pair_of(case)]})
@@ -254,7 +257,8 @@ def by_organ(
 
 
 def worst_to_best(pictures: Sequence[tuple[Case, tuple[Picture, ...]]]) -> list[Picture | None]:
-    """Pick the worst, the median and the best case of each organ: a row, and below it their other slices.
+    """Pick the worst, the median and the best case of each organ: a row, and below it their other
+    slices.
 
     Who has only one to show has an empty place below it, so that rows stay rows.
     """

@@ -83,7 +83,8 @@ def training_pool(
 
 
 def target_examples(config: Config, shards: Shards, division: Split) -> Examples | None:
-    """Read the slices of the organs under test that the rule `target` looks at, if it is the run's."""
+    """Read the slices of the organs under test that the rule `target` looks at, if it is the
+    run's."""
     if config.weigh.rule != "target":
         return None
     chosen = target_slices(shards, division, TARGET_SLICES)
@@ -117,7 +118,8 @@ def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source
 
 
 def validated_by(config: Config) -> str:
-    """Say what a validation score knows of the truth, beside every one; nothing for most methods."""
+    """Say what a validation score knows of the truth, beside every one; nothing for most
+    methods."""
     if config.algorithm == "sam":
         return ", each slice told the box around its truth"
     if config.tasks.draw != "chunks":
@@ -156,8 +158,8 @@ def build(
 ) -> Learner:
     """Make the learner that trains, or when `testing` predicts.
 
-    `test_steps` stands in for those of the configuration; `network` are variables to begin with, `target`
-    the slices that the rule of that name looks at.
+    `test_steps` stands in for those of the configuration; `network` are variables to begin with,
+    `target` the slices that the rule of that name looks at.
     """
     if test_steps is not None:
         inner = dataclasses.replace(config.inner, test_steps=test_steps)

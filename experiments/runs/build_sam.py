@@ -1,4 +1,5 @@
-"""How a configuration becomes a Segment Anything network, its frozen weights, and what learns on it."""
+"""How a configuration becomes a Segment Anything network, its frozen weights, and what learns on
+it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +26,8 @@ KINDS = ("sam-tiny", "sam")  # of Network
 
 
 def size_of(config: Config) -> Size:
-    """Say how large a run's network is: as the weights that it begins with, for slices of its own size.
+    """Say how large a run's network is: as the weights that it begins with, for slices of its own
+    size.
 
     Raises BadInput for slices that are not whole patches, and for a beginning that is none.
     """
@@ -33,7 +35,8 @@ def size_of(config: Config) -> Size:
     side = config.tasks.size
     if side % size.patch:
         raise BadInput(
-            f"--tasks.size {side}: must be a multiple of a patch of {size.patch} x {size.patch} pixels"
+            f"--tasks.size {side}: must be a multiple of a patch of {size.patch} x {size.patch} "
+            "pixels"
         )
     return size._replace(image=side)
 
@@ -45,7 +48,8 @@ def begun_size(begin: Path) -> Size:
     theirs, _ = saved.read(begin)
     if theirs.algorithm != "sam":
         raise BadInput(
-            f"{begin} is of {theirs.algorithm}: begin with a run of sam, or a folder that convert_sam wrote"
+            f"{begin} is of {theirs.algorithm}: begin with a run of sam, or a folder that "
+            "convert_sam wrote"
         )
     return size_of(theirs)
 
@@ -58,14 +62,14 @@ def converted(folder: Path) -> bool:
 def weights_of(config: Config, learned: PyTree) -> PyTree:
     """Fit the image encoder that a run begins with to its slices.
 
-    `learned` is the network of the run `config.begin`; None reads a folder of converted weights. Raises
-    BadInput for one of another size, which it names.
+    `learned` is the network of the run `config.begin`; None reads a folder of converted weights.
+    Raises BadInput for one of another size, which it names.
     """
     known, wanted = begun_size(config.begin), size_of(config)
     if known._replace(image=wanted.image) != wanted:
         raise BadInput(
-            f"{config.begin} is {named(known)}, and {config.network.kind} is {named(wanted)}: leave "
-            "--begin out, or ask for --network.kind sam"
+            f"{config.begin} is {named(known)}, and {config.network.kind} is {named(wanted)}: "
+            "leave --begin out, or ask for --network.kind sam"
         )
     learned = read_weights(config.begin) if learned is None else learned
     encoder, _ = for_image(learned["image_encoder"], known, wanted.image)
@@ -103,7 +107,8 @@ def build_ssm_sam(config: Config, memory: Memory) -> Algorithm:
 
 
 def colours_of(config: Config) -> Callable:
-    """Choose how slices become colours: as the frozen encoder was shown them, or as pictures are."""
+    """Choose how slices become colours: as the frozen encoder was shown them, or as pictures
+    are."""
     if config.prompted.raw_colours:
         return as_pictures
     look = look_of(config)
@@ -111,8 +116,8 @@ def colours_of(config: Config) -> Callable:
 
 
 def look_of(config: Config) -> Look:
-    """Say how the weights that a run begins with were shown images, but for their proportions: slices come
-    as squares."""
+    """Say how the weights that a run begins with were shown images, but for their proportions:
+    slices come as squares."""
     known = config.begin and converted(config.begin)
     return read_look(config.begin)._replace(stretched=False) if known else Look()
 

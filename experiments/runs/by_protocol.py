@@ -35,8 +35,8 @@ def refuse_empty(protocol: Protocol, shards: Shards) -> None:
     counts = protocols.left_over(protocol, shards)
     if not any(left for _, left, _ in counts.values()):
         raise BadInput(
-            f"setting {protocol.setting} leaves no slice of {', '.join(counts)} to train on: every one "
-            "also shows a tested organ"
+            f"setting {protocol.setting} leaves no slice of {', '.join(counts)} to train on: every "
+            "one also shows a tested organ"
         )
 
 

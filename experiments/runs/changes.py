@@ -12,11 +12,12 @@ FILLED = ("structures", "axis", "planes", "frames", "modality", "channel", "pixe
 
 
 def changed(stands: dict, told: dict) -> list[str]:
-    """List what differs of what a folder holds, as old -> new; of lists, what is gone and what came.
+    """List what differs of what a folder holds, as old -> new; of lists, what is gone and what
+    came.
 
-    What a run fills in follows from the rest, and is listed where nothing else differs. A setting that an
-    earlier version did not know was as it is by default, and what such a run did not fill in is no
-    difference.
+    What a run fills in follows from the rest, and is listed where nothing else differs. A setting
+    that an earlier version did not know was as it is by default, and what such a run did not fill
+    in is no difference.
     """
     usual = flat(plain(Config()))
     found, filled = [], []

@@ -61,8 +61,8 @@ def check(config: Config) -> None:
         raise BadInput("--distributed needs --data: each process would write phantoms of its own")
     if config.tasks.decathlon and not config.data:
         raise BadInput(
-            "--tasks.decathlon needs --data: shards of the Medical Segmentation Decathlon; for phantoms "
-            "or other data --tasks.no-decathlon, or the preset metamedseg-small"
+            "--tasks.decathlon needs --data: shards of the Medical Segmentation Decathlon; for "
+            "phantoms or other data --tasks.no-decathlon, or the preset metamedseg-small"
         )
     if config.protocol and "shared-patients" in config.allow_leak:
         raise BadInput(f"--allow-leak shared-patients with --protocol {config.protocol}: give one")
@@ -82,13 +82,14 @@ def check(config: Config) -> None:
     multiple = 2 ** (len(network.widths or (1,)) - 1)
     if tasks.size is not None and tasks.size % multiple:
         raise BadInput(
-            f"--tasks.size {tasks.size}: a network of {len(network.widths)} levels needs a multiple "
-            f"of {multiple}"
+            f"--tasks.size {tasks.size}: a network of {len(network.widths)} levels needs a "
+            f"multiple of {multiple}"
         )
 
 
 def refuse_own(config: Config) -> None:
-    """Refuse a network of a user's own that cannot be imported or does not answer, before anything is done."""
+    """Refuse a network of a user's own that cannot be imported or does not answer, before anything
+    is done."""
     if config.network.kind == "own":
         own_network(config.network.function, 1, config.tasks.size)
 
@@ -133,8 +134,8 @@ def refuse_unused(config: Config) -> None:
         "sam",
     ):
         raise BadInput(
-            f"--tasks.draw {config.tasks.draw} with {config.algorithm}: its query teaches, so it needs "
-            "episodes"
+            f"--tasks.draw {config.tasks.draw} with {config.algorithm}: its query teaches, so it "
+            "needs episodes"
         )
     if config.tasks.draw == "supervoxels" and config.algorithm == "transfer":
         raise BadInput("--tasks.draw supervoxels with transfer: they have no output each")
@@ -174,7 +175,8 @@ def refuse_unprompted(config: Config) -> None:
             raise BadInput(f"--network.{name.replace('_', '-')} with {algorithm}: it is ssm-sam's")
     if (tasks.draw == "chunks") != own:
         raise BadInput(
-            f"--tasks.draw {tasks.draw} with {algorithm}: chunks are ssm-sam's tasks, and its only ones"
+            f"--tasks.draw {tasks.draw} with {algorithm}: chunks are ssm-sam's tasks, and its only "
+            "ones"
         )
     for name in ("width", "stride"):
         if (getattr(tasks, name) is not None) != own:
@@ -201,8 +203,8 @@ def refuse_unprompted(config: Config) -> None:
         raise BadInput(f"--loss with {algorithm}: it has its own; all three parts must be None")
     if network.kind == "sam" and config.begin is None:
         raise BadInput(
-            "--network.kind sam needs --begin: a folder that convert_sam wrote, or a run of sam; without "
-            "weights there is --network.kind sam-tiny"
+            "--network.kind sam needs --begin: a folder that convert_sam wrote, or a run of sam; "
+            "without weights there is --network.kind sam-tiny"
         )
     if tasks.size and own:
         ssm_network(config)

@@ -1,4 +1,5 @@
-"""What a run begins with, worked out from its configuration and its data before anything is learned."""
+"""What a run begins with, worked out from its configuration and its data before anything is
+learned."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -135,7 +136,8 @@ def common(values: Iterable[str | None]) -> str | None:
 
 
 def named(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """Name structures to people: data set/organ, with the channel, and the modality if there are two."""
+    """Name structures to people: data set/organ, with the channel, and the modality if there are
+    two."""
 
     def name(entry: Entry, *more: str | None) -> str:
         return " ".join(filter(None, (f"{entry.dataset}/{entry.organ}", *more)))

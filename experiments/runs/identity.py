@@ -1,10 +1,12 @@
-"""What a run folder keeps so that it can be recognised: provenance.json, and a signature in each checkpoint.
+"""What a run folder keeps so that it can be recognised: provenance.json, and a signature in each
+checkpoint.
 
     seen      what the run, and all that it began with, was trained and chosen on (`provenance.py`)
-    volumes   name -> [patient, fingerprint, {organ: digest of its masks}], of every volume and the split's organs
+    volumes   name -> [patient, fingerprint, {organ: digest of its masks}] of every volume
 
-It is written when the run begins, so the chain is known whatever is moved or removed later. The signature is
-of this file and of config.json, but for paths: who edits either no longer has what was trained.
+It is written when the run begins, so the chain is known whatever is moved or removed later. The
+signature is of this file and of config.json, but for paths: who edits either no longer has what was
+trained.
 """
 
 import hashlib
@@ -30,7 +32,8 @@ PATHS = ("workdir", "track", "distributed", "cache", "data", "begin")  # which c
 
 
 def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
-    """Say what a run, and all that it stands on, has seen; of converted weights that nobody knows."""
+    """Say what a run, and all that it stands on, has seen; of converted weights that nobody
+    knows."""
     if folder is None:
         return ()
     if converted(folder):
@@ -38,7 +41,8 @@ def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
     if (folder / NAME).exists():
         told = saved.read_json(folder / NAME)
         both = [(fingerprint, masks) for _, fingerprint, masks in told["volumes"].values()]
-        chain = map(from_json, told["seen"])  # what others saw is told whole, what it saw by `volumes`
+        # what others saw is told whole, what it saw by `volumes`
+        chain = map(from_json, told["seen"])
         chain = (s if s.by else s._replace(masks=digests(both, s.organs)) for s in chain)
         return called(chain, folder)
     config, division = saved.read(folder)  # of a version that kept names alone
@@ -62,8 +66,9 @@ def volumes_of(folder: Path) -> dict[str, list]:
 
 
 def changed(before: Mapping[str, list], now: Mapping[str, list]) -> list[Leak]:
-    """Find volumes that are no longer what a run remembers: by their names, and by their voxels where a scan
-    has another name now. Who names it anew may label other organs; those that both name have to agree.
+    """Find volumes that are no longer what a run remembers: by their names, and by their voxels
+    where a scan has another name now. Who names it anew may label other organs; those that both
+    name have to agree.
     """
     said = ("of another patient", "another scan", "labelled otherwise")
     known = {mine: (name, masks) for name, (_, mine, masks) in before.items() if mine}
@@ -97,13 +102,14 @@ def signed(folder: Path) -> str:
 
 
 def refuse_edited(folder: Path) -> None:
-    """Refuse a run whose config.json or provenance.json is not what its checkpoint was made with."""
+    """Refuse a run whose config.json or provenance.json is not what its checkpoint was made
+    with."""
     at = checkpoint.about_best(folder / "checkpoints")
     made = at and at[1].get(SIGNATURE)
     if made and made != signed(folder):
         raise BadInput(
-            f"{folder}: config.json or {NAME} was changed after training: bring back what was there, or "
-            "train that run"
+            f"{folder}: config.json or {NAME} was changed after training: bring back what was "
+            "there, or train that run"
         )
 
 

@@ -82,8 +82,8 @@ def refuse_other(folder: Path, backbone: PyTree) -> None:
     if trained_on and backbone and trained_on != fingerprint(backbone):
         begin = saved.read(folder)[0].begin
         raise BadInput(
-            f"{begin} no longer holds the weights that {folder} was trained on: bring those back, or train "
-            "the run again"
+            f"{begin} no longer holds the weights that {folder} was trained on: bring those back, "
+            "or train the run again"
         )
 
 
@@ -111,7 +111,8 @@ def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
 
 
 def beginning(config: Config, division: Split) -> PyTree:
-    """Read the network that a run begins with: another run's, or of Segment Anything converted weights."""
+    """Read the network that a run begins with: another run's, or of Segment Anything converted
+    weights."""
     if config.network.kind not in KINDS:
         return network_of(config.begin, division, config)
     begun_size(config.begin)  # or it is none of Segment Anything's
@@ -134,8 +135,8 @@ def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
 
 
 def refuse_begun(provenance: Iterable[Seen], division: Split, begun: Config) -> None:
-    """Refuse to begin with what has seen organs or patients that a split holds out, slices that its setting
-    hides, or more leaks than the run allows.
+    """Refuse to begin with what has seen organs or patients that a split holds out, slices that its
+    setting hides, or more leaks than the run allows.
     """
     organs, validation = ({o: o for o in of} for of in (division.test_organs, division.val_organs))
     held = Held(organs, frozenset(division.test_patients), validation=validation)

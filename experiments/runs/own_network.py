@@ -1,8 +1,8 @@
 """A network of one's own, named on the command line as module:function.
 
-The function is given the number of outputs and returns a `jaxmeta.models.Model`, two pure functions. The
-reference stands in the run's config.json; the module is imported from the working directory, or from
-wherever Python finds it, whenever the run is trained, tested or predicts.
+The function is given the number of outputs and returns a `jaxmeta.models.Model`, two pure
+functions. The reference stands in the run's config.json; the module is imported from the working
+directory, or from wherever Python finds it, whenever the run is trained, tested or predicts.
 """
 
 import importlib
@@ -26,9 +26,11 @@ PYTHONS = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdli
 
 
 def own_network(reference: str, classes: int, size: int | None = None) -> Model:
-    """Make the network that `reference` names, with so many outputs, for slices of `size` pixels a side.
+    """Make the network that `reference` names, with so many outputs, for slices of `size` pixels a
+    side.
 
-    Raises BadInput where it cannot be imported or made, and where its logits are not [N, H, W, classes].
+    Raises BadInput where it cannot be imported or made, and where its logits are not [N, H, W,
+    classes].
     """
     told = f"--network.function {reference}"
     function = imported(reference)
@@ -96,5 +98,6 @@ def refuse_shapes(told: str, model: Model, shape: tuple[int, ...], classes: int)
     logits = getattr(answer[0], "shape", None)
     if logits != wanted:
         raise BadInput(
-            f"{told}: of an image of shape {shape} its logits are of shape {logits}, and should be {wanted}"
+            f"{told}: of an image of shape {shape} its logits are of shape {logits}, and should be "
+            f"{wanted}"
         )

@@ -1,14 +1,16 @@
-"""What parameters and settings have seen, through all that they stand on, and what of it is held out here.
+"""What parameters and settings have seen, through all that they stand on, and what of it is held
+out here.
 
-Read `Seen` and `leaks` first. A run keeps a `Seen` for all that touched it: what it was trained on, what
-chose its checkpoint, and the same of whatever it began with, down to random or converted weights; a search
-for settings keeps its own. A training and a test make a `Held` of what they hold out, and ask `leaks` the
-one question: is anything on both sides - an organ by any name, a patient, or a scan's voxels under whatever
-name? Other names of an organ are found by its masks: in the shards at hand, and where a scan that somebody
-had is there again, by the digests of what was drawn in it.
+Read `Seen` and `leaks` first. A run keeps a `Seen` for all that touched it: what it was trained on,
+what chose its checkpoint, and the same of whatever it began with, down to random or converted
+weights; a search for settings keeps its own. A training and a test make a `Held` of what they hold
+out, and ask `leaks` the one question: is anything on both sides - an organ by any name, a patient,
+or a scan's voxels under whatever name? Other names of an organ are found by its masks: in the
+shards at hand, and where a scan that somebody had is there again, by the digests of what was drawn
+in it.
 
-`refuse_leaks` ends there with a line that says what, who and the way out. What `--allow-leak` lets through
-comes back, and is printed with every score.
+`refuse_leaks` ends there with a line that says what, who and the way out. What `--allow-leak` lets
+through comes back, and is printed with every score.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -49,7 +51,8 @@ class Held(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """Something that is on both sides: its kind, which --allow-leak takes, and a line that tells it."""
+    """Something that is on both sides: its kind, which --allow-leak takes, and a line that tells
+    it."""
 
     kind: str
     text: str
@@ -91,7 +94,8 @@ def refuse_leaks(
             more = sum(other.kind == leak.kind for other in found) - 1
             also = f" (and {more} more)" if more else ""
             raise BadInput(
-                f"{leak.text}{also}: {way}, or add --allow-leak {leak.kind}, which every score then names"
+                f"{leak.text}{also}: {way}, or add --allow-leak {leak.kind}, which every score "
+                "then names"
             )
     return tuple(found)
 
@@ -103,8 +107,8 @@ def held_out(
     *,
     validation: Iterable[str] = (),
 ) -> Held:
-    """Say what is held out: organs, by all names that their masks have, patients, and the contents of all
-    their volumes.
+    """Say what is held out: organs, by all names that their masks have, patients, and the contents
+    of all their volumes.
     """
     organs, validation, patients = set(organs), set(validation), set(patients)
     others = set(structures(shards)) - organs
@@ -124,7 +128,8 @@ def held_out(
 
 
 def for_run(held: Held, allowed: Iterable[str]) -> Held:
-    """Say what a run that allows these leaks holds out: no patient, where sharing them is its own leak."""
+    """Say what a run that allows these leaks holds out: no patient, where sharing them is its own
+    leak."""
     shared = "shared-patients" in allowed
     return held._replace(patients=frozenset(), contents={}) if shared else held
 
@@ -151,7 +156,8 @@ def twins(pool: Pool) -> list[Leak]:
 
 
 def namesakes(provenance: Iterable[Seen], held: Held) -> list[str]:
-    """Say which of the held-out may be people that were seen: of the same id, in another data set."""
+    """Say which of the held-out may be people that were seen: of the same id, in another data
+    set."""
     ids = {
         patient.rpartition("/")[2]: (seen, patient)
         for seen in provenance
@@ -164,8 +170,9 @@ def namesakes(provenance: Iterable[Seen], held: Held) -> list[str]:
         return []
     ours, seen, theirs = both[0]
     return [
-        f"{len(both)} patient(s) held out have ids that {seen.by or 'this run'} was {seen.how} in another "
-        f"data set, as {ours} and {theirs}: where they are the same people, prepare with --same-patients"
+        f"{len(both)} patient(s) held out have ids that {seen.by or 'this run'} was {seen.how} in "
+        f"another data set, as {ours} and {theirs}: where they are the same people, prepare with "
+        "--same-patients"
     ]
 
 

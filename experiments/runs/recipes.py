@@ -57,7 +57,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def names(algorithms: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[str]:
-    """Name every run by its algorithm, and by what it has that others of the same algorithm have not.
+    """Name every run by its algorithm, and by what it has that others of the same algorithm have
+    not.
 
     Of two runs one may have less: its name is the shorter one.
     """
@@ -72,7 +73,8 @@ def names(algorithms: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[
 
 
 def differs(name: str, own: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Tell whether a setting is another; of what runs began with, only where it is known of both."""
+    """Tell whether a setting is another; of what runs began with, only where it is known of
+    both."""
     if name.startswith(f"{BEGIN}.") and f"{BEGIN}.algorithm" not in other:
         return False
     return other.get(name) != own[name]

@@ -1,4 +1,5 @@
-"""One run of training, from its configuration to its last checkpoint: for every command that trains."""
+"""One run of training, from its configuration to its last checkpoint: for every command that
+trains."""
 
 import signal
 import sys
@@ -122,7 +123,8 @@ def trained(config: Config, stop: list[int]) -> bool:
     seconds = time.perf_counter() - began
     parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
     print(
-        f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): {parts}"
+        f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): "
+        f"{parts}"
     )
     return number >= config.steps
 
@@ -142,14 +144,18 @@ def introduce(given: Given, parts: int) -> None:
     if not given.division.test_organs:
         print("note: nothing is held out to be tested on: --test-organs NAME names it")
     if not given.division.val_organs and not protocol:
-        print("note: no organ chooses the checkpoint, so the last one counts: --val-organs NAME names some")
+        print(
+            "note: no organ chooses the checkpoint, so the last one counts: --val-organs NAME "
+            "names some"
+        )
     print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // parts} a device")
     for note in given.notes:
         print(f"note: {note}")
 
 
 def learner_of(given: Given, mesh: Mesh) -> Learner:
-    """Make the learner, with the network that it begins with and the slices that it looks at, if any."""
+    """Make the learner, with the network that it begins with and the slices that it looks at, if
+    any."""
     config, network = given.config, None
     if config.begin and config.algorithm != "ssm-sam":  # which begins with frozen weights alone
         network = beginning(config, given.division)
@@ -165,8 +171,9 @@ def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Call
     step = step.lower(state, example).compile()
     needs = cost(step)
     print(
-        f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} MiB "
-        f"temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted once"
+        f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} "
+        f"MiB temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted "
+        "once"
     )
     return step
 
@@ -187,9 +194,11 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[track.Writ
 
 
 def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[str, str]:
-    """Write what the run is into its folder, or check that it is what stands there; return its signature.
+    """Write what the run is into its folder, or check that it is what stands there; return its
+    signature.
 
-    Whose the volumes are, and what is in them, is part of it: what is resumed goes on with the same scans.
+    Whose the volumes are, and what is in them, is part of it: what is resumed goes on with the same
+    scans.
     """
     config, division = given.config, given.division
     told = dict(config=plain(config), split=plain(division))
@@ -211,19 +220,21 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
             # scratch begins at random; and the run may have learned from what is held out now
             on = "" if held_out or config.algorithm == "scratch" else on
             raise Occupied(
-                f"{path} is of a run with other settings: {', '.join(other)}; give another --workdir{on}"
+                f"{path} is of a run with other settings: {', '.join(other)}; give another "
+                f"--workdir{on}"
             )
         if stands.get(FROZEN) != frozen.get(FROZEN):
             raise Occupied(
-                f"{path} is of a run on other frozen weights than {config.begin} holds now: give another "
-                "--workdir"
+                f"{path} is of a run on other frozen weights than {config.begin} holds now: give "
+                "another --workdir"
             )
         identity.refuse_edited(config.workdir)
         if kept.exists() and (before := identity.volumes_of(config.workdir)) != volumes:
             other = [n for n in before.keys() | volumes.keys() if before.get(n) != volumes.get(n)]
             raise Occupied(
-                f"{path} is of a run on other data: {min(other)} is not what it was ({len(other)} such "
-                "volumes); bring back the shards that it was trained on, or give another --workdir"
+                f"{path} is of a run on other data: {min(other)} is not what it was ({len(other)} "
+                "such volumes); bring back the shards that it was trained on, or give another "
+                "--workdir"
             )
     if not write or jax.process_index():
         return {}
@@ -235,7 +246,8 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
 
 
 def validator(given: Given) -> Callable:
-    """Make state -> score on fixed tasks of validation organs; None where there are no such organs."""
+    """Make state -> score on fixed tasks of validation organs; None where there are no such
+    organs."""
     config, division = given.config, given.division
     if not division.val_organs:
         return lambda state: None
@@ -273,7 +285,10 @@ def stop_signal() -> Iterator[list[int]]:
         if number == signal.SIGINT and number in caught:
             raise KeyboardInterrupt
         caught.append(number)
-        say("stopping behind the step, or what is compiled now; Ctrl-C again stops at once", sys.stderr)
+        say(
+            "stopping behind the step, or what is compiled now; Ctrl-C again stops at once",
+            sys.stderr,
+        )
 
     before = {n: signal.signal(n, catch) for n in (signal.SIGTERM, signal.SIGINT)}
     try:

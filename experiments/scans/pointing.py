@@ -1,7 +1,7 @@
 """Segment what is pointed at in a volume, by Segment Anything: for `predict` without a support.
 
-Prompts are voxels of the file's array, from 0, as a viewer's cursor tells them. Every slice that has a
-prompt is segmented by itself.
+Prompts are voxels of the file's array, from 0, as a viewer's cursor tells them. Every slice that
+has a prompt is segmented by itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,9 +47,11 @@ class Pointed(NamedTuple):
 def parse_pointed(
     boxes: Sequence[str], inside: Sequence[str], outside: Sequence[str]
 ) -> dict[int, Pointed]:
-    """Read what was pointed at, by the value that a structure has in the mask: 1, unless it is written before.
+    """Read what was pointed at, by the value that a structure has in the mask: 1, unless it is
+    written before.
 
-    Raises BadInput for what is written in another way, and for a structure with clicks beside it alone.
+    Raises BadInput for what is written in another way, and for a structure with clicks beside it
+    alone.
     """
     found: dict[int, Pointed] = {}
     for text in boxes:
@@ -79,21 +81,22 @@ def voxels(text: str, option: str, form: str) -> tuple[int, tuple[int, ...]]:
         numbers = ()
     if len(numbers) != len(form.split(",")) or not (value.isdecimal() and 0 < int(value) < 2**16):
         raise BadInput(
-            f"{option} {text}: write {form}, whole voxels of the file's array from 0, or VALUE:{form} for "
-            "the value that the structure has in the mask"
+            f"{option} {text}: write {form}, whole voxels of the file's array from 0, or "
+            f"VALUE:{form} for the value that the structure has in the mask"
         )
     return int(value), numbers
 
 
 def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Look]:
-    """Open Segment Anything, of a run or of a folder of converted weights, and how it is shown images."""
+    """Open Segment Anything, of a run or of a folder of converted weights, and how it is shown
+    images."""
     if not is_run:
         return sam(read_size(folder)), read_weights(folder), read_look(folder)
     run = open_run(folder)
     if run.config.algorithm != "sam":
         raise BadInput(
-            f"{folder} is of {run.config.algorithm}, which learns from a support and not from pointing: "
-            "--box and --click are for runs of sam-tiny and converted weights"
+            f"{folder} is of {run.config.algorithm}, which learns from a support and not from "
+            "pointing: --box and --click are for runs of sam-tiny and converted weights"
         )
     return sam(size_of(run.config)), run.state.meta.learned, TRAINED_HERE
 
@@ -104,10 +107,11 @@ def pointer(
     look: Look = Look(),
     window: tuple[float, float] = (LOW, HIGH),
 ) -> Callable:
-    """Make (slices [N, H, W, 1], grid, K structures) -> (which slices were pointed at, logits [K, M, H, W]).
+    """Make (slices [N, H, W, 1], grid, K structures) -> (which slices were pointed at, logits [K,
+    M, H, W]).
 
-    Slices are normalised, at their own size, and grey from one end of the window to the other; of a structure
-    that a slice was not asked for, logits are -inf.
+    Slices are normalised, at their own size, and grey from one end of the window to the other; of a
+    structure that a slice was not asked for, logits are -inf.
     """
     size, variables = network.size, jax.device_put(variables)
     encode, decode = jit(network.encode), jit(network.decode, static_argnames="several")
@@ -138,10 +142,11 @@ def pointer(
 
 
 def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
-    """Deal what was pointed at to slices: the box's rectangle to each that it crosses, clicks to their own.
+    """Deal what was pointed at to slices: the box's rectangle to each that it crosses, clicks to
+    their own.
 
-    Raises BadInput for voxels outside of the volume, for two boxes of a structure on one slice, and for a
-    slice that has clicks beside the structure alone.
+    Raises BadInput for voxels outside of the volume, for two boxes of a structure on one slice, and
+    for a slice that has clicks beside the structure alone.
     """
     boxes, clicks = {}, {}
     for one, other in pointed.boxes:
@@ -150,8 +155,8 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
         for number in range(first, last + 1):
             if number in boxes:
                 raise BadInput(
-                    "--box: two boxes of a structure cross the same slice; as structures of their own, "
-                    "1:X,Y,Z,... and 2:X,Y,Z,..., they are two values of the mask"
+                    "--box: two boxes of a structure cross the same slice; as structures of their "
+                    "own, 1:X,Y,Z,... and 2:X,Y,Z,..., they are two values of the mask"
                 )
             boxes[number] = np.array([[left, top, right, bottom]], np.float32)
     places = [place(voxel, grid) for voxel, _ in pointed.clicks]

@@ -35,7 +35,9 @@ class Reading(NamedTuple):
     nan_to: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
     frames: tuple[str, ...] = ()  # in which slices are shown; without any, each as its own plane
-    rescale: tuple[str, ...] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
+    rescale: tuple[
+        str, ...
+    ] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
     tell: Callable[[Path, Image, Grid], None] = lambda *scan: None  # how each file was read
 
 

@@ -1,4 +1,5 @@
-"""The support that a user gives `predict`: labelled volumes, and which of their slices are adapted to."""
+"""The support that a user gives `predict`: labelled volumes, and which of their slices are adapted
+to."""
 
 import re
 from collections.abc import Sequence
@@ -56,8 +57,8 @@ def read_support(
     shows = mask.any((1, 2))
     if not shows.any():
         raise BadInput(
-            f"{pairs[0][1]}: the structure is too small to be seen at the run's {reading.size} pixels; "
-            "train with a larger --tasks.size, or finer --tasks.spacing"
+            f"{pairs[0][1]}: the structure is too small to be seen at the run's {reading.size} "
+            "pixels; train with a larger --tasks.size, or finer --tasks.spacing"
         )
     image, mask, place = image[shows], mask[shows], place[shows]
     names = [name for name, kept in zip(names, shows, strict=True) if kept]
@@ -70,8 +71,8 @@ def drawn_supports(
 ) -> list[Support]:
     """Take all slices, at most `few`, or draws of some: others at random, the first evenly spaced.
 
-    That is the middles of as many equal parts: one slice is from the middle of the structure, and none
-    from its ends, which look least like the rest of it.
+    That is the middles of as many equal parts: one slice is from the middle of the structure, and
+    none from its ends, which look least like the rest of it.
     """
     count = len(support.place)
     if shots is None and few is None:

@@ -1,7 +1,7 @@
 """What is told of each scan that `predict` reads, and what no run is given in silence.
 
-A mask of nothing at exit code 0 is what a user finds last. What can be seen before is whether the voxels
-are of a kind that the run never learned from, and whether its pixels are of another size.
+A mask of nothing at exit code 0 is what a user finds last. What can be seen before is whether the
+voxels are of a kind that the run never learned from, and whether its pixels are of another size.
 """
 
 import sys
@@ -33,16 +33,19 @@ def teller(
     known: Mapping[str, str] = {},
     supports: Collection[Path] = (),
 ) -> Callable[[Path, Image, Grid], None]:
-    """Make tell(path, scan, grid): prints each file once, warns, and refuses a CT that is taken for MR.
+    """Make tell(path, scan, grid): prints each file once, warns, and refuses a CT that is taken for
+    MR.
 
-    `modality` is what a user said; `seen_as` gives the mm of the network's pixels where slices are not
-    resized to `reading.size`; `known` is what `known_scans` says; of `supports` no mask is made.
+    `modality` is what a user said; `seen_as` gives the mm of the network's pixels where slices are
+    not resized to `reading.size`; `known` is what `known_scans` says; of `supports` no mask is
+    made.
     """
     told = set()
     pixels = seen_as or (lambda grid: pixel(grid, reading.size, reading.mm))
     if modality and config.modality and modality != config.modality:
         warn(
-            f"{run} learned from {config.modality} alone: of what it makes of {modality} nothing is known"
+            f"{run} learned from {config.modality} alone: of what it makes of {modality} nothing "
+            "is known"
         )
 
     def tell(path: Path, scan: Image, grid: Grid) -> None:
@@ -55,7 +58,10 @@ def teller(
                 warn(f"{path}: {text}")
         say(described(path, grid, reading, pixels(grid), config.pixels))
         if config.planes and grid.axis not in config.planes:
-            warn(f"{path}: its slices are {grid.axis}, and {run} learned from {' and '.join(config.planes)} ones")
+            warn(
+                f"{path}: its slices are {grid.axis}, and {run} learned from "
+                f"{' and '.join(config.planes)} ones"
+            )
         if known and (text := known.get(fingerprint(scan.values, scan.slope, scan.intercept))):
             say(f"note: {path} {text}: {SHOWN if path in supports else SEGMENTED}")
         if text := unlike(pixels(grid), config.pixels):
@@ -77,12 +83,13 @@ def known_scans(provenance: Iterable[Seen]) -> dict[str, str]:
 
 
 def refuse_hounsfield(run: Path, path: Path, scan: Image, reading: Reading) -> None:
-    """Refuse a file as MR, because all that the run learned from was, where its voxels are those of CT."""
+    """Refuse a file as MR, because all that the run learned from was, where its voxels are those of
+    CT."""
     if reading.modality == "mr" and (least := lowest(scan)) <= AIR:
         raise BadInput(
-            f"{path}: values down to {least:.0f}, as air has in CT, and {run} learned from MR alone: give "
-            "--modality mr if it is MR all the same, --modality ct to try the run on CT, or a run that "
-            "learned from CT"
+            f"{path}: values down to {least:.0f}, as air has in CT, and {run} learned from MR "
+            "alone: give --modality mr if it is MR all the same, --modality ct to try the run on "
+            "CT, or a run that learned from CT"
         )
 
 
@@ -93,15 +100,22 @@ def lowest(scan: Image) -> float:
 
 
 def without_air(run: Path, scan: Image, reading: Reading) -> str:
-    """Say of a file that is read as CT, because all that the run learned from was, that it may be MR.
+    """Say of a file that is read as CT, because all that the run learned from was, that it may be
+    MR.
 
-    Air and fat are below 0 in HU. Refused it is not: a CT that was cut at 0 has no value below, either.
+    Air and fat are below 0 in HU. Refused it is not: a CT that was cut at 0 has no value below,
+    either.
     """
     if reading.modality != "ct" or reading.rescale:
         return ""
-    return "" if lowest(scan) < 0 else (
-        f"no value is below 0, as in MR and in a CT that was cut at 0; it is read as CT, for {run} learned "
-        "from CT alone: give --modality ct if it is CT, or a run that learned from MR"
+    return (
+        ""
+        if lowest(scan) < 0
+        else (
+            "no value is below 0, as in MR and in a CT that was cut at 0; it is read as CT, for "
+            f"{run} learned from CT alone: give --modality ct if it is CT, or a run that learned "
+            "from MR"
+        )
     )
 
 
@@ -116,8 +130,9 @@ def described(
     count, height, width = sliced_shape(grid)
     apart, *own = spacing(grid)
     text = (
-        f"read {path}: {reading.modality}, {count} {grid.axis} slices of {height} x {width} pixels, "
-        f"{apart:.3g} mm apart; {millimetres(own)} a pixel, {millimetres(seen)} to the network"
+        f"read {path}: {reading.modality}, {count} {grid.axis} slices of {height} x {width} "
+        f"pixels, {apart:.3g} mm apart; {millimetres(own)} a pixel, {millimetres(seen)} to the "
+        "network"
     )
     known = dict.fromkeys(f"{end:.3g}" for end in trained)
     return text + (f" (trained at {' to '.join(known)})" if known else "")
@@ -129,24 +144,26 @@ def millimetres(sides) -> str:
 
 
 def unlike(seen: tuple[float, float], trained: tuple[float, ...]) -> str:
-    """Say that pixels are more than twice as large, or as small, as any that the run learned from."""
+    """Say that pixels are more than twice as large, or as small, as any that the run learned
+    from."""
     if not trained:
         return ""
     low, high = trained
     if min(seen) * TWICE >= low * (1 - 1e-6) and max(seen) <= high * TWICE * (1 + 1e-6):
         return ""
     return (
-        f"a pixel is {millimetres(seen)} to the network, which learned at {low:.3g} to {high:.3g} mm, so "
-        "everything looks larger or smaller to it than it knows: crop or resample the scan, or train with "
-        "--tasks.spacing"
+        f"a pixel is {millimetres(seen)} to the network, which learned at {low:.3g} to {high:.3g} "
+        "mm, so everything looks larger or smaller to it than it knows: crop or resample the scan, "
+        "or train with --tasks.spacing"
     )
 
 
 def nothing_found(path: Path, what: str, highest: float, overlay: Path) -> str:
     """Say that a mask is empty, and what to look at."""
     return (
-        f"no voxel of {what} in {path}: its highest probability is {highest:.2g}, and a voxel needs more than "
-        f"0.5; see {overlay}: is the structure there, and is this scan like those of the support?"
+        f"no voxel of {what} in {path}: its highest probability is {highest:.2g}, and a voxel "
+        f"needs more than 0.5; see {overlay}: is the structure there, and is this scan like those "
+        "of the support?"
     )
 
 

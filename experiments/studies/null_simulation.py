@@ -1,7 +1,7 @@
 """How often the project's own 95 % intervals hold the truth, where the truth is known.
 
-    python -m experiments.studies.null_simulation                    # coverage and share of p < .05
-    python -m experiments.studies.null_simulation --old              # of the percentile bootstrap before
+    python -m experiments.studies.null_simulation           # coverage and share of p < .05
+    python -m experiments.studies.null_simulation --old     # of the percentile bootstrap before
 
 Each design is one that reports really have: patients inside data sets, supports inside organs, runs
 that share patients or have cohorts of their own. Its records are drawn from a model of crossed and
@@ -9,9 +9,9 @@ nested random effects whose mean is known,
 
     x = mean + patient + patient x organ + lender + support + run + run x organ + residual,
 
-and the interval is the project's (`patients`, `supports` and `runs` of `jaxmeta/compare.py` name the
-units, `jaxmeta/intervals.py` does the arithmetic). A support's own patient is not asked about under
-it, as in a test. Where the mean is 0, p < .05 is a false alarm.
+and the interval is the project's (`patients`, `supports` and `runs` of `jaxmeta/compare.py` name
+the units, `jaxmeta/intervals.py` does the arithmetic). A support's own patient is not asked about
+under it, as in a test. Where the mean is 0, p < .05 is a false alarm.
 """
 
 from collections.abc import Callable
@@ -243,7 +243,8 @@ def drawn(
 
 
 def dice_like(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Draw from Beta(6, 2), as skewed as patients' Dice are (-.7), made to mean 0 and deviation 1."""
+    """Draw from Beta(6, 2), as skewed as patients' Dice are (-.7), made to mean 0 and deviation
+    1."""
     return (rng.beta(6, 2, size=shape) - 6 / 8) / np.sqrt(6 * 2 / (8**2 * 9))
 
 

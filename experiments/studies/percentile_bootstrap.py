@@ -1,9 +1,9 @@
 """The percentile bootstrap that intervals were made by before, kept to be compared with.
 
-Whole units of every level are drawn with replacement, and a record's weight is the product of how often
-its units were drawn (the pigeonhole bootstrap: A. Owen, 2007, arXiv:0712.1111). Percentiles 2.5 and
-97.5 of the means are the bounds: with n units of a level they are too narrow by sqrt((n - 1) / n) and
-by the normal's quantile where t's is due, which the null simulation shows.
+Whole units of every level are drawn with replacement, and a record's weight is the product of how
+often its units were drawn (the pigeonhole bootstrap: A. Owen, 2007, arXiv:0712.1111). Percentiles
+2.5 and 97.5 of the means are the bounds: with n units of a level they are too narrow by sqrt((n -
+1) / n) and by the normal's quantile where t's is due, which the null simulation shows.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ def bounds(
     samples: int = 2000,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Bound the mean over groups of each column, and say how likely it is where there is none: low, high, p.
+    """Bound the mean over groups of each column, and say how likely it is where there is none: low,
+    high, p.
 
     All columns are resampled alike. p is twice the smaller share of means on either side of 0.
     """
@@ -47,7 +48,8 @@ def bounds(
 def multiplicities(
     level: Level, samples: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, "B U"], Int[np.ndarray, " R"]]:
-    """Draw each stratum's units with replacement, as many as it has: counts, and each record's unit."""
+    """Draw each stratum's units with replacement, as many as it has: counts, and each record's
+    unit."""
     strata = numbered(level.stratum)
     units = numbered(list(zip(level.stratum, level.unit, strict=True)))
     counts = np.zeros((samples, units.max() + 1), np.int64)

@@ -59,8 +59,8 @@ def borrowed(run: Run, shots: int, options: Options) -> dict[str, Setting]:
 def transfer_run(run: Run, options: Options, number: int, asked: Asked) -> Run | None:
     """Open the transfer run that belongs to a run, pre-training it where there is none.
 
-    Raises BadInput where it has seen what is tested, or learned from more than the run did, which no
-    comparison could tell from a better method.
+    Raises BadInput where it has seen what is tested, or learned from more than the run did, which
+    no comparison could tell from a better method.
     """
     if options.baselines != "all":
         return None

@@ -1,7 +1,8 @@
-"""What a test would share with what it tests: asked of a run, of who lends settings, and of a transfer run.
+"""What a test would share with what it tests: asked of a run, of who lends settings, and of a
+transfer run.
 
-A score claims that nothing under test was seen. `checked` refuses what speaks against it; what --allow-leak
-lets through stays with the outcome, and every table names it.
+A score claims that nothing under test was seen. `checked` refuses what speaks against it; what
+--allow-leak lets through stays with the outcome, and every table names it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,8 +41,8 @@ def held_in(run: Run, held_out: Pool) -> Held:
 def checked(
     run: Run, held: Held, held_out: Pool, allowed: Sequence[str], settings: Path | None, names
 ) -> tuple[Leak, ...]:
-    """Refuse a test of data that were prepared anew, of what the run has seen, or by settings that were
-    chosen on it; return the leaks that are allowed.
+    """Refuse a test of data that were prepared anew, of what the run has seen, or by settings that
+    were chosen on it; return the leaks that are allowed.
 
     `settings` is who lends them, by its searches of these `names`.
     """
@@ -65,8 +66,9 @@ def checked_transfer(run: Run, transfer: Run, held: Held, allowed: Sequence[str]
 
 
 def tuned_on(lender: Path, names: Iterable[str]) -> list[Seen]:
-    """Say what settings stand on: what the lender and the transfer run that it tuned have learned from and were
-    chosen on, and what its searches have looked at; of those that kept nothing, what their run validates on.
+    """Say what settings stand on: what the lender and the transfer run that it tuned have learned
+    from and were chosen on, and what its searches have looked at; of those that kept nothing, what
+    their run validates on.
     """
     found, others, kept = [], [], stored(lender)
     for name in names:
@@ -84,7 +86,8 @@ def tuned_on(lender: Path, names: Iterable[str]) -> list[Seen]:
 
 
 def transfer_tuned(lender: Path, search: Mapping[str, Any]) -> tuple[Seen, ...]:
-    """Say what the transfer run has seen that a search tuned: as it was kept, else by what lies beside."""
+    """Say what the transfer run has seen that a search tuned: as it was kept, else by what lies
+    beside."""
     if search.get("transfer_seen"):
         return tuple(map(from_json, search["transfer_seen"]))
     beside = lender / search["transfer"][0] if search.get("transfer") else lender

@@ -39,8 +39,8 @@ class Measuring(NamedTuple):
 
 
 def measured(how: Measuring) -> Callable[..., Measures]:
-    """Make measured(mask, truth, spacing=) of it; where a convention refuses empty masks, they have a
-    Dice of 0 and no distance."""
+    """Make measured(mask, truth, spacing=) of it; where a convention refuses empty masks, they have
+    a Dice of 0 and no distance."""
     convention = CONVENTIONS[how.convention]
     if convention.empty is refused:
         convention = convention._replace(empty=overlap_alone)
@@ -109,7 +109,8 @@ def keep(
     *,
     masks: Path | None,
 ) -> tuple[list[Case], list[tuple[Case, tuple[Picture, ...]]]]:
-    """Collect cases; of each volume's first one by the method pictures, and the mask as NIfTI in `masks`."""
+    """Collect cases; of each volume's first one by the method pictures, and the mask as NIfTI in
+    `masks`."""
     cohort = cohort_of(shards)
     cases, pictures, seen = [], [], set()
     for case, query, mask in found:
@@ -157,9 +158,11 @@ def save_prediction(path: Path, mask: np.ndarray, shards: Shards, volume: int) -
 
 
 def pictures_of(shards: Shards, case: Case, query: Query, mask: np.ndarray) -> tuple[Picture, ...]:
-    """Show the slice that holds most of the structure, and the one with most false voxels, if it is another.
+    """Show the slice that holds most of the structure, and the one with most false voxels, if it is
+    another.
 
-    Where most of the organ is, a method is at its best: what it marks elsewhere is seen in no such slice.
+    Where most of the organ is, a method is at its best: what it marks elsewhere is seen in no such
+    slice.
     """
     fullest = int(query.target.sum((1, 2)).argmax())
     number, what = most_false(query.target, mask)
@@ -180,7 +183,8 @@ def pictures_of(shards: Shards, case: Case, query: Query, mask: np.ndarray) -> t
 
 
 def most_false(target: np.ndarray, mask: np.ndarray) -> tuple[int, str]:
-    """Find the slice with most voxels that are marked and should not be, or of those that are missed."""
+    """Find the slice with most voxels that are marked and should not be, or of those that are
+    missed."""
     mask, target = mask.astype(bool), target.astype(bool)
     for false, what in ((mask & ~target, "falsely marked"), (target & ~mask, "missed")):
         counts = false.sum((1, 2))

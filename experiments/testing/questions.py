@@ -41,66 +41,71 @@ class Options:
     organs: tuple[str, ...] = ()
     """Organs to test on; by default all that the run held out."""
     shots: tuple[int, ...] = (5, 1)
-    """Labelled slices an adaptation sees; each number makes a table of its own. This and the next two
-    are settled by the protocol of a run that was trained by one."""
+    """Labelled slices an adaptation sees; each number makes a table of its own. This and the next
+    two are settled by the protocol of a run that was trained by one."""
     support_patients: int = 1
     """Patients whom these slices come from."""
     draws: int | None = None
     """Supports an organ: each from other patients as long as there are any. By default 4; tested on
     slices (--allow-leak shared-patients), as many as the paper's five seeds."""
     baselines: Literal["none", "default", "all"] = "default"
-    """none: the adapted method alone; default: zero steps, copied mask, and scratch with the setting
-    that an earlier search found or that is shipped; all: transfer too, all tuned on validation
-    organs, each with its best setting and with as many steps as the method."""
+    """none: the adapted method alone; default: zero steps, copied mask, and scratch with the
+    setting that an earlier search found or that is shipped; all: transfer too, all tuned on
+    validation organs, each with its best setting and with as many steps as the method."""
     tune: bool = False
     """Search the settings anew, although the run has those of an earlier search."""
     only_tune: bool = False
-    """Search the settings anew and stop: nothing under test is looked at. For --settings of runs by a
-    protocol, which have no validation organs of their own."""
+    """Search the settings anew and stop: nothing under test is looked at. For --settings of runs by
+    a protocol, which have no validation organs of their own."""
     settings: Path | None = None
-    """Another run whose search to take the settings from, instead of searching for each run; a run of
-    another algorithm, or trained with other settings, takes those of the baselines, not of the method."""
+    """Another run whose search to take the settings from, instead of searching for each run; a run
+    of another algorithm, or trained with other settings, takes those of the baselines, not of the
+    method."""
     convention: Literal["default", "monai", "medpy", "deepmind"] = "default"
     """Whose HD95, ASSD and NSD, and whose treatment of empty masks; all but the default are for
     comparison with papers that used these packages."""
     tolerance: float = 2.0
     """Distance in mm within which the surface Dice (NSD) counts a surface as found."""
     steps: tuple[int, ...] = ()
-    """Also score the method, and what follows its rule from elsewhere, after these numbers of inner steps,
-    for a curve in the report."""
+    """Also score the method, and what follows its rule from elsewhere, after these numbers of inner
+    steps, for a curve in the report."""
     within: int | None = None
-    """Test within volumes, as SSM-SAM's authors do: of every so many neighbouring slices that show the organ
-    (5 in CT, 3 in MR) the middle one is labelled and adapted to, the others are segmented and scored.
-    Somebody then labels a part of every volume: the report says how much. It goes to RUN/within."""
+    """Test within volumes, as SSM-SAM's authors do: of every so many neighbouring slices that show
+    the organ (5 in CT, 3 in MR) the middle one is labelled and adapted to, the others are segmented
+    and scored. Somebody then labels a part of every volume: the report says how much. It goes to
+    RUN/within."""
     prompt: Literal["support", "clicks", "none"] | None = None
-    """Where the points on new slices come from (ssm-sam); by default as the run was trained. clicks lie on
-    the truth of what is segmented, and are for comparison only, with --within."""
+    """Where the points on new slices come from (ssm-sam); by default as the run was trained. clicks
+    lie on the truth of what is segmented, and are for comparison only, with --within."""
     as_released: float | None = None
-    """Also score --within as the released code does: chunks of less than this Dice are dropped (there 0.1 for
-    CT, 0.3 for MR), and the next two."""
+    """Also score --within as the released code does: chunks of less than this Dice are dropped
+    (there 0.1 for CT, 0.3 for MR), and the next two."""
     released_threshold: float = Released(0).threshold
-    """Beside --as-released: the probability from which a pixel is the structure; 0.5 as in every other score."""
+    """Beside --as-released: the probability from which a pixel is the structure; 0.5 as in every
+    other score."""
     released_border: float = Released(0).border
-    """Beside --as-released: the share of a side, along the border, in which nothing counts as found; 0: none."""
+    """Beside --as-released: the share of a side, along the border, in which nothing counts as
+    found; 0: none."""
     upper_bound: bool = False
-    """Add the same network trained on all labels of all other patients, from random weights and from
-    where the run ended. Tested on slices, on all that may lend."""
+    """Add the same network trained on all labels of all other patients, from random weights and
+    from where the run ended. Tested on slices, on all that may lend."""
     largest_piece: bool = False
     """Keep the largest connected piece of every row's masks: for structures that are one body."""
     transfer: tuple[Path, ...] = ()
-    """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained with
-    as many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright
-    without mirror images and other contrasts, and validation organs choose."""
+    """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained
+    with as many slice-gradients, in RUN/transfer as the run was augmented and in
+    RUN/transfer_upright without mirror images and other contrasts, and validation organs choose."""
     allow_leak: tuple[AnyLeak, ...] = ()
-    """What a test must not share and this one does, named with every score: organs, patients or contents (the
-    same voxels under another name) that the run, or what it began with, has seen; settings that were chosen
-    on organs or patients under test; data that were prepared anew since the run was trained. Several runs
-    are compared although not all share it, target-labels and shared-patients of their training too."""
+    """What a test must not share and this one does, named with every score: organs, patients or
+    contents (the same voxels under another name) that the run, or what it began with, has seen;
+    settings that were chosen on organs or patients under test; data that were prepared anew since
+    the run was trained. Several runs are compared although not all share it, target-labels and
+    shared-patients of their training too."""
     seed: int = 0
     """Draws the supports."""
     masks: bool = True
-    """Write RUN/predictions/*.nii.gz (--within: RUN/within/predictions), each volume under the first
-    support it was scored with."""
+    """Write RUN/predictions/*.nii.gz (--within: RUN/within/predictions), each volume under the
+    first support it was scored with."""
     output: Path | None = None
     """Where the comparison of several runs goes; by default beside the first run's report."""
 
@@ -179,8 +184,8 @@ def questions_of(
     how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
     if literature and (options.tune or options.only_tune or options.baselines == "all"):
         raise BadInput(
-            f"{run.folder}: protocol {literature.name} has no validation organs to tune on; give --settings "
-            "of another run's search, or --baselines default"
+            f"{run.folder}: protocol {literature.name} has no validation organs to tune on; give "
+            "--settings of another run's search, or --baselines default"
         )
     if options.baselines == "all" and not options.settings:
         validation_trials(run, max(options.shots), protocol)
@@ -232,8 +237,9 @@ def refuse_turned(run: Run, held_out: Pool) -> None:
         if not nearest_frame(grid.shape, grid.affine, shards.defaults.axis, known)[1]:
             planes = run.config.planes
             raise BadInput(
-                f"{run.folder} learned from {' and '.join(planes)} slices, and those of {scan.name} are "
-                f"{grid.axis}: prepare the data with --axis {planes[0]}, or train on scans like these"
+                f"{run.folder} learned from {' and '.join(planes)} slices, and those of "
+                f"{scan.name} are {grid.axis}: prepare the data with --axis {planes[0]}, or train "
+                "on scans like these"
             )
 
 
@@ -253,8 +259,8 @@ def refuse_unprompted(run: Run, options: Options) -> None:
         raise BadInput(f"{run.folder}: clicks lie on the truth; add --within, or --prompt support")
     if options.baselines == "all" or options.upper_bound:
         raise BadInput(
-            f"{run.folder}: of ssm-sam nothing is pre-trained here: the same network without meta-learning "
-            "is a run with --inner.steps 0"
+            f"{run.folder}: of ssm-sam nothing is pre-trained here: the same network without "
+            "meta-learning is a run with --inner.steps 0"
         )
     if prompt == "clicks" and (options.tune or options.only_tune):
         raise BadInput(f"{run.folder}: clicks lie on the truth; search with --prompt support")
@@ -267,15 +273,20 @@ def prompt_of(run: Run, options: Options) -> str | None:
 
 
 def said_within(trials: Sequence[Within], run: Run, options: Options) -> str:
-    """Say what is asked within volumes, with the labels that it costs and the truth that it uses."""
-    text = f"within volumes, by the middle slice of every {options.within} neighbours; {budget(trials)}"
+    """Say what is asked within volumes, with the labels that it costs and the truth that it
+    uses."""
+    text = (
+        f"within volumes, by the middle slice of every {options.within} neighbours; "
+        f"{budget(trials)}"
+    )
     text += "; the oracle knows which slices show the organ"
     if prompt_of(run, options) == "clicks":
         text += f"; CLICKS ON THE TRUTH, {CLICKS} a slice"
     if how := released_of(options):
         text += (
-            f"; scored as released: a pixel from {how.threshold:.3g} on, none within {how.border:.3g} of a "
-            f"side from the border, chunks of a Dice below {how.least:g} dropped"
+            f"; scored as released: a pixel from {how.threshold:.3g} on, none within "
+            f"{how.border:.3g} of a side from the border, chunks of a Dice below {how.least:g} "
+            "dropped"
         )
     return text
 

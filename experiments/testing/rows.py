@@ -66,16 +66,16 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
         return open_run(meta_train(transfer))
     except Occupied:
         raise BadInput(
-            f"{transfer.workdir} was pre-trained with other settings: remove it, or name it, or another, "
-            "with --transfer"
+            f"{transfer.workdir} was pre-trained with other settings: remove it, or name it, or "
+            "another, with --transfer"
         ) from None
 
 
 def slice_gradients(config: Config) -> int:
     """Count the slices that a task's direction differentiates, second derivatives left aside.
 
-    The support is seen in each inner step and by each product of an implicit direction, or once where
-    nothing is walked; the query once.
+    The support is seen in each inner step and by each product of an implicit direction, or once
+    where nothing is walked; the query once.
     """
     inner, tasks = config.inner, config.tasks
     passes = 1 if inner.steps is None else inner.steps + (inner.products or 0)
@@ -90,8 +90,8 @@ def fine_tunes(config: Config) -> bool:
 def heads(transfer: Run) -> dict[str, float]:
     """Give the Dice of each pre-training head over the last quarter of the training.
 
-    A transfer baseline with dead heads would be too easy to beat; a head whose structure was not even
-    drawn there has 0.
+    A transfer baseline with dead heads would be too easy to beat; a head whose structure was not
+    even drawn there has 0.
     """
     lines = [
         line
@@ -106,8 +106,8 @@ def heads(transfer: Run) -> dict[str, float]:
 
 
 def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[..., Row]:
-    """Make (name, begin, setting) -> Row; begin is "adapted", "scratch" or "transfer", of SSM-SAM "adapted"
-    or FRESH.
+    """Make (name, begin, setting) -> Row; begin is "adapted", "scratch" or "transfer", of SSM-SAM
+    "adapted" or FRESH.
 
     The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
     once, wherever it begins and at whatever rate.
@@ -138,8 +138,8 @@ def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[...
 
 
 def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
-    """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the frozen image
-    encoder alone (FRESH), with readers that are drawn with each support's key.
+    """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the
+    frozen image encoder alone (FRESH), with readers that are drawn with each support's key.
 
     All segment by what is compiled for the first.
     """
@@ -163,7 +163,8 @@ def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
 
 
 def compiled_once(draws: int) -> Callable[..., Callable[..., Row]]:
-    """Make (what, predictor) -> what makes its rows; the predictor is asked for once under each name."""
+    """Make (what, predictor) -> what makes its rows; the predictor is asked for once under each
+    name."""
     chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
 
     def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
@@ -175,8 +176,8 @@ def compiled_once(draws: int) -> Callable[..., Callable[..., Row]]:
 
 
 def walking_on(run: Run, steps: int) -> Callable[[Any], Predictor]:
-    """Walk from where another row begins by SSM-SAM's own rule; the state is (a multiple of its rate, the
-    run's state)."""
+    """Walk from where another row begins by SSM-SAM's own rule; the state is (a multiple of its
+    rate, the run's state)."""
 
     def predictor(given) -> Predictor:
         times, state = given

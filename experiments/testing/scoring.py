@@ -131,7 +131,8 @@ def rows_of(
 ) -> tuple[list[Row], dict[str, list[str]]]:
     """List the rows to compute, the method first; and by its name, what each row is in the table.
 
-    A baseline whose best setting has as many steps as the method is computed once, for both its lines.
+    A baseline whose best setting has as many steps as the method is computed once, for both its
+    lines.
     """
     rows = [make(METHOD, METHOD, settings[METHOD].finetune)]
     if baselines != "none":
@@ -209,7 +210,8 @@ def followed(
 
 
 def heard_of(row: Row, organ: str, tell: Callable[..., None]) -> Row:
-    """Make the same row, whose adaptations, which may take minutes each, are told when they begin."""
+    """Make the same row, whose adaptations, which may take minutes each, are told when they
+    begin."""
 
     def fit(supports, keys):
         tell(note=f"{row.name} adapts to {organ}")
@@ -234,7 +236,8 @@ def timed(row: Row) -> tuple[Row, list[float]]:
 def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Options) -> list[Case]:
     """Score the upper bounds: each patient once, by networks that all the others trained.
 
-    Of a run that is tested on slices, each tested slice by networks that all slices that lend trained.
+    Of a run that is tested on slices, each tested slice by networks that all slices that lend
+    trained.
     """
     cases, rows, read = [], {}, {"size": how["size"], "mm": how["mm"]}
     by_slices = "shared-patients" in run.config.allow_leak

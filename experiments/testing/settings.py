@@ -1,7 +1,7 @@
 """How each row of a test fine-tunes: as its preset says, as shipped, or as a search found.
 
-What searches (`tuning.py`) found is kept in RUN/tuning.json, by the number of slices and by how the test
-asks, with every score they saw.
+What searches (`tuning.py`) found is kept in RUN/tuning.json, by the number of slices and by how the
+test asks, with every score they saw.
 """
 
 import json
@@ -69,8 +69,8 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
 def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
     """Choose how the method adapts to any number of slices: as the nearest search on file found.
 
-    One that kept the same of each mask, and gave the same prompt, is nearer than any other; those within
-    volumes asked something else.
+    One that kept the same of each mask, and gave the same prompt, is nearer than any other; those
+    within volumes asked something else.
     """
 
     def distance(name: str) -> tuple[bool, int]:
@@ -110,8 +110,8 @@ def save(
     seen: Seen | None = None,
     transfer_seen: Iterable[Seen] = (),
 ) -> None:
-    """Keep what a search found beside the run, with every score, what it has `seen`, and whose it is; of the
-    transfer run that it tuned, too, what that has seen.
+    """Keep what a search found beside the run, with every score, what it has `seen`, and whose it
+    is; of the transfer run that it tuned, too, what that has seen.
 
     Searches of another run, or of an earlier checkpoint, are dropped.
     """
@@ -161,7 +161,8 @@ def which(transfer: Run | None) -> list | None:
 def stored(folder: Path) -> dict:
     """Read all that was ever found for a run.
 
-    Raises BadInput where it was found for another: a copied file, or settings of an earlier checkpoint.
+    Raises BadInput where it was found for another: a copied file, or settings of an earlier
+    checkpoint.
     """
     found, own = unread(folder), identity(folder)
     for name, each in found.items():

@@ -1,9 +1,9 @@
 """Searches on validation organs for how each row of a test should fine-tune.
 
 A search tries the same grid of optimiser, rate and steps for the method, for scratch and for
-transfer (of SSM-SAM: of steps and multiples of its rate, for it and for fresh readers), and widens it
-while a winner lies at its edge. What it finds is kept by `settings.py`; a search that was interrupted goes
-on from RUN/tuning-*.jsonl.
+transfer (of SSM-SAM: of steps and multiples of its rate, for it and for fresh readers), and widens
+it while a winner lies at its edge. What it finds is kept by `settings.py`; a search that was
+interrupted goes on from RUN/tuning-*.jsonl.
 """
 
 import json
@@ -93,7 +93,8 @@ def search_settings(
 def head_of(
     run: Run, asked: Sequence[Trial | Within], transfer: Run | None, protocol: Protocol
 ) -> dict:
-    """Say whose search it is and what it asks: an interrupted one goes on only where all of it is the same."""
+    """Say whose search it is and what it asks: an interrupted one goes on only where all of it is
+    the same."""
     told = {"of": identity(run.folder), "step": run.step, "supports": list(map(lenders, asked))}
     return told | {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
 
@@ -104,7 +105,8 @@ def asking(protocol: Protocol) -> tuple[int, Callable[..., Iterator]]:
 
 
 def grids_of_own(config: Config) -> Grids:
-    """Make the grid of SSM-SAM: multiples of the rate of its own rule, and steps, its own among them."""
+    """Make the grid of SSM-SAM: multiples of the rate of its own rule, and steps, its own among
+    them."""
     steps = {*OWN_GRID.steps, config.inner.test_steps}
     return {OWN: OWN_GRID._replace(steps=tuple(sorted(steps)))}
 
@@ -147,8 +149,8 @@ def better(
 ) -> Run:
     """Choose a pre-training by how well it fine-tunes to validation organs.
 
-    The one that an earlier search tuned is taken at once, unless all is to be searched `anew`, and so
-    is the only one.
+    The one that an earlier search tuned is taken at once, unless all is to be searched `anew`, and
+    so is the only one.
     """
     if len(transfers) == 1:
         return transfers[0]
@@ -211,9 +213,9 @@ def tune(
 ) -> tuple[dict[str, Found], Grids]:
     """Choose each kind's setting by its Dice on the trials: one grid for all.
 
-    The method may also follow its own rule, for any of `own_steps`, if there are. The baselines are then
-    tuned once more at just as many steps as the method chose: "scratch, same steps". Scores that were
-    `seen` before are not computed again; each new one is told.
+    The method may also follow its own rule, for any of `own_steps`, if there are. The baselines are
+    then tuned once more at just as many steps as the method chose: "scratch, same steps". Scores
+    that were `seen` before are not computed again; each new one is told.
     """
     scores = dict(seen)
 

@@ -90,7 +90,8 @@ def query_gradient(query_loss: Callable, model: Model) -> Callable:
 def statistics_of(
     model: Model, theta: PyTree, phi: PyTree, query: Examples, value: Array, losses: Array
 ) -> dict:
-    """Say how a walk from theta to phi went: the query's loss, its Dice at both ends, support losses.
+    """Say how a walk from theta to phi went: the query's loss, its Dice at both ends, support
+    losses.
 
     Those are the first and the last of `losses` [S]; there are none where no step was made.
     """

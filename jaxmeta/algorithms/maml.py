@@ -1,12 +1,13 @@
-"""Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400), and what follows from its rule.
+"""Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400), and what follows from its
+rule.
 
     phi_0 = theta,   phi_{s+1} = phi_s + alpha * U(grad L_support(phi_s))      s = 0 .. S-1
     direction = d L_query(phi_S) / d (theta, alpha)
 
-U is any optax transformation, `sgd(1.0)` (minus the gradient) for the paper's rule. alpha is one fixed
-number, or with `learn_rate` a tree like theta that is learned too: Meta-SGD (Li et al. 2017,
-arXiv 1707.09835). `order=1` holds phi - theta fixed: FOMAML. `names` are all that the inner loop moves:
-the head alone is ANIL (Raghu et al. 2020, arXiv 1909.09157).
+U is any optax transformation, `sgd(1.0)` (minus the gradient) for the paper's rule. alpha is one
+fixed number, or with `learn_rate` a tree like theta that is learned too: Meta-SGD (Li et al. 2017,
+arXiv 1707.09835). `order=1` holds phi - theta fixed: FOMAML. `names` are all that the inner loop
+moves: the head alone is ANIL (Raghu et al. 2020, arXiv 1909.09157).
 """
 
 from collections.abc import Sequence
@@ -40,9 +41,10 @@ def maml(
 ) -> Algorithm:
     """Learn an initialisation (and rates) from which `steps` inner steps segment a new structure.
 
-    More steps at test time than in training often help: `test_steps`, by default as many. Rates were
-    learned for `steps` steps and may be too high for more; each step beyond those takes `decay` times
-    the rate of the step before it. Without `names` the inner loop moves every parameter.
+    More steps at test time than in training often help: `test_steps`, by default as many. Rates
+    were learned for `steps` steps and may be too high for more; each step beyond those takes
+    `decay` times the rate of the step before it. Without `names` the inner loop moves every
+    parameter.
     """
 
     def init(key) -> Meta:

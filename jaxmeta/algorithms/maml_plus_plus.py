@@ -1,11 +1,12 @@
-"""MAML++ (Antoniou et al. 2019, arXiv 1810.09502): rates of every layer and step, losses after every step.
+"""MAML++ (Antoniou et al. 2019, arXiv 1810.09502): rates of every layer and step, losses after
+every step.
 
     phi_{s+1} = phi_s - alpha[layer, s] grad L_support(phi_s)
     direction = d sum_s w_s L_query(phi_s) / d (theta, alpha)                    s = 1 .. S
 
-A rate for each parameter array and each step is learned (section 4, "LSLR"). The query is judged after
-each step (its "MSL"): at first all steps weigh the same, and over `anneal` outer steps the weight moves
-to the last, where MAML has it from the beginning.
+A rate for each parameter array and each step is learned (section 4, "LSLR"). The query is judged
+after each step (its "MSL"): at first all steps weigh the same, and over `anneal` outer steps the
+weight moves to the last, where MAML has it from the beginning.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def maml_plus_plus(
 ) -> Algorithm:
     """Learn an initialisation and the rates of `steps` steps; later test steps go on with the last.
 
-    What the state keeps besides is how many outer steps were made. Raises ValueError without a step.
+    What the state keeps besides is how many outer steps were made. Raises ValueError without a
+    step.
     """
     if steps < 1:
         raise ValueError(
@@ -80,7 +82,8 @@ def maml_plus_plus(
 
 
 def importance(steps: int, made: Integer[Array, ""], anneal: int) -> Float[Array, " S"]:
-    """Weigh the query's loss after each inner step: all alike, then more and more the last alone."""
+    """Weigh the query's loss after each inner step: all alike, then more and more the last
+    alone."""
     share = jnp.minimum(made / anneal, 1.0) if anneal else 1.0
     last = jnp.arange(steps) == steps - 1
     return share * last + (1 - share) / steps

@@ -1,11 +1,11 @@
 """MetaMedSeg (Makarevich, Farshad et al. 2021, arXiv 2109.09734): Reptile over whole volumes.
 
-    for each of n tasks:  phi_i <- epochs of Adam from theta, one slice a step, all slices of one volume
+    for each of n tasks:  phi_i <- epochs of Adam from theta, one slice of its volume a step
     theta <- theta + beta sum_i W_i (phi_i - theta)
 
-What is new beside Reptile is the task, all kept slices of one patient's volume (`tasks/volumes.py`),
-and the weights (`task_weighting.py`). The outer optimiser is plain descent at rate beta. A new
-structure is learned in the same way, at a rate of its own.
+What is new beside Reptile is the task, all kept slices of one patient's volume
+(`tasks/volumes.py`), and the weights (`task_weighting.py`). The outer optimiser is plain descent at
+rate beta. A new structure is learned in the same way, at a rate of its own.
 """
 
 from collections.abc import Callable
@@ -38,9 +38,9 @@ def metamedseg(
 ) -> Algorithm:
     """Learn an initialisation that is close to what every volume asks for.
 
-    The rate falls by `decay` after every `every` epochs in training, by `tuning_decay` at test time,
-    where `tuning` (or else `inner`) is the optimiser. `target` are the labelled slices of the structure under
-    test that the rule `target_validation` looks at.
+    The rate falls by `decay` after every `every` epochs in training, by `tuning_decay` at test
+    time, where `tuning` (or else `inner`) is the optimiser. `target` are the labelled slices of the
+    structure under test that the rule `target_validation` looks at.
     """
 
     def walk(theta, support, key):

@@ -1,10 +1,10 @@
 """Segment what is pointed at: how Segment Anything learns (Kirillov et al. 2023, arXiv 2304.02643).
 
-Nothing is adapted: a slice's prompt says what is asked. A task's support slices are clicked on, its query
-slices boxed, with corners a little off, as hands are. A click may mean several things: of three masks the
-best one learns. A box means one: so that one mask without a correction is worth something after few steps,
-only that one learns from it (in the paper, after very many, all three do first). Then it is clicked where
-the mask is wrong, and one mask, told the first, learns again:
+Nothing is adapted: a slice's prompt says what is asked. A task's support slices are clicked on, its
+query slices boxed, with corners a little off, as hands are. A click may mean several things: of
+three masks the best one learns. A box means one: so that one mask without a correction is worth
+something after few steps, only that one learns from it (in the paper, after very many, all three do
+first). Then it is clicked where the mask is wrong, and one mask, told the first, learns again:
 
     loss = 20 focal + dice + (quality - IoU)^2           the mean of both rounds
 """
@@ -58,7 +58,8 @@ def promptable(network: Sam) -> Algorithm:
         return direction, dict(loss=loss, dice_before=before, dice=after, grad_norm=norm)
 
     def rounds(learned, seen, mask, key, *, boxed: bool):
-        """Prompt, correct, and judge both masks of every slice: losses, and Dice of each round [N]."""
+        """Prompt, correct, and judge both masks of every slice: losses, and Dice of each round
+        [N]."""
         first, wrong = jax.random.split(key)
         prompts = box_prompts(mask, first) if boxed else click_prompts(mask, first)
         logits, quality = network.decode(learned, seen, prompts, several=not boxed)

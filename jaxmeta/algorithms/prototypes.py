@@ -1,10 +1,12 @@
-"""Prototypes: the baseline of few-shot segmentation, which learns to describe pixels and adapts nothing.
+"""Prototypes: the baseline of few-shot segmentation, which learns to describe pixels and adapts
+nothing.
 
-    p_c = mean of the features of the support's pixels of class c       (masked average pooling)
-    logit = scale * (cos(feature, p_1) - cos(feature, p_0))             c = 1 the structure, 0 the rest
+    p_c = mean of the features of the support's pixels of class c    (masked average pooling)
+    logit = scale * (cos(feature, p_1) - cos(feature, p_0))          c = 1 the structure, 0 the rest
 
-Prototypical networks (Snell et al. 2017, arXiv 1703.05175) for pixels, as PANet has them (Wang et al.
-2019, arXiv 1908.06391), without its alignment loss. Direction: the plain gradient of the query loss.
+Prototypical networks (Snell et al. 2017, arXiv 1703.05175) for pixels, as PANet has them (Wang et
+al. 2019, arXiv 1908.06391), without its alignment loss. Direction: the plain gradient of the query
+loss.
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
     direction = theta - phi_S        (descending it, theta moves towards phi_S)
 
-No derivative of the inner loop is taken, so any inner optimiser and any number of steps will do, and
-memory is that of plain training.
+No derivative of the inner loop is taken, so any inner optimiser and any number of steps will do,
+and memory is that of plain training.
 """
 
 import jax

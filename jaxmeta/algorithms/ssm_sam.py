@@ -1,14 +1,15 @@
 """Self-Sampling Meta SAM (Zhang, Leng, Han, Xie, WACV 2024, arXiv 2308.16466): its optimisation.
 
-A task is an organ, its slices are dealt into chunks of neighbours: of each chunk one slice lends its mask,
-the others are segmented under that mask's halo. With theta adapters, sampler and decoder, and the image
-encoder frozen:
+A task is an organ, its slices are dealt into chunks of neighbours: of each chunk one slice lends
+its mask, the others are segmented under that mask's halo. With theta adapters, sampler and decoder,
+and the image encoder frozen:
 
-    phi <- phi - alpha grad L_chunk(phi)            over all chunks of the support, several times
-    direction = sum of grad L_chunk(phi)            over the chunks of the query, at the phi where it ended
+    phi <- phi - alpha grad L_chunk(phi)      over all chunks of the support, several times
+    direction = sum of grad L_chunk(phi)      over the query's chunks, at the phi where it ended
 
-which is first-order MAML; `order=2` differentiates through the walk, and `learn_rate` learns alpha. Online, a
-new structure's support slice is its own chunk: AdamW from theta, its rate a cosine to nothing.
+which is first-order MAML; `order=2` differentiates through the walk, and `learn_rate` learns alpha.
+Online, a new structure's support slice is its own chunk: AdamW from theta, its rate a cosine to
+nothing.
 """
 
 from collections.abc import Callable
@@ -59,7 +60,8 @@ class Adapted(NamedTuple):
 
 
 def as_pictures(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
-    """Show slices that come as pictures, from 0 to 1, just so in all colours, as the released code does."""
+    """Show slices that come as pictures, from 0 to 1, just so in all colours, as the released code
+    does."""
     return jnp.broadcast_to(image, (*image.shape[:-1], 3))
 
 
@@ -93,18 +95,20 @@ def ssm_sam(
     colours: Callable[[Array], Array] = slices_as_colours,
     memory: Memory = REMAT,
 ) -> Algorithm:
-    """Learn adapters, sampler and decoder from which few steps on one slice segment a new structure.
+    """Learn adapters, sampler and decoder from which few steps on one slice segment a new
+    structure.
 
-    `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query come as
-    chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. For images there may be
-    the named parts of their prefix, computed before. Without any passes it is the same network trained
-    jointly on all structures. `period` is after how many online steps the rate reaches its end, by default
-    the last; the released code has 20 of 30 or 40.
+    `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query
+    come as chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. For
+    images there may be the named parts of their prefix, computed before. Without any passes it is
+    the same network trained jointly on all structures. `period` is after how many online steps the
+    rate reaches its end, by default the last; the released code has 20 of 30 or 40.
 
-    The points that new slices are segmented with come, as `prompt` says, from the mask of the support, are
-    "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads points as (y, x),
-    `copies` repeats each support slice online, for a sampler that has as many copies of what it learns,
-    and `colours` makes pixels of slices: for comparison with the released code.
+    The points that new slices are segmented with come, as `prompt` says, from the mask of the
+    support, are "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads
+    points as (y, x), `copies` repeats each support slice online, for a sampler that has as many
+    copies of what it learns, and `colours` makes pixels of slices: for comparison with the released
+    code.
 
     Raises ValueError for another prompt.
     """
@@ -249,8 +253,9 @@ def on_grid(mask: Float[Array, "N S S"], network: SsmSam) -> Float[Array, "N G G
 def chunk_loss(logits, mask, valid) -> Float[Array, ""]:
     """Mean binary cross-entropy plus the mean over slices of 1 - soft IoU, without smoothing.
 
-    iou = sum(p y) / (sum p + sum y - sum(p y)), and 0 where the truth is empty: there sigmoids, or the square
-    of their sum in the gradient, may underflow, so the union is at least 1e-6; elsewhere it is at least 1.
+    iou = sum(p y) / (sum p + sum y - sum(p y)), and 0 where the truth is empty: there sigmoids, or
+    the square of their sum in the gradient, may underflow, so the union is at least 1e-6; elsewhere
+    it is at least 1.
     """
     logits = wide(logits)
     y = (mask > 0).astype(logits.dtype)
@@ -264,8 +269,8 @@ def chunk_loss(logits, mask, valid) -> Float[Array, ""]:
 def by_chunks(examples: Examples, chunk: int, passes: int) -> Plan:
     """Plan a step a chunk, over all chunks several times.
 
-    A chunk without a valid slice has no gradient, so its step moves nothing and need not rest: under
-    `vmap` a choice between two branches copies all that either sees, the frozen weights too.
+    A chunk without a valid slice has no gradient, so its step moves nothing and need not rest:
+    under `vmap` a choice between two branches copies all that either sees, the frozen weights too.
     """
     index = np.arange(examples.mask.shape[0], dtype=np.int32).reshape(-1, chunk)
     steps = passes * len(index)
@@ -273,7 +278,8 @@ def by_chunks(examples: Examples, chunk: int, passes: int) -> Plan:
 
 
 def cosine(steps: int, period: int) -> Float[np.ndarray, " S"]:
-    """Make factors on a rate: from 1 to (almost) 0 after `period` steps, and back up if there are more."""
+    """Make factors on a rate: from 1 to (almost) 0 after `period` steps, and back up if there are
+    more."""
     least = 1e-7 / 2e-4
     wave = 0.5 * (1 + np.cos(np.pi * np.arange(steps) / period))
     return (least + (1 - least) * wave).astype(np.float32)

@@ -5,8 +5,8 @@ A rule looks at the statistics of all T tasks of a step and gives each a score d
     W_i = (d_i + e) / (sum_j d_j + e),   e = 1e-4
     inverted:  W_i <- (1 - W_i) / sum_j (1 - W_j)      close to 1 / T: a mild preference
 
-and the update is sum_i W_i (phi_i - theta). The statistics are those of `metamedseg`'s `outer`, with
-the `deviation` that `over_tasks` adds where tasks are weighed.
+and the update is sum_i W_i (phi_i - theta). The statistics are those of `metamedseg`'s `outer`,
+with the `deviation` that `over_tasks` adds where tasks are weighed.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,8 @@ def loss_difference(statistics: dict) -> Float[Array, " T"]:
 
 
 def target_validation(statistics: dict) -> Float[Array, " T"]:
-    """IoU of phi_i, as it is, on labelled slices of the target: it sees the target while training."""
+    """IoU of phi_i, as it is, on labelled slices of the target: it sees the target while
+    training."""
     return statistics["target_iou"]
 
 
@@ -51,7 +52,8 @@ def weighting(
     """Make (statistics of all tasks) -> one weight a task of a rule's scores.
 
     `compounding` gives the coefficients of the released code, which multiplies the running sum by
-    each weight after its addition: prod_{j >= i} W_j in the order of the tasks. For comparison only.
+    each weight after its addition: prod_{j >= i} W_j in the order of the tasks. For comparison
+    only.
     """
 
     def weigh(statistics: dict) -> Float[Array, " T"]:

@@ -1,9 +1,9 @@
 """The baselines that keep meta-learning honest: transfer learning, and learning from scratch.
 
 Transfer trains one network with one output head a source structure, on all labelled slices of every
-task alike; for a new structure it keeps the trunk, draws a new head and fine-tunes everything on the
-support. Scratch fine-tunes a network that was never trained. Both end in the same `adapt`, with any
-optax optimiser and any number of steps, so that they can be tuned as hard as the method.
+task alike; for a new structure it keeps the trunk, draws a new head and fine-tunes everything on
+the support. Scratch fine-tunes a network that was never trained. Both end in the same `adapt`, with
+any optax optimiser and any number of steps, so that they can be tuned as hard as the method.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""How algorithms of the MAML family use the inner loop: any part of the network, rates of any kind."""
+"""How algorithms of the MAML family use the inner loop: any part of the network, rates of any
+kind."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,6 +45,7 @@ def adapt_part(
 
 
 def falling(count: int, steps: int, decay: float) -> Float[np.ndarray, " S"]:
-    """Factors of `count` steps' rates: 1 for the `steps` of training, then `decay` from step to step."""
+    """Factors of `count` steps' rates: 1 for the `steps` of training, then `decay` from step to
+    step."""
     beyond = np.maximum(np.arange(count) - steps + 1, 0)
     return np.float32(decay) ** beyond.astype(np.float32)

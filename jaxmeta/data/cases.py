@@ -66,8 +66,8 @@ def find_cases(
 ) -> tuple[list[Case], list[tuple[str, str]], list[str]]:
     """Find the cases of all folders: (sorted by name, those that cannot be used and why, notes).
 
-    Of data sets of `same_patients` an id is one person, called as in the first of them, whether that is among
-    the folders or not.
+    Of data sets of `same_patients` an id is one person, called as in the first of them, whether
+    that is among the folders or not.
     """
     modalities = [modality_rule(text) for text in modality]
     names = [label_rule(text) for text in labels]
@@ -106,7 +106,8 @@ def find_cases(
 
 
 def _joined(cases: list[Case], same: list[str]) -> list[Case]:
-    """Give patients of data sets that hold the same people the name that the first of these gives them."""
+    """Give patients of data sets that hold the same people the name that the first of these gives
+    them."""
     if not same:
         return cases
     datasets = sorted({case.dataset for case in cases})
@@ -172,8 +173,8 @@ def _modality(dataset: str, pair: Pair, rules: list[Rule], used: set) -> str:
             return rule.word
     said = "no file declares" if pair.modality is None else f'"{pair.modality}" does not tell'
     raise BadInput(
-        f"{pair.image}: {said} its modality; give --modality ct or --modality mr, or for some files "
-        f"only --modality '{pair.image.name}=ct', with * for letters that differ"
+        f"{pair.image}: {said} its modality; give --modality ct or --modality mr, or for some "
+        f"files only --modality '{pair.image.name}=ct', with * for letters that differ"
     )
 
 
@@ -198,8 +199,8 @@ def _names(found: Found, pair: Pair, rules: list[Rule], plain: bool, used: set):
 def _patients(folder, found, pattern, used):
     """Give case -> patient: the user's pattern, what the layout knows, NAME_frame01, the case.
 
-    The data set's name comes before it, unless the pattern has a group `person`: whom it names is the same
-    person in every data set.
+    The data set's name comes before it, unless the pattern has a group `person`: whom it names is
+    the same person in every data set.
     """
     pairs = found.pairs
     told = {pair.case: pattern and pattern.search(pair.case) for pair in pairs}
@@ -237,8 +238,8 @@ def _unused(rule):
     if rule.flag == "--channel":
         return f"--channel {rule.text}: no image holds several channels"
     return (
-        f"{rule.flag} {rule.text}: every folder's own files say what they are; to overrule them for "
-        f"some files give {rule.flag} 'PATTERN{':' if rule.value else '='}{rule.text}'"
+        f"{rule.flag} {rule.text}: every folder's own files say what they are; to overrule them "
+        f"for some files give {rule.flag} 'PATTERN{':' if rule.value else '='}{rule.text}'"
     )
 
 

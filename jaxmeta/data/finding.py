@@ -1,4 +1,5 @@
-"""Find the pairs of one folder: by its own declaration, the user's patterns, a layout, or its words.
+"""Find the pairs of one folder: by its own declaration, the user's patterns, a layout, or its
+words.
 
 What a folder holds that is not read, or that cannot be paired, is said in one line that shows how.
 """
@@ -49,8 +50,9 @@ def _nothing(folder, others):
     if others and not files_below(folder, DEEPEST):
         return "; ".join(others)
     ways = (
-        f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json with "
-        "imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient with a mask of each "
-        "structure, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz or --pair-suffix)"
+        f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json "
+        "with imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient with a mask of "
+        "each structure, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz or "
+        "--pair-suffix)"
     )
     return "; ".join([ways, *others])

@@ -1,7 +1,7 @@
 """Files of other formats than NIfTI: which there are, and with what public tool each becomes NIfTI.
 
-They are named, not read: a folder of .nrrd files is no empty folder, and one such file among many of
-NIfTI is a patient that a user would miss.
+They are named, not read: a folder of .nrrd files is no empty folder, and one such file among many
+of NIfTI is a patient that a user would miss.
 """
 
 import os
@@ -41,8 +41,8 @@ class Others(NamedTuple):
 def other_formats(folder: Path) -> list[Others]:
     """Find the volumes of other formats below a folder, by name and, of DICOM, by bytes.
 
-    DICOM files often have no ending, or one of digits: of a folder's such files a few are looked into,
-    and all where one of these is.
+    DICOM files often have no ending, or one of digits: of a folder's such files a few are looked
+    into, and all where one of these is.
     """
     found: dict[str, list[Path]] = {}
     for place, folders, inside in os.walk(folder):

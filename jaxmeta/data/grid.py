@@ -1,9 +1,9 @@
 """A volume's geometry and the way back to it.
 
 A scan is stored in whatever orientation its scanner liked. Everything after this file sees slices
-`[N, H, W]` whose rows and columns run as `orientation.py` says, so an axial slice is `[right, front]`
-(`np.rot90` of any slice shows it upright). Flips and permutations are exact and so is their inverse.
-Only the in-plane resize interpolates, always with pixel centres aligned:
+`[N, H, W]` whose rows and columns run as `orientation.py` says, so an axial slice is `[right,
+front]` (`np.rot90` of any slice shows it upright). Flips and permutations are exact and so is their
+inverse. Only the in-plane resize interpolates, always with pixel centres aligned:
 
     x_in = (n_in - 1) / 2 + step (x_out - (n_out - 1) / 2)
 
@@ -50,7 +50,8 @@ def grid_by(
     header: bytes,
     frame: Frame | None = None,
 ) -> Grid:
-    """Cut a volume by a rule: "acquired", shown in a frame or else as its own; or the name of a plane."""
+    """Cut a volume by a rule: "acquired", shown in a frame or else as its own; or the name of a
+    plane."""
     if rule != ACQUIRED:
         return Grid(shape, affine, header, rule)
     frame = own_frame(shape, affine, rule) if frame is None else frame
@@ -92,7 +93,8 @@ def to_sliced(voxel: tuple[int, int, int], grid: Grid) -> tuple[int, int, int]:
 
 
 def _order(grid: Grid) -> Order:
-    """For each axis of the sliced array: which axis of the file it is, and whether it is flipped."""
+    """For each axis of the sliced array: which axis of the file it is, and whether it is
+    flipped."""
     if grid.order is not None:
         return grid.order
     across = slice_axis(grid.shape, grid.affine, grid.axis)
@@ -127,7 +129,8 @@ def resize_image(
 def resize_mask(
     slices: UInt8[np.ndarray, "N H W"], size: int, grid: Grid, *, spacing: float | None = None
 ) -> UInt8[np.ndarray, "N S S"]:
-    """Resize binary slices: a pixel belongs to the structure if at least half of what it covers does.
+    """Resize binary slices: a pixel belongs to the structure if at least half of what it covers
+    does.
 
     That is the nearest label where pixels grow smaller. Where they grow larger, picking the nearest
     pixel moves a mask by half a pixel at every even factor and loses thin parts; the half does not.
@@ -139,7 +142,8 @@ def resize_mask(
 def restore(
     probability: Real[np.ndarray, "N S S"], grid: Grid, *, spacing: float | None = None
 ) -> Float32[np.ndarray, "N H W"]:
-    """Bring square predictions back to the volume's own in-plane size, linearly; threshold there."""
+    """Bring square predictions back to the volume's own in-plane size, linearly; threshold
+    there."""
     plane = sliced_shape(grid)[1:]
     steps = _steps(grid, plane, probability.shape[1], spacing)
     return resample(probability.astype(np.float32), plane, tuple(1 / step for step in steps))
@@ -157,7 +161,8 @@ def resample(
 
 
 def pixel(grid: Grid, size: int, wanted: float | None = None) -> tuple[float, float]:
-    """Give the mm of a pixel, along rows' axis and columns', once a slice is resized to a square of `size`."""
+    """Give the mm of a pixel, along rows' axis and columns', once a slice is resized to a square of
+    `size`."""
     steps = _steps(grid, sliced_shape(grid)[1:], size, wanted)
     return tuple(step * own for step, own in zip(steps, spacing(grid)[1:], strict=True))
 
@@ -170,7 +175,8 @@ def _steps(grid, plane, size, wanted):
 
 @lru_cache(maxsize=512)
 def weights(n_in: int, n_out: int, step: float) -> csr_array:
-    """Make the matrix [n_out, n_in] that resamples one axis: a tent as wide as the larger of the two pixels.
+    """Make the matrix [n_out, n_in] that resamples one axis: a tent as wide as the larger of the
+    two pixels.
 
     A row sums to 1, or to 0 where the output pixel's centre lies outside of the input.
     """

@@ -1,16 +1,17 @@
 """Whether a CT volume's numbers are Hounsfield units, as far as its histogram can tell.
 
-Every CT goes through one window (-160 to 240 HU), so a volume in other units - stored with an offset,
-scaled to 0..1 or 0..255, z-scored - shows a network nothing of the body, and nothing breaks. Nobody
-can prove from voxels that numbers are HU; what can be seen is that a window shows nothing, or what no
-scan in HU has: much that is thinner than air (below -1000), soft tissue's narrow peak at 1024, air's
-where none is, or air and tissue a tenth as far apart as they are.
+Every CT goes through one window (-160 to 240 HU), so a volume in other units - stored with an
+offset, scaled to 0..1 or 0..255, z-scored - shows a network nothing of the body, and nothing
+breaks. Nobody can prove from voxels that numbers are HU; what can be seen is that a window shows
+nothing, or what no scan in HU has: much that is thinner than air (below -1000), soft tissue's
+narrow peak at 1024, air's where none is, or air and tissue a tenth as far apart as they are.
 
 Thresholds stand far from scans in HU (crops, bone, contrast, noise, padding, clipped ranges; shares
-below are of the voxels that are neither the most frequent value nor the least, which pad) and from the
-same scans in other units: `tests/data/test_hounsfield.py` has both. Between them are gaps by choice:
-a body scaled to 0..100 looks like a brain without its skull, an offset of some hundred HU is not seen
-where no air is about the body, and an MR of positive numbers may look like a CT that was cut at 0.
+below are of the voxels that are neither the most frequent value nor the least, which pad) and from
+the same scans in other units: `tests/data/test_hounsfield.py` has both. Between them are gaps by
+choice: a body scaled to 0..100 looks like a brain without its skull, an offset of some hundred HU
+is not seen where no air is about the body, and an MR of positive numbers may look like a CT that
+was cut at 0.
 """
 
 from typing import NamedTuple
@@ -101,7 +102,8 @@ def _narrow(value, body):
 
 
 class Two(NamedTuple):
-    """A dark peak and a bright one, if these are air and tissue: where, and what holds a quarter of each."""
+    """A dark peak and a bright one, if these are air and tissue: where, and what holds a quarter of
+    each."""
 
     air: float
     tissue: float
@@ -114,7 +116,8 @@ class Two(NamedTuple):
 
 
 def _two(value, body):
-    """Part a histogram where the variance between is largest (Otsu 1979); None where it is mostly within."""
+    """Part a histogram where the variance between is largest (Otsu 1979); None where it is mostly
+    within."""
     below, moment = np.cumsum(body) / body.sum(), np.cumsum(body * value) / body.sum()
     mean = moment[-1]
     spread = float((body * (value - mean) ** 2).sum() / body.sum())
@@ -142,7 +145,8 @@ def _peak(value, body):
 
 
 def _air(value, body):
-    """Say that air's sharp peak lies where no air is, as far below tissue as air does; else nothing."""
+    """Say that air's sharp peak lies where no air is, as far below tissue as air does; else
+    nothing."""
     two = _two(value, body)
     if two and AIR[0] < two.air < AIR[1] and APART[0] < two.apart < APART[1]:
         return f"its air lies about {two.air:.4g}" if two.sharp < SHARP * two.apart else ""

@@ -1,8 +1,10 @@
-"""Who is who among prepared volumes: one scan or one structure under two names, one id in two data sets.
+"""Who is who among prepared volumes: one scan or one structure under two names, one id in two data
+sets.
 
-A name is what somebody typed; a fingerprint is what the voxels hold. Two volumes of one fingerprint are one
-scan, and two structures whose masks cover each other are one organ, whatever they are called. An id that is
-in two data sets may be one person or two: nobody but the user knows, so that is only told.
+A name is what somebody typed; a fingerprint is what the voxels hold. Two volumes of one fingerprint
+are one scan, and two structures whose masks cover each other are one organ, whatever they are
+called. An id that is in two data sets may be one person or two: nobody but the user knows, so that
+is only told.
 """
 
 import hashlib
@@ -40,14 +42,15 @@ def fingerprint(
     """Shorten a scan's real values, slope * values + intercept, to sixteen characters of its own.
 
     What counts is how its values lie to each other, not the header, the type or the scale that hold
-    them: whole numbers count from the least, in steps of what divides all, so a CT that was saved again
-    by its real values, as floats or with 1024 added, is the same scan. Other numbers count by their
-    order: floats are one scan in 32 and in 64 bits, and are what a file of 16 bits with a broken slope
-    makes of its own. A copy whose numbers were rounded anew, resampled or turned is another scan, and so
-    is one that was scaled to numbers that are not whole.
+    them: whole numbers count from the least, in steps of what divides all, so a CT that was saved
+    again by its real values, as floats or with 1024 added, is the same scan. Other numbers count by
+    their order: floats are one scan in 32 and in 64 bits, and are what a file of 16 bits with a
+    broken slope makes of its own. A copy whose numbers were rounded anew, resampled or turned is
+    another scan, and so is one that was scaled to numbers that are not whole.
 
-    Hashing every byte would be a twentieth of the preparation. So rows r of 32-bit words are folded first,
-    to sum_k r_k FACTOR^(n - k) modulo 2^32, word by word: two scans would have to agree in every sum.
+    Hashing every byte would be a twentieth of the preparation. So rows r of 32-bit words are folded
+    first, to sum_k r_k FACTOR^(n - k) modulo 2^32, word by word: two scans would have to agree in
+    every sum.
     """
     digest = hashlib.sha1(repr(values.shape).encode(), usedforsecurity=False)
     stored = np.ascontiguousarray(values.T).astype("<i2", copy=False).reshape(-1)  # as in the file
@@ -71,7 +74,8 @@ def _levels(numbers, ends, slope, intercept):
     """Make count(numbers, out): what each number counts as, from 0 upward; all is modulo 65536."""
     (least, most), zero = ends, np.uint16(ends[slope < 0] % 65536)
     step = _step(numbers, zero) or 1
-    exact = abs(slope) * (most - least) <= 65535  # else a copy in floats has lost some of its levels
+    # else a copy in floats has lost some of its levels
+    exact = abs(slope) * (most - least) <= 65535
     if exact and all(float(n).is_integer() for n in (slope * step, slope * least + intercept)):
 
         def count(numbers, out):
@@ -120,7 +124,8 @@ def digests(known: Iterable[tuple[str, Mapping[str, str]]], names: Iterable[str]
 
 
 def renamed(before: Masks, now: Masks) -> dict[str, str]:
-    """Find structures that had other names (before -> now): the same masks in most scans with both."""
+    """Find structures that had other names (before -> now): the same masks in most scans with
+    both."""
     same: dict[tuple[str, str], list[bool]] = {}
     for scan in before.keys() & now.keys():
         for (then, one), (name, other) in product(before[scan].items(), now[scan].items()):
@@ -139,7 +144,8 @@ def same_scans(volumes: Sequence[Volume]) -> list[tuple[Volume, ...]]:
 
 
 def same_ids(volumes: Sequence[Volume]) -> dict[tuple[str, str], list[str]]:
-    """List the ids that two data sets have, of patients that are not joined: (one, other) -> ids."""
+    """List the ids that two data sets have, of patients that are not joined: (one, other) ->
+    ids."""
     ids: dict[str, set[str]] = {}
     for volume in volumes:
         dataset, slash, own = volume.patient.partition("/")
@@ -154,9 +160,10 @@ def aliases(
 ) -> list[Alias]:
     """Find two names of one structure: masks of a Dice above .9 in most volumes that have both.
 
-    Of one volume that says nothing: the core of a tumor is all of it in some people. Masks of one scan are
-    asked first, then those of one patient on one grid, who may have moved meanwhile: either will do. Of names
-    among `ones` against names among `others`, if these are given. Each pair of names is told once.
+    Of one volume that says nothing: the core of a tumor is all of it in some people. Masks of one
+    scan are asked first, then those of one patient on one grid, who may have moved meanwhile:
+    either will do. Of names among `ones` against names among `others`, if these are given. Each
+    pair of names is told once.
     """
     ones, others = (None if names is None else set(names) for names in (ones, others))
     found: dict[tuple[str, str], Alias] = {}
@@ -168,7 +175,9 @@ def aliases(
                     key = tuple(sorted((first, second)))
                     likely.setdefault(key, []).append((a, first, b, second))
         for key, masks in likely.items():
-            alias = None if key in found else judged(shards, key, masks, together(shards, key, pairs))
+            alias = (
+                None if key in found else judged(shards, key, masks, together(shards, key, pairs))
+            )
             if alias:
                 found[key] = alias
     return list(found.values())
@@ -186,7 +195,8 @@ def together(shards: Shards, names: tuple[str, str], pairs: Sequence[tuple[int, 
 def judged(
     shards: Shards, names: tuple[str, str], masks: Sequence[tuple[int, str, int, str]], places: int
 ) -> Alias | None:
-    """Tell whether masks that may be alike are so in most `places`; none is read once that is settled."""
+    """Tell whether masks that may be alike are so in most `places`; none is read once that is
+    settled."""
     alike_in, shown = 0, None
     for number, (a, first, b, second) in enumerate(masks):
         if 2 * (alike_in + len(masks) - number) <= places:
@@ -209,10 +219,11 @@ def apart(pair: tuple[str, str], ones: set[str], others: set[str]) -> bool:
 
 
 def neighbours(shards: Shards) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """List pairs of volumes whose masks can be laid on each other: (of one scan, of one patient on one grid).
+    """List pairs of volumes whose masks can be laid on each other: (of one scan, of one patient on
+    one grid).
 
-    Grids are one where no voxel lies in another one's place: a header's rounding, and the sign of its zeros,
-    are no difference.
+    Grids are one where no voxel lies in another one's place: a header's rounding, and the sign of
+    its zeros, are no difference.
     """
     scans: dict[str, list[int]] = {}
     people: dict[tuple, list[int]] = {}
@@ -239,7 +250,8 @@ def same_place(one: Grid, other: Grid) -> bool:
 
 
 def candidates(one: Volume, other: Volume) -> Iterator[tuple[str, str]]:
-    """List pairs of names whose numbers of voxels allow for the overlap: 2 min / sum bounds the Dice."""
+    """List pairs of names whose numbers of voxels allow for the overlap: 2 min / sum bounds the
+    Dice."""
     names, theirs = ([n for n, c in volume.counts.items() if c.any()] for volume in (one, other))
     if not names or not theirs:
         return
@@ -255,7 +267,8 @@ def candidates(one: Volume, other: Volume) -> Iterator[tuple[str, str]]:
 def overlap(shards: Shards, a: int, first: str, b: int, second: str) -> float:
     """Compute the Dice of two masks, or 0 as soon as what is left of it cannot be above .9.
 
-    Slices are read from the one where both are largest on: what these do not share is lost for good.
+    Slices are read from the one where both are largest on: what these do not share is lost for
+    good.
     """
     one, other = shards.volumes[a], shards.volumes[b]
     total = int(one.counts[first].sum() + other.counts[second].sum())
@@ -300,12 +313,13 @@ def doubts(shards: Shards, *, structures: bool = True) -> list[str]:
         )
     for alias in aliases(shards) if structures else ():
         told.append(
-            f"{alias.one} and {alias.other} are one structure by their masks (Dice {alias.dice:.2f} "
-            f"in {alias.where}): call them by one name, or hold both out together"
+            f"{alias.one} and {alias.other} are one structure by their masks (Dice "
+            f"{alias.dice:.2f} in {alias.where}): call them by one name, or hold both out together"
         )
     for (one, other), ids in same_ids(shards.volumes).items():
         told.append(
-            f"{len(ids)} patient(s) of {one} and {other} have the same id, as {ids[0]}, and count as "
-            f"different people: where they are the same, prepare with --same-patients {one} {other}"
+            f"{len(ids)} patient(s) of {one} and {other} have the same id, as {ids[0]}, and count "
+            f"as different people: where they are the same, prepare with --same-patients {one} "
+            f"{other}"
         )
     return told

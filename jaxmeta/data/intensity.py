@@ -1,10 +1,10 @@
 """From a scanner's numbers to what a network sees: clip to a range, subtract a mean, divide.
 
-CT is in Hounsfield units and gets one fixed window; of a volume in other units, which the window does
-not show, `hounsfield.py` tells. MR has no unit: the range is the 0.5 to 99.5
-percentiles of the voxels that differ from the volume's most frequent value (the background), read
-off a histogram; zero is an ordinary number, so volumes that are already z-scored survive. All four
-numbers are in real units and stored, hence invertible.
+CT is in Hounsfield units and gets one fixed window; of a volume in other units, which the window
+does not show, `hounsfield.py` tells. MR has no unit: the range is the 0.5 to 99.5 percentiles of
+the voxels that differ from the volume's most frequent value (the background), read off a histogram;
+zero is an ordinary number, so volumes that are already z-scored survive. All four numbers are in
+real units and stored, hence invertible.
 """
 
 from typing import NamedTuple
@@ -75,8 +75,8 @@ def _not_shown(why, likely, sure):
     example = f"1,{likely[0]}" if likely else "SLOPE,INTERCEPT"
     way = "another --rescale, or none," if sure else f"--rescale {example}"
     return (
-        f"is not in HU{' by its --rescale' * sure}, or the CT window ({CT.low:g} to {CT.high:g} HU) "
-        f"shows nothing of its body: {why}; give {way} (SLOPE x value + INTERCEPT is HU), or "
+        f"is not in HU{' by its --rescale' * sure}, or the CT window ({CT.low:g} to {CT.high:g} "
+        f"HU) shows nothing of its body: {why}; give {way} (SLOPE x value + INTERCEPT is HU), or "
         "--modality mr for a window by percentiles"
     )
 

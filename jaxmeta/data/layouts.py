@@ -6,12 +6,12 @@ Six layouts are known and tried in this order. To add one, write a function from
     medical decathlon   dataset.json with "training": [{"image", "label"}]
     nnU-Net v2          dataset.json with "channel_names", imagesTr/<case>_0000, labelsTr/<case>
     BIDS                sub-*/anat with labels in derivatives/ (bids.py)
-    structure files     <patient>/ct.nii.gz with segmentations/liver.nii.gz, ... (structure_files.py)
+    structure files     <patient>/ct.nii.gz with segmentations/liver.nii.gz ... (structure_files.py)
     two folders         images/ and labels/ (or imagesTr/ and labelsTr/) with equal names
     suffixes            one folder with t2.nii.gz and t2_seg.nii.gz
 
-What none of them pairs is paired by words in the names, where that can be read in one way only, or by
-the user's --pairs (pairing.py). Endings count in any case: .NII.GZ too.
+What none of them pairs is paired by words in the names, where that can be read in one way only, or
+by the user's --pairs (pairing.py). Endings count in any case: .NII.GZ too.
 
 Nothing is guessed from voxels: a modality comes from the data set's own file or from the user.
 """
@@ -35,7 +35,8 @@ LABEL_SUFFIX = re.compile(
 PAIRS_OF_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("image", "label"))
 
 
-# --- the layouts: (folder, the user's --pair-suffix) -> Found, or None where it is another ---------
+# --- the layouts: (folder, the user's --pair-suffix) -> Found, or None where it is another
+# ---------
 
 
 def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:

@@ -1,7 +1,8 @@
 """Read and write NIfTI volumes, and say in one line what is wrong with a file that cannot be used.
 
-`nifti_bytes.py` parses; this file decides what to keep: the numbers as the file stores them where 16
-bits hold them (slope and intercept beside), integer labels, the affine, and the header's own bytes.
+`nifti_bytes.py` parses; this file decides what to keep: the numbers as the file stores them where
+16 bits hold them (slope and intercept beside), integer labels, the affine, and the header's own
+bytes.
 """
 
 import gzip
@@ -44,8 +45,8 @@ def read_image(
 ) -> Image:
     """Read a 3-D image, or one channel of an image that holds several.
 
-    NaN and Inf are refused unless `nan_to` says what to put in their place. `channels` are the names
-    that the data set declares, for the message where a choice is missing.
+    NaN and Inf are refused unless `nan_to` says what to put in their place. `channels` are the
+    names that the data set declares, for the message where a choice is missing.
     """
     raw = read_raw(path, lambda shape: chosen(shape, channel, channels, path))
     values = raw.values

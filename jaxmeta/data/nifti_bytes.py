@@ -54,7 +54,8 @@ def read_raw(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
         )
     if stored.dtype.names:
         raise BadInput(
-            f"{path}: its voxels are colours ({', '.join(stored.dtype.names)}); save one grey value a voxel"
+            f"{path}: its voxels are colours ({', '.join(stored.dtype.names)}); save one grey "
+            "value a voxel"
         )
     if stored.dtype.kind not in "iuf" or 0 in shape:
         raise BadInput(f"{path}: voxels of type {stored.dtype} and shape {shape} are not read")
@@ -74,7 +75,8 @@ def shape_of(path: str | Path) -> tuple[int, ...]:
 
 
 def placed_of(path: str | Path) -> tuple[tuple[int, ...], Float[np.ndarray, "4 4"]] | None:
-    """Read a volume's three sides and its affine likewise; None where reading it all will say what is wrong."""
+    """Read a volume's three sides and its affine likewise; None where reading it all will say what
+    is wrong."""
     if (header := _first_bytes(path)) is None:
         return None
     shape, affine = header.get_data_shape(), header.get_best_affine()

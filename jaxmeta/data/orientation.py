@@ -1,20 +1,21 @@
 """Which of a file's axes are slices, rows and columns, and which way each of them runs.
 
-Two questions are kept apart. *Across which axis was the volume acquired?* is asked of the voxels alone:
-slices lie apart by a distance of their own, so the axis whose spacing differs from the two others' is
-the one that counts them, however the patient or the scanner's plane was turned. *How is a slice shown?*
-is asked of space. A frame is three unit vectors, along which slices, rows and columns run; a volume is
-shown with its axes ordered and flipped to lie as near to a frame as they can. The frames of anatomy are
+Two questions are kept apart. *Across which axis was the volume acquired?* is asked of the voxels
+alone: slices lie apart by a distance of their own, so the axis whose spacing differs from the two
+others' is the one that counts them, however the patient or the scanner's plane was turned. *How is
+a slice shown?* is asked of space. A frame is three unit vectors, along which slices, rows and
+columns run; a volume is shown with its axes ordered and flipped to lie as near to a frame as they
+can. The frames of anatomy are
 
     plane       slices run to   rows run to   columns run to
     axial       head (S)        right (R)     front (A)
     coronal     back (P)        right (R)     head (S)
     sagittal    right (R)       front (A)     head (S)
 
-so that a file stored in any of the 48 orientations gives the same slices; in each (row, column, slice) is
-right-handed. Stacks that lie between two planes, as short axes of hearts do, would be shown now as one and
-now as the other. So a data set has a frame of its own (`planes.py`): that of the volume in its middle.
-Flips and permutations only: the way back is exact.
+so that a file stored in any of the 48 orientations gives the same slices; in each (row, column,
+slice) is right-handed. Stacks that lie between two planes, as short axes of hearts do, would be
+shown now as one and now as the other. So a data set has a frame of its own (`planes.py`): that of
+the volume in its middle. Flips and permutations only: the way back is exact.
 """
 
 from collections import Counter
@@ -48,9 +49,9 @@ Order = tuple[tuple[int, int, int], tuple[bool, bool, bool]]
 def slice_axis(shape: Sequence[int], affine: Affine, rule: str) -> int:
     """Say which axis of a file counts its slices, by a rule of `RULES`.
 
-    A plane's name is the axis nearest to its normal. "acquired" is the axis whose spacing differs from
-    the two others', of three that differ the one farther from the middle one; a single slice is one
-    whatever its thickness; a volume of equal spacings is cut axially.
+    A plane's name is the axis nearest to its normal. "acquired" is the axis whose spacing differs
+    from the two others', of three that differ the one farther from the middle one; a single slice
+    is one whatever its thickness; a volume of equal spacings is cut axially.
     """
     if rule != ACQUIRED:
         return _nearest(affine, rule)
@@ -93,10 +94,11 @@ def frame_of(affine: Affine, order: Order) -> Frame:
 def nearest_frame(
     shape: Sequence[int], affine: Affine, rule: str, known: Sequence[Frame]
 ) -> tuple[Frame, bool]:
-    """Choose, of the `known` frames, the one in which to show a volume: (the frame, whether it fits).
+    """Choose, of the `known` frames, the one in which to show a volume: (the frame, whether it
+    fits).
 
-    Where the slices of none are within 60 degrees of the volume's, it is shown as its own, and does not
-    fit. By a rule that names a plane that plane is the frame.
+    Where the slices of none are within 60 degrees of the volume's, it is shown as its own, and does
+    not fit. By a rule that names a plane that plane is the frame.
     """
     if rule != ACQUIRED:
         named = FRAMES[rule]
@@ -115,7 +117,8 @@ def nearest_frame(
 
 
 def common_frame(frames: Sequence[Frame]) -> Frame:
-    """Take the frame in the middle: of those in the plane of most, the one nearest to all others' slices."""
+    """Take the frame in the middle: of those in the plane of most, the one nearest to all others'
+    slices."""
     planes = [nearest_plane(frame[0]) for frame in frames]
     counts = Counter(planes)
     most = max(FRAMES, key=lambda plane: counts[plane])
@@ -126,7 +129,8 @@ def common_frame(frames: Sequence[Frame]) -> Frame:
 
 
 def order_of(affine: Affine, frame: Frame, across: int) -> Order:
-    """Order and flip a file's axes to lie as near to a frame as they can, `across` counting the slices."""
+    """Order and flip a file's axes to lie as near to a frame as they can, `across` counting the
+    slices."""
     return _order(
         *(np.ascontiguousarray(each, np.float64).tobytes() for each in (affine, frame)), across
     )

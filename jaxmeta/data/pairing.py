@@ -4,9 +4,9 @@
     --pairs 'scans/{id}' 'masks/{id}_seg'    two folders
     --pairs '{id}/ct' '{id}/mask'            a folder a patient
 
-`{id}` is what a pair shares and is the case's name; of several that differ the first is the patient.
-`*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and label are
-taken off the names (words.py), and a pairing is believed if there is only one.
+`{id}` is what a pair shares and is the case's name; of several that differ the first is the
+patient. `*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and
+label are taken off the names (words.py), and a pairing is believed if there is only one.
 """
 
 import os
@@ -80,7 +80,8 @@ def guessed(folder: Path) -> Found | None:
 def readings(folder: Path) -> list[Reading]:
     """List the ways in which the words in their names pair a folder's files.
 
-    Where these leave nothing in common, an image may hold its label's identifier: a_t1, a_t2 and a_seg.
+    Where these leave nothing in common, an image may hold its label's identifier: a_t1, a_t2 and
+    a_seg.
     """
     images: dict[str, set[Ids]] = {}  # pattern -> identifiers
     labels: dict[str, set[Ids]] = {}
@@ -130,7 +131,8 @@ def seen(folder: Path) -> str:
 
 
 def files_below(folder: Path, depth: int) -> dict[str, Path]:
-    """List the NIfTI files of a folder, and of so many folders within, by path without the ending."""
+    """List the NIfTI files of a folder, and of so many folders within, by path without the
+    ending."""
     found = {}
     for place, folders, names in os.walk(folder):
         here = Path(place).relative_to(folder)

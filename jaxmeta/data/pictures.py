@@ -1,8 +1,10 @@
-"""Slices as the code released with MetaMedSeg stores them, for comparison only: grey 8-bit pictures.
+"""Slices as the code released with MetaMedSeg stores them, for comparison only: grey 8-bit
+pictures.
 
 Every slice is resized and stretched from its own least to its own largest value, so that the same
-tissue looks different from slice to slice; a mask is resized linearly and cut at half of its slice's
-own maximum, so that thin parts grow and small ones never vanish (arXiv 2109.09734, released code).
+tissue looks different from slice to slice; a mask is resized linearly and cut at half of its
+slice's own maximum, so that thin parts grow and small ones never vanish (arXiv 2109.09734, released
+code).
 """
 
 import numpy as np
@@ -21,8 +23,8 @@ def picture_images(
 ) -> Float32[np.ndarray, "N S S 1"]:
     """Resize slices and stretch each to 0 .. 1 in 256 steps; one of a single value is 0.
 
-    What a slice does not reach looks like its own least value: a slice's picture is the same alone and
-    among others.
+    What a slice does not reach looks like its own least value: a slice's picture is the same alone
+    and among others.
     """
     upright = slices.astype(np.float32) * np.float32(np.sign(slope))
     upright -= upright.min((1, 2), keepdims=True)

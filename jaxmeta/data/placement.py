@@ -1,9 +1,9 @@
 """Where voxels lie in the scanner's space, in mm, and whether two files agree on it.
 
-An affine's entries are no measure: a thousandth in a direction is a third of a millimetre at the far
-end of 300 voxels, and half of an offset is half a metre where a header counts in metres. So everything
-here is in mm (`in_mm`), and two affines differ by the farthest that any voxel moves from one to the
-other, which, both being linear, is at a corner (`displacement`).
+An affine's entries are no measure: a thousandth in a direction is a third of a millimetre at the
+far end of 300 voxels, and half of an offset is half a metre where a header counts in metres. So
+everything here is in mm (`in_mm`), and two affines differ by the farthest that any voxel moves from
+one to the other, which, both being linear, is at a corner (`displacement`).
 """
 
 from itertools import product
@@ -30,7 +30,8 @@ class Note(NamedTuple):
 
 
 def in_mm(affine: Float[np.ndarray, "4 4"], header: nib.Nifti1Header) -> Float[np.ndarray, "4 4"]:
-    """Bring an affine to mm from the unit that its header names; without one it is in mm already."""
+    """Bring an affine to mm from the unit that its header names; without one it is in mm
+    already."""
     scale = MM.get(int(header["xyzt_units"]) % 8, 1.0)  # the upper bits are of time
     return affine if scale == 1 else np.diag([scale, scale, scale, 1.0]) @ affine
 
@@ -53,7 +54,8 @@ def agreement(mm: float, affine: Float[np.ndarray, "4 4"]) -> str:
 def header_notes(
     header: nib.Nifti1Header, affine: Float[np.ndarray, "4 4"], shape: tuple[int, ...], path
 ) -> tuple[Note, ...]:
-    """List what a header leaves open about where its voxels lie, `affine` (mm) being what is read."""
+    """List what a header leaves open about where its voxels lie, `affine` (mm) being what is
+    read."""
     notes = []
     codes = int(header["qform_code"]), int(header["sform_code"])
     if codes == (0, 0):

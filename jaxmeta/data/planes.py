@@ -1,8 +1,9 @@
 """The convention in which the slices of one data set are shown, told from its files' headers.
 
-Each volume keeps the slices that it was acquired in; what a data set shares is the frame that says how
-slices, rows and columns run: that of the volume in its middle, shown as the anatomical plane it is nearest
-to. Of a study of hearts, whose short axis lies between planes, every patient is then shown alike.
+Each volume keeps the slices that it was acquired in; what a data set shares is the frame that says
+how slices, rows and columns run: that of the volume in its middle, shown as the anatomical plane it
+is nearest to. Of a study of hearts, whose short axis lies between planes, every patient is then
+shown alike.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from jaxmeta.data.orientation import ACQUIRED, common_frame, nearest_frame, own_
 
 
 def shown_alike(cases: Sequence[Case], rule: str) -> list[Case]:
-    """Say of every case which plane its slices are nearest to, and how its axes are ordered and flipped.
+    """Say of every case which plane its slices are nearest to, and how its axes are ordered and
+    flipped.
 
-    A volume whose slices are more than 60 degrees off the data set's is shown as its own. Nothing is said of
-    a file that cannot be read: reading it all will say what is wrong.
+    A volume whose slices are more than 60 degrees off the data set's is shown as its own. Nothing
+    is said of a file that cannot be read: reading it all will say what is wrong.
     """
     if rule != ACQUIRED:
         return list(cases)

@@ -18,9 +18,9 @@ def predicted_mask(
 ) -> Bool[np.ndarray, "N H W"]:
     """Bring probabilities back to the original size and call more than a half the structure.
 
-    With `largest_piece` the mask is one connected body: the usual last step for an organ that is one
-    (nnU-Net, doi:10.1038/s41592-020-01008-z), because slices that are segmented one by one may each
-    hold a small false one.
+    With `largest_piece` the mask is one connected body: the usual last step for an organ that is
+    one (nnU-Net, doi:10.1038/s41592-020-01008-z), because slices that are segmented one by one may
+    each hold a small false one.
     """
     mask = restore(probability, grid, spacing=spacing) > 0.5
     return largest(mask) if largest_piece else mask
@@ -34,7 +34,8 @@ def predicted_labels(
     spacing: float | None = None,
     largest_piece: bool = False,
 ) -> tuple[Integer[np.ndarray, "N H W"], Float[np.ndarray, "K N H W"]]:
-    """Bring the probabilities of K structures back, and give each voxel the value of the most probable.
+    """Bring the probabilities of K structures back, and give each voxel the value of the most
+    probable.
 
     A voxel where none is above a half is 0. Returns the probabilities too.
     """
@@ -46,7 +47,8 @@ def predicted_labels(
 def highest(
     scores: Real[np.ndarray, "K *shape"], values: Sequence[int], *, above: float
 ) -> Integer[np.ndarray, "*shape"]:
-    """Give each place the value of the structure with the highest score, 0 where none is above so much.
+    """Give each place the value of the structure with the highest score, 0 where none is above so
+    much.
 
     Of equal scores the first counts.
     """

@@ -1,10 +1,11 @@
-"""Turn folders of NIfTI volumes into slice shards: in parallel, restartable, the same bytes each time.
+"""Turn folders of NIfTI volumes into slice shards: in parallel, restartable, the same bytes each
+time.
 
-The sorted cases are cut into parts of a few volumes, where their names say so, so that a volume more
-or less changes the parts about it only. A part is named by a hash of its inputs and of the options
-that matter; if files of that name are there, they are whole (they were written beside
-and renamed) and the part is done. The index that makes a folder readable is written last, so until
-then an older index goes on pointing to the older, untouched files.
+The sorted cases are cut into parts of a few volumes, where their names say so, so that a volume
+more or less changes the parts about it only. A part is named by a hash of its inputs and of the
+options that matter; if files of that name are there, they are whole (they were written beside and
+renamed) and the part is done. The index that makes a folder readable is written last, so until then
+an older index goes on pointing to the older, untouched files.
 """
 
 import hashlib
@@ -163,7 +164,8 @@ def plan(cases: Sequence[Case], part_bytes: int) -> list[Part]:
 
 
 def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
-    """Make one part unless it is there: (its name, volumes found done). Runs in a worker process."""
+    """Make one part unless it is there: (its name, volumes found done). Runs in a worker
+    process."""
     name = f"{part.dataset}-{_key(part, options)}"
     done = _done(output, name)
     if done is not None:
@@ -278,7 +280,8 @@ def _run(parts, output, options, workers, progress):
 
 
 def _each(parts, output, options, workers):
-    """Yield (number, result) of every part as it is done: in processes, if there is work for two."""
+    """Yield (number, result) of every part as it is done: in processes, if there is work for
+    two."""
     if min(workers, len(parts)) < 2:
         yield from ((n, prepare_part(part, output, options)) for n, part in enumerate(parts))
         return
@@ -299,10 +302,11 @@ def _each(parts, output, options, workers):
 
 @contextmanager
 def deaf_to_ctrl_c():
-    """Let no process that is begun here answer Ctrl-C, from its first line on; this one hears it a moment later.
+    """Let no process that is begun here answer Ctrl-C, from its first line on; this one hears it a
+    moment later.
 
-    A terminal sends it to all. One that is ended by it, while it still imports, leaves a traceback, and
-    afterwards would look like one that was killed for memory.
+    A terminal sends it to all. One that is ended by it, while it still imports, leaves a traceback,
+    and afterwards would look like one that was killed for memory.
     """
     if not hasattr(signal, "pthread_sigmask"):  # not on Windows
         yield
@@ -355,7 +359,8 @@ def _done(output, name):
 
 
 def _left_out(output, finished):
-    """Name the volumes in parts of an earlier preparation, where one can be read, that are not now."""
+    """Name the volumes in parts of an earlier preparation, where one can be read, that are not
+    now."""
     try:
         parts = json.loads((output / "index.json").read_text("utf-8"))["parts"]
         return {

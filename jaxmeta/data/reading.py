@@ -1,4 +1,5 @@
-"""Read one case's files: its image in the units that were told, and its structures, slice by slice."""
+"""Read one case's files: its image in the units that were told, and its structures, slice by
+slice."""
 
 from collections.abc import Sequence
 
@@ -32,7 +33,8 @@ def read_masks(
 ) -> tuple[dict[str, list[tuple[int, int, bytes]]], list[int], tuple[Note, ...]]:
     """Read a case's label: (structure -> masks as of `masks_of`, values without a name, notes).
 
-    Of a file for each structure any value is the structure, one value a file; such masks may overlap.
+    Of a file for each structure any value is the structure, one value a file; such masks may
+    overlap.
     """
     if not case.files:
         label, notes = read_label_of(image, case.image, case.label)
@@ -50,8 +52,8 @@ def read_masks(
         if len(values) > 1:
             told = ", ".join(map(str, values[:5]))
             raise BadInput(
-                f"{file}: holds values {told}, but a file of one structure has one value beside 0; a "
-                "label map of several goes beside its image alone"
+                f"{file}: holds values {told}, but a file of one structure has one value beside 0; "
+                "a label map of several goes beside its image alone"
             )
         mask = to_slices((label > 0).astype(np.uint8), grid)
         found |= masks_of(mask, {structure: (1,)}, "")[0]

@@ -1,4 +1,5 @@
-"""Files of records: written beside and renamed when whole, cut to a bounded size, read by number."""
+"""Files of records: written beside and renamed when whole, cut to a bounded size, read by
+number."""
 
 import bisect
 import errno

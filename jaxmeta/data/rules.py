@@ -1,5 +1,5 @@
-"""The user's own words about files: `ct`, `ct_*=ct`, `1=cord`, `*gmseg*:1=grey`, `brats*=FLAIR`, and
-`1,-1024` of --rescale.
+"""The user's own words about files: `ct`, `ct_*=ct`, `1=cord`, `*gmseg*:1=grey`, `brats*=FLAIR`,
+and `1,-1024` of --rescale.
 
 A bare word speaks for the files about which no file of the data set says anything; a word with a
 pattern speaks for the files that match, whatever is declared.
@@ -71,7 +71,8 @@ def rescale_rule(text: str) -> Rule:
 def scale_for(
     rules: Sequence[Rule], dataset: str, case: str, file: Path, used: set[Rule]
 ) -> tuple[float, float] | None:
-    """Give the slope and intercept that a user told for a CT, by a pattern or for all; None without.
+    """Give the slope and intercept that a user told for a CT, by a pattern or for all; None
+    without.
 
     The rule that applied is put into `used`.
     """

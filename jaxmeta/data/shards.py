@@ -108,9 +108,11 @@ def open_shards(folders: Sequence[str | Path]) -> Shards:
 
 
 def shown_in(shards: Shards, frames: Sequence[Frame]) -> Shards:
-    """Show volumes in whichever of these frames is nearest to each, as those are that a run learned from.
+    """Show volumes in whichever of these frames is nearest to each, as those are that a run learned
+    from.
 
-    Slices are turned when they are read; what no frame fits, and what is cut by a named plane, stays.
+    Slices are turned when they are read; what no frame fits, and what is cut by a named plane,
+    stays.
     """
     rule, volumes = shards.defaults.axis, []
     for volume in shards.volumes:
@@ -136,7 +138,8 @@ def _turned(volume, grid):
 
 
 def _table(volumes):
-    """Who holds what: structure -> patient -> [(number of the volume, its slices with the structure)]."""
+    """Who holds what: structure -> patient -> [(number of the volume, its slices with the
+    structure)]."""
     table = {}
     for number, volume in enumerate(volumes):
         for structure, count in volume.counts.items():
@@ -153,7 +156,8 @@ def structures(shards: Shards) -> list[str]:
 
 
 def holders(shards: Shards, structure: str) -> dict[str, list[tuple[int, np.ndarray]]]:
-    """Say who has a structure: patient -> [(number of the volume, its slices with the structure)]."""
+    """Say who has a structure: patient -> [(number of the volume, its slices with the
+    structure)]."""
     if structure not in shards.table:
         known = ", ".join(structures(shards))
         raise BadInput(f"no structure {structure} in {' '.join(shards.folders)}; known are {known}")

@@ -4,10 +4,10 @@
     s0011/segmentations/liver.nii.gz    s0011/liver.nii.gz
     s0011/segmentations/spleen.nii.gz   s0011/spleen.nii.gz
 
-A structure is called like its file. Masks may overlap, for each is read by itself. An empty one says
-that the organ is not there; of an organ without a file nothing is known. An image called ct or mri is
-of that modality. A second image, as T1.nii.gz, is no structure: which one is meant has to be said. The
-folder of one patient will do.
+A structure is called like its file. Masks may overlap, for each is read by itself. An empty one
+says that the organ is not there; of an organ without a file nothing is known. An image called ct or
+mri is of that modality. A second image, as T1.nii.gz, is no structure: which one is meant has to be
+said. The folder of one patient will do.
 """
 
 from pathlib import Path
@@ -43,7 +43,8 @@ def structure_files(folder: Path, pair_suffix: str | None) -> Found | None:
 
 
 def _held(place: Path) -> tuple[list[Path], dict[str, Path]]:
-    """Find a patient's images, and structure -> mask; no masks where these files are something else."""
+    """Find a patient's images, and structure -> mask; no masks where these files are something
+    else."""
     files = volumes_in(place)
     within = [
         found

@@ -38,7 +38,8 @@ def summarise(
     reused: int,
     rule: str,
 ) -> Summary:
-    """Count volumes, given as rows of the index and cut by a rule, by data set; refuse those without any label."""
+    """Count volumes, given as rows of the index and cut by a rule, by data set; refuse those
+    without any label."""
     datasets, notes = {}, list(notes)
     if not rows:
         raise BadInput(f"no usable case: {skipped[0][1]}" if skipped else "no case")
@@ -71,7 +72,9 @@ def summarise(
 def unlabelled(rows: Sequence[dict], held: dict[str, int]) -> list[str]:
     """Say which volumes have an empty label, and which names none of the volumes shows."""
     found = []
-    shows = {row["name"]: any(pixels for _, _, pixels in row["structures"].values()) for row in rows}
+    shows = {
+        row["name"]: any(pixels for _, _, pixels in row["structures"].values()) for row in rows
+    }
     empty = [row["name"] for row in rows if not shows[row["name"]] and not row["unnamed"]]
     if empty:
         found.append(f"the labels of {_some(empty, shows)} empty: nothing is learned from these")
@@ -93,7 +96,8 @@ def cut_of(grids: Sequence[Grid], rule: str) -> str:
 
 
 def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
-    """Say what is unlikely to be meant: volumes cut across their slices, and volumes unlike each other."""
+    """Say what is unlikely to be meant: volumes cut across their slices, and volumes unlike each
+    other."""
     found = []
     across = [name for name, grid in grids.items() if stretched(grid) > LONG]
     if across:
@@ -101,16 +105,16 @@ def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
         pixel = " x ".join(f"{mm:.3g}" for mm in spacing(worst)[1:])
         mend = "leave --axis out" if rule != ACQUIRED else "--axis names another plane"
         found.append(
-            f"WARNING: {_some(across, grids)} cut across their slices: pixels of {pixel} mm are more than "
-            f"{LONG:g} times as long as wide; {mend}"
+            f"WARNING: {_some(across, grids)} cut across their slices: pixels of {pixel} mm are "
+            f"more than {LONG:g} times as long as wide; {mend}"
         )
     common = Counter(grid.axis for grid in grids.values()).most_common(1)[0][0]
     turned = turned_away(grids) if rule == ACQUIRED else []
     if turned:
         planes = ", ".join(sorted({grids[name].axis for name in turned}))
         found.append(
-            f"WARNING: volumes differ: {_some(turned, grids)} {planes}, the others {common}; give them a "
-            "folder of their own, or name one --axis for all"
+            f"WARNING: volumes differ: {_some(turned, grids)} {planes}, the others {common}; give "
+            "them a folder of their own, or name one --axis for all"
         )
     for what, axes in (("slices", slice(0, 1)), ("pixels", slice(1, 3))):
         sizes = {name: max(spacing(grid)[axes]) for name, grid in grids.items()}
@@ -118,7 +122,8 @@ def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
         if sizes[most] > APART * sizes[least]:
             unit = "mm apart" if what == "slices" else "mm wide"
             found.append(
-                f"volumes differ: {what} are {sizes[least]:.3g} {unit} in {least}, {sizes[most]:.3g} in {most}"
+                f"volumes differ: {what} are {sizes[least]:.3g} {unit} in {least}, "
+                f"{sizes[most]:.3g} in {most}"
             )
     return found
 
@@ -130,7 +135,8 @@ def stretched(grid: Grid) -> float:
 
 
 def turned_away(grids: dict[str, Grid]) -> list[str]:
-    """Name the volumes whose slices lie more than 60 degrees off those of the volume in the middle."""
+    """Name the volumes whose slices lie more than 60 degrees off those of the volume in the
+    middle."""
     frames = {name: shown_frame(grid) for name, grid in grids.items()}
     middle = common_frame(list(frames.values()))
     return [name for name, frame in frames.items() if abs(frame[0] @ middle[0]) < OBLIQUE]

@@ -2,8 +2,8 @@
 
 Self-supervised few-shot segmentation learns from them in place of organs (Ouyang et al. 2020, arXiv
 2007.09886). SLIC (Achanta et al. 2012) groups voxels by intensity and by distance in mm; it runs on
-slices of at most `SIDE` rows and columns, and its labels are brought back to native resolution by the
-nearest neighbour. What is as dark as the background everywhere is no structure.
+slices of at most `SIDE` rows and columns, and its labels are brought back to native resolution by
+the nearest neighbour. What is as dark as the background everywhere is no structure.
 """
 
 import numpy as np
@@ -27,7 +27,8 @@ def supervoxels(
     slope: float = 1.0,
     intercept: float = 0.0,
 ) -> Int32[np.ndarray, "N H W"]:
-    """Cut a volume, given as stored numbers, into about `count` pieces, numbered from 1; 0 is background.
+    """Cut a volume, given as stored numbers, into about `count` pieces, numbered from 1; 0 is
+    background.
 
     `spacing` is in mm along N, H and W.
     """
@@ -57,9 +58,11 @@ def supervoxels(
 
 
 def nearest(count: int, known: int) -> Integer[np.ndarray, " count"]:
-    """Say for each of `count` pixels which of `known` ones along the same side has the nearest centre.
+    """Say for each of `count` pixels which of `known` ones along the same side has the nearest
+    centre.
 
-    Pixel i's centre lies at the share (i + 1/2) / count of the side, in pixel (i + 1/2) known / count. From
-    the corners, i known / count, everything would be shifted by half of the difference of two pixels.
+    Pixel i's centre lies at the share (i + 1/2) / count of the side, in pixel (i + 1/2) known /
+    count. From the corners, i known / count, everything would be shifted by half of the difference
+    of two pixels.
     """
     return (2 * np.arange(count) + 1) * known // (2 * count)

@@ -1,11 +1,13 @@
-"""The words by which names of files and folders say "image" or "label", and what is left of a name."""
+"""The words by which names of files and folders say "image" or "label", and what is left of a
+name."""
 
 import re
 from typing import NamedTuple
 
 LABEL = frozenset(
-    "label labels labelstr labelmap lbl lab seg segs dseg segmentation segmentations mask masks msk "
-    "gt gts truth groundtruth ground annotation annotations annot roi rois contour contours manual".split()
+    "label labels labelstr labelmap lbl lab seg segs dseg segmentation segmentations mask masks "
+    "msk gt gts truth groundtruth ground annotation annotations annot roi rois contour contours "
+    "manual".split()
 )
 IMAGE = frozenset(
     "image images imagestr img imgs im imaging scan scans volume volumes vol vols raw "
@@ -33,7 +35,8 @@ def is_sequence(name: str) -> bool:
 
 
 def template(name: str) -> Template:
-    """Take the words of image and label off both ends of a name; what they leave is the identifier."""
+    """Take the words of image and label off both ends of a name; what they leave is the
+    identifier."""
     runs = RUN.findall(name)
 
     def is_word(run):

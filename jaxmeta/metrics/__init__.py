@@ -1,9 +1,9 @@
 """How well a mask matches the truth: hard measures of one case in 3-D, at the original resolution.
 
-`overlap` counts voxels, `surfaces` finds what bounds a mask, `distances` says how far two of them are
-apart, `boundary` makes measures of that. Libraries of the field disagree in each of these steps and
-about empty masks; `conventions` names every disagreement, and `measure` takes all measures of a case
-by one convention.
+`overlap` counts voxels, `surfaces` finds what bounds a mask, `distances` says how far two of them
+are apart, `boundary` makes measures of that. Libraries of the field disagree in each of these steps
+and about empty masks; `conventions` names every disagreement, and `measure` takes all measures of a
+case by one convention.
 """
 
 from jaxmeta.metrics.boundary import asd, assd, hausdorff, surface_dice

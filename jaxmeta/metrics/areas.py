@@ -1,10 +1,10 @@
 """How much surface lies between eight voxels, for each of the 256 ways in which they can be filled.
 
-Marching cubes (Lorensen and Cline 1987) puts a vertex half-way along each edge of a 2x2x2 cell whose
-ends differ, and triangles between the vertices. Where a cell can be cut in several ways, the filled
-corners are kept apart if they are the fewer, the bare ones otherwise: so a mask and its complement
-have the same surface. These are the areas of the reference implementation of the surface Dice
-(Nikolov et al. 2018, arXiv 1809.04430).
+Marching cubes (Lorensen and Cline 1987) puts a vertex half-way along each edge of a 2x2x2 cell
+whose ends differ, and triangles between the vertices. Where a cell can be cut in several ways, the
+filled corners are kept apart if they are the fewer, the bare ones otherwise: so a mask and its
+complement have the same surface. These are the areas of the reference implementation of the surface
+Dice (Nikolov et al. 2018, arXiv 1809.04430).
 """
 
 from functools import cache

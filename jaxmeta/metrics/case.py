@@ -41,10 +41,10 @@ def measure(
 ) -> Measures:
     """Measure a mask against the truth.
 
-    `spacing` is the distance between voxels along each axis of the arrays in mm; "voxel" makes every
-    distance one of voxels, as papers on cropped left atria have it. `tolerance` in mm is the NSD's.
-    Raises ValueError for masks of different shapes, for spacings that are none, and where the
-    convention refuses empty masks.
+    `spacing` is the distance between voxels along each axis of the arrays in mm; "voxel" makes
+    every distance one of voxels, as papers on cropped left atria have it. `tolerance` in mm is the
+    NSD's. Raises ValueError for masks of different shapes, for spacings that are none, and where
+    the convention refuses empty masks.
     """
     if predicted.shape != target.shape:
         raise ValueError(f"prediction of shape {predicted.shape}, truth of {target.shape}")

@@ -7,8 +7,9 @@
     deepmind     cells, by area          larger of both, by area (none)   area       infinite
 
 One pair of masks has an HD95 of 0, 5.5 or 15.7 among them, so a score means nothing without its
-convention. Only `default` punishes a miss: by the diagonal of the volume in mm. Ours are written from
-the definitions; the tests hold them against MedPy's, MONAI's and surface-distance's own values.
+convention. Only `default` punishes a miss: by the diagonal of the volume in mm. Ours are written
+from the definitions; the tests hold them against MedPy's, MONAI's and surface-distance's own
+values.
 """
 
 import math

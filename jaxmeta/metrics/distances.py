@@ -43,10 +43,10 @@ def nearest(
 ) -> Float[np.ndarray, " P"]:
     """Say how far each point of one surface is from the nearest of another.
 
-    By SciPy's distance transform where the surfaces fill enough of the box around both, otherwise by a
-    k-d tree of points, which a far false positive does not slow down. The tree's cells are not shrunk to
-    their points: from the middle of a ball, where all points of its surface are about as far, a search
-    among shrunken ones takes ten times longer.
+    By SciPy's distance transform where the surfaces fill enough of the box around both, otherwise
+    by a k-d tree of points, which a far false positive does not slow down. The tree's cells are not
+    shrunk to their points: from the middle of a ball, where all points of its surface are about as
+    far, a search among shrunken ones takes ten times longer.
     """
     both = np.concatenate([of.points, to.points])
     low, high = both.min(0), both.max(0) + 1

@@ -1,8 +1,8 @@
 """What bounds a mask: points, and how much of the surface each stands for.
 
-Two notions are in use. `voxel_surface` takes the mask's own outermost voxels, each alike; a thin plate
-has as many as it has voxels. `area_surface` takes the cells between voxels, each with the area that
-the surface has there; it does not depend on how finely an axis happens to be sampled.
+Two notions are in use. `voxel_surface` takes the mask's own outermost voxels, each alike; a thin
+plate has as many as it has voxels. `area_surface` takes the cells between voxels, each with the
+area that the surface has there; it does not depend on how finely an axis happens to be sampled.
 """
 
 from typing import NamedTuple

@@ -1,17 +1,18 @@
 """The one convolution of the adapted path: stride 1, zeros around, any derivative at full speed.
 
-Inside a scan, under `vmap` over per-task kernels and differentiated twice, the library convolution of
-XLA falls back to scalar loops on a CPU and to grouped convolutions elsewhere: 10 to 20 times too slow.
-So a convolution and the gradient of its kernel are two bilinear primitives here, each with the other
-as its derivative. With x * k the correlation, and x (*) y its transpose that gives a kernel,
+Inside a scan, under `vmap` over per-task kernels and differentiated twice, the library convolution
+of XLA falls back to scalar loops on a CPU and to grouped convolutions elsewhere: 10 to 20 times too
+slow. So a convolution and the gradient of its kernel are two bilinear primitives here, each with
+the other as its derivative. With x * k the correlation, and x (*) y its transpose that gives a
+kernel,
 
     d(x * k):    x <- dy * flip(k)    k <- x (*) dy
     d(x (*) y):  x <- y * flip(dk)    y <- x * dk
 
 and so a derivative of any order is again one of the two, in the form that is fastest where it runs.
-Forward and reverse mode, `vmap` and `shard_map` all work. What it costs: automatic sharding does not
-see through a primitive (every device would do all tasks), nor does `check_vma`; `over_tasks` needs
-neither. On 2 cores it made a second-order step of a small U-Net 1.4 times as fast.
+Forward and reverse mode, `vmap` and `shard_map` all work. What it costs: automatic sharding does
+not see through a primitive (every device would do all tasks), nor does `check_vma`; `over_tasks`
+needs neither. On 2 cores it made a second-order step of a small U-Net 1.4 times as fast.
 """
 
 import math
@@ -85,7 +86,8 @@ def taps_between(image, other, padding):
 
 
 def convolved_back(other, kernel, padding):
-    """Apply the transpose of the convolution with `kernel`: turned by 180 degrees, channels swapped."""
+    """Apply the transpose of the convolution with `kernel`: turned by 180 degrees, channels
+    swapped."""
     turned = jnp.swapaxes(kernel[..., ::-1, ::-1, :, :], -1, -2)
     beyond = tuple(k - 1 - p for k, p in zip(kernel.shape[-4:-2], padding))
     return convolution.bind(other, turned, padding=beyond)
@@ -114,8 +116,9 @@ def batched(primitive, values, axes, **options):
 
 
 # A third, the identity: images and what comes back for results pass it, and are written to memory.
-# XLA would else compute the chain of normalisation and activation anew in each thing that reads it. It
-# computes no division twice, so on a CPU this is one, by a 1 that it cannot know (infinity becomes NaN).
+# XLA would else compute the chain of normalisation and activation anew in each thing that reads it.
+# It computes no division twice, so on a CPU this is one, by a 1 that it cannot know (infinity
+# becomes NaN).
 
 written = Primitive("written")
 written.def_abstract_eval(lambda image: image)
@@ -185,7 +188,8 @@ FEW = 4  # input channels up to which all taps of a kernel's gradient fit one pr
 
 
 def on_processor(image, kernel, *, padding):
-    """Convolve; neighbouring pixels of few channels together, by a wider kernel that steps over them."""
+    """Convolve; neighbouring pixels of few channels together, by a wider kernel that steps over
+    them."""
     kh, kw, channels, out = kernel.shape
     wide = image.shape[2] + 2 * padding[1] - kw + 1
     pixels = math.gcd(wide, 4, OUTPUTS // out) if channels <= NARROW and out < OUTPUTS else 1

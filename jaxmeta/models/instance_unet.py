@@ -1,7 +1,9 @@
-"""MetaMedSeg's U-Net (arXiv 2109.09734, after Dawoud et al. 2020): three levels, instance normalisation.
+"""MetaMedSeg's U-Net (arXiv 2109.09734, after Dawoud et al. 2020): three levels, instance
+normalisation.
 
-Twice two convolutions with bias, each normalised image by image and channel by channel without learned
-scales; bilinear upsampling that keeps the corners; kernels drawn from N(0, 1). 470,977 parameters.
+Twice two convolutions with bias, each normalised image by image and channel by channel without
+learned scales; bilinear upsampling that keeps the corners; kernels drawn from N(0, 1). 470,977
+parameters.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,10 @@
 """The layers of a network that is differentiated twice, on [N, H, W, C].
 
-All but the convolution (`convolution.py`) is plain arithmetic. Pooling is a reshape, and upsampling a
-part of the convolution that follows it, so that no windowed reduction or transposed convolution, slow
-or imprecise in second order, stands on the adapted path. GroupNorm rather than BatchNorm: its statistics
-belong to one image, so there is no state, nothing leaks from query to support or from task to task,
-and support, query, training and test behave alike whatever the number of shots.
+All but the convolution (`convolution.py`) is plain arithmetic. Pooling is a reshape, and upsampling
+a part of the convolution that follows it, so that no windowed reduction or transposed convolution,
+slow or imprecise in second order, stands on the adapted path. GroupNorm rather than BatchNorm: its
+statistics belong to one image, so there is no state, nothing leaks from query to support or from
+task to task, and support, query, training and test behave alike whatever the number of shots.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 
 from jaxmeta.larger import larger
 from jaxmeta.models.convolution import convolve, convolve_upsampled, written
-
 
 EVERY = 8  # rows: what GroupNorm's first pass looks at
 
@@ -53,13 +52,13 @@ class Convolution(nn.Module):
 class GroupNorm(nn.Module):
     """Normalise each image by the mean and variance of each group of channels (arXiv 1803.08494).
 
-    Var[x] = E[(x - c)^2] - (E[x] - c)^2 whatever constant c is. With c = 0 that is one pass, and where
-    the mean is far from 0 the difference of two large numbers: nothing is left of it at a mean of 1000
-    spreads in float32, of 4 in bfloat16. So a first pass takes for c the mean of every `EVERY`-th row:
-    then (E[x] - c)^2 <= EVERY Var[x], as no part of a sum of squares is more than the sum, and only
-    the last digit is lost. No gradient goes through c, for nothing depends on it; derivatives of any order
-    are those of the mean and the variance. The image itself is not moved, which would cost 5 % of a
-    meta-step and gain what float32 rounds off at its mean.
+    Var[x] = E[(x - c)^2] - (E[x] - c)^2 whatever constant c is. With c = 0 that is one pass, and
+    where the mean is far from 0 the difference of two large numbers: nothing is left of it at a
+    mean of 1000 spreads in float32, of 4 in bfloat16. So a first pass takes for c the mean of every
+    `EVERY`-th row: then (E[x] - c)^2 <= EVERY Var[x], as no part of a sum of squares is more than
+    the sum, and only the last digit is lost. No gradient goes through c, for nothing depends on it;
+    derivatives of any order are those of the mean and the variance. The image itself is not moved,
+    which would cost 5 % of a meta-step and gain what float32 rounds off at its mean.
 
     Moments are float32 at least, whatever the image is, sums over H W first, then over the group's
     channels; the affine map that results is applied in one multiply-add. With as many groups as

@@ -20,13 +20,14 @@ class Model(NamedTuple):
         apply(variables, image: Float[Array, "N H W C"], given=(), *, key=None, train=False)
             -> (logits: Float[Array, "N H W K"], state: PyTree)
 
-    The N slices do not know of each other. H and W are what the run resizes to, C is 1, K the number of
-    outputs that the model was made with: 1, a structure against all else, but for the heads of transfer.
-    A logit above 0 is the structure. `given` are prompts, leaves [N, ...], () for most; `key` is there
-    in training, for what is random, and so is `train`. `state` is what a layer with running statistics
-    would hand on, () for ours. The inner loop walks on all of `variables`, or on what `names` say of its
-    first levels, so they are a dict, and hold what is learned alone. `encode(variables, image)`, where a
-    model has it, is a frozen prefix that may be computed once per image, outside the inner loop.
+    The N slices do not know of each other. H and W are what the run resizes to, C is 1, K the
+    number of outputs that the model was made with: 1, a structure against all else, but for the
+    heads of transfer. A logit above 0 is the structure. `given` are prompts, leaves [N, ...], ()
+    for most; `key` is there in training, for what is random, and so is `train`. `state` is what a
+    layer with running statistics would hand on, () for ours. The inner loop walks on all of
+    `variables`, or on what `names` say of its first levels, so they are a dict, and hold what is
+    learned alone. `encode(variables, image)`, where a model has it, is a frozen prefix that may be
+    computed once per image, outside the inner loop.
     """
 
     init: Callable[..., Any]
@@ -72,8 +73,8 @@ def begin_with(model: Model, variables: PyTree) -> Model:
     }
     if 3 * len(taken) < len(wanted):
         raise BadInput(
-            f"only {len(taken)} of the network's {len(wanted)} arrays have a counterpart of the same "
-            "shape in the one to begin with: is it of another width or depth?"
+            f"only {len(taken)} of the network's {len(wanted)} arrays have a counterpart of the "
+            "same shape in the one to begin with: is it of another width or depth?"
         )
 
     def init(key):

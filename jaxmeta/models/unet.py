@@ -14,7 +14,8 @@ from jaxmeta.models.model import Model, halving
 
 
 class Block(nn.Module):
-    """Twice: convolve, normalise, activate; the first convolution sees what comes from below too."""
+    """Twice: convolve, normalise, activate; the first convolution sees what comes from below
+    too."""
 
     features: int
     groups: int

@@ -1,7 +1,7 @@
 """Slices as a network's frozen part sees them, kept on disk: computed once, read ever after.
 
-A folder holds one file a slice, named by volume and number; `layout.json` says whose they are. What is kept
-are named arrays, as the frozen part makes them of one slice.
+A folder holds one file a slice, named by volume and number; `layout.json` says whose they are. What
+is kept are named arrays, as the frozen part makes them of one slice.
 """
 
 import json
@@ -37,7 +37,8 @@ def open_cache(folder: Path, names: Sequence[str], whose: dict[str, Any]) -> Cac
     told = json.loads(json.dumps(whose, default=str))
     if path.exists() and json.loads(path.read_text("utf-8")) != told:
         raise Occupied(
-            f"{folder} keeps slices of other data, or that other weights or sizes have seen: give another"
+            f"{folder} keeps slices of other data, or that other weights or sizes have seen: give "
+            "another"
         )
     if not path.exists():
         write_json(path, told)

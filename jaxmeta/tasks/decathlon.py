@@ -17,7 +17,8 @@ from jaxmeta.tasks.volumes import with_pixels
 
 
 class SubTask(NamedTuple):
-    """A structure, as the data set's own `dataset.json` calls it, in one channel (or in the only one)."""
+    """A structure, as the data set's own `dataset.json` calls it, in one channel (or in the only
+    one)."""
 
     dataset: str
     organ: str
@@ -63,8 +64,8 @@ def decathlon(pool: Pool) -> Pool:
             f"{e.dataset}/{e.organ}" + f" ({e.channel})" * bool(e.channel) for e in pool.entries
         ]
         raise BadInput(
-            f"no sub-task of the Decathlon among {listed(have)}: prepare the folders Task01_BrainTumour "
-            "to Task10_Colon by those names, of several channels with --channel"
+            f"no sub-task of the Decathlon among {listed(have)}: prepare the folders "
+            "Task01_BrainTumour to Task10_Colon by those names, of several channels with --channel"
         )
     weighed = tuple(entry._replace(weight=sub.weight) for entry, sub in found)
     least = {number: sub.pixels for number, (_, sub) in enumerate(found)}

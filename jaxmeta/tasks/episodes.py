@@ -1,8 +1,8 @@
 """A few-shot task as a pure function of (seed, index): first what is drawn, then its pixels.
 
-`draw_episode` names a structure, support slices and query slices, with no pixel read; `load_episode`
-reads them into a `Task` of fixed shapes. No state is kept, so that any worker, process or host makes
-the same task of the same numbers, and a run that stops goes on where it was.
+`draw_episode` names a structure, support slices and query slices, with no pixel read;
+`load_episode` reads them into a `Task` of fixed shapes. No state is kept, so that any worker,
+process or host makes the same task of the same numbers, and a run that stops goes on where it was.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from jaxmeta.tasks.task import Examples, Task
 
 Slice = tuple[int, int]  # the number of a volume in the shards, and a slice of it
 
-# A slice with fewer pixels of the organ than this, at the size of the task, may lose them all to the
-# resize; no annotator would choose it, so a support takes such slices last.
+# A slice with fewer pixels of the organ than this, at the size of the task, may lose them all to
+# the resize; no annotator would choose it, so a support takes such slices last.
 VISIBLE = 4
 
 
@@ -38,7 +38,8 @@ class EpisodeShape(NamedTuple):
     spacing: float | None = None
     """Millimetres a pixel, or None to stretch each slice to the square."""
     support_patients: int = 1
-    """Patients that the support slices are dealt from, where there are as many and one for the query."""
+    """Patients that the support slices are dealt from, where there are as many and one for the
+    query."""
     empty_fraction: float = 0.25
     """Share of query slices without the organ, as in a whole volume."""
     query_patients: int = 4
@@ -58,11 +59,12 @@ class Episode(NamedTuple):
 def draw_episode(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Episode:
     """Draw data set, organ, patients and slices, each uniformly given those before.
 
-    Balance in this order keeps a large data set, or one that labels sixty organs, from being all that
-    is learned. Support and query have different patients unless the structure has only one. Support
-    slices all hold the organ; where its patients have fewer than `shots`, all of theirs are taken and
-    the task marks the rest as not valid. Of the query, `empty_fraction` lacks the organ (rounded up or
-    down at random, so that the mean is exact), fewer where the scans have no such slices.
+    Balance in this order keeps a large data set, or one that labels sixty organs, from being all
+    that is learned. Support and query have different patients unless the structure has only one.
+    Support slices all hold the organ; where its patients have fewer than `shots`, all of theirs are
+    taken and the task marks the rest as not valid. Of the query, `empty_fraction` lacks the organ
+    (rounded up or down at random, so that the mean is exact), fewer where the scans have no such
+    slices.
     """
     rng = random_stream(seed, index, 0)
     dataset = pick(rng, sorted({entry.dataset for entry in pool.entries}))
@@ -137,19 +139,21 @@ def checked_shape(pool: Pool, shape: EpisodeShape) -> EpisodeShape:
 
 
 def refuse_shots(entry: Entry, shots: int, patients: int, limit: int) -> None:
-    """Refuse more shots than slices in one line that names the organ, the patients and the limit."""
+    """Refuse more shots than slices in one line that names the organ, the patients and the
+    limit."""
     if shots > limit:
         raise BadInput(
-            f"{shots} shots asked, but of the {len(entry.patients)} patient(s) with {entry.organ} in "
-            f"{entry.dataset}, {patients} can give at most {limit} slices: ask for at most {limit} "
-            f"shots, for more support patients, or leave the organ out"
+            f"{shots} shots asked, but of the {len(entry.patients)} patient(s) with {entry.organ} "
+            f"in {entry.dataset}, {patients} can give at most {limit} slices: ask for at most "
+            f"{limit} shots, for more support patients, or leave the organ out"
         )
 
 
 def teaching_slices(
     rng: np.random.Generator, shards: Shards, entry: Entry, patient: str, shape: EpisodeShape
 ) -> list[Slice]:
-    """Shuffle a patient's slices with the organ, those where it hardly shows at the task's size last."""
+    """Shuffle a patient's slices with the organ, those where it hardly shows at the task's size
+    last."""
     volumes = {volume for volume, _ in entry.patients[patient]}
     shows = {volume: visible(shards, volume, entry.organ, shape) for volume in volumes}
     return sorted(shuffled(rng, labelled(entry, patient)), key=lambda at: not shows[at[0]][at[1]])
@@ -171,7 +175,8 @@ def labelled(entry: Entry, patient: str) -> list[Slice]:
 
 
 def unlabelled(pool: Pool, entry: Entry, patient: str) -> list[Slice]:
-    """List the slices without the organ of the scans that have it, but for those that are hidden."""
+    """List the slices without the organ of the scans that have it, but for those that are
+    hidden."""
     return [
         (volume, int(n))
         for volume, _ in entry.patients[patient]

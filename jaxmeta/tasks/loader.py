@@ -1,7 +1,9 @@
-"""The border between NumPy and JAX: episodes in order, shared out over processes, in batches of tasks.
+"""The border between NumPy and JAX: episodes in order, shared out over processes, in batches of
+tasks.
 
-Grain reads ahead in threads (decompressing and resizing let the interpreter go) and keeps the place:
-`get_state` and `set_state` are a few bytes, and the iterator itself is something Orbax can save.
+Grain reads ahead in threads (decompressing and resizing let the interpreter go) and keeps the
+place: `get_state` and `set_state` are a few bytes, and the iterator itself is something Orbax can
+save.
 """
 
 import functools
@@ -29,11 +31,11 @@ def task_batches(
 ) -> grain.DatasetIterator:
     """Iterate over batches of `tasks` tasks: leaves [T, ...] of NumPy arrays, without end.
 
-    Batch s is episodes s * tasks to (s + 1) * tasks - 1 however many processes there are: each takes
-    every `process_count`-th of them. `prefetch` batches are made ahead by `threads` threads; `workers`
-    above 0 makes them in as many processes instead, of `threads` threads each, for machines where
-    threads cannot keep up. A script that asks for workers needs the `__main__` guard, and
-    `close()` on the iterator ends them.
+    Batch s is episodes s * tasks to (s + 1) * tasks - 1 however many processes there are: each
+    takes every `process_count`-th of them. `prefetch` batches are made ahead by `threads` threads;
+    `workers` above 0 makes them in as many processes instead, of `threads` threads each, for
+    machines where threads cannot keep up. A script that asks for workers needs the `__main__`
+    guard, and `close()` on the iterator ends them.
     """
     process_index = jax.process_index() if process_index is None else process_index
     process_count = jax.process_count() if process_count is None else process_count

@@ -1,8 +1,9 @@
-"""Tasks of SSM-SAM (arXiv 2308.16466): chunks of neighbouring slices, of which one tells the others.
+"""Tasks of SSM-SAM (arXiv 2308.16466): chunks of neighbouring slices, of which one tells the
+others.
 
-A chunk are `width` slices in a row, of those of one scan that hold the structure; its middle slice lends
-its mask, the others are to be segmented. A task has some chunks to adapt to and others, of other patients
-where there are any, to prove it on. No chunk crosses from one scan into another.
+A chunk are `width` slices in a row, of those of one scan that hold the structure; its middle slice
+lends its mask, the others are to be segmented. A task has some chunks to adapt to and others, of
+other patients where there are any, to prove it on. No chunk crosses from one scan into another.
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ Chunk = tuple[Slice, ...]  # the one that lends comes first
 def chunked(slices: Sequence[Slice], width: int, stride: int) -> list[Chunk]:
     """Cut a row of slices into chunks of `width`, each `stride` further.
 
-    A last chunk that is shorter begins earlier instead. Where there are fewer slices than a chunk has,
-    the lender stands in for those that lack.
+    A last chunk that is shorter begins earlier instead. Where there are fewer slices than a chunk
+    has, the lender stands in for those that lack.
     """
     last = max(0, len(slices) - width)
     found = []
@@ -44,7 +45,8 @@ def chunked(slices: Sequence[Slice], width: int, stride: int) -> list[Chunk]:
 
 
 def showing(pool: Pool, shape: EpisodeShape) -> Pool:
-    """Leave out slices whose structure hardly shows at the task's size: their masks tell nobody anything.
+    """Leave out slices whose structure hardly shows at the task's size: their masks tell nobody
+    anything.
 
     Raises BadInput for a structure that then has no slice.
     """
@@ -61,8 +63,8 @@ def clear(shards: Shards, entry: Entry, shape: EpisodeShape) -> Entry:
             patients[name] = kept
     if not patients:
         raise BadInput(
-            f"{entry.organ} of {entry.dataset} shows in no slice at {shape.size} pixels: give a larger "
-            "--tasks.size, or finer --tasks.spacing"
+            f"{entry.organ} of {entry.dataset} shows in no slice at {shape.size} pixels: give a "
+            "larger --tasks.size, or finer --tasks.spacing"
         )
     return entry._replace(patients=patients)
 
@@ -93,8 +95,8 @@ def draw_chunks(
 ) -> Episode:
     """Draw data set and organ, and `shots` chunks to adapt to, `queries` to prove it on.
 
-    Both are of different patients, half of them each, or of different chunks of one. Where there are
-    too few, some come again.
+    Both are of different patients, half of them each, or of different chunks of one. Where there
+    are too few, some come again.
     """
     rng = random_stream(seed, index, 0)
     dataset = pick(rng, sorted({entry.dataset for entry in pool.entries}))
@@ -118,7 +120,8 @@ def draw_chunks(
 def load_chunks(
     pool: Pool, shape: EpisodeShape, width: int, episode: Episode, seed: int, index: int
 ) -> Task:
-    """Read what was drawn: of every chunk all slices but the lender, each `given` the lender's mask."""
+    """Read what was drawn: of every chunk all slices but the lender, each `given` the lender's
+    mask."""
 
     def load(slices: Sequence[Slice]) -> Examples:
         read = load_examples(
@@ -154,7 +157,8 @@ def load_shown(
     seed: int,
     index: int,
 ) -> Task:
-    """Read one chunk as a new structure is met: the lender with its mask is the support, the others the query.
+    """Read one chunk as a new structure is met: the lender with its mask is the support, the others
+    the query.
 
     With `clicks` each slice of the query is given as many (x, y) on its own structure.
     """
@@ -177,7 +181,8 @@ def load_shown(
 def clicks_on(
     mask: Integer[np.ndarray, "H W"], count: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "K 2"]:
-    """Draw (x, y) of pixels of a structure, each as likely; of an empty mask, of the whole slice."""
+    """Draw (x, y) of pixels of a structure, each as likely; of an empty mask, of the whole
+    slice."""
     inside = np.argwhere(mask if mask.any() else np.ones_like(mask))
     return inside[rng.integers(len(inside), size=count), ::-1].astype(np.float32)
 

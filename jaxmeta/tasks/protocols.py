@@ -3,17 +3,20 @@
 The protocol of SSL-ALPNet (Ouyang et al. 2020, arXiv 2007.09886), by which most one-shot papers on
 abdominal organs are compared:
 
-- Scans are sorted by number and cut into 5 blocks. A fold holds a block, which is tested, and the scan
+- Scans are sorted by number and cut into 5 blocks. A fold holds a block, which is tested, and the
+  scan
   after it (round the end), which lends the support; everybody else trains.
-- Some organs are tested and the others trained on. Setting 1: tested organs may appear unlabelled in
+- Some organs are tested and the others trained on. Setting 1: tested organs may appear unlabelled
+  in
   training slices. Setting 2: a slice that holds any of them is not trained on.
-- The support are the slices at 1/6, 1/2 and 5/6 of those that hold the organ. The query's slices with the
-  organ fall into as many equal chunks, each segmented from its own support slice. Whoever cuts chunks of
-  the query knows where its organ begins and ends: an oracle, without which the same networks are scored
-  on the whole volume too.
+- The support are the slices at 1/6, 1/2 and 5/6 of those that hold the organ. The query's slices
+  with the
+  organ fall into as many equal chunks, each segmented from its own support slice. Whoever cuts
+  chunks of the query knows where its organ begins and ends: an oracle, without which the same
+  networks are scored on the whole volume too.
 
-Descendants differ ("legacy"): their fold's first scan lends, and Setting 2 drops a slice only if it holds
-all of the organs. A protocol is printed with a digest of all of its choices, leaks included.
+Descendants differ ("legacy"): their fold's first scan lends, and Setting 2 drops a slice only if it
+holds all of the organs. A protocol is printed with a digest of all of its choices, leaks included.
 """
 
 import hashlib
@@ -62,8 +65,8 @@ def protocol_of(
 ) -> Protocol:
     """Make a protocol over all patients of the shards who have one of the organs.
 
-    Raises BadInput for a fold that there is not, fewer patients than two a fold, and an organ on both
-    sides.
+    Raises BadInput for a fold that there is not, fewer patients than two a fold, and an organ on
+    both sides.
     """
     if both := sorted(set(tested) & set(trained)):
         raise BadInput(
@@ -169,7 +172,8 @@ def chunks_of(slices: Sequence[int] | np.ndarray, count: int) -> dict[int, int]:
 
 
 def left_over(protocol: Protocol, shards: Shards) -> dict[str, tuple[int, int, int]]:
-    """Count for each trained organ its training slices, those left by the setting, and patients with none.
+    """Count for each trained organ its training slices, those left by the setting, and patients
+    with none.
 
     With any-of exclusion an organ that lies beside tested ones can lose nearly all of its slices.
     """
@@ -194,7 +198,10 @@ def left_over(protocol: Protocol, shards: Shards) -> dict[str, tuple[int, int, i
 def describe(protocol: Protocol, counts: Mapping[str, tuple[int, int, int]]) -> str:
     """Say what a protocol is, and how much it leaves to train on."""
     queries, lender = members(protocol)
-    text = f"protocol {protocol.name}, fold {protocol.fold} of {protocol.folds}, setting {protocol.setting}"
+    text = (
+        f"protocol {protocol.name}, fold {protocol.fold} of {protocol.folds}, setting "
+        f"{protocol.setting}"
+    )
     text += f" [{digest(protocol)}]: tested on {listed(protocol.tested)} of {listed(queries)}, "
     text += f"support of {lender}"
     for organ, (whole, left, bare) in counts.items():

@@ -1,9 +1,9 @@
 """Tasks without labels: a supervoxel of one scan, in a slice and its neighbours.
 
-As self-supervised few-shot segmentation trains (Ouyang et al. 2020, arXiv 2007.09886): the support shows a
-piece of a scan, the query the same or adjacent slices of it, and augmentation changes every image in
-its own way, so that what is learned is to find again what looks alike. The pieces come from
-`prepare_data --supervoxels`; nobody's labels are read.
+As self-supervised few-shot segmentation trains (Ouyang et al. 2020, arXiv 2007.09886): the support
+shows a piece of a scan, the query the same or adjacent slices of it, and augmentation changes every
+image in its own way, so that what is learned is to find again what looks alike. The pieces come
+from `prepare_data --supervoxels`; nobody's labels are read.
 """
 
 import numpy as np
@@ -17,7 +17,8 @@ from jaxmeta.tasks.split import Entry, Pool, Split
 def unlabelled_pool(
     shards: Shards, split: Split, hidden: dict[int, frozenset[int]] | None = None
 ) -> Pool:
-    """Gather the scans of training patients that have supervoxels: an entry a data set and kind of image.
+    """Gather the scans of training patients that have supervoxels: an entry a data set and kind of
+    image.
 
     Raises BadInput where none has.
     """
@@ -32,8 +33,8 @@ def unlabelled_pool(
             entries.setdefault(kind, {}).setdefault(volume.patient, []).append((number, seen))
     if not entries:
         raise BadInput(
-            f"no supervoxels of training patients in {' '.join(shards.folders)}: prepare the data with "
-            "--supervoxels 200"
+            f"no supervoxels of training patients in {' '.join(shards.folders)}: prepare the data "
+            "with --supervoxels 200"
         )
     return Pool(
         shards,

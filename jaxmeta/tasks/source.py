@@ -1,7 +1,7 @@
 """Where tasks come from: what draws one by number, and what reads its pixels.
 
-Every kind of task is a pure function of (seed, index), drawn first and read later, so the loader, the
-trainer and whoever wants to know a task's name see all kinds alike.
+Every kind of task is a pure function of (seed, index), drawn first and read later, so the loader,
+the trainer and whoever wants to know a task's name see all kinds alike.
 """
 
 import itertools
@@ -26,8 +26,8 @@ from jaxmeta.tasks.volumes import draw_pooled, draw_volume
 
 
 class Source(NamedTuple):
-    """draw(seed, index) names a task's slices, load(episode, seed, index) reads them; both can be sent
-    to another process."""
+    """draw(seed, index) names a task's slices, load(episode, seed, index) reads them; both can be
+    sent to another process."""
 
     pool: Pool
     draw: Callable[[int, int], Episode]
@@ -62,7 +62,8 @@ def supervoxels(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
 def neighbours(
     pool: Pool, shape: EpisodeShape, *, width: int, stride: int, across: bool = False
 ) -> Source:
-    """Draw chunks of `width` neighbouring slices: `shape.shots` to adapt to, `shape.queries` to prove it.
+    """Draw chunks of `width` neighbouring slices: `shape.shots` to adapt to, `shape.queries` to
+    prove it.
 
     `across` lets a chunk begin in one scan and end in the next, as the released code does.
     """
@@ -73,8 +74,8 @@ def neighbours(
 
 
 def shown(pool: Pool, shape: EpisodeShape, *, width: int, clicks: int = 0) -> Source:
-    """Draw chunks of neighbouring slices one by one: the middle slice is the support, the others the query,
-    each given so many clicks on its own structure.
+    """Draw chunks of neighbouring slices one by one: the middle slice is the support, the others
+    the query, each given so many clicks on its own structure.
     """
     refuse_narrow(width, 1)
     pool = showing(pool, shape)
@@ -84,7 +85,8 @@ def shown(pool: Pool, shape: EpisodeShape, *, width: int, clicks: int = 0) -> So
 
 
 def boxed(source: Source) -> Source:
-    """Give each query slice of another source's tasks the box around its structure, for networks that ask."""
+    """Give each query slice of another source's tasks the box around its structure, for networks
+    that ask."""
     return source._replace(load=partial(load_boxed, source.load))
 
 

@@ -1,4 +1,5 @@
-"""Who may see what: organs and patients on each side of a split, and the pools that tasks are drawn of.
+"""Who may see what: organs and patients on each side of a split, and the pools that tasks are drawn
+of.
 
 Read `Split` and `split` first: organs are divided into training, validation and test, patients into
 training and test, and nothing is on two sides. `pool` then gathers what one phase may draw:
@@ -8,9 +9,9 @@ training and test, and nothing is on two sides. `pool` then gathers what one pha
     val     val_organs    train_patients
     test    test_organs   everybody else
 
-so that neither a test organ's label nor any slice of a test patient is in reach of training or of the
-choice of a model. A patient is a name: "acdc/patient001" is of one data set, and a name that several have
-(joined when they were prepared) is one person, held out of all of them or of none.
+so that neither a test organ's label nor any slice of a test patient is in reach of training or of
+the choice of a model. A patient is a name: "acdc/patient001" is of one data set, and a name that
+several have (joined when they were prepared) is one person, held out of all of them or of none.
 """
 
 import zlib
@@ -37,7 +38,8 @@ class Split(NamedTuple):
 class Entry(NamedTuple):
     """One structure of one data set, and the patients of one phase who have it.
 
-    Scans of two modalities or channels in one data set make two entries: a CT says little about an MR.
+    Scans of two modalities or channels in one data set make two entries: a CT says little about an
+    MR.
     """
 
     dataset: str
@@ -71,14 +73,14 @@ def split(
 ) -> Split:
     """Divide organs as named and patients by the organs that their data sets have.
 
-    Without `train_organs`, every organ that is not held out trains. A data set with a test organ beside
-    other organs in use is divided by patient: as `test_patients` says where it names some of them,
-    else `test_fraction` of those with a test organ, at random, yet at least two, one to learn from and
-    one to score. One whose organs in use are all test organs gives every patient to the test; one
-    without a test organ gives none that is not named. Each data set has a random stream of its own, so
-    adding one does not divide the others anew - unless they share patients: then they are divided as one,
-    and who is held out of one is held out of all; a data set that this leaves fewer than two takes others of
-    its patients from training.
+    Without `train_organs`, every organ that is not held out trains. A data set with a test organ
+    beside other organs in use is divided by patient: as `test_patients` says where it names some of
+    them, else `test_fraction` of those with a test organ, at random, yet at least two, one to learn
+    from and one to score. One whose organs in use are all test organs gives every patient to the
+    test; one without a test organ gives none that is not named. Each data set has a random stream
+    of its own, so adding one does not divide the others anew - unless they share patients: then
+    they are divided as one, and who is held out of one is held out of all; a data set that this
+    leaves fewer than two takes others of its patients from training.
     """
     known = structures(shards)
     test, val = recognise(test_organs, known), recognise(val_organs, known)
@@ -162,8 +164,8 @@ def checked(split: Split) -> Split:
             for name in names:
                 if seen.setdefault(name, side) != side:
                     raise BadInput(
-                        f"{what} {name} is on the {seen[name]} and on the {side} side of the split: "
-                        f"take it out of one of them"
+                        f"{what} {name} is on the {seen[name]} and on the {side} side of the "
+                        "split: take it out of one of them"
                     )
     return split
 
@@ -192,13 +194,14 @@ def pool(
     single_patients: bool = False,
     hidden: Mapping[int, frozenset[int]] = {},
 ) -> Pool:
-    """Gather what `phase` ("train", "val" or "test") may draw, by data set, organ, modality and channel.
+    """Gather what `phase` ("train", "val" or "test") may draw, by data set, organ, modality and
+    channel.
 
-    An entry of training or validation needs a second patient to prove what was learned from the first;
-    `single_patients` keeps those of one patient too, whose tasks then prove it on other slices of the
-    same scans. `organs` narrows the phase to some of its organs; in the test it may also name organs
-    that the split does not know, as shards prepared later have them, but never one that was trained or
-    validated on. `hidden` slices are not drawn, with the organ or without.
+    An entry of training or validation needs a second patient to prove what was learned from the
+    first; `single_patients` keeps those of one patient too, whose tasks then prove it on other
+    slices of the same scans. `organs` narrows the phase to some of its organs; in the test it may
+    also name organs that the split does not know, as shards prepared later have them, but never one
+    that was trained or validated on. `hidden` slices are not drawn, with the organ or without.
     """
     checked(split)
     allowed = split[("train", "val", "test").index(phase)]
@@ -207,8 +210,8 @@ def pool(
     for organ in wanted:
         if organ in foreign or (organ not in allowed and phase != "test"):
             raise BadInput(
-                f"organ {organ} is not a {phase} organ of this split, which holds {listed(allowed)} "
-                f"for that"
+                f"organ {organ} is not a {phase} organ of this split, which holds "
+                f"{listed(allowed)} for that"
             )
     training, held_out = set(split.train_patients), set(split.test_patients)
     entries = {}
@@ -251,7 +254,8 @@ def pool(
 def without(
     shards: Shards, kinds: Iterable[tuple[str, str, str, str]], training: set[str]
 ) -> dict[tuple[str, str, str, str], tuple[int, ...]]:
-    """List for each kind of entry the volumes, not of training patients, whose labels lack the organ.
+    """List for each kind of entry the volumes, not of training patients, whose labels lack the
+    organ.
 
     The organ is not there, or out of view: whatever is predicted in such a volume is a false alarm.
     """
@@ -278,7 +282,8 @@ def slice_count(patients: Mapping[str, list]) -> int:
 
 
 def count_table(shards: Shards, split: Split, *, single_patients: bool = False) -> str:
-    """Write patients and slices of every structure on each side, brackets around what is never used."""
+    """Write patients and slices of every structure on each side, brackets around what is never
+    used."""
     rows = [("role", "organ", "data set", "", "training side", "", "test side", "")]
     rows.append(("", "", "", "", *("patients", "slices") * 2))
     seen = set(split.train_patients)

@@ -1,7 +1,8 @@
 """Support sets for testing: which patients lend their labels in draw d, and which of their slices.
 
 Episodes mix organs and patients to learn from; a test wants to know how the result depends on the
-support, so here each draw of an organ takes other patients as far as there are any, and other slices.
+support, so here each draw of an organ takes other patients as far as there are any, and other
+slices.
 """
 
 import zlib
@@ -19,8 +20,8 @@ from jaxmeta.tasks.episodes import (
 )
 from jaxmeta.tasks.split import Entry, Pool, slice_count
 
-# Pixels along a side at which a structure must show in a slice that lends, at most: so that networks for
-# larger slices are given the same supports, and can be compared.
+# Pixels along a side at which a structure must show in a slice that lends, at most: so that
+# networks for larger slices are given the same supports, and can be compared.
 COMMON = 64
 
 
@@ -29,8 +30,8 @@ def support_patients(
 ) -> tuple[str, ...]:
     """Name the `count` patients who give the support of draw number `draw`.
 
-    Draws go round the patients in an order that the seed shuffles. Those who together have fewer than
-    `shots` slices are passed over, so that a number of shots means what it says.
+    Draws go round the patients in an order that the seed shuffles. Those who together have fewer
+    than `shots` slices are passed over, so that a number of shots means what it says.
     """
     names = shuffled(random_stream(seed, identity(entry), 0), sorted(entry.patients))
     if len(names) <= count:

@@ -1,8 +1,9 @@
-"""What a test asks about one organ: T supports of a few labelled slices, and whole volumes to segment.
+"""What a test asks about one organ: T supports of a few labelled slices, and whole volumes to
+segment.
 
 The counterpart of an episode for evaluation. An episode draws query slices; a trial takes every
-volume of every patient who has the organ, whole, with its truth at the original resolution. A volume
-is never scored under a support that its own patient gave.
+volume of every patient who has the organ, whole, with its truth at the original resolution. A
+volume is never scored under a support that its own patient gave.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -194,9 +195,9 @@ def every_label(
     """Make the supports of an upper bound: all slices of all the organ's patients but one fold's.
 
     The patients under test are dealt into folds; fold f's support is every slice, with the organ or
-    without, of every other patient who has it in this data set, those of the training side included.
-    So every patient can be scored exactly once, by a network that never saw them: whose fold they are in
-    (`folds_of`) says which.
+    without, of every other patient who has it in this data set, those of the training side
+    included. So every patient can be scored exactly once, by a network that never saw them: whose
+    fold they are in (`folds_of`) says which.
     """
     dealt = folds_of(pool, entry, folds=folds, seed=seed)
     volumes = pool.shards.volumes
@@ -230,7 +231,8 @@ def every_label(
 def folds_of(pool: Pool, entry: Entry, *, folds: int, seed: int = 0) -> dict[str, int]:
     """Deal all patients who are asked about into the folds of an upper bound: name -> fold.
 
-    Those without the organ come last: no network learned from them, and one alone is asked about each.
+    Those without the organ come last: no network learned from them, and one alone is asked about
+    each.
     """
     stream = random_stream(seed, identity(entry), 2**31)
     names = shuffled(stream, sorted(entry.patients))

@@ -1,4 +1,5 @@
-"""What a protocol of the literature asks about one organ: a slice for each chunk, and the scans of a fold."""
+"""What a protocol of the literature asks about one organ: a slice for each chunk, and the scans of
+a fold."""
 
 from functools import partial
 
@@ -16,7 +17,8 @@ def trials_of_protocol(
     mm: float | None = None,
     largest_piece: bool = False,
 ) -> tuple[Trial, ...]:
-    """Make a trial of every tested organ of the pool: one support a chunk, of one slice of the lender.
+    """Make a trial of every tested organ of the pool: one support a chunk, of one slice of the
+    lender.
 
     Last come volumes whose labels show none of the organ, which only a score without oracle asks.
 

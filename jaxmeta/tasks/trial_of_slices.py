@@ -1,8 +1,10 @@
-"""What the code released with MetaMedSeg asks: slices of the same patients as the support's, one by one.
+"""What the code released with MetaMedSeg asks: slices of the same patients as the support's, one by
+one.
 
-All slices of an organ, whoever they are of, are divided at random into those that may lend and a fifth
-that is tested (arXiv 2109.09734, released code). Neighbours of a tested slice are then in the support, so
-scores are better than any new patient's would be: a leak, for comparison with that code only.
+All slices of an organ, whoever they are of, are divided at random into those that may lend and a
+fifth that is tested (arXiv 2109.09734, released code). Neighbours of a tested slice are then in the
+support, so scores are better than any new patient's would be: a leak, for comparison with that code
+only.
 """
 
 from collections.abc import Sequence
@@ -29,8 +31,8 @@ def trials_of_slices(
 ) -> tuple[Trial, ...]:
     """Make a trial of every entry, each tested slice a query of its own.
 
-    Draw d has the d-th of the paper's seeds. Raises BadInput for more shots than slices may lend, and
-    for more draws than there are seeds.
+    Draw d has the d-th of the paper's seeds. Raises BadInput for more shots than slices may lend,
+    and for more draws than there are seeds.
     """
     if draws > len(SEEDS):
         raise BadInput(f"{draws} draws of slices: the released code has {len(SEEDS)} seeds")

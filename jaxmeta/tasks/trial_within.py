@@ -1,10 +1,11 @@
-"""What is asked within a volume, as SSM-SAM's authors ask (arXiv 2308.16466): a slice for its neighbours.
+"""What is asked within a volume, as SSM-SAM's authors ask (arXiv 2308.16466): a slice for its
+neighbours.
 
-The slices that show the organ are cut into chunks of `width` neighbours. The middle one of a chunk is
-labelled and adapted to, the others are segmented; so somebody labels a part of every volume, and knows
-which slices show the organ. `labelled` says how many those are. Where the organ vanishes from the middle
-slice at the network's size (at COMMON, if that is smaller), the nearest of its chunk in which it does not is
-labelled instead.
+The slices that show the organ are cut into chunks of `width` neighbours. The middle one of a chunk
+is labelled and adapted to, the others are segmented; so somebody labels a part of every volume, and
+knows which slices show the organ. `labelled` says how many those are. Where the organ vanishes from
+the middle slice at the network's size (at COMMON, if that is smaller), the nearest of its chunk in
+which it does not is labelled instead.
 """
 
 from collections.abc import Callable, Sequence, Set
@@ -82,8 +83,8 @@ def chunks_of(
 def deal(slices: Sequence[int], seen: Set[int], width: int) -> list[tuple[int, list[int]]]:
     """Cut slices into chunks, each with a lender out of `seen`, the nearest to its middle.
 
-    Each slice that does not lend goes to the first chunk that has it. Chunks in which nobody can lend, or
-    nobody is left to ask, are left out.
+    Each slice that does not lend goes to the first chunk that has it. Chunks in which nobody can
+    lend, or nobody is left to ask, are left out.
     """
     runs = [
         sorted({n for _, n in chunk}) for chunk in chunked([(0, n) for n in slices], width, width)

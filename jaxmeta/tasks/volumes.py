@@ -1,9 +1,10 @@
 """Tasks of MetaMedSeg (arXiv 2109.09734): the slices of one volume, or slices of a whole data set.
 
-A volumetric task is every kept slice of one patient's scan, in order, evenly strided where there are too
-many: what a radiologist would have in hand. The standard task that it is compared with draws its
-slices from all patients of the structure, with replacement. Structures are drawn by their weights.
-The query are held-out slices, to watch and to weigh tasks by; nothing is learned from them.
+A volumetric task is every kept slice of one patient's scan, in order, evenly strided where there
+are too many: what a radiologist would have in hand. The standard task that it is compared with
+draws its slices from all patients of the structure, with replacement. Structures are drawn by their
+weights. The query are held-out slices, to watch and to weigh tasks by; nothing is learned from
+them.
 """
 
 import math
@@ -28,10 +29,11 @@ from jaxmeta.tasks.task import Examples
 
 
 def draw_volume(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Episode:
-    """Draw a structure by weight, a patient who has it and one of his scans; take its slices in order.
+    """Draw a structure by weight, a patient who has it and one of his scans; take its slices in
+    order.
 
-    Of n slices every ceil(n / shots)-th is kept, `shape.shots` at most. The query slices are of other
-    patients, where there are any.
+    Of n slices every ceil(n / shots)-th is kept, `shape.shots` at most. The query slices are of
+    other patients, where there are any.
     """
     rng = random_stream(seed, index, 0)
     number = draw_entry(rng, pool)
@@ -69,14 +71,16 @@ def strided(slices: np.ndarray, most: int) -> np.ndarray:
 def held_out(
     rng: np.random.Generator, entry: Entry, patient: str, support: list[Slice], count: int
 ) -> list[Slice]:
-    """Draw slices of other patients; of the patient's own that are not in the support, if he is alone."""
+    """Draw slices of other patients; of the patient's own that are not in the support, if he is
+    alone."""
     others = [name for name in sorted(entry.patients) if name != patient]
     left = [at for name in others or [patient] for at in labelled(entry, name)]
     return shuffled(rng, [at for at in left if at not in support])[:count]
 
 
 def with_pixels(pool: Pool, least: int | Mapping[int, int]) -> Pool:
-    """Keep of each entry the slices with at least so many pixels of the structure, at native resolution.
+    """Keep of each entry the slices with at least so many pixels of the structure, at native
+    resolution.
 
     `least` is one number for all, or one for each entry by its number. Patients and entries without
     such a slice are left out.
@@ -103,8 +107,9 @@ def kept(pool: Pool, entry: Entry, scans: list, limit: int) -> list:
 def target_slices(shards: Shards, split: Split, count: int, *, seed: int = 1) -> list[tuple]:
     """Draw labelled slices of the organs under test from patients of the training side: a leak.
 
-    MetaMedSeg's rule `target_validation` looks at ten such slices. Returns (organ, slices) of each test
-    organ that somebody on that side has, in equal numbers. Raises BadInput where nobody has any.
+    MetaMedSeg's rule `target_validation` looks at ten such slices. Returns (organ, slices) of each
+    test organ that somebody on that side has, in equal numbers. Raises BadInput where nobody has
+    any.
     """
     rng, there = random_stream(seed), {}
     for organ in split.test_organs:
@@ -119,8 +124,8 @@ def target_slices(shards: Shards, split: Split, count: int, *, seed: int = 1) ->
             there[organ] = shuffled(rng, scans)
     if not there:
         raise BadInput(
-            f"no patient of the training side has {' or '.join(split.test_organs)}, whose slices the rule "
-            "target looks at: name fewer --test-patients, or choose another rule"
+            f"no patient of the training side has {' or '.join(split.test_organs)}, whose slices "
+            "the rule target looks at: name fewer --test-patients, or choose another rule"
         )
     shares = np.array_split(np.arange(count), len(there))
     return [

@@ -1,9 +1,9 @@
 """The list of algorithms that `test_conformance` holds to one list of properties.
 
-An algorithm is added with one line of `CASES`. What its direction must equal is its own: second order
-is the finite difference of the whole, first order the finite difference with the inner updates held
-fixed, Reptile is theta - phi, implicit MAML the finite difference of where a converged inner loop ends,
-transfer and prototypes the plain gradient.
+An algorithm is added with one line of `CASES`. What its direction must equal is its own: second
+order is the finite difference of the whole, first order the finite difference with the inner
+updates held fixed, Reptile is theta - phi, implicit MAML the finite difference of where a converged
+inner loop ends, transfer and prototypes the plain gradient.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,8 @@ ALL = CASES | VARIANTS
 
 
 def rows(wanted=lambda case: case.promised, *, quick=tuple(ALL)):
-    """List the cases that a property is for; those that are not quick are run with the slow tests."""
+    """List the cases that a property is for; those that are not quick are run with the slow
+    tests."""
     return [
         pytest.param(name, marks=() if name in quick else pytest.mark.slow)
         for name, case in ALL.items()
@@ -64,7 +65,8 @@ def test_the_direction_is_the_finite_difference_that_the_algorithm_promises(x64,
 
 @cache
 def walked(name):
-    """Adapt in few steps, compiled; returns the algorithm, what it was given and what came of it."""
+    """Adapt in few steps, compiled; returns the algorithm, what it was given and what came of
+    it."""
     few = dict(steps=STEPS) if "steps" in ALL[name].has else {}
     algorithm = ALL[name].make(pixel_loss, **few)
     given = beginning(algorithm), small_task(1).support, jax.random.key(2)

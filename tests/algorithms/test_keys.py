@@ -19,10 +19,9 @@ from jaxmeta.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
 
 NOTHING = Augmentation(*[0.0] * 13)
-ALL = Augmentation(
-    flip=0.5, invert=0.5, curve=0.1, shift=0.1, elastic=0.01, elastic_cells=2
-)
-# What the loss of a network with changes of its own draws; without a warp, which is slow to compile.
+ALL = Augmentation(flip=0.5, invert=0.5, curve=0.1, shift=0.1, elastic=0.01, elastic_cells=2)
+# What the loss of a network with changes of its own draws; without a warp, which is slow to
+# compile.
 OWN = replace(NOTHING, gain=0.1, offset=0.1, noise=0.1)
 
 

@@ -1,4 +1,5 @@
-"""Segment Anything's own learning: which mask learns, where it is corrected, and what the gradient is."""
+"""Segment Anything's own learning: which mask learns, where it is corrected, and what the gradient
+is."""
 
 import jax
 import jax.numpy as jnp

@@ -66,7 +66,8 @@ def by_hand(w, rate, chunks_of, count, colours):
 
 
 def test_the_loss_is_cross_entropy_plus_one_minus_soft_iou_of_each_slice():
-    """By hand: two pixels at probability 1/2, one of them of the structure; a second slice is padding."""
+    """By hand: two pixels at probability 1/2, one of them of the structure; a second slice is
+    padding."""
     logits, mask = jnp.zeros((2, 1, 2)), jnp.array([[[1, 0]], [[1, 1]]])
     found = chunk_loss(logits, mask, jnp.array([True, False]))
     np.testing.assert_allclose(found, np.log(2) + 1 - 0.5 / (1 + 1 - 0.5), rtol=1e-6)
@@ -167,7 +168,8 @@ def test_a_chunk_without_a_valid_slice_moves_nothing():
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(monkeypatch, first):
-    """Large slices are looked at in every step instead of once; blocks before the first adapter see some."""
+    """Large slices are looked at in every step instead of once; blocks before the first adapter see
+    some."""
     looked = []
 
     def look(frozen, pixels):

@@ -1,4 +1,5 @@
-"""SSM-SAM's optimisation of the network it is made for: its direction in whole, and the room it takes."""
+"""SSM-SAM's optimisation of the network it is made for: its direction in whole, and the room it
+takes."""
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,8 @@ def double(tree):
 
 
 def test_the_second_order_direction_equals_differences(x64):
-    """Along a random direction, in float64: the sum over chunks of the loss at the adapted parameters.
+    """Along a random direction, in float64: the sum over chunks of the loss at the adapted
+    parameters.
 
     The walk follows slopes of ReLUs, which jump, and with them the loss: about once in 2e-5 of this
     direction. The differences are small enough to fall between two jumps.

@@ -61,7 +61,8 @@ def test_equal_scores_are_the_average_either_way():
 
 @pytest.mark.parametrize(("tasks", "total", "first"), [(5, 0.25, 3.2e-4), (8, 0.143, 6e-8)])
 def test_the_released_code_compounds_equal_weights_to_powers(tasks, total, first):
-    """Its coefficients as derived: only the task drawn last matters, and the step is 4 to 7 times smaller."""
+    """Its coefficients as derived: only the task drawn last matters, and the step is 4 to 7 times
+    smaller."""
     w = weights([1e3] * tasks, compounding=True)
     np.testing.assert_allclose(w, (1 / tasks) ** np.arange(tasks, 0, -1), rtol=1e-4)
     assert w.sum() == pytest.approx(total, rel=2e-3)

@@ -47,7 +47,8 @@ def of(path):
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_copy_by_its_real_values_is_the_same_scan(tmp_path, stored, scale):
-    """As `nib.save(nib.Nifti1Image(scan.get_fdata(), ...))` makes it, and in 32 bits where these hold it."""
+    """As `nib.save(nib.Nifti1Image(scan.get_fdata(), ...))` makes it, and in 32 bits where these
+    hold it."""
     if stored == np.int32 and scale[0] < 0:
         pytest.skip("rounded to 65,536 levels from the other end, and so the copy's may be others")
     low, high = STORED[stored]

@@ -89,7 +89,8 @@ def test_a_grid_survives_json(shift, zoom, header, size):
 
 @given(st.integers(8, 90), st.integers(8, 90), st.integers(8, 90))
 def test_resizing_puts_a_ramp_where_it_belongs(height, width, size):
-    """A pixel's value is that of its centre: exactly where pixels shrink, nearly where they grow."""
+    """A pixel's value is that of its centre: exactly where pixels shrink, nearly where they
+    grow."""
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     resized = resize_image(np.stack([rows, columns]), size, grid_of(shape=(height, width, 2)))
     for ramp, n in zip((resized[0], resized[1].T), (height, width), strict=True):

@@ -74,7 +74,8 @@ def test_a_ct_in_hu_is_never_refused(parts, seed, how):
 @settings(max_examples=50)
 @given(bodies(2), st.integers(0, 99), st.sampled_from(list(UNITS)))
 def test_the_same_ct_in_other_units_is(parts, seed, units):
-    """Where little of it is bright: dense bone is in the window still when 1024 is subtracted twice."""
+    """Where little of it is bright: dense bone is in the window still when 1024 is subtracted
+    twice."""
     stored = UNITS[units](scan(parts, seed)).astype(np.float32)
     with pytest.raises(Unseen, match="is not in HU, or the CT window .*--rescale .*--modality mr"):
         measure(stored, "ct")
@@ -111,7 +112,7 @@ def test_a_likely_offset_is_named_and_brings_the_scan_back():
 
 
 MORE = {  # what shows some of the air, or little of the body, and was taken
-    "16 bits": lambda hu: ((hu + 1024).clip(0, 4095) * 65535 / 4095),
+    "16 bits": lambda hu: (hu + 1024).clip(0, 4095) * 65535 / 4095,
     "offset 300": lambda hu: hu + 300,
     "offset 300 of cut air": lambda hu: hu.clip(-1000) + 300,
     "a tenth": lambda hu: hu / 10,
@@ -130,7 +131,11 @@ def test_nor_is_one_taken_of_which_air_or_little_is_seen(air, fat, seed, units):
 
 
 def test_a_picture_of_8_bits_with_a_sign_is_taken_where_a_user_says_that_it_is_in_hu():
-    cut = np.round(scan({"air": 30, "fat": 20, "soft": 40, "bone": 9}, 0)).clip(-128, 127).astype(np.int8)
+    cut = (
+        np.round(scan({"air": 30, "fat": 20, "soft": 40, "bone": 9}, 0))
+        .clip(-128, 127)
+        .astype(np.int8)
+    )
     with pytest.raises(Unseen, match="from -128 to 127, as a picture's of 8 bits do"):
         measure(cut, "ct")
     assert measure(cut, "ct", sure=True) == CT
@@ -163,8 +168,11 @@ def test_real_scans_are_in_hu_and_their_copies_in_other_units_are_not(scans):
         box = tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(mask))
         for view in (hu, hu[box], np.where(mask, hu, 0), hu.clip(-200, 300)):
             assert measure(view, "ct") == CT
-        told = UNITS | {units: MORE[units] for units in ("16 bits", "a tenth", "8 bits with a sign")}
-        told |= {"offset 300": MORE["offset 300"]} if "abdomen" in name else {}  # the other has no air
-        for units, stored in told.items():
+        told = UNITS | {
+            units: MORE[units] for units in ("16 bits", "a tenth", "8 bits with a sign")
+        }
+        # the other has no air
+        told |= {"offset 300": MORE["offset 300"]} if "abdomen" in name else {}
+        for stored in told.values():
             with pytest.raises(Unseen):
                 measure(stored(hu).astype(np.float32), "ct")

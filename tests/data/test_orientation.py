@@ -34,7 +34,9 @@ STORED = [ornt * [1, 2] - [0, 1] for ornt in STORED]  # flips 0, 1 -> -1, 1
 TURNS = {"axial": np.eye(3), "coronal": np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])}
 TURNS["sagittal"] = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]])
 tilts = st.builds(
-    lambda axis, angle: Rotation.from_rotvec(np.array(axis) / np.linalg.norm(axis) * angle).as_matrix(),
+    lambda axis, angle: Rotation.from_rotvec(
+        np.array(axis) / np.linalg.norm(axis) * angle
+    ).as_matrix(),
     st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.norm(v) > 0.1),
     st.floats(-0.6, 0.6),  # 34 degrees, to either side
 )
@@ -81,7 +83,8 @@ def lying(azimuth, elevation, roll):
 
 @given(directions, st.lists(directions, min_size=2, max_size=9), st.floats(0, 20))
 def test_patients_of_one_study_look_alike_however_their_study_lies(study, patients, apart):
-    """Short axes, say: each patient up to 20 degrees off a direction that is near to no plane of anatomy."""
+    """Short axes, say: each patient up to 20 degrees off a direction that is near to no plane of
+    anatomy."""
     array, straight = stack(), oriented("RAS", SHAPE, ZOOMS)
     affines = []
     for azimuth, elevation, _ in patients:
@@ -98,17 +101,21 @@ def test_patients_of_one_study_look_alike_however_their_study_lies(study, patien
     for view in views[1:]:
         np.testing.assert_array_equal(view, views[0])
     (kept,) = frames_from_text([frame_to_text(shared)])  # as a run keeps it
-    again = grid_by(ACQUIRED, SHAPE, affines[0], b"", nearest_frame(SHAPE, affines[0], ACQUIRED, [kept])[0])
+    again = grid_by(
+        ACQUIRED, SHAPE, affines[0], b"", nearest_frame(SHAPE, affines[0], ACQUIRED, [kept])[0]
+    )
     np.testing.assert_array_equal(to_slices(array, again), views[0])
 
 
 def test_hearts_stored_as_psr_and_lsp_are_shown_alike():
-    """Two patients of one study: 13 slices 8 mm apart, the long axis 42 and 48 degrees off the coronal plane."""
+    """Two patients of one study: 13 slices 8 mm apart, the long axis 42 and 48 degrees off the
+    coronal plane."""
     shape, views = (20, 24, 13), []
     heart = np.random.default_rng(1).normal(size=shape)
     for angle, codes in ((42, "LSP"), (48, "PSR")):
         c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-        across, along = np.array([-c, -s, 0]), np.array([s, -c, 0])  # rows to left and back, slices likewise
+        # rows to left and back, slices likewise
+        across, along = np.array([-c, -s, 0]), np.array([s, -c, 0])
         affine = np.eye(4)
         affine[:3, :3] = np.stack([1.25 * across, [0, 0, 1.25], 8 * along], 1)
         assert "".join(nib.aff2axcodes(affine)) == codes

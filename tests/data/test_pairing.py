@@ -1,4 +1,5 @@
-"""Images and labels pair by words in their names, if in one way only; else the user is shown how."""
+"""Images and labels pair by words in their names, if in one way only; else the user is shown
+how."""
 
 import pytest
 from hypothesis import given, settings

@@ -54,7 +54,8 @@ def test_what_is_decided_depends_on_the_farthest_voxel_alone(seed, share, codes,
 
 
 def test_a_label_turned_by_little_is_told_and_by_half_a_voxel_refused(tmp_path):
-    """The corners of 180 voxels of 1.5 mm lie 190 mm from the middle: .175 degrees move them .58 mm."""
+    """The corners of 180 voxels of 1.5 mm lie 190 mm from the middle: .175 degrees move them .58
+    mm."""
     shape = (180, 180, 4)
     image, label = np.arange(np.prod(shape), dtype=np.int32).reshape(shape), np.ones(shape, "u1")
     affine = oriented("LPS", shape, (1.5, 1.5, 5.0))

@@ -1,4 +1,5 @@
-"""A mask is what is more likely than not, on the volume's own grid; its largest piece is one body."""
+"""A mask is what is more likely than not, on the volume's own grid; its largest piece is one
+body."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,5 @@
-"""Every folder of real scans that developers keep beside the checkout is prepared and comes back."""
+"""Every folder of real scans that developers keep beside the checkout is prepared and comes
+back."""
 
 import nibabel as nib
 import numpy as np
@@ -73,7 +74,8 @@ def test_at_native_size_every_label_comes_back_voxel_for_voxel(scans, prepared, 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["CHAOS_T2SPIR", "ACDC", "LA2018", "CT_spleen_crop"])
 def test_at_128_pixels_masks_stay_whole_and_in_place(prepared, folder):
-    """Against plain nearest-pixel resize and back; the centre within a tenth of one of 128 pixels."""
+    """Against plain nearest-pixel resize and back; the centre within a tenth of one of 128
+    pixels."""
     shards = prepared(folder)
     for structure in shards.table:
         ours, plain, moved = [], [], []

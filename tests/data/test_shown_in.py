@@ -1,4 +1,5 @@
-"""Shards that were prepared elsewhere are shown in the frame that a run learned from: slices, masks, counts."""
+"""Shards that were prepared elsewhere are shown in the frame that a run learned from: slices,
+masks, counts."""
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def test_a_volume_is_read_as_if_it_had_been_prepared_in_the_frame(shards, frame,
         np.testing.assert_array_equal(slices, np.flatnonzero(masks.any((1, 2))))
         back[from_slices(masks, grid) > 0] = value
     np.testing.assert_array_equal(back, LABEL)
-    straight = load_images(shards, 0, every, size=24)[..., 0]  # resized to a square, so that all compare
+    # resized to a square, so that all compare
+    straight = load_images(shards, 0, every, size=24)[..., 0]
     again = load_images(turned, 0, every, size=24)[..., 0]
     (files, flips), (before, old) = grid.order, volume.grid.order
     crossed = files != before

@@ -1,4 +1,5 @@
-"""A mask of each structure in a folder a patient: overlapping, empty or missing, as the files say."""
+"""A mask of each structure in a folder a patient: overlapping, empty or missing, as the files
+say."""
 
 import json
 
@@ -127,7 +128,9 @@ def test_patients_without_an_image_or_without_masks_are_listed(tmp_path):
 @pytest.mark.parametrize("name", ["T1", "t2w", "flair", "t1_ce", "ADC"])
 def test_a_second_image_is_no_structure_of_its_contrasts_name(tmp_path, name):
     folder = touch(tmp_path / "d", *(f"{p}/{f}.nii.gz" for p in "ab" for f in ("image", name)))
-    with pytest.raises(BadInput, match="no image with a label found; there are a/.*say which belong"):
+    with pytest.raises(
+        BadInput, match="no image with a label found; there are a/.*say which belong"
+    ):
         find_cases([folder], modality=["mr"])
     touch(folder, "a/liver.nii.gz", "b/liver.nii.gz", "c/image.nii.gz", "c/liver.nii.gz")
     cases, alone, _ = find_cases([folder], modality=["mr"])

@@ -51,7 +51,8 @@ def test_the_summary_of_a_preparation_tells_axis_size_slices_and_spacing(tmp_pat
         assert summary.notes == []
     else:
         assert counts.cut == (
-            "sagittal slices (--axis sagittal): 18 a volume, 1.5 mm apart, of 24 x 9 pixels of 1.25 x 4 mm"
+            "sagittal slices (--axis sagittal): 18 a volume, 1.5 mm apart, of 24 x 9 pixels of "
+            "1.25 x 4 mm"
         )
         assert "cut across their slices" in summary.notes[0]  # 4 / 1.25 is above 3
 

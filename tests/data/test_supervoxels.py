@@ -71,7 +71,8 @@ def test_no_centre_is_nearer_than_the_nearest(count, known):
 @settings(max_examples=20)
 @given(st.integers(SIDE + 1, 3 * SIDE), st.integers(0, 2**16))
 def test_borders_come_back_where_they_were_at_any_side(side, seed):
-    """A box anywhere, cut where it is half as bright: no edge is off by more than rounding to small pixels."""
+    """A box anywhere, cut where it is half as bright: no edge is off by more than rounding to small
+    pixels."""
     rng = np.random.default_rng(seed)
     first = rng.integers(side // 8, side // 2, 2)
     last = first + rng.integers(side // 4, 3 * side // 8, 2)
@@ -88,7 +89,8 @@ def test_borders_come_back_where_they_were_at_any_side(side, seed):
 
 
 def test_on_average_nothing_is_shifted():
-    """Over sides and places the mean displacement of a border is nothing, for half a voxel before."""
+    """Over sides and places the mean displacement of a border is nothing, for half a voxel
+    before."""
     off = []
     for side in (130, 160, 200, 255, 256, 300, 383):
         for place in range(side // 4, 3 * side // 4, 7):

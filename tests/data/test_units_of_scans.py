@@ -1,4 +1,5 @@
-"""CT in other units is refused by `prepare`, with how many there are, or brought to HU by --rescale."""
+"""CT in other units is refused by `prepare`, with how many there are, or brought to HU by
+--rescale."""
 
 import nibabel as nib
 import numpy as np

@@ -1,6 +1,7 @@
 """Runs as training leaves them, without any training: for the tests of what must not leak.
 
-A run is its folder - config.json, provenance.json and a checkpoint of nothing - on shards of a few small scans.
+A run is its folder - config.json, provenance.json and a checkpoint of nothing - on shards of a few
+small scans.
 """
 
 import dataclasses

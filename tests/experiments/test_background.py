@@ -75,7 +75,8 @@ def test_the_most_false_slice_has_most_voxels_marked_or_where_none_is_missed(mar
 
 
 def test_an_organ_has_a_row_of_cases_and_one_below_of_their_other_slices():
-    """The worst, median and best of five; two cases of which one has one picture; one of one alone."""
+    """The worst, median and best of five; two cases of which one has one picture; one of one
+    alone."""
     plane = np.zeros((2, 2))
 
     def pictures(name, count=2):
@@ -106,15 +107,15 @@ def test_training_is_told_in_a_sentence(tmp_path):
     told["structures"] = ["acdc/heart", "chaos/liver"]
     write_json(tmp_path / "config.json", {"config": told})
     assert training(outcome_of(tmp_path, 8, split)) == (
-        f"{tmp_path} learned from heart, liver in 3 patients of acdc, chaos: 8 steps of 4 tasks. Step 8, "
-        "the last, is tested: no validation organ chose another."
+        f"{tmp_path} learned from heart, liver in 3 patients of acdc, chaos: 8 steps of 4 tasks. "
+        "Step 8, the last, is tested: no validation organ chose another."
     )
     lines = [f'{{"step": {n}, "seconds": 25.0}}\n' for n in range(1, 9)]
     lines += ['{"step": 4, "validation_dice": 0.684}\n', '{"step": 8, "validation_dice": 0.5}\n']
     (tmp_path / "metrics.jsonl").write_text("".join(lines))
     assert training(outcome_of(tmp_path, 4, split)).endswith(
-        "8 steps of 4 tasks in 3 minutes. Step 4 is tested: of 2 it had the highest Dice, .684, on the "
-        "validation organ kidney."
+        "8 steps of 4 tasks in 3 minutes. Step 4 is tested: of 2 it had the highest Dice, .684, on "
+        "the validation organ kidney."
     )
     write_json(tmp_path / "config.json", {"config": told | {"steps": 0}})
     assert "was not trained" in training(outcome_of(tmp_path, 0, split))

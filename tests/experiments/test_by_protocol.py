@@ -70,7 +70,9 @@ def test_the_report_names_the_protocol_its_digest_and_what_intervals_are_over(te
     (table,), (run,) = summary["tables"], summary["runs"]
     assert run["literature"].startswith("protocol alpnet, fold 1 of 5, setting 1 [")
     assert table["protocol"].startswith(run["literature"])
-    for line in table["lines"]:  # of two patients: Student's t of one degree, as wide as a Dice allows
+    for line in table[
+        "lines"
+    ]:  # of two patients: Student's t of one degree, as wide as a Dice allows
         dice = line["dice"]
         if dice["over"] == ["patients"]:
             assert dice["low"] <= dice["mean"] <= dice["high"]

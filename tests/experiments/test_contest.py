@@ -1,4 +1,5 @@
-"""Several algorithms on identical questions: hand-made reports, and two tiny runs from end to end."""
+"""Several algorithms on identical questions: hand-made reports, and two tiny runs from end to
+end."""
 
 import dataclasses
 import json
@@ -40,7 +41,8 @@ DICE = {"copied mask": 0.2, "scratch": 0.5}
 
 
 def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> Outcome:
-    """Make what a run found: 2 supports with 5 patients each, every patient .1 better than the last."""
+    """Make what a run found: 2 supports with 5 patients each, every patient .1 better than the
+    last."""
     folder = folder or f"{algorithm}-{seed}"
     rows = {"adapted": dice, **DICE, **baselines}
     cases = [
@@ -167,7 +169,8 @@ def test_runs_that_each_leave_out_another_organ_make_one_table_whatever_their_se
 
 
 def test_a_report_has_no_interval_over_runs_that_each_left_out_an_organ_of_their_own():
-    """It was the other interval once more, bit for bit; a second run for each organ tells something."""
+    """It was the other interval once more, bit for bit; a second run for each organ tells
+    something."""
 
     def lines(*runs):
         cases = [

@@ -188,8 +188,8 @@ def test_any_other_model_is_refused_with_what_it_holds(refused, file):
     assert "not a Segment Anything model" in told and "conv1.weight" in told
 
 
-# The peak is read from the process's own memory: `ru_maxrss` survives exec, so that a child begins with
-# what the parent held.
+# The peak is read from the process's own memory: `ru_maxrss` survives exec, so that a child begins
+# with what the parent held.
 MEASURED = """
 from experiments import command
 from experiments.convert_sam import main

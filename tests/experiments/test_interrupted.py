@@ -31,7 +31,9 @@ def test_every_command_is_run_by_what_knows_of_ctrl_c(path):
 
 def test_a_worker_is_deaf_to_ctrl_c_from_its_first_line():
     """Its imports take seconds: Ctrl-C within them left a traceback."""
-    answers = "import os, signal as s; s.signal(s.SIGINT, s.SIG_DFL); os.kill(os.getpid(), s.SIGINT)"
+    answers = (
+        "import os, signal as s; s.signal(s.SIGINT, s.SIG_DFL); os.kill(os.getpid(), s.SIGINT)"
+    )
     with deaf_to_ctrl_c():
         assert subprocess.run([sys.executable, "-c", answers]).returncode == 0
     assert subprocess.run([sys.executable, "-c", answers]).returncode == -signal.SIGINT

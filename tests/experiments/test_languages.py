@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.tasks.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,9 @@ def text_without_encoding(source: str) -> list[str]:
     found = []
     for call in ast.walk(ast.parse(source)):
         # `**how` may say it
-        if not isinstance(call, ast.Call) or any(w.arg in ("encoding", None) for w in call.keywords):
+        if not isinstance(call, ast.Call) or any(
+            w.arg in ("encoding", None) for w in call.keywords
+        ):
             continue
         function = call.func
         name = getattr(function, "attr", getattr(function, "id", None))

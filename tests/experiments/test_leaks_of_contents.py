@@ -56,7 +56,8 @@ def test_an_honest_run_and_an_honest_test_go_through(study, tmp_path):
 
 
 def twice(cases, how: str):
-    """Copy the scan of a test patient as somebody else's: as it is, in another type, or under another header."""
+    """Copy the scan of a test patient as somebody else's: as it is, in another type, or under
+    another header."""
     image, label = cases["case3"]
     return {"float": image.astype(np.float32), "int": image.astype(np.int32)}.get(how, image), label
 
@@ -234,7 +235,8 @@ def test_a_run_that_was_moved_with_its_data_is_what_it_was(study, tmp_path):
 @given(st.data())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_scan_of_training_is_ever_in_the_pool_of_a_test(study, data):
-    """Whatever is doubled, under whatever names: the run is refused, or what it draws is not tested."""
+    """Whatever is doubled, under whatever names: the run is refused, or what it draws is not
+    tested."""
     shards = open_data(study.run.config)
     many = [
         volume._replace(

@@ -50,7 +50,8 @@ ALIASES = {
 
 
 def labelled_again(root: Path, how: str, **more) -> Path:
-    """Prepare the study with its spleens labelled once more, by another name, as scans of the same people."""
+    """Prepare the study with its spleens labelled once more, by another name, as scans of the same
+    people."""
     name, drawn = ALIASES[how]
     again = {n: (image, drawn(mask)) for n, (image, mask) in only(belly(), 3).items()}
     first = decathlon(root / "belly", belly(), names=ORGANS)
@@ -158,7 +159,9 @@ def test_a_structure_that_fills_another_in_a_few_people_is_not_the_same(
         gather(config)
 
 
-MOVES = {  # of the second data set's affine, in smallest sides of a voxel: what may hide that masks lie on each other
+# Of the second data set's affine, in smallest sides of a voxel: what may hide that masks lie on
+# each other.
+MOVES = {
     "nothing": (0.0, True),
     "less than nothing": (-1e-12, True),
     "what two borders of rounding are apart": (1e-3, True),

@@ -1,4 +1,5 @@
-"""One organ under another name in shards prepared later: known by the scans and the masks that were kept."""
+"""One organ under another name in shards prepared later: known by the scans and the masks that were
+kept."""
 
 import shutil
 
@@ -26,7 +27,8 @@ MILZ = ("liver", "kidney", "milz")
 
 
 def scans_under_test(value=None, seeds=(2, 3)):
-    """Take the scans of the study's test patients under other names, whole or with one structure alone."""
+    """Take the scans of the study's test patients under other names, whole or with one structure
+    alone."""
     cases = {f"scan{n}": belly()[f"case{n}"] for n in seeds}
     return cases if value is None else only(cases, value)
 
@@ -69,7 +71,11 @@ def test_a_validation_organ_by_the_name_of_an_earlier_preparation(study, tmp_pat
 def test_a_test_of_the_trained_organ_by_another_name(study, tmp_path):
     """On scans that the run holds out: it is the organ that leaks."""
     later = write(tmp_path, "later", clinic=(scans_under_test(1), ("milz",)))
-    with pytest.raises(BadInput, match=r"trained on liver \(milz by its masks\).*allow-leak organs"):
+    with pytest.raises(
+        BadInput,
+        match=r"trained on liver \(milz by its masks\).*allow-leak "
+        r"organs",
+    ):
         asked(study.run, later, organs=("milz",))
     own = write(tmp_path, "own", clinic=(scans_under_test(3), ("milz",)))
     assert asked(study.run, own, organs=("milz",)).leaks == ()

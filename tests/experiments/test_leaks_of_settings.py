@@ -1,4 +1,5 @@
-"""What settings, transfer runs and beginnings have seen, to the end of the chain: refused, or told."""
+"""What settings, transfer runs and beginnings have seen, to the end of the chain: refused, or
+told."""
 
 import dataclasses
 import json
@@ -283,19 +284,20 @@ def test_a_scan_that_the_run_was_trained_on_is_told_when_it_is_predicted(study, 
         return [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
 
     assert notes(known=known_scans(run.provenance)) == [
-        f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: what it "
-        "makes of it says nothing of new scans"
+        f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: "
+        "what it makes of it says nothing of new scans"
     ]
     assert notes(known=known_scans(run.provenance), supports=images) == [
-        f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: the run "
-        "has seen this support scan"
+        f"note: {images[0]} is belly/case0, voxel for voxel, which {study.folder} was trained on: "
+        "the run has seen this support scan"
     ]
     assert notes() == []
 
 
 @pytest.mark.slow
 def test_a_trained_run_is_signed_and_a_leak_stands_with_its_scores(run, scanned, tmp_path, capsys):
-    """The whole way: training, a test that is refused, the same test with the leak allowed, its report."""
+    """The whole way: training, a test that is refused, the same test with the leak allowed, its
+    report."""
     made = open_run(run)
     assert made.provenance[0].contents.keys() < {
         volume.fingerprint for volume in open_data(made.config).volumes

@@ -328,7 +328,11 @@ def test_numbers_below_one_are_refused(run, name, value):
 
 def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
     prepare([scanned / "belly", scanned / "chest"], tmp_path, size=16, axis="coronal", workers=1)
-    with pytest.raises(BadInput, match="learned from axial slices, and those of .* are coronal: prepare the data with --axis axial"):
+    with pytest.raises(
+        BadInput,
+        match="learned from axial slices, and those of .* are coronal: "
+        "prepare the data with --axis axial",
+    ):
         meta_test(Options(run=(run,), data=(tmp_path,), shots=(1,)))
 
 
@@ -456,7 +460,8 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
     both = {"scratch, same steps", "transfer", "transfer, same steps", "supervised"}
     both.add("adapted, all slices")
     assert lines.keys() == ROWS | both
-    over_runs = lines["scratch"]["behind_runs"]  # None where so small a network gains nothing in either
+    # None where so small a network gains nothing in either
+    over_runs = lines["scratch"]["behind_runs"]
     assert over_runs is None or over_runs["records"] == lines["scratch"]["behind"]["records"]
     assert lines["supervised"]["behind"] is None
     for folder in runs:

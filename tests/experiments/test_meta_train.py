@@ -157,9 +157,10 @@ def test_a_second_call_of_a_finished_run_trains_no_more(run, config, capsys):
 
 def test_what_a_run_is_stands_in_its_folder_and_is_enough_to_repeat_it(run, config):
     told, division = saved.read(run)
-    assert dataclasses.replace(
-        told, structures=(), modality=None, planes=(), frames=(), pixels=()
-    ) == config
+    assert (
+        dataclasses.replace(told, structures=(), modality=None, planes=(), frames=(), pixels=())
+        == config
+    )
     assert division.test_organs == ("spleen",) and division.val_organs == ("heart",)
     assert (told.planes, told.pixels) == (("axial",), (1.25, 1.5))  # 24 and 20 pixels of 1 mm at 16
     assert told.structures == ("belly/kidney", "belly/liver", "chest/lung")
@@ -203,9 +204,9 @@ def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run
     before, _, after = told.partition(" is of a run with other settings: ")
     assert before == str(run / "config.json")
     assert after == (
-        "allow_leak +shared-patients, steps 4 -> 9, tasks.spacing none -> 2.0, inner.rate 0.15 -> 0.5, "
-        f"inner.part +head; give another --workdir, or go on from what it learned: --begin {run} "
-        "--workdir ANOTHER"
+        "allow_leak +shared-patients, steps 4 -> 9, tasks.spacing none -> 2.0, inner.rate 0.15 -> "
+        "0.5, inner.part +head; give another --workdir, or go on from what it learned: --begin "
+        f"{run} --workdir ANOTHER"
     )
 
 
@@ -279,7 +280,8 @@ def test_a_chunk_that_does_not_divide_the_tasks_of_a_device_is_refused():
 
 
 def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
-    """Stopped after its first step, a run validates where an undisturbed one does, and only there."""
+    """Stopped after its first step, a run validates where an undisturbed one does, and only
+    there."""
 
     class AfterOne(list):
         asked = 0
@@ -462,7 +464,8 @@ def test_a_run_does_not_begin_with_one_that_learned_what_it_holds_out(run, confi
 
 
 def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
-    """A run that itself never saw liver began with one that did; and one chosen on heart has seen it."""
+    """A run that itself never saw liver began with one that did; and one chosen on heart has seen
+    it."""
     second = dataclasses.replace(
         config, begin=run, train_organs=("kidney",), steps=0, workdir=tmp_path / "second"
     )
@@ -492,7 +495,8 @@ def test_a_run_does_not_begin_with_one_that_learned_from_patients_it_holds_out(
 
 
 def test_a_run_is_not_tested_on_what_its_beginning_learned_from(run, config, tmp_path):
-    """Its own split need not know the organ, nor the patients, that its beginning was trained with."""
+    """Its own split need not know the organ, nor the patients, that its beginning was trained
+    with."""
     blank = Split(("kidney",), (), (), (), ())
     begun = open_run(run)
     shards = open_data(config)

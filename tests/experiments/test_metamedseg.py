@@ -287,7 +287,7 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
 
 def test_every_preset_can_be_run_but_for_data_and_published_weights(tmp_path):
     write_size(tmp_path, SIZES["vit-b"])
-    for name, (_, config) in PRESETS.items():
+    for _, config in PRESETS.values():
         if config.network.kind == "sam":
             config = dataclasses.replace(config, begin=tmp_path)
         if not config.tasks.decathlon:

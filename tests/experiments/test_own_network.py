@@ -35,8 +35,8 @@ def tiny(classes, width=3):
         )
 
     def convolve(image, kernel):
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+        order = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=order)
 
     def apply(variables, image, given=(), *, key=None, train=False):
         return convolve(jax.nn.softplus(convolve(image, variables["first"])), variables["last"]), ()
@@ -57,7 +57,7 @@ def one_output(classes):
 
 def half(classes):
     model = tiny(classes)
-    return Model(model.init, lambda v, image, given=(), **how: (model.apply(v, image)[0][:, ::2], ()))
+    return Model(model.init, lambda v, image, *_, **how: (model.apply(v, image)[0][:, ::2], ()))
 
 def alone(classes):
     model = tiny(classes)
@@ -178,7 +178,9 @@ def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
     assert learned["first"].shape == (3, 3, 1, 3)
     written = importlib.import_module(nets)
     monkeypatch.setattr(written, "tiny", partial(written.tiny, width=5))
-    told = f"{own.workdir}/checkpoints: step 0 is of another network: meta/learned/.*first has shape"
+    told = (
+        f"{own.workdir}/checkpoints: step 0 is of another network: meta/learned/.*first has shape"
+    )
     told += r" \(3, 3, 1, 3\) there and \(3, 3, 1, 5\) by the config"
     for again in (lambda: open_run(own.workdir), lambda: meta_train(own)):
         with pytest.raises(BadInput, match=told):

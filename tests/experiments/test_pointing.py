@@ -1,4 +1,5 @@
-"""What is pointed at in voxels of a file is what a network is told, in any orientation; one mask holds several."""
+"""What is pointed at in voxels of a file is what a network is told, in any orientation; one mask
+holds several."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,8 @@ SHAPE, SIDE = (24, 20, 28), 56
 
 
 def obedient() -> Sam:
-    """Make a network that fills boxes, and is surer of squares around clicks: surer than a float of a half."""
+    """Make a network that fills boxes, and is surer of squares around clicks: surer than a float of
+    a half."""
     size = Size(8, 1, 1, (0,), image=SIDE, patch=4)
 
     def decode(variables, embedding, prompts, *, several=False):

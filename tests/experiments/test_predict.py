@@ -1,4 +1,5 @@
-"""`predict` on files of one's own: the test's own path, masks on the image's grid, one line a mistake."""
+"""`predict` on files of one's own: the test's own path, masks on the image's grid, one line a
+mistake."""
 
 import dataclasses
 import gzip
@@ -136,7 +137,8 @@ def test_an_image_is_never_written_over(run, scanned):
 
 @pytest.fixture(scope="module")
 def channels(scanned, tmp_path_factory):
-    """Case 5 as the second of two channels, in a data set that names them and in one that does not."""
+    """Case 5 as the second of two channels, in a data set that names them and in one that does
+    not."""
     root = tmp_path_factory.mktemp("channels")
     scan = nib.load(scanned / "belly" / "imagesTr" / "case5.nii.gz")
     image = np.asarray(scan.dataobj)

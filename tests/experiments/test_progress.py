@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def log_of(at: Progress, work) -> list[str]:
-    """Let a clock run a minute at a time: `work` does what a minute brings, until it has no more to do."""
+    """Let a clock run a minute at a time: `work` does what a minute brings, until it has no more to
+    do."""
     now, lines = [at.began], []
 
     def wait(seconds):
@@ -142,7 +143,8 @@ def test_the_thread_that_writes_ends_with_the_work_even_where_that_fails(capsys)
 ALARM = """
 import experiments, jax, jax.numpy as jnp, numpy as np
 constant = np.ones((40, 40), np.float32)
-folded = lambda: jax.lax.reduce_window(constant, np.float32(0), jax.lax.add, (32, 32), (1, 1), "SAME")
+window = (32, 32), (1, 1), "SAME"
+folded = lambda: jax.lax.reduce_window(constant, np.float32(0), jax.lax.add, *window)
 print(jax.jit(folded)().shape)
 jnp.zeros(10**13).block_until_ready()
 """

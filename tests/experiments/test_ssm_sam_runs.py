@@ -1,4 +1,5 @@
-"""SSM-SAM from the command line: on Segment Anything that it trains first, tested both ways, and what is refused."""
+"""SSM-SAM from the command line: on Segment Anything that it trains first, tested both ways, and
+what is refused."""
 
 import dataclasses
 import json
@@ -41,7 +42,8 @@ def small():
 
 @pytest.fixture(scope="module")
 def begun(config, tmp_path_factory):
-    """The configuration of SSM-SAM on the small data; its Segment Anything is trained on the way."""
+    """The configuration of SSM-SAM on the small data; its Segment Anything is trained on the
+    way."""
     root = tmp_path_factory.mktemp("prompted")
     small = with_algorithm(config, "ssm-sam")
     tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, count=2)

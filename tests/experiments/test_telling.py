@@ -71,12 +71,21 @@ def test_every_scan_is_told_as_it_was_read_and_an_empty_mask_is_told_too(
     out = capsys.readouterr().out
     for name in ("case0", "case5"):  # the support, and what is segmented
         path = scanned / "belly" / "imagesTr" / f"{name}.nii.gz"
-        told = "mr, 10 axial slices of 20 x 24 pixels, 3 mm apart; 1 x 1 mm a pixel, 1.25 x 1.5 mm to the"
+        told = (
+            "mr, 10 axial slices of 20 x 24 pixels, 3 mm apart; 1 x 1 mm a pixel, 1.25 x 1.5 mm to "
+            "the"
+        )
         assert out.count(f"read {path}: {told} network (trained at 1.25 to 1.5)\n") == 1
     support = scanned / "belly" / "imagesTr" / "case0.nii.gz"
-    note = f"note: {support} is belly/case0, voxel for voxel, which {run} was trained on: the run has seen"
+    note = (
+        f"note: {support} is belly/case0, voxel for voxel, which {run} was trained on: the run has "
+        "seen"
+    )
     assert out.count("voxel for voxel") == out.count(f"{note} this support scan\n") == 1
-    told = f"no voxel of the structure in {path}: its highest probability is 0.25, and a voxel needs more"
+    told = (
+        f"no voxel of the structure in {path}: its highest probability is 0.25, and a voxel needs "
+        "more"
+    )
     assert told in out and f"see {tmp_path / 'masks' / 'overlay.png'}:" in out
 
 
@@ -92,7 +101,8 @@ def test_a_support_of_several_structures_is_told_once(reading, scanned, capsys):
     st.booleans(),
 )
 def test_pixels_of_twice_the_size_are_too_large_and_of_half_too_small(ends, power, upper):
-    """A pixel 2^p times as large as the largest, or 2^-p as the smallest, is warned of from p = 1 on."""
+    """A pixel 2^p times as large as the largest, or 2^-p as the smallest, is warned of from p = 1
+    on."""
     trained = (ends[0], ends[0] * ends[1])
     seen = trained[1] * 2**power if upper else trained[0] * 2**-power
     other = trained[1] if upper else trained[0]

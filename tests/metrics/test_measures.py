@@ -1,4 +1,5 @@
-"""What any measure must obey, whatever the masks; and the packages that others use, side by side."""
+"""What any measure must obey, whatever the masks; and the packages that others use, side by
+side."""
 
 import numpy as np
 import pytest

@@ -97,7 +97,8 @@ def test_rows_that_differ_from_all_others_are_seen_too(name, kind):
 
 @cache
 def slopes(name: str, kind: str):
-    """Compile first and second derivatives of a number that depends on all outputs, along a direction."""
+    """Compile first and second derivatives of a number that depends on all outputs, along a
+    direction."""
 
     def number(x, weight):
         seen = applied(name)(x).astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -111,7 +112,9 @@ def slopes(name: str, kind: str):
 
 
 COSTLY = [
-    pytest.param(name, kind, marks=() if name != "instance" and kind != "float16" else pytest.mark.slow)
+    pytest.param(
+        name, kind, marks=() if name != "instance" and kind != "float16" else pytest.mark.slow
+    )
     for name in LAYERS
     for kind in KINDS
 ]
@@ -119,7 +122,8 @@ COSTLY = [
 
 @pytest.mark.parametrize(("name", "kind"), COSTLY)
 def test_derivatives_are_those_in_float64(x64, name, kind):
-    """First and second, at every offset: the layer's own in float64 without any, which is checked beside."""
+    """First and second, at every offset: the layer's own in float64 without any, which is checked
+    beside."""
     _, offsets, tolerance = KINDS[kind]
     weight, towards = (drawn("bfloat16", 0, seed) for seed in (7, 8))
 
@@ -174,6 +178,8 @@ def test_no_model_has_a_normalization_of_flax():
     found = [
         f"{path}: {name}"
         for path in Path(jaxmeta.models.__file__).parent.rglob("*.py")
-        for name in re.findall(r"nn\.(?:Layer|Group|Batch|Instance|RMS)Norm\(\w+", path.read_text("utf-8"))
+        for name in re.findall(
+            r"nn\.(?:Layer|Group|Batch|Instance|RMS)Norm\(\w+", path.read_text("utf-8")
+        )
     ]
     assert not found

@@ -44,7 +44,8 @@ def cohort(spec, modality=lambda patient: "mr", frames=1):
 
 
 def hospital():
-    """Three data sets: one with all kinds of organs, one without a test organ, one with nothing else."""
+    """Three data sets: one with all kinds of organs, one without a test organ, one with nothing
+    else."""
     return cohort(hospital.spec)
 
 
@@ -64,7 +65,8 @@ hospital.spec = {
 
 @st.composite
 def cohorts(draw):
-    """Small cohorts of any kind: organs shared between data sets, absent in patients, in few slices."""
+    """Small cohorts of any kind: organs shared between data sets, absent in patients, in few
+    slices."""
     organs = ("a", "b", "c", "d")
     spec = {}
     for dataset in draw(st.lists(st.sampled_from("xyz"), min_size=1, unique=True)):

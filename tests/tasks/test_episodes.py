@@ -1,4 +1,5 @@
-"""What an episode promises, whatever the cohort: it is a function of its numbers, balanced and fair."""
+"""What an episode promises, whatever the cohort: it is a function of its numbers, balanced and
+fair."""
 
 import pickle
 from collections import Counter
@@ -101,7 +102,8 @@ def test_other_numbers_draw_another_episode():
 
 
 def test_draws_are_balanced_over_data_set_then_organ_then_patient():
-    """Each count within five standard deviations of an even share, though the cohort is lopsided."""
+    """Each count within five standard deviations of an even share, though the cohort is
+    lopsided."""
     here = training(hospital())
     count = 4000
     episodes = draws(here, SHAPE, count)

@@ -1,4 +1,5 @@
-"""Batches are the episodes in order, however they are shared out, read ahead, stopped or resumed."""
+"""Batches are the episodes in order, however they are shared out, read ahead, stopped or
+resumed."""
 
 import json
 

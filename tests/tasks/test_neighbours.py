@@ -84,7 +84,8 @@ def test_released_chunks_cross_from_scan_to_scan():
 
 
 def test_slices_in_which_a_structure_hardly_shows_are_in_no_chunk(cut):
-    """The liver at 16 pixels covers many pixels in each slice, at 2 pixels none: and then that is told."""
+    """The liver at 16 pixels covers many pixels in each slice, at 2 pixels none: and then that is
+    told."""
     shards, division = cut
     found = showing(pool(shards, division, "train"), SHAPE)
     for entry, before in zip(found.entries, pool(shards, division, "train").entries, strict=True):
@@ -135,7 +136,8 @@ def test_chunks_cross_scans_as_released_or_never(cut, across):
 
 @pytest.mark.parametrize("stride, lenders", [(1, {1, 2, 3, 4}), (2, {1, 3, 4}), (3, {1, 4})])
 def test_chunks_begin_a_stride_apart(cut, stride, lenders):
-    """Of six slices in runs of 3: the middles of those that begin at 0, stride, ... and of the last."""
+    """Of six slices in runs of 3: the middles of those that begin at 0, stride, ... and of the
+    last."""
     train = pool(*cut, "train")
     firsts = {v: int(min(s)) for e in train.entries for p in e.patients.values() for v, s in p}
     source = neighbours(train, SHAPE, width=3, stride=stride)

@@ -29,7 +29,8 @@ def test_every_slice_goes_from_0_to_1_whatever_its_unit(native, factor, shift):
 
 @given(slices, st.sampled_from([None, 0.5, 1.5, 2.0]), st.sampled_from([1.0, -0.5]))
 def test_a_slice_alone_gives_the_picture_that_it_gives_among_others(native, spacing, slope):
-    """With a spacing of 2 mm the square shows more than the slice: 8 mm beyond it on either side."""
+    """With a spacing of 2 mm the square shows more than the slice: 8 mm beyond it on either
+    side."""
     how = dict(size=8, spacing=spacing, slope=slope)
     together = picture_images(native, GRID, **how)
     alone = [picture_images(plane[None], GRID, **how)[0] for plane in native]

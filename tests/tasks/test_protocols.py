@@ -83,7 +83,8 @@ def test_chunks_cover_the_organ_s_stretch_in_order_and_evenly(slices, count):
 
 
 def test_setting_2_hides_what_shows_any_tested_organ_and_descendants_what_shows_all():
-    """In the made-up belly the liver lies in slices 1 to 6, the kidney in 3 to 5, the spleen 2 to 7."""
+    """In the made-up belly the liver lies in slices 1 to 6, the kidney in 3 to 5, the spleen 2 to
+    7."""
     both = dict(tested=("kidney", "spleen"), trained=("liver",))
     shards = belly()
     any_of = protocols.hidden_slices(made(shards=shards, setting=2, **both), shards)

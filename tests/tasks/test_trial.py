@@ -1,4 +1,5 @@
-"""Trials on real shards: supports, whole volumes with their truth, and the folds of the upper bound."""
+"""Trials on real shards: supports, whole volumes with their truth, and the folds of the upper
+bound."""
 
 import nibabel as nib
 import numpy as np
@@ -122,7 +123,8 @@ def test_the_upper_bound_scores_every_volume_once_with_the_organ_or_without(tmp_
 
 
 def test_a_volume_without_the_organ_is_asked_too_and_its_truth_is_empty(tmp_path):
-    """Never silently dropped: what is found there is a false alarm, and nothing found is counted."""
+    """Never silently dropped: what is found there is a false alarm, and nothing found is
+    counted."""
     shards = without_kidney(tmp_path, 4, bare=(3,))
     held = ["belly/case1", "belly/case2", "belly/case3"]
     made = split(shards, test_organs=["kidney"], val_organs=[], test_patients=held, seed=0)

@@ -37,7 +37,9 @@ def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(splee
     measures = Measures(0.5, 0.5, "scored", *[0.0] * (len(Measures._fields) - 3))
     query = trial.queries[0]()
     cases = [case_of("a", "spleen", d, [s], query, measures) for d, s in enumerate(trial.supports)]
-    assert len(set(supports(cases).unit)) == len(SEEDS), "nobody in particular lent: slices are drawn"
+    assert len(set(supports(cases).unit)) == len(SEEDS), (
+        "nobody in particular lent: slices are drawn"
+    )
     for load in trial.queries:
         query = load()
         assert query.image.shape == (1, 16, 16, 1) and query.target.any()

@@ -1,6 +1,7 @@
 """Segment Anything (Kirillov et al. 2023, arXiv 2304.02643) in JAX, with adapters.
 
-Read `size.py`, `encoder.py`, `prompts.py`, `decoder.py`, then `sam.py`, which makes one value of them.
+Read `size.py`, `encoder.py`, `prompts.py`, `decoder.py`, then `sam.py`, which makes one value of
+them.
 """
 
 from jaxmeta.models.sam.prompts import Prompts as Prompts

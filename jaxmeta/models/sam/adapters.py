@@ -1,9 +1,9 @@
 """Small trained parts inside a frozen image encoder, all behind one interface.
 
-An adapter may add to the tokens before a block (`before`) and inside it (`taps`), on all blocks or the
-last few. What stands before its first block depends on the image alone and is computed once
-(`before_adapters`): for adapters on every block that is the patch embedding, and for `high_pass` the
-image's high frequencies.
+An adapter may add to the tokens before a block (`before`) and inside it (`taps`), on all blocks or
+the last few. What stands before its first block depends on the image alone and is computed once
+(`before_adapters`): for adapters on every block that is the patch embedding, and for `high_pass`
+the image's high frequencies.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -28,7 +28,7 @@ class Prefix(NamedTuple):
     tokens: Tokens  # that the first adapted block begins with
     patches: Any = ()  # the patch embedding without positions, where an adapter looks at it
     edges: Any = ()  # the high frequencies [N, S, S, 3], likewise
-    passed: tuple = ()  # the tokens after blocks that somebody wants to see, or what is made of them
+    passed: tuple = ()  # tokens after blocks that somebody wants to see, or what is made of them
 
 
 def to_parts(prefix: Prefix) -> dict[str, Array]:
@@ -68,13 +68,13 @@ def last_blocks(size: Size, last: int | None) -> tuple[int, ...]:
 def high_pass(
     size: Size, *, last: int | None = None, width: int = 24, mixed: bool = False
 ) -> Adapter:
-    """Prompt every block by the image's high frequencies and its patch embedding (SAM-Adapter, arXiv
-    2304.09148; in SSM-SAM, arXiv 2308.16466).
+    """Prompt every block by the image's high frequencies and its patch embedding (SAM-Adapter,
+    arXiv 2304.09148; in SSM-SAM, arXiv 2308.16466).
 
         before block i:  x <- x + up(gelu(tune_i(high(edges) + low(patches))))
 
-    `mixed` reads the patch embedding [H, W, D] as if it were [D, H, W], so that a token sees pieces of many
-    patches, as code released with both papers does: for comparison only.
+    `mixed` reads the patch embedding [H, W, D] as if it were [D, H, W], so that a token sees pieces
+    of many patches, as code released with both papers does: for comparison only.
     """
     blocks = last_blocks(size, last)
     fan_out = size.patch**2 * width
@@ -130,7 +130,8 @@ class HighPass(nn.Module):
 def low_rank(
     size: Size, *, last: int | None = None, rank: int = 4, strength: float = 1.0
 ) -> Adapter:
-    """Add a product of two thin matrices to the maps to queries and values (LoRA, arXiv 2106.09685).
+    """Add a product of two thin matrices to the maps to queries and values (LoRA, arXiv
+    2106.09685).
 
     It begins at zero, so the network begins as it was.
     """
@@ -160,11 +161,11 @@ def low_rank(
 
 
 def bottleneck(size: Size, *, last: int | None = None, width: int | None = None) -> Adapter:
-    """Let narrow perceptrons add to the attention's output and, halved, beside the perceptron (Medical SAM
-    Adapter, arXiv 2304.12620).
+    """Let narrow perceptrons add to the attention's output and, halved, beside the perceptron
+    (Medical SAM Adapter, arXiv 2304.12620).
 
-    The width is a quarter of the tokens' by default. They begin at zero, so the network begins as it
-    was.
+    The width is a quarter of the tokens' by default. They begin at zero, so the network begins as
+    it was.
     """
     blocks, narrow = last_blocks(size, last), width or size.width // 4
 
@@ -230,7 +231,8 @@ def adapted_blocks(
 
 
 def high_frequencies(image: Float[Array, "N H W C"], share: float = 0.25) -> Array:
-    """Take away the lowest frequencies, a centred square of this share of the spectrum; |what is left|."""
+    """Take away the lowest frequencies, a centred square of this share of the spectrum; |what is
+    left|."""
     height, width = image.shape[1:3]
     half = int((height * width * share) ** 0.5 // 2)
     kept = np.ones((height, width), bool)

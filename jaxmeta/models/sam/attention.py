@@ -1,8 +1,8 @@
 """Attention that never holds all of its scores at once, and may be differentiated twice.
 
-A block that attends to a whole image of 64 x 64 tokens has 4096 x 4096 scores a head: 0.8 GB for the 12
-heads of ViT-B. Here a few queries at a time see all keys, and derivatives compute the scores again
-instead of keeping them. All of it is plain XLA, so derivatives of derivatives are too.
+A block that attends to a whole image of 64 x 64 tokens has 4096 x 4096 scores a head: 0.8 GB for
+the 12 heads of ViT-B. Here a few queries at a time see all keys, and derivatives compute the scores
+again instead of keeping them. All of it is plain XLA, so derivatives of derivatives are too.
 """
 
 import math
@@ -42,7 +42,8 @@ def some_at_a_time(
     *,
     most: int,
 ) -> Float[Array, "B Q E"]:
-    """Attend with about `most` scores at a time, of as many heads as that is, or of a part of one's queries."""
+    """Attend with about `most` scores at a time, of as many heads as that is, or of a part of one's
+    queries."""
     (count, queries, _), keys = asked[0].shape, k.shape[1]
     heads = chunk(count, most // (queries * keys))
     size = chunk(queries, most // (heads * keys))
@@ -61,7 +62,8 @@ def some_at_a_time(
 def attended(
     asked: tuple[Float[Array, "B Q _"], ...], k: Float[Array, "B K D"], v: Float[Array, "B K E"]
 ) -> Float[Array, "B Q E"]:
-    """Attend with all scores at once; `asked` are the queries, and what tilts them if anything does."""
+    """Attend with all scores at once; `asked` are the queries, and what tilts them if anything
+    does."""
     q, *tilt = asked
     scores = jnp.einsum("bqd,bkd->bqk", q, k)
     if tilt:
@@ -86,7 +88,8 @@ def chunk(count: int, most: int) -> int:
 def relative(
     q: Float[Array, "B G W D"], rows: Float[Array, "L D"], columns: Float[Array, "M D"]
 ) -> tuple[Float[Array, "B G*W G"], Float[Array, "B G*W W"]]:
-    """Tilt scores by how many rows and columns lie between two tokens (Li et al. 2022, arXiv 2112.01526).
+    """Tilt scores by how many rows and columns lie between two tokens (Li et al. 2022, arXiv
+    2112.01526).
 
     tilt[(i, j), k] = q_ij . rows[i - k + G - 1], and likewise for columns; tables made for another
     grid are interpolated.

@@ -83,7 +83,8 @@ class TwoWay(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """From an image embedding and encoded prompts to logits of four masks, and how good each may be."""
+    """From an image embedding and encoded prompts to logits of four masks, and how good each may
+    be."""
 
     size: Size
 

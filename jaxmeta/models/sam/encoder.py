@@ -1,8 +1,8 @@
 """The image encoder of Segment Anything: a plain vision transformer (arXiv 2203.16527).
 
 Most blocks attend within windows, a few to the whole image; positions enter as a table added to the
-tokens and, in every block, as a tilt by relative rows and columns. The encoder is given in parts, so
-that what stands before the first adapted block is computed once per image, and adapters reach in
+tokens and, in every block, as a tilt by relative rows and columns. The encoder is given in parts,
+so that what stands before the first adapted block is computed once per image, and adapters reach in
 without a line here that knows them.
 """
 
@@ -111,7 +111,8 @@ class Encoder(NamedTuple):
 
 
 def encoder(size: Size) -> Encoder:
-    """Make the encoder; images of another side than `size.image` are seen by interpolated tables."""
+    """Make the encoder; images of another side than `size.image` are seen by interpolated
+    tables."""
     patches = Patches(size.width, size.patch)
     blocks = [
         Block(size.heads, 0 if n in size.whole else size.window, size.grid)

@@ -1,8 +1,8 @@
 """Weights on disk: published checkpoints as they are read, converted ones as they are kept.
 
-A converted model is a folder of `weights.npz`, a leaf an entry, and `size.json`, which also says how its
-images look. Everything goes leaf by leaf, so that a file needs little more memory than its largest
-tensor, and a network as much as it has numbers.
+A converted model is a folder of `weights.npz`, a leaf an entry, and `size.json`, which also says
+how its images look. Everything goes leaf by leaf, so that a file needs little more memory than its
+largest tensor, and a network as much as it has numbers.
 """
 
 import json
@@ -84,8 +84,8 @@ def opened_safetensors(path: Path) -> Iterator[Checkpoint]:
 def opened_pth(path: Path) -> Checkpoint:
     """Open a file of PyTorch; nothing but tensors is loaded.
 
-    The file is mapped where it can be, which those of PyTorch before 1.6 cannot. What was read of a mapping
-    stays in memory until the whole of it is let go, so now and then it is mapped anew.
+    The file is mapped where it can be, which those of PyTorch before 1.6 cannot. What was read of a
+    mapping stays in memory until the whole of it is let go, so now and then it is mapped anew.
     """
     mapped = zipfile.is_zipfile(path)
     held, read = tensors_in(path, mapped), 0
@@ -111,8 +111,8 @@ def tensors_in(path: Path, mapped: bool) -> dict:
     except UNREADABLE as error:
         if "weights only load failed" in str(error).lower() and "global" in str(error).lower():
             raise BadInput(
-                f"{path}: holds other Python objects beside its weights, and those are not loaded; save its "
-                "state_dict alone"
+                f"{path}: holds other Python objects beside its weights, and those are not loaded; "
+                "save its state_dict alone"
             ) from None
         raise unreadable(path, error) from None
     for name in INSIDE:
@@ -146,7 +146,8 @@ def unreadable(path: Path, error: Exception) -> BadInput:
     """Say that a file is no whole checkpoint."""
     why = str(error).strip().split("\n")[0][:160]
     return BadInput(
-        f"{path}: cut off, or not a checkpoint of tensors ({why}); download it again and compare its size"
+        f"{path}: cut off, or not a checkpoint of tensors ({why}); download it again and compare "
+        "its size"
     )
 
 
@@ -194,7 +195,8 @@ def described(folder: Path) -> tuple[Size, Look]:
     path = folder / SIZE
     if not path.is_file():
         raise BadInput(
-            f"{folder}: no converted weights; python -m experiments.convert_sam CHECKPOINT --output {folder}"
+            f"{folder}: no converted weights; python -m experiments.convert_sam CHECKPOINT "
+            f"--output {folder}"
         )
     try:
         values = json.loads(path.read_text("utf-8"))

@@ -1,8 +1,8 @@
 """From images of any shape to the square that the network sees, and back.
 
-As published, the longer side is resized to the square's and the shorter one in proportion; what is left,
-below and on the right, is filled with zeros after normalisation, so that prompts need no shift. Weights
-that learned from images shown in another way want them so again: `Look` says how.
+As published, the longer side is resized to the square's and the shorter one in proportion; what is
+left, below and on the right, is filled with zeros after normalisation, so that prompts need no
+shift. Weights that learned from images shown in another way want them so again: `Look` says how.
 """
 
 from typing import NamedTuple
@@ -79,7 +79,8 @@ def normalised(image: Float[Array, "N H W 3"], look: Look = Look()) -> Float[Arr
 def slices_as_colours(
     image: Float[Array, "N H W 1"], look: Look = Look()
 ) -> Float[Array, "N H W 3"]:
-    """Show slices of normalised intensities as the image encoder sees them: grey from LOW to HIGH."""
+    """Show slices of normalised intensities as the image encoder sees them: grey from LOW to
+    HIGH."""
     return normalised(as_colours(image, LOW, HIGH), look)
 
 
@@ -96,7 +97,8 @@ def fitted(
 
 
 def restored(logits: Float[Array, "N h w M"], frame: Frame) -> Float[Array, "N H W M"]:
-    """Enlarge the decoder's logits to the square, take the image's part, and resize that to the image."""
+    """Enlarge the decoder's logits to the square, take the image's part, and resize that to the
+    image."""
     count, masks = logits.shape[0], logits.shape[-1]
     square = jax.image.resize(logits, (count, frame.side, frame.side, masks), "linear")
     inner = square[:, : frame.inner[0], : frame.inner[1]]
@@ -132,5 +134,6 @@ def refuse(at: np.ndarray, inside: np.ndarray, what: str, frame: Frame) -> None:
     """Name the first place that lies outside of the image."""
     for x, y in np.asarray(at)[~inside][:1]:
         raise BadInput(
-            f"{what} at x {x:g}, y {y:g} lies outside of the image of {frame.width} x {frame.height} pixels"
+            f"{what} at x {x:g}, y {y:g} lies outside of the image of {frame.width} x "
+            f"{frame.height} pixels"
         )

@@ -1,4 +1,5 @@
-"""Layers of a vision transformer that `flax.linen` has not, or not twice differentiable at speed."""
+"""Layers of a vision transformer that `flax.linen` has not, or not twice differentiable at
+speed."""
 
 from collections.abc import Callable
 
@@ -13,8 +14,9 @@ NORM = 1e-6  # epsilon of the image encoder's norms, and of those over an image'
 def times(x: Float[Array, "*any C"], kernel: Float[Array, "C D"]) -> Float[Array, "*any D"]:
     """Multiply the last axis by a matrix, as one product of two matrices.
 
-    Of a product with several leading axes XLA contracts all of them for the kernel's gradient, which on a
-    processor is a loop of scalars: 4.5 times as slow as this for a map from 128 to 512 channels.
+    Of a product with several leading axes XLA contracts all of them for the kernel's gradient,
+    which on a processor is a loop of scalars: 4.5 times as slow as this for a map from 128 to 512
+    channels.
     """
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
@@ -22,8 +24,8 @@ def times(x: Float[Array, "*any C"], kernel: Float[Array, "C D"]) -> Float[Array
 class LayerNorm(nn.LayerNorm):
     """Normalize over the last axis, by the mean of (x - mean)^2.
 
-    Flax's own takes E[x^2] - mean^2 unless told: in float32 nothing is left of it at a mean of a few
-    thousand spreads.
+    Flax's own takes E[x^2] - mean^2 unless told: in float32 nothing is left of it at a mean of a
+    few thousand spreads.
     """
 
     use_fast_variance: bool = False

@@ -1,8 +1,8 @@
 """What points at a structure: clicks, boxes and coarse masks, and how they become vectors.
 
-A place is described by sines and cosines of random frequencies (Tancik et al. 2020, arXiv 2006.10739);
-learned vectors say whether it is a click inside, outside, or a corner of a box. A mask is shrunk to the
-tokens' grid and added to the image.
+A place is described by sines and cosines of random frequencies (Tancik et al. 2020, arXiv
+2006.10739); learned vectors say whether it is a click inside, outside, or a corner of a box. A mask
+is shrunk to the tokens' grid and added to the image.
 """
 
 from typing import NamedTuple
@@ -59,7 +59,8 @@ class PromptEncoder(nn.Module):
         return sparse, dense
 
     def clicks(self, prompts: Prompts) -> Float[Array, "N K P"]:
-        """Encode clicks; without a box beside them, one that is none ends the list, as in training."""
+        """Encode clicks; without a box beside them, one that is none ends the list, as in
+        training."""
         points, labels = prompts.points, prompts.labels
         if prompts.boxes is None:
             points = jnp.pad(points, ((0, 0), (0, 1), (0, 0)))
@@ -74,7 +75,8 @@ class PromptEncoder(nn.Module):
         return self.waves((at + 0.5) / self.size.image)
 
     def waves(self, at: Float[Array, "*any 2"]) -> Float[Array, "*any P"]:
-        """Describe places given from 0 to 1, by frequencies that are drawn once and never learned."""
+        """Describe places given from 0 to 1, by frequencies that are drawn once and never
+        learned."""
         angles = 2 * jnp.pi * ((2 * at - 1) @ jax.lax.stop_gradient(self.frequencies))
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 

@@ -11,8 +11,9 @@ from jaxmeta.models.sam.size import Size
 def for_image(encoder: PyTree, size: Size, side: int) -> tuple[PyTree, Size]:
     """Interpolate an image encoder's tables of positions for images of this side, once and for all.
 
-    Those of blocks that see windows alone stay as they are. Sums are of float64 before they are rounded, so
-    that every machine has the same weights. Raises BadInput where the side is no multiple of the patch.
+    Those of blocks that see windows alone stay as they are. Sums are of float64 before they are
+    rounded, so that every machine has the same weights. Raises BadInput where the side is no
+    multiple of the patch.
     """
     if side % size.patch:
         raise BadInput(f"images of {side} pixels: must be a multiple of the patch's {size.patch}")

@@ -34,10 +34,11 @@ def click_on(mask: Shaped[Array, "N H W"], key: Array) -> Float[Array, "N 1 2"]:
 
 
 def jittered(box: Float[Array, "N 4"], side: int, key: Array) -> Float[Array, "N 4"]:
-    """Move every corner by noise of a tenth of the box's side, at most 20 pixels, and stay in the image.
+    """Move every corner by noise of a tenth of the box's side, at most 20 pixels, and stay in the
+    image.
 
-    As Segment Anything was trained (arXiv 2304.02643, appendix A), for images of 1024 pixels; in proportion
-    for others.
+    As Segment Anything was trained (arXiv 2304.02643, appendix A), for images of 1024 pixels; in
+    proportion for others.
     """
     most = MOST * side / 1024
     length = jnp.tile(box[:, 2:] - box[:, :2], (1, 2))

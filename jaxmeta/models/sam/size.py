@@ -1,4 +1,5 @@
-"""How large a Segment Anything model is: the three published sizes, one for a laptop, and any other."""
+"""How large a Segment Anything model is: the three published sizes, one for a laptop, and any
+other."""
 
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ SIZES = {
     "vit-b": Size(768, 12, 12, (2, 5, 8, 11)),
     "vit-l": Size(1024, 24, 16, (5, 11, 17, 23)),
     "vit-h": Size(1280, 32, 16, (7, 15, 23, 31)),
-    # 16 x 16 tokens: a logit a token can still draw an abdominal organ to a Dice of .96 to .98, and patches
-    # of 8 pixels make every step four times as long
+    # 16 x 16 tokens: a logit a token can still draw an abdominal organ to a Dice of .96 to .98, and
+    # patches of 8 pixels make every step four times as long
     "tiny": Size(192, 8, 6, (1, 3, 5, 7), 256, 16, 8, 64, 256),
 }

@@ -1,8 +1,8 @@
 """Published checkpoints of Segment Anything, tensor by tensor.
 
 Every leaf of our tree has one tensor there and every tensor one leaf: names differ in how numbered
-parts are written, shapes in the order of axes. Nothing is guessed and nothing left out: what does not
-fit is told.
+parts are written, shapes in the order of axes. Nothing is guessed and nothing left out: what does
+not fit is told.
 """
 
 import re
@@ -73,7 +73,8 @@ def converted(value: np.ndarray, tensor: Tensor, shape: tuple[int, ...]) -> np.n
 def recognised(found: Mapping[str, Sequence[int]]) -> Size:
     """Read off the size of the network from the names and shapes of a checkpoint.
 
-    Raises BadInput where these are not of a Segment Anything model, or of one with parts of its own.
+    Raises BadInput where these are not of a Segment Anything model, or of one with parts of its
+    own.
     """
     if any(".Adapter." in name for name in found):
         raise BadInput("an adapter model (SAM-Med2D): it has layers that Segment Anything has not")

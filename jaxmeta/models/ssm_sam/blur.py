@@ -1,7 +1,8 @@
 """The support's mask as the decoder sees it: 1 inside, a soft halo around it.
 
-As released: a wide blur, then three narrower ones, the structure set to 1 after each; widths for slices of
-512 pixels, and in proportion for others. Blurring is a product with a banded matrix on either side.
+As released: a wide blur, then three narrower ones, the structure set to 1 after each; widths for
+slices of 512 pixels, and in proportion for others. Blurring is a product with a banded matrix on
+either side.
 """
 
 import functools

@@ -1,4 +1,5 @@
-"""The flexible mask attention decoder: features of four depths, each under the support's mask, become one map."""
+"""The flexible mask attention decoder: features of four depths, each under the support's mask,
+become one map."""
 
 from collections.abc import Sequence
 

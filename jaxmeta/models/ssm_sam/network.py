@@ -1,8 +1,8 @@
 """The network of SSM-SAM: a frozen image encoder with trained adapters, sampler and decoder.
 
-Features are taken after four depths of the encoder, each through the same frozen neck. The shallowest is
-told by the self-sampler; all four go to the decoder. What is trained is one tree of three parts; the
-frozen weights are an argument of their own.
+Features are taken after four depths of the encoder, each through the same frozen neck. The
+shallowest is told by the self-sampler; all four go to the decoder. What is trained is one tree of
+three parts; the frozen weights are an argument of their own.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ DEPTHS = 4
 
 
 class SsmSam(NamedTuple):
-    """init(key) -> learned; look(frozen, pixels) -> Prefix; apply(frozen, learned, prefix, points, mask,
-    key=None) -> logits [N, S, S].
+    """init(key) -> learned; look(frozen, pixels) -> Prefix; apply(frozen, learned, prefix, points,
+    mask, key=None) -> logits [N, S, S].
 
-    Of each image `points` [N, K, 2] are (x, y) in pixels, and `mask` [N, G, G] is its support's halo on the
-    tokens' grid. With a key there is dropout.
+    Of each image `points` [N, K, 2] are (x, y) in pixels, and `mask` [N, G, G] is its support's
+    halo on the tokens' grid. With a key there is dropout.
     """
 
     size: Size

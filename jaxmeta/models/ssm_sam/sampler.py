@@ -1,7 +1,7 @@
 """The self-sampling layer: features at sampled points become prompts, and prompts tell the image.
 
-Two rounds: a few learned vectors and the point tokens look at each other; then every place of the image
-looks at the learned vectors, which by then know what lies under the points.
+Two rounds: a few learned vectors and the point tokens look at each other; then every place of the
+image looks at the learned vectors, which by then know what lies under the points.
 """
 
 import flax.linen as nn
@@ -49,7 +49,8 @@ class Asked(nn.Module):
 class SelfSampler(nn.Module):
     """Let an image's features be told by what lies under points.
 
-    The released code has as many `copies` of what is learned as images in a batch, and fails at others.
+    The released code has as many `copies` of what is learned as images in a batch, and fails at
+    others.
     """
 
     size: Size

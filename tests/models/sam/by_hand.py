@@ -10,7 +10,8 @@ def drawn(*shape, seed=0):
 
 
 def begun(init, *given):
-    """Draw values for all that `init` would make: compiling what draws them takes seconds a network."""
+    """Draw values for all that `init` would make: compiling what draws them takes seconds a
+    network."""
     shapes, how = jax.tree.flatten(jax.eval_shape(init, jax.random.key(0), *given))
     fan_in = [max(np.prod(a.shape[:-1]), 1) for a in shapes]
     return how.unflatten([drawn(*a.shape, seed=n) / fan_in[n] ** 0.5 for n, a in enumerate(shapes)])

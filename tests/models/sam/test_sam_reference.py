@@ -1,4 +1,5 @@
-"""Every activation and output of Segment Anything against the published code's, on random weights."""
+"""Every activation and output of Segment Anything against the published code's, on random
+weights."""
 
 import jax
 import jax.numpy as jnp

@@ -49,7 +49,8 @@ def test_every_number_of_a_file_arrives():
 
 
 def test_kernels_are_turned_from_the_published_order_of_axes_also_where_they_are_square():
-    """There: linear (out, in), convolution (out, in, y, x), transposed convolution (in, out, y, x)."""
+    """There: linear (out, in), convolution (out, in, y, x), transposed convolution (in, out, y,
+    x)."""
     rng = np.random.default_rng(0)
     shapes = {
         tuple(step.key for step in path): leaf.shape

@@ -1,4 +1,5 @@
-"""The network of SSM-SAM: its points, its halo, its sizes, and that derivatives of derivatives are right."""
+"""The network of SSM-SAM: its points, its halo, its sizes, and that derivatives of derivatives are
+right."""
 
 import jax
 import jax.numpy as jnp
