@@ -2,7 +2,7 @@
 
     PLAIN   what every step's convolutions and products gave most memory, fastest
     REMAT   parameters and optimiser state of every step     one more forward and backward a step
-    MIXED   the same, and nothing of a step's gradient       Hessian-vector products
+    MIXED   the same, and of second derivatives nothing      Hessian-vector products
 
 PLAIN computes what lies between two convolutions, normalisation and activation, a second time: on a
 processor that is faster than writing it to memory and reading it back.

@@ -65,8 +65,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, best: str | Non
         for cells in rows
     )
     return (
-        "<div "
-        f'class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+        f'<div class="wide"><table><thead><tr>{top}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
     )
 
 
