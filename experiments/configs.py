@@ -153,7 +153,7 @@ class Inner:
     """How strongly a solution is held near where it began: lambda (imaml)."""
     solver: Literal["cg", "neumann"] | None = None
     """Conjugate gradients or a Neumann series, damped by the curvature that it meets, solve for the
-    direction (imaml)."""
+    meta-gradient (imaml)."""
     products: int | None = None
     """Hessian-vector products that the solver may take (imaml)."""
     features: int | None = None
@@ -178,13 +178,13 @@ class Outer:
     warmup: float = 0.05
     """Share of the steps in which the rate rises."""
     clip: float = 10.0
-    """Largest norm of a direction; longer ones are scaled down. 0: never."""
+    """Largest norm of a meta-gradient; longer ones are scaled down. 0: never."""
     weight_decay: float = 0.0
     """Decoupled weight decay (adamw)."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Weighting:
+class TaskWeights:
     """How much each task of a step counts (metamedseg)."""
 
     rule: Literal["uniform", "mean", "meta", "loss", "loss-difference", "target"] = "uniform"
@@ -313,7 +313,7 @@ class Config:
     their labels; 2: they are not."""
     allow_leak: tuple[TrainingLeak, ...] = ()
     """What a test must not share and this run's does, named with every score: target-labels lets
-    --weigh.rule target see labels of the organs under test; shared-patients tests on slices of the
+    --task-weights.rule target see labels of the organs under test; shared-patients tests on slices of the
     patients who lend the support, as the code released with MetaMedSeg does; organs, patients and
     contents (the same voxels under another name) let what is held out be trained on, by this run or
     what it begins with."""
@@ -339,7 +339,7 @@ class Config:
     network: Network = Network()
     inner: Inner = INNER["meta-sgd"]
     outer: Outer = Outer()
-    weigh: Weighting = Weighting()
+    task_weights: TaskWeights = TaskWeights()
     prompted: Prompted = Prompted()
     loss: Loss = Loss()
     augment: Augmentation = Augmentation(invert=0.5)

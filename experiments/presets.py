@@ -11,7 +11,7 @@ from experiments.configs import (
     Outer,
     Prompted,
     Tasks,
-    Weighting,
+    TaskWeights,
 )
 from jaxmeta.augment import Augmentation
 from jaxmeta.tasks.decathlon import TARGETS as DECATHLON_TARGETS
@@ -65,7 +65,7 @@ def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
     own["metamedseg"] = {"outer": MOVE}
     own |= PROMPTED_OWN
     if config.algorithm == "metamedseg":  # whose rules nobody else has
-        config = dataclasses.replace(config, outer=Outer(), weigh=Weighting())
+        config = dataclasses.replace(config, outer=Outer(), task_weights=TaskWeights())
     own = {"inner": INNER[algorithm]} | own.get(algorithm, {})
     return dataclasses.replace(config, algorithm=algorithm, **own)
 
@@ -75,7 +75,7 @@ METAMEDSEG = dataclasses.replace(
     tasks=Tasks(draw="volumes", decathlon=True, size=256, shots=20, queries=5, count=8),
     network=PAPER_NETWORK,
     loss=IOU,
-    weigh=Weighting("meta", invert=True),
+    task_weights=TaskWeights("meta", invert=True),
     augment=STILL,
     test_organs=DECATHLON_TARGETS,
     steps=100,
@@ -128,7 +128,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         dataclasses.replace(
             METAMEDSEG,
             tasks=dataclasses.replace(METAMEDSEG.tasks, as_pictures=True),
-            weigh=dataclasses.replace(METAMEDSEG.weigh, compounding=True),
+            task_weights=dataclasses.replace(METAMEDSEG.task_weights, compounding=True),
         ),
     ),
     "sam-tiny": (

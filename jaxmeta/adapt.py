@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.memory import REMAT, Memory
-from jaxmeta.plans import Plan, all_live
+from jaxmeta.plans import Plan, all_active
 from jaxmeta.refusals import refuse_integers, refuse_singular, scalar
 from jaxmeta.tasks.task import Examples
 
@@ -75,16 +75,16 @@ def adapt(
     def step(carry, now):  # a step that rests costs nothing, where tasks are not side by side
         return (
             walk(carry, now)
-            if all_live(plan)
-            else jax.lax.cond(now[1].live, walk, rest, carry, now)
+            if all_active(plan)
+            else jax.lax.cond(now[1].active, walk, rest, carry, now)
         )
 
-    if not len(plan.live) and watch is None:  # a loop of no steps would still be compiled
+    if not len(plan.active) and watch is None:  # a loop of no steps would still be compiled
         return phi, (jnp.zeros(0), None)
     if order == 2:  # else only gradients are kept, and there is nothing to spare
         # without the barrier against common subexpressions: safe, and faster, in a scan
         step = jax.checkpoint(step, prevent_cse=False, policy=memory.keep)
-    steps = jnp.arange(len(plan.live)), jax.tree.map(jnp.asarray, plan)
+    steps = jnp.arange(len(plan.active)), jax.tree.map(jnp.asarray, plan)
     (phi, _), trace = jax.lax.scan(step, (phi, update.init(phi)), steps)
     return phi, trace
 

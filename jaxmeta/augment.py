@@ -95,23 +95,23 @@ def augment(task: Task, how: Augmentation) -> Task:
     def change(examples: Examples, key) -> Examples:
         moved, seen = jax.random.split(key)
         count = examples.image.shape[0]
-        image, mask, given = examples.image, examples.mask, examples.given
-        lent = getattr(given, "shape", ()) == mask.shape  # a mask: it moves as the image does
+        image, mask, prompt = examples.image, examples.mask, examples.prompt
+        lent = getattr(prompt, "shape", ()) == mask.shape  # a mask: it moves as the image does
         if any((*of_tasks, *of_images)):
             each = partial(pose, cells=how.elastic_cells)
             keys = jax.random.split(moved, count)
             to = jax.vmap(lambda key: combine(of_task, each(key, *of_images)))(keys)
             if lent:
-                given = jax.vmap(warp)(image, given, to)[1]
+                prompt = jax.vmap(warp)(image, prompt, to)[1]
             image, mask = jax.vmap(warp)(image, mask, to)
         image, mask = flip(image, mirrors), flip(mask, mirrors)
         if lent:
-            given = flip(given, mirrors)
+            prompt = flip(prompt, mirrors)
         if by is not None:
             image = bend(image, by)
         keys = jax.random.split(seen, count)
         image = jax.vmap(lambda i, k: recolour(i, k, how))(sign * image, keys)
-        return examples._replace(image=image, mask=mask, given=given)
+        return examples._replace(image=image, mask=mask, prompt=prompt)
 
     return task._replace(support=change(task.support, support), query=change(task.query, query))
 

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
     `fit` gets T supports as one `Support` of stacked arrays and T raw keys [T, 2]; `segment` gives
     probabilities [T, N, H, W] of a chunk of slices. Of T chunks of slices [T, N, H, W, C], one for
-    each support, `segment_each` gives those; `given` may tell each slice something besides.
+    each support, `segment_each` gives those; `prompt` may tell each slice something besides.
     """
 
     name: str
@@ -76,7 +76,7 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
     device does `chunk` supports side by side.
     """
     mesh = task_mesh(draws)
-    idents = np.zeros((draws, 2), np.int32)
+    task_ids = np.zeros((draws, 2), np.int32)
 
     @jit
     def adapt(state, tasks):
@@ -96,8 +96,8 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
     @jit
     def probability_each(state, tasks):
         def one(state, task):
-            phi, image, given = task.support
-            return (), jax.nn.sigmoid(predictor(state).predict(phi, image, given)[..., 0])
+            phi, image, prompt = task.support
+            return (), jax.nn.sigmoid(predictor(state).predict(phi, image, prompt)[..., 0])
 
         return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
 
@@ -108,13 +108,13 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
             given = support.examples
             if begin:  # whose own keys are used up by it
                 given, keys = (given, begin.fit(support, keys)), keys ^ ONWARD
-            return adapt(state, Task(given, (), keys, idents))
+            return adapt(state, Task(given, (), keys, task_ids))
 
         def segment(phi, image, place):
-            return probability((state, image), Task(phi, (), (), idents))
+            return probability((state, image), Task(phi, (), (), task_ids))
 
-        def segment_each(phi, image, given=()):
-            return probability_each(state, Task((phi, image, given), (), (), idents))
+        def segment_each(phi, image, prompt=()):
+            return probability_each(state, Task((phi, image, prompt), (), (), task_ids))
 
         return Row(name, fit, segment, segment_each)
 
@@ -141,7 +141,7 @@ def copied_mask(name: str) -> Row:
         inside = (place[None] >= low[:, None]) & (place[None] <= high[:, None])
         return chosen * inside[..., None, None].astype(np.float32)
 
-    def segment_each(fitted, image, given=()):
+    def segment_each(fitted, image, prompt=()):
         masks, _ = fitted
         return np.repeat(masks[:, :1], image.shape[1], axis=1).astype(np.float32)
 

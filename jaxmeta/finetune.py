@@ -96,7 +96,7 @@ def pass_by_pass(model: Model, loss: Callable, update: optax.GradientTransformat
 
 def applied(model: Model) -> Callable:
     """Predict with the model itself, of which phi are the variables."""
-    return lambda phi, image, given=(): model.apply(phi, image, given)[0]
+    return lambda phi, image, prompt=(): model.apply(phi, image, prompt)[0]
 
 
 class Grid(NamedTuple):

@@ -20,7 +20,7 @@ class Predictor(NamedTuple):
     """What is left of a learner when training is over: two pure functions of one structure::
 
         adapt(support: Examples of K slices, key: Key[Array, ""]) -> phi: PyTree
-        predict(phi, image: Float[Array, "N H W C"], given=()) -> Float[Array, "N H W 1"]    logits
+        predict(phi, image: Float[Array, "N H W C"], prompt=()) -> Float[Array, "N H W 1"]    logits
 
     `phi` is a network for the support's structure, or whatever the method makes of a support.
     Neither is compiled. Where many runs or steps share a program, call them inside jit with the
@@ -75,10 +75,10 @@ def episodic(
     *,
     augment: Callable[[Task], Task] | None = None,
 ) -> Learner:
-    """Learn from batches of tasks: augment each, take the outer direction, make one optimiser step.
+    """Learn from batches of tasks: augment each, take the meta-gradient, make one optimiser step.
 
     The batch is a `Task` whose leaves lead with T; `algorithm.outer` and `augment` see one task of
-    it. `over_tasks(outer, weigh=...)` spreads a function of one task over the batch:
+    it. `over_tasks(outer, task_weights=...)` spreads a function of one task over the batch:
     `over_tasks.over_tasks`, or `partial(over_tasks, chunk=4)` for four side by side, or with a mesh
     of devices.
 
@@ -93,19 +93,19 @@ def episodic(
             task = augment(task._replace(key=changed))
         return algorithm.outer(meta, task._replace(key=own))
 
-    direction_of = over_tasks(outer, weigh=algorithm.weigh)
+    meta_gradient_of = over_tasks(outer, task_weights=algorithm.task_weights)
 
     def init(key) -> Episodic:
         meta = algorithm.init(key)
         return Episodic(meta, optimiser.init(meta.learned), jnp.zeros((), jnp.int32))
 
     def step(state: Episodic, batch: Task) -> tuple[Episodic, dict]:
-        direction, tasks = direction_of(state.meta, batch)
-        updates, after = optimiser.update(direction, state.optimiser, state.meta.learned)
+        meta_gradient, tasks = meta_gradient_of(state.meta, batch)
+        updates, after = optimiser.update(meta_gradient, state.optimiser, state.meta.learned)
         learned = optax.apply_updates(state.meta.learned, updates)
         metrics = dict(
-            tasks=tasks | dict(ident=batch.ident),
-            direction_norm=optax.tree.norm(direction),
+            tasks=tasks | dict(task_id=batch.task_id),
+            meta_gradient_norm=optax.tree.norm(meta_gradient),
             update_norm=optax.tree.norm(updates),
             parameter_norm=optax.tree.norm(learned),
         )
@@ -116,8 +116,8 @@ def episodic(
         def adapt(support, key):
             return algorithm.adapt(state.meta, support, key)
 
-        def predict(phi, image, given=()):
-            return algorithm.predict(state.meta, phi, image, given)
+        def predict(phi, image, prompt=()):
+            return algorithm.predict(state.meta, phi, image, prompt)
 
         return Predictor(adapt, predict)
 

@@ -77,7 +77,7 @@ def segmentation_loss(
     """
 
     def loss(variables, examples: Examples, key) -> Float[Array, ""]:
-        logits, _ = model.apply(variables, examples.image, examples.given, key=key, train=True)
+        logits, _ = model.apply(variables, examples.image, examples.prompt, key=key, train=True)
         parts = logits[..., 0], examples.mask, examples.valid
         return cross_entropy_weight * cross_entropy(*parts) + dice_weight * soft_dice(*parts)
 

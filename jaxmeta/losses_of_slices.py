@@ -68,7 +68,7 @@ def slice_loss(model: Model, of: Callable[[Slice, Slice], Float[Array, ""]]) -> 
     """Make loss(variables, examples, key) of the loss of one slice."""
 
     def loss(variables, examples: Examples, key) -> Float[Array, ""]:
-        logits, _ = model.apply(variables, examples.image, examples.given, key=key, train=True)
+        logits, _ = model.apply(variables, examples.image, examples.prompt, key=key, train=True)
         logits = wide(logits[..., 0])
         each = jax.vmap(of)(logits, examples.mask.astype(logits.dtype))
         valid = examples.valid.astype(logits.dtype)

@@ -20,16 +20,16 @@ def over_tasks(
     *,
     mesh: Mesh | None = None,
     chunk: int = 1,
-    weigh: Callable[[PyTree], jax.Array] | None = None,
+    task_weights: Callable[[PyTree], jax.Array] | None = None,
 ) -> Callable[[PyTree, Task], tuple[PyTree, PyTree]]:
-    """Make (meta, tasks [T, ...]) -> (direction, statistics [T, ...]) of (meta, task) -> the same.
+    """Make (meta, tasks [T, ...]) -> (meta_gradient, statistics [T, ...]) of (meta, task) -> the same.
 
     `tasks` is a `Task` (of two `Examples`) with one more leading axis T on every leaf, a multiple
-    of `chunk` on each device; `outer` sees it without. A direction is a tree like what is learned,
+    of `chunk` on each device; `outer` sees it without. A meta-gradient is a tree like what is learned,
     statistics are scalars.
 
-    The direction is the mean over all tasks, or their sum weighted by `weigh(statistics of all T)`,
-    which then also hold each direction's `deviation`, its squared distance from the mean of all T.
+    The meta-gradient is the mean over all tasks, or their sum weighted by `task_weights(statistics of all T)`,
+    which then also hold each meta-gradient's `deviation`, its squared distance from the mean of all T.
     `chunk` tasks are done side by side with `vmap`, chunks one after another: 1 is right on a CPU,
     all of a device's tasks on an accelerator, between the two when memory is short.
 
@@ -57,8 +57,8 @@ def over_tasks(
 
     def summed(meta, tasks):
         def body(total, some):
-            directions, statistics = side_by_side(meta, some)
-            return jax.tree.map(lambda t, d: t + d.sum(0), total, directions), statistics
+            meta_gradients, statistics = side_by_side(meta, some)
+            return jax.tree.map(lambda t, d: t + d.sum(0), total, meta_gradients), statistics
 
         some = chunked(tasks)
         first = jax.tree.map(lambda a: a[0, 0], some)
@@ -68,42 +68,48 @@ def over_tasks(
         return total, merged(statistics)
 
     def weighted(meta, tasks, gather):
-        directions, statistics = jax.lax.map(lambda some: side_by_side(meta, some), chunked(tasks))
-        directions, statistics = merged(directions), merged(statistics)
-        statistics["deviation"] = deviation(directions, tasks.ident.shape[0])
-        weights = gather(weigh)(statistics)
-        return jax.tree.map(lambda d: jnp.tensordot(weights, d, 1), directions), statistics
+        meta_gradients, statistics = jax.lax.map(
+            lambda some: side_by_side(meta, some), chunked(tasks)
+        )
+        meta_gradients, statistics = merged(meta_gradients), merged(statistics)
+        statistics["deviation"] = deviation(meta_gradients, tasks.task_id.shape[0])
+        weights = gather(task_weights)(statistics)
+        return jax.tree.map(lambda d: jnp.tensordot(weights, d, 1), meta_gradients), statistics
 
-    def deviation(directions, local):
-        means = jax.tree.map(lambda d: d.sum(0) / (local * (mesh.size if mesh else 1)), directions)
+    def deviation(meta_gradients, local):
+        means = jax.tree.map(
+            lambda d: d.sum(0) / (local * (mesh.size if mesh else 1)), meta_gradients
+        )
         means = jax.lax.psum(means, "task") if mesh else means
         apart = jax.tree.map(
-            lambda d, m: ((d - m[None]) ** 2).sum(range(1, d.ndim)), directions, means
+            lambda d, m: ((d - m[None]) ** 2).sum(range(1, d.ndim)), meta_gradients, means
         )
         return sum(jax.tree.leaves(apart))
 
     def everywhere(meta, tasks):
-        local = tasks.ident.shape[0]
+        local = tasks.task_id.shape[0]
         total = local * (mesh.size if mesh else 1)
 
-        def gather(weigh):  # weights of all tasks of the step, of which each device keeps its own
+        def gather(
+            task_weights,
+        ):  # weights of all tasks of the step, of which each device keeps its own
             def own(statistics):
                 if mesh is None:
-                    return weigh(statistics)
+                    return task_weights(statistics)
                 all_ = jax.tree.map(lambda a: jax.lax.all_gather(a, "task", tiled=True), statistics)
                 start = jax.lax.axis_index("task") * local
-                return jax.lax.dynamic_slice_in_dim(weigh(all_), start, local)
+                return jax.lax.dynamic_slice_in_dim(task_weights(all_), start, local)
 
             return own
 
-        if weigh:
-            direction, statistics = weighted(meta, tasks, gather)
+        if task_weights:
+            meta_gradient, statistics = weighted(meta, tasks, gather)
         else:
-            direction, statistics = summed(meta, tasks)
-            direction = jax.tree.map(lambda d: d / total, direction)
+            meta_gradient, statistics = summed(meta, tasks)
+            meta_gradient = jax.tree.map(lambda d: d / total, meta_gradient)
         if mesh:
-            direction = jax.lax.psum(direction, "task")
-        return direction, statistics
+            meta_gradient = jax.lax.psum(meta_gradient, "task")
+        return meta_gradient, statistics
 
     if mesh is None:
         return everywhere

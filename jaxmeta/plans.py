@@ -14,7 +14,7 @@ class Plan(NamedTuple):
 
     index: Integer[Array, "S B"] | np.ndarray  # which support examples the step sees
     rate: Float[Array, " S"] | np.ndarray  # a factor on the step's update
-    live: Bool[Array, " S"] | np.ndarray  # False: the step changes no bit of anything
+    active: Bool[Array, " S"] | np.ndarray  # False: the step changes no bit of anything
 
 
 def whole_support(support: Examples, steps: int) -> Plan:
@@ -35,6 +35,6 @@ def one_by_one(support: Examples, epochs: int, *, decay: float = 1.0, every: int
     return Plan(index, rate.astype(np.float32), jnp.tile(jnp.asarray(support.valid), epochs))
 
 
-def all_live(plan: Plan) -> bool:
+def all_active(plan: Plan) -> bool:
     """Say whether it is known, when the loop is compiled, that no step rests."""
-    return isinstance(plan.live, np.ndarray) and bool(plan.live.all())
+    return isinstance(plan.active, np.ndarray) and bool(plan.active.all())

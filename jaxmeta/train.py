@@ -38,7 +38,7 @@ def train(
     `save` is told whether that is due, or an interruption made it so.
 
     Returns the last step made, the state and the seconds spent on data, device and checkpoints.
-    Raises BadInput at the first loss or direction that is not a number, naming the task.
+    Raises BadInput at the first loss or meta-gradient that is not a number, naming the task.
     """
     spent: dict[str, float] = defaultdict(float)
     number, waiting, began = start, None, time.perf_counter()
@@ -76,10 +76,10 @@ def train(
 def summary(values: dict) -> dict[str, Any]:
     """Flatten a step's metrics: the mean over tasks of each, and what names the tasks."""
     tasks = dict(values["tasks"])
-    ident = np.asarray(tasks.pop("ident"))
+    task_id = np.asarray(tasks.pop("task_id"))
     means = {name: float(np.mean(of_tasks)) for name, of_tasks in tasks.items()}
     norms = {name: float(value) for name, value in values.items() if name != "tasks"}
-    each = {"structures": ident[:, 1].tolist()}
+    each = {"structures": task_id[:, 1].tolist()}
     if "dice" in tasks:
         each["task_dice"] = np.round(np.asarray(tasks["dice"], float), 4).tolist()
     return means | norms | each
@@ -88,10 +88,10 @@ def summary(values: dict) -> dict[str, Any]:
 def refuse_nan(number: int, tasks: dict, name_task: Callable[[int], str]) -> None:
     """Stop at the first task whose loss or gradient is not finite."""
     for name in ("loss", "grad_norm"):
-        for value, ident in zip(np.asarray(tasks[name]), np.asarray(tasks["ident"])):
+        for value, task_id in zip(np.asarray(tasks[name]), np.asarray(tasks["task_id"])):
             if not np.isfinite(value):
                 raise BadInput(
-                    f"step {number}: the {name} is {value} in {name_task(int(ident[0]))}; the last "
+                    f"step {number}: the {name} is {value} in {name_task(int(task_id[0]))}; the last "
                     "checkpoint is sound: lower the inner or outer rate, or look at that task"
                 )
 

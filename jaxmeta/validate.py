@@ -23,14 +23,14 @@ def validation(
     def outer(state, task):
         predictor = learner.predictor(state)
         phi = predictor.adapt(task.support, key_of(task))
-        logits = predictor.predict(phi, task.query.image, task.query.given)
+        logits = predictor.predict(phi, task.query.image, task.query.prompt)
         return (), hard_dice(logits[..., 0], task.query.mask, task.query.valid)
 
     return jit(lambda state, tasks: over_tasks(outer, mesh=mesh)(state, tasks)[1])
 
 
-def mean_over_structures(dice: Float[np.ndarray, " T"], ident: np.ndarray) -> float:
+def mean_over_structures(dice: Float[np.ndarray, " T"], task_id: np.ndarray) -> float:
     """Average over structures the average over their tasks, so that a frequent one weighs no
     more."""
-    numbers = np.asarray(ident)[:, 1]
+    numbers = np.asarray(task_id)[:, 1]
     return float(np.mean([np.mean(np.asarray(dice)[numbers == n]) for n in np.unique(numbers)]))

@@ -81,8 +81,8 @@ def segmented(
         block = np.minimum(np.arange(start, start + DRAWS), len(volume.asked) - 1)
         fitted = row.fit(together([volume.supports[n] for n in block]), keys[block])
         index = np.array([filled(volume.asked[n], width) for n in block])
-        given = clicked(volume.truth[index], clicks, rng) if clicks else ()
-        probability = np.asarray(row.segment_each(fitted, image[index], given))
+        prompt = clicked(volume.truth[index], clicks, rng) if clicks else ()
+        probability = np.asarray(row.segment_each(fitted, image[index], prompt))
         for number, chunk in enumerate(volume.asked[start : start + DRAWS]):
             found[list(chunk)] = probability[number, : len(chunk)]
     return found

@@ -27,7 +27,7 @@ def small_model(classes: int = 1) -> Model:
             head=dict(kernel=jax.random.normal(head, (3, classes)), bias=jnp.zeros(classes)),
         )
 
-    def apply(variables, image, given=(), *, key=None, train=False):
+    def apply(variables, image, prompt=(), *, key=None, train=False):
         features = jax.nn.softplus(convolve(image, variables["trunk"]["kernel"]))
         head = variables["head"]
         return features @ head["kernel"] + head["bias"][None, None, None], ()
@@ -49,8 +49,8 @@ def small_task(number: int = 0, *, shots: int = 3, queries: int = 2) -> Task:
         return Examples(image.astype(np.float32), mask, np.arange(count) < count - filled)
 
     key = rng.integers(0, 2**32, 2, dtype=np.uint32)
-    ident = np.array([number, number % 2], np.int32)
-    task = Task(examples(shots, 1), examples(queries, 0), key, ident)
+    task_id = np.array([number, number % 2], np.int32)
+    task = Task(examples(shots, 1), examples(queries, 0), key, task_id)
     return jax.tree.map(jnp.asarray, task)
 
 

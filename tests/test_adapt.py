@@ -53,14 +53,14 @@ def test_scan_equals_a_python_loop(start):
 def test_a_step_that_is_not_live_changes_no_bit(start):
     theta, support = start
     plan = whole_support(support, 4)
-    rested = plan._replace(live=np.array([True, False, True, False]))
-    early = plan._replace(live=np.array([True, True, False, False]))
+    rested = plan._replace(active=np.array([True, False, True, False]))
+    early = plan._replace(active=np.array([True, True, False, False]))
     same = walked(theta, support, rested)[0]
     # the loss here draws no randomness, so two live steps are two steps wherever they stand
     jax.tree.map(np.testing.assert_array_equal, same, walked(theta, support, early)[0])
     short = walked(theta, support, whole_support(support, 2))[0]  # another program: it may round
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), same, short)
-    asleep = walked(theta, support, plan._replace(live=np.zeros(4, bool)))[0]
+    asleep = walked(theta, support, plan._replace(active=np.zeros(4, bool)))[0]
     jax.tree.map(np.testing.assert_array_equal, asleep, theta)
 
 
@@ -69,7 +69,7 @@ def test_slices_in_turn_are_a_python_loop_that_skips_what_is_not_valid(start):
     plan = one_by_one(support, 4, decay=0.5, every=2)
     np.testing.assert_array_equal(plan.index[:, 0], [0, 1, 2] * 4)
     np.testing.assert_array_equal(plan.rate, [1.0] * 6 + [0.5] * 6)
-    np.testing.assert_array_equal(plan.live, [True, True, False] * 4)
+    np.testing.assert_array_equal(plan.active, [True, True, False] * 4)
     update = OPTIMISERS["adam"]
     phi, state = theta, update.init(theta)
     for epoch in range(4):
@@ -89,7 +89,7 @@ def test_tasks_of_different_lengths_side_by_side_are_each_as_alone(start, order)
     valid = jnp.array([[True, True, False], [True, False, False], [True, True, True]])
 
     def walk(valid):
-        plan = one_by_one(support, 2)._replace(live=jnp.tile(valid, 2))
+        plan = one_by_one(support, 2)._replace(active=jnp.tile(valid, 2))
         update = OPTIMISERS["momentum"]
         return adapt(LOSS, theta, support, plan, update=update, key=jax.random.key(1), order=order)[
             0

@@ -17,7 +17,7 @@ from tests import small
 SIZE = 4
 
 
-LINEAR = Model(None, lambda phi, image, given=(), **_: (phi["w"] * image + phi["b"], ()))
+LINEAR = Model(None, lambda phi, image, prompt=(), **_: (phi["w"] * image + phi["b"], ()))
 
 
 def still(state):

@@ -128,8 +128,8 @@ def test_three_products_point_where_the_exact_implicit_gradient_points(x64, solv
         flat, whole = ravel_pytree(phi)
         curved = jax.hessian(lambda v: loss(whole(v), task.support, key))(flat)
         slope = jax.grad(lambda v: loss(whole(v), task.query, key))(flat)
-        direction, _ = algorithm.outer(meta, task)
-        return jnp.eye(flat.size) + curved / strength, slope, ravel_pytree(direction)[0]
+        meta_gradient, _ = algorithm.outer(meta, task)
+        return jnp.eye(flat.size) + curved / strength, slope, ravel_pytree(meta_gradient)[0]
 
     for seed in range(4):
         meta = in_float64(algorithm.init(jax.random.key(seed)))

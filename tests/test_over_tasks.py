@@ -1,4 +1,4 @@
-"""Properties of the task axis: however tasks are spread, the direction is the mean of their own."""
+"""Properties of the task axis: however tasks are spread, the meta-gradient is the mean of their own."""
 
 from functools import partial
 
@@ -33,10 +33,10 @@ def by_hand(meta, batch, weights=None):
     single = jax.jit(ALGORITHM.outer)
     results = [single(meta, jax.tree.map(lambda a: a[t], batch)) for t in range(TASKS)]
     weights = np.full(TASKS, 1 / TASKS) if weights is None else weights
-    direction = jax.tree.map(
+    meta_gradient = jax.tree.map(
         lambda *d: sum(w * x for w, x in zip(weights, d)), *[r[0] for r in results]
     )
-    return direction, jax.tree.map(lambda *s: np.stack(s), *[r[1] for r in results])
+    return meta_gradient, jax.tree.map(lambda *s: np.stack(s), *[r[1] for r in results])
 
 
 def test_map_and_vmap_and_chunks_equal_the_mean_of_single_tasks(given):
@@ -58,28 +58,30 @@ def test_sharded_equals_the_mean_of_single_tasks(given, devices_asked):
 def test_weights_see_all_tasks_of_the_step(given, sharded):
     meta, batch = given
 
-    def weigh(statistics):
+    def task_weights(statistics):
         return jax.nn.softmax(statistics["loss"] * 10)
 
     statistics = by_hand(meta, batch)[1]
-    expected = by_hand(meta, batch, np.asarray(weigh(statistics)))[0]
+    expected = by_hand(meta, batch, np.asarray(task_weights(statistics)))[0]
     mesh = devices.task_mesh(TASKS) if sharded else None
-    direction, _ = jax.jit(over_tasks(ALGORITHM.outer, mesh=mesh, weigh=weigh))(meta, batch)
-    close(jax.device_get(direction), expected)
+    meta_gradient, _ = jax.jit(over_tasks(ALGORITHM.outer, mesh=mesh, task_weights=task_weights))(
+        meta, batch
+    )
+    close(jax.device_get(meta_gradient), expected)
 
 
 @pytest.mark.parametrize("how", [dict(chunk=4), dict(chunk=2), dict(sharded=True)])
-def test_weighed_tasks_are_told_how_far_each_direction_is_from_the_mean(given, how):
+def test_weighed_tasks_are_told_how_far_each_meta_gradient_is_from_the_mean(given, how):
     meta, batch = given
     single = jax.jit(ALGORITHM.outer)
     own = [single(meta, jax.tree.map(lambda a: a[t], batch))[0] for t in range(TASKS)]
     mean = jax.tree.map(lambda *d: sum(d) / TASKS, *own)
     apart = [optax.tree.norm(optax.tree.sub(d, mean), squared=True) for d in own]
     mesh = devices.task_mesh(TASKS) if how.pop("sharded", False) else None
-    spread = over_tasks(ALGORITHM.outer, mesh=mesh, weigh=lambda s: s["deviation"], **how)
-    direction, statistics = jax.jit(spread)(meta, batch)
+    spread = over_tasks(ALGORITHM.outer, mesh=mesh, task_weights=lambda s: s["deviation"], **how)
+    meta_gradient, statistics = jax.jit(spread)(meta, batch)
     close(jax.device_get(statistics["deviation"]), np.stack(apart))
-    close(jax.device_get(direction), by_hand(meta, batch, np.stack(apart))[0])
+    close(jax.device_get(meta_gradient), by_hand(meta, batch, np.stack(apart))[0])
 
 
 def test_tasks_do_not_leak_into_each_other(given):

@@ -178,8 +178,8 @@ def test_validation_adapts_to_each_task_by_itself():
 
 
 def test_structures_weigh_alike_however_many_tasks_they_have():
-    ident = np.array([[0, 7], [1, 7], [2, 7], [3, 8]])
-    assert mean_over_structures(np.array([0.2, 0.4, 0.6, 1.0]), ident) == pytest.approx(0.7)
+    task_id = np.array([[0, 7], [1, 7], [2, 7], [3, 8]])
+    assert mean_over_structures(np.array([0.2, 0.4, 0.6, 1.0]), task_id) == pytest.approx(0.7)
 
 
 def test_the_cost_of_a_step_is_known_before_it_runs(step):

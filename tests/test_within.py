@@ -76,7 +76,7 @@ def knowing(asked):
     def fit(supports, keys):
         return [known[slices[0]] for slices in supports.slices]
 
-    def segment_each(fitted, image, given=()):
+    def segment_each(fitted, image, prompt=()):
         found = np.zeros(image.shape[:4], np.float32)
         for number, ((volume, chunk), images) in enumerate(zip(fitted, image, strict=True)):
             for place, each in enumerate(images):
@@ -109,7 +109,7 @@ def test_a_slice_is_answered_by_its_own_chunk_and_lenders_do_not_count(asked):
 def test_clicks_lie_on_the_truth_of_what_is_asked(asked):
     seen = []
 
-    def segment_each(fitted, image, given=()):
+    def segment_each(fitted, image, prompt=()):
         seen.append((fitted, given))
         return np.zeros(image.shape[:4], np.float32)
 
@@ -181,7 +181,7 @@ def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a
     def fit(supports, keys):
         return [float(slices[0].split(":")[1]) for slices in supports.slices]
 
-    def segment_each(fitted, image, given=()):
+    def segment_each(fitted, image, prompt=()):
         return np.ones(image.shape[:4], np.float32) * np.reshape(fitted, (-1, 1, 1, 1))
 
     volume = trial.queries[0]()

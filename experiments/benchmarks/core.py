@@ -58,12 +58,12 @@ def meta_step(
     batch = devices.place(a_batch(image, mask), mesh)
     chunk = devices.side_by_side(tasks, mesh)
     function = over_tasks(algorithm.outer, mesh=mesh, chunk=chunk)
-    figures, (direction, statistics_) = timed(
+    figures, (meta_gradient, statistics_) = timed(
         function, devices.replicate(meta, mesh), batch, repeat
     )
     figures |= dict(
         loss=float(np.mean(jax.device_get(statistics_["loss"]))),
-        grad_norm=float(optax.tree.norm(direction)),
+        grad_norm=float(optax.tree.norm(meta_gradient)),
     )
     if parity:
         for name, limit in PARITY.items():

@@ -78,7 +78,7 @@ def step(
     algorithm = learner(size, chunk, passes=passes)
     meta = begun(size, algorithm)
     told = [
-        examples(size, chunk * count)._replace(given=examples(size, chunk * count).mask)
+        examples(size, chunk * count)._replace(prompt=examples(size, chunk * count).mask)
         for count in (shots, queries)
     ]
     tasks = Task(*told, np.zeros(2, np.uint32), np.zeros(2, np.int32))

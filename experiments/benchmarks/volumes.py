@@ -30,7 +30,7 @@ def volumes(
     algorithm = metamedseg(model, loss, epochs=epochs, inner=ADAM)
 
     def without_rests(meta, task):
-        plan = one_by_one(task.support, epochs)._replace(live=np.ones(epochs * slices, bool))
+        plan = one_by_one(task.support, epochs)._replace(active=np.ones(epochs * slices, bool))
         phi, losses = descend(
             loss, meta.learned, task.support, plan, update=ADAM, key=jax.random.key(0)
         )
@@ -63,7 +63,7 @@ def short(batch: Task):
 
 
 def step_seconds(algorithm: Algorithm, outer, batch: Task, tasks: int, repeat: int) -> float:
-    """Time the direction of a batch, spread over the devices."""
+    """Time the meta-gradient of a batch, spread over the devices."""
     mesh = devices.task_mesh(tasks)
     meta = devices.replicate(devices.jit(algorithm.init)(jax.random.key(0)), mesh)
     function = over_tasks(outer, mesh=mesh, chunk=devices.side_by_side(tasks, mesh))

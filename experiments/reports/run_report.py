@@ -277,7 +277,10 @@ def draw_curves(path: Path, metrics: Path) -> None:
     """Draw how training went, where the run kept its metrics."""
     lines = track.read_metrics(metrics)
     names = {"loss": "loss", "dice/before": "dice_before", "dice/after": "dice"}
-    names |= {"validation Dice": "validation_dice", "norm of the direction": "direction_norm"}
+    names |= {
+        "validation Dice": "validation_dice",
+        "norm of the meta-gradient": "meta_gradient_norm",
+    }
     series = {shown: track.column(lines, name) for shown, name in names.items()}
     series = {shown: points for shown, points in series.items() if points[0]}
     if series:

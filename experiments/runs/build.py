@@ -85,7 +85,7 @@ def training_pool(
 def target_examples(config: Config, shards: Shards, division: Split) -> Examples | None:
     """Read the slices of the organs under test that the rule `target` looks at, if it is the
     run's."""
-    if config.weigh.rule != "target":
+    if config.task_weights.rule != "target":
         return None
     chosen = target_slices(shards, division, TARGET_SLICES)
     how = dict(size=config.tasks.size, spacing=config.tasks.spacing)
@@ -272,7 +272,7 @@ def build_metamedseg(
 
     Where nobody trains, target slices of the same shape stand in for the run's own.
     """
-    inner, how = config.inner, config.weigh
+    inner, how = config.inner, config.task_weights
     rule = inner_rule(inner, differentiated=False)
     if how.rule == "target" and target is None:
         plane = (TARGET_SLICES, config.tasks.size, config.tasks.size)
@@ -283,9 +283,9 @@ def build_metamedseg(
     def decayed(rate: float, decay: float) -> optax.GradientTransformation:
         return optax.chain(optax.add_decayed_weights(decay), rule(rate))
 
-    weigh = None
+    task_weights = None
     if how.rule != "uniform" or how.compounding:
-        weigh = weighting(RULES[how.rule], invert=how.invert, compounding=how.compounding)
+        task_weights = weighting(RULES[how.rule], invert=how.invert, compounding=how.compounding)
     return algorithms.metamedseg(
         model,
         loss,
@@ -296,7 +296,7 @@ def build_metamedseg(
         tuning=decayed(inner.test_rate, inner.test_weight_decay),
         tuning_epochs=inner.test_steps,
         tuning_decay=inner.test_decay,
-        weigh=weigh,
+        task_weights=task_weights,
         target=target,
     )
 

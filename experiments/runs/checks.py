@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.configs import INNER, Config, Inner, Network, Prompted, Tasks, Weighting
+from experiments.configs import INNER, Config, Inner, Network, Prompted, Tasks, TaskWeights
 from experiments.presets import OWN_LOSS, STILL
 from experiments.runs.build_sam import KINDS, size_of, ssm_network
 from experiments.runs.own_network import own_network
@@ -116,17 +116,19 @@ def refuse_unused(config: Config) -> None:
         raise BadInput(
             f"--outer.weight-decay with --outer.optimiser {outer.optimiser}: adamw has it"
         )
-    if config.weigh != Weighting() and config.algorithm != "metamedseg":
-        raise BadInput(f"--weigh with {config.algorithm}: only metamedseg weighs its tasks")
-    if config.weigh.rule == "uniform" and config.weigh.invert:
-        raise BadInput("--weigh.invert with --weigh.rule uniform: all alike, either way around")
-    if (config.weigh.rule == "target") != ("target-labels" in config.allow_leak):
+    if config.task_weights != TaskWeights() and config.algorithm != "metamedseg":
+        raise BadInput(f"--task-weights with {config.algorithm}: only metamedseg weighs its tasks")
+    if config.task_weights.rule == "uniform" and config.task_weights.invert:
         raise BadInput(
-            "--weigh.rule target looks at labels of the organs under test: it needs --allow-leak "
+            "--task-weights.invert with --task-weights.rule uniform: all alike, either way around"
+        )
+    if (config.task_weights.rule == "target") != ("target-labels" in config.allow_leak):
+        raise BadInput(
+            "--task-weights.rule target looks at labels of the organs under test: it needs --allow-leak "
             "target-labels, and nothing else does"
         )
-    if config.weigh.rule == "target" and not config.test_organs:
-        raise BadInput("--weigh.rule target needs --test-organs to look at")
+    if config.task_weights.rule == "target" and not config.test_organs:
+        raise BadInput("--task-weights.rule target needs --test-organs to look at")
     if config.tasks.draw in ("volumes", "pooled") and config.algorithm not in (
         "metamedseg",
         "reptile",

@@ -262,7 +262,7 @@ def validator(given: Given) -> Callable:
 
     def score(state) -> float:
         values = dice(devices.replicate(jax.device_get(state), mesh), placed)
-        return mean_over_structures(jax.device_get(values), tasks.ident)
+        return mean_over_structures(jax.device_get(values), tasks.task_id)
 
     return score
 

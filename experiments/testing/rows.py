@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from experiments.configs import Config, Weighting
+from experiments.configs import Config, TaskWeights
 from experiments.presets import with_algorithm
 from experiments.runs.build import build, model_and_loss
 from experiments.runs.opened import Run, open_run
@@ -52,7 +52,7 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
         preset,
         inner=dataclasses.replace(preset.inner, vary=config.inner.vary or 0.0),
         outer=outer,
-        weigh=Weighting(),
+        task_weights=TaskWeights(),
         allow_leak=tuple(kind for kind in config.allow_leak if kind in PASSED_ON),
         tasks=dataclasses.replace(tasks, draw=draw),
         augment=augment,
@@ -72,9 +72,9 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
 
 
 def slice_gradients(config: Config) -> int:
-    """Count the slices that a task's direction differentiates, second derivatives left aside.
+    """Count the slices that a task's meta-gradient differentiates, second derivatives left aside.
 
-    The support is seen in each inner step and by each product of an implicit direction, or once
+    The support is seen in each inner step and by each product of an implicit meta-gradient, or once
     where nothing is walked; the query once.
     """
     inner, tasks = config.inner, config.tasks

@@ -1,7 +1,7 @@
 """What a meta-learning algorithm is: four pure functions over explicit meta-parameters.
 
 An algorithm knows no devices, no batch of tasks and no optimiser of its own: `over_tasks` maps its
-`outer` over tasks, `learner.episodic` hands the mean direction to an optax optimiser.
+`outer` over tasks, `learner.episodic` hands the mean meta-gradient to an optax optimiser.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Meta(NamedTuple):
     """
 
     learned: Any
-    frozen: Any = ()
+    state: Any = ()  # counters and the like of an algorithm's own
     backbone: Any = ()  # frozen weights from elsewhere: not made by `init`, in no checkpoint
 
 
@@ -33,9 +33,9 @@ class Algorithm(NamedTuple):
 
     init(key) -> Meta
     adapt(meta, support, key) -> phi: what one does with a new structure's support, at test time
-    predict(meta, phi, image, given) -> logits [N, H, W, 1]
-    outer(meta, task) -> (direction like meta.learned, statistics): an optimiser descends along it
-    weigh(statistics of all tasks of a step) -> one weight a task, or None for their mean
+    predict(meta, phi, image, prompt) -> logits [N, H, W, 1]
+    outer(meta, task) -> (meta_gradient like meta.learned, statistics): an optimiser descends along it
+    task_weights(statistics of all tasks of a step) -> one weight a task, or None for their mean
     advance(meta) -> meta after an outer step, for what an algorithm keeps of its own
     """
 
@@ -43,7 +43,7 @@ class Algorithm(NamedTuple):
     adapt: Callable[[Meta, Examples, Array], PyTree]
     predict: Callable[[Meta, PyTree, Array, Any], Array]
     outer: Callable[[Meta, Task], tuple[PyTree, dict]]
-    weigh: Callable[[dict], Array] | None = None
+    task_weights: Callable[[dict], Array] | None = None
     advance: Callable[[Meta], Meta] = lambda meta: meta
 
 
@@ -55,15 +55,15 @@ def key_of(task: Task) -> Array:
 def predictor_of(model: Model) -> Callable:
     """Make the `predict` of an algorithm whose phi are a model's variables."""
 
-    def predict(meta, phi, image, given=()):
-        return model.apply(phi, image, given)[0]
+    def predict(meta, phi, image, prompt=()):
+        return model.apply(phi, image, prompt)[0]
 
     return predict
 
 
 def score(model: Model, phi: PyTree, query: Examples) -> Array:
     """Hard Dice of the query under phi, for logs; no gradient flows."""
-    logits, _ = model.apply(jax.lax.stop_gradient(phi), query.image, query.given)
+    logits, _ = model.apply(jax.lax.stop_gradient(phi), query.image, query.prompt)
     return hard_dice(logits[..., 0], query.mask, query.valid)
 
 
@@ -81,8 +81,8 @@ def query_gradient(query_loss: Callable, model: Model) -> Callable:
             value, (theta, phi, after, losses) = query_loss(learned, meta, task, *keys)
             return value, statistics_of(model, theta, phi, task.query, after, losses)
 
-        direction, statistics = jax.grad(judged, has_aux=True)(meta.learned)
-        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
+        meta_gradient, statistics = jax.grad(judged, has_aux=True)(meta.learned)
+        return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
 
     return outer
 

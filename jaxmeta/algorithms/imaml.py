@@ -1,7 +1,7 @@
 """Implicit MAML (Rajeswaran et al. 2019, arXiv 1909.04630): a meta-gradient that forgets the path.
 
     phi* = argmin  L_support(phi) + lambda / 2 |phi - theta|^2
-    direction = (I + H / lambda)^-1  d L_query(phi*) / d phi,    H = d^2 L_support / d phi^2 at phi*
+    meta_gradient = (I + H / lambda)^-1  d L_query(phi*) / d phi,    H = d^2 L_support / d phi^2 at phi*
 
 Where the inner problem is solved, the derivative of its solution does not depend on how it was
 found: any optimiser and any number of steps, and the memory of plain training. The linear system is
@@ -54,8 +54,8 @@ def imaml(
             _, curved = jax.jvp(gradient, (phi,), (v,))
             return jax.tree.map(lambda a, h: a + h / strength, v, curved)
 
-        direction = solve(product, slope)
+        meta_gradient = solve(product, slope)
         statistics = statistics_of(model, theta, phi, task.query, value, losses)
-        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
+        return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
 
     return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)

@@ -2,7 +2,7 @@
 rule.
 
     phi_0 = theta,   phi_{s+1} = phi_s + alpha * U(grad L_support(phi_s))      s = 0 .. S-1
-    direction = d L_query(phi_S) / d (theta, alpha)
+    meta_gradient = d L_query(phi_S) / d (theta, alpha)
 
 U is any optax transformation, `sgd(1.0)` (minus the gradient) for the paper's rule. alpha is one
 fixed number, or with `learn_rate` a tree like theta that is learned too: Meta-SGD (Li et al. 2017,

@@ -2,7 +2,7 @@
 every step.
 
     phi_{s+1} = phi_s - alpha[layer, s] grad L_support(phi_s)
-    direction = d sum_s w_s L_query(phi_s) / d (theta, alpha)                    s = 1 .. S
+    meta_gradient = d sum_s w_s L_query(phi_s) / d (theta, alpha)                    s = 1 .. S
 
 A rate for each parameter array and each step is learned (section 4, "LSLR"). The query is judged
 after each step (its "MSL"): at first all steps weigh the same, and over `anneal` outer steps the
@@ -71,11 +71,11 @@ def maml_plus_plus(
             return loss(phi, task.query, query_key)
 
         phi, (losses, after) = walk(learned, task.support, inner_key, steps, judge)
-        value = importance(steps, meta.frozen, anneal) @ after
+        value = importance(steps, meta.state, anneal) @ after
         return value, (learned["theta"], phi, after[-1], losses)
 
     def advance(meta):
-        return meta._replace(frozen=meta.frozen + 1)
+        return meta._replace(state=meta.state + 1)
 
     outer = query_gradient(query_loss, model)
     return Algorithm(init, adapt_to, predictor_of(model), outer, advance=advance)

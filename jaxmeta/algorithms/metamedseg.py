@@ -33,7 +33,7 @@ def metamedseg(
     tuning: optax.GradientTransformation | None = None,
     tuning_epochs: int | None = None,
     tuning_decay: float = 0.7,
-    weigh: Callable | None = None,
+    task_weights: Callable | None = None,
     target: Examples | None = None,
 ) -> Algorithm:
     """Learn an initialisation that is close to what every volume asks for.
@@ -57,21 +57,21 @@ def metamedseg(
         inner_key, query_key = jax.random.split(key_of(task))
         theta = meta.learned
         phi, losses = walk(theta, task.support, inner_key)
-        direction = jax.tree.map(lambda a, b: a - b, theta, phi)
+        meta_gradient = jax.tree.map(lambda a, b: a - b, theta, phi)
         value = loss(phi, task.query, query_key)
         shots = jnp.maximum(task.support.valid.sum(), 1)
         by_epoch = losses.reshape(epochs, -1).sum(1) / shots  # a step that rests has 0
         statistics = statistics_of(model, theta, phi, task.query, value, by_epoch)
         change = jnp.abs(jnp.diff(by_epoch)).max() if epochs > 1 else jnp.zeros(())
-        moved = optax.tree.norm(direction, squared=True)
+        moved = optax.tree.norm(meta_gradient, squared=True)
         statistics |= dict(moved=moved, largest_change=change, grad_norm=jnp.sqrt(moved))
         if target is not None:
-            logits, _ = model.apply(phi, meta.frozen.image, meta.frozen.given)
-            seen = meta.frozen.mask, meta.frozen.valid
+            logits, _ = model.apply(phi, meta.state.image, meta.state.prompt)
+            seen = meta.state.mask, meta.state.valid
             statistics |= dict(target_iou=hard_iou(logits[..., 0], *seen))
-        return direction, statistics
+        return meta_gradient, statistics
 
     def init(key):
         return Meta(model.init(key), () if target is None else jax.tree.map(jnp.asarray, target))
 
-    return Algorithm(init, adapt_to, predictor_of(model), outer, weigh)
+    return Algorithm(init, adapt_to, predictor_of(model), outer, task_weights)

@@ -27,7 +27,7 @@ FOCAL, GAMMA, BALANCE = 20.0, 2.0, 0.25
 
 
 def promptable(network: Sam) -> Algorithm:
-    """Learn the whole network; `given` of a slice to segment is a box [4] in its pixels."""
+    """Learn the whole network; `prompt` of a slice to segment is a box [4] in its pixels."""
     side = network.size.image
 
     def init(key) -> Meta:
@@ -53,9 +53,9 @@ def promptable(network: Sam) -> Algorithm:
             ]
             return means[0], means
 
-        direction, (loss, before, after) = jax.grad(judged, has_aux=True)(meta.learned)
-        norm = optax.tree.norm(direction)
-        return direction, dict(loss=loss, dice_before=before, dice=after, grad_norm=norm)
+        meta_gradient, (loss, before, after) = jax.grad(judged, has_aux=True)(meta.learned)
+        norm = optax.tree.norm(meta_gradient)
+        return meta_gradient, dict(loss=loss, dice_before=before, dice=after, grad_norm=norm)
 
     def rounds(learned, seen, mask, key, *, boxed: bool):
         """Prompt, correct, and judge both masks of every slice: losses, and Dice of each round
@@ -79,11 +79,11 @@ def promptable(network: Sam) -> Algorithm:
     def adapt(meta, support, key):
         return ()
 
-    def predict(meta: Meta, phi, image, given=()):
-        if isinstance(given, tuple):
+    def predict(meta: Meta, phi, image, prompt=()):
+        if isinstance(prompt, tuple):
             raise ValueError("it segments what is pointed at: give a box [N, 4] with every slice")
         seen = network.encode(meta.learned, slices_as_colours(image))
-        logits, _ = network.decode(meta.learned, seen, Prompts(boxes=given))
+        logits, _ = network.decode(meta.learned, seen, Prompts(boxes=prompt))
         return large(logits, side)
 
     return Algorithm(init, adapt, predict, outer)

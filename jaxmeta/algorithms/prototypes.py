@@ -30,24 +30,24 @@ def prototypes(
     phi are the two prototypes [2, C]. `loss_of(model)` makes the loss, as `segmentation_loss` does.
     """
 
-    def features(theta: PyTree, image, given=()) -> Float[Array, "N H W C"]:
-        return unit(model.apply(theta, image, given)[0])
+    def features(theta: PyTree, image, prompt=()) -> Float[Array, "N H W C"]:
+        return unit(model.apply(theta, image, prompt)[0])
 
     def describe(theta: PyTree, support: Examples) -> Float[Array, "2 C"]:
         inside = support.mask.astype(jnp.float32)
         classes = jnp.stack([1 - inside, inside]) * support.valid[None, :, None, None]
-        sums = jnp.einsum("cnhw,nhwf->cf", classes, features(theta, support.image, support.given))
+        sums = jnp.einsum("cnhw,nhwf->cf", classes, features(theta, support.image, support.prompt))
         return unit(sums / jnp.maximum(classes.sum((1, 2, 3)), 1)[:, None])
 
-    def classify(theta, phi, image, given=()) -> Float[Array, "N H W 1"]:
-        near = features(theta, image, given) @ phi.T
+    def classify(theta, phi, image, prompt=()) -> Float[Array, "N H W 1"]:
+        near = features(theta, image, prompt) @ phi.T
         return scale * (near[..., 1:] - near[..., :1])
 
     def adapt_to(meta: Meta, support: Examples, key) -> Float[Array, "2 C"]:
         return describe(meta.learned, support)
 
-    def predict(meta: Meta, phi, image, given=()):
-        return classify(meta.learned, phi, image, given)
+    def predict(meta: Meta, phi, image, prompt=()):
+        return classify(meta.learned, phi, image, prompt)
 
     def outer(meta: Meta, task):
         def query_loss(theta):
@@ -56,8 +56,8 @@ def prototypes(
             value = loss_of(judged)(theta, task.query, key_of(task))
             return value, dict(loss=value, dice=score(judged, theta, task.query))
 
-        direction, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
-        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
+        meta_gradient, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
+        return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
 
     return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predict, outer)
 

@@ -1,6 +1,6 @@
 """Reptile (Nichol et al. 2018, arXiv 1803.02999): move towards where the inner loop ends.
 
-    direction = theta - phi_S        (descending it, theta moves towards phi_S)
+    meta_gradient = theta - phi_S        (descending it, theta moves towards phi_S)
 
 No derivative of the inner loop is taken, so any inner optimiser and any number of steps will do,
 and memory is that of plain training.
@@ -42,9 +42,9 @@ def reptile(
         inner_key, query_key = jax.random.split(key_of(task))
         theta = meta.learned
         phi, losses = walk(theta, task.support, inner_key, steps)
-        direction = jax.tree.map(lambda a, b: a - b, theta, phi)
+        meta_gradient = jax.tree.map(lambda a, b: a - b, theta, phi)
         value = loss(phi, task.query, query_key)
         statistics = statistics_of(model, theta, phi, task.query, value, losses)
-        return direction, statistics | dict(grad_norm=optax.tree.norm(direction))
+        return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
 
     return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)

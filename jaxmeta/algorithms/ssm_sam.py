@@ -5,7 +5,7 @@ its mask, the others are segmented under that mask's halo. With theta adapters, 
 and the image encoder frozen:
 
     phi <- phi - alpha grad L_chunk(phi)      over all chunks of the support, several times
-    direction = sum of grad L_chunk(phi)      over the query's chunks, at the phi where it ended
+    meta_gradient = sum of grad L_chunk(phi)      over the query's chunks, at the phi where it ended
 
 which is first-order MAML; `order=2` differentiates through the walk, and `learn_rate` learns alpha.
 Online, a new structure's support slice is its own chunk: AdamW from theta, its rate a cosine to
@@ -36,7 +36,7 @@ from jaxmeta.plans import Plan, whole_support
 from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.updates import scale_by
 
-PROMPTS = ("support", "clicks", "none")
+POINTS_FROM = ("support", "clicks", "none")
 FEW = 4  # slices that blocks before the first adapter look at together
 MOST_KEPT = 2**24  # pixels of a task whose prefixes are kept: 0.6 GB of a ViT-B's
 
@@ -89,7 +89,7 @@ def ssm_sam(
     weight_decay: float = 0.01,
     period: int | None = None,
     drawn: Drawn = Drawn(),
-    prompt: str = "support",
+    points_from: str = "support",
     transposed: bool = False,
     copies: int = 1,
     colours: Callable[[Array], Array] = slices_as_colours,
@@ -99,21 +99,21 @@ def ssm_sam(
     structure.
 
     `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query
-    come as chunks of `chunk` neighbours; `given` of each is the mask of the slice that lends. For
+    come as chunks of `chunk` neighbours; `prompt` of each is the mask of the slice that lends. For
     images there may be the named parts of their prefix, computed before. Without any passes it is
     the same network trained jointly on all structures. `period` is after how many online steps the
     rate reaches its end, by default the last; the released code has 20 of 30 or 40.
 
-    The points that new slices are segmented with come, as `prompt` says, from the mask of the
+    The points that new slices are segmented with come, as `points_from` says, from the mask of the
     support, are "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads
     points as (y, x), `copies` repeats each support slice online, for a sampler that has as many
     copies of what it learns, and `colours` makes pixels of slices: for comparison with the released
     code.
 
-    Raises ValueError for another prompt.
+    Raises ValueError for another `points_from`.
     """
-    if prompt not in PROMPTS:
-        raise ValueError(f"prompt {prompt!r}: known are {', '.join(PROMPTS)}")
+    if points_from not in POINTS_FROM:
+        raise ValueError(f"points_from {points_from!r}: known are {', '.join(POINTS_FROM)}")
 
     def init(key) -> Meta:
         theta = network.init(key)
@@ -132,7 +132,7 @@ def ssm_sam(
 
         What is large and soon seen again is not kept: the patches of many large slices.
         """
-        told = examples.mask if isinstance(examples.given, tuple) else examples.given
+        told = examples.mask if isinstance(examples.prompt, tuple) else examples.prompt
         image = examples.image
         if network.adapter.blocks[0] > 0:  # some at a time: attention needs room
             image = (
@@ -140,7 +140,7 @@ def ssm_sam(
             )
         elif isinstance(image, dict) or image.size < MOST_KEPT:
             image = look(meta, image)
-        return examples._replace(image=image, given=on_grid(halo(told), network))
+        return examples._replace(image=image, prompt=on_grid(halo(told), network))
 
     def segment(meta: Meta, learned, image, points, mask, *, key=None):
         points = points[..., ::-1] if transposed else points
@@ -152,7 +152,7 @@ def ssm_sam(
             where, drop = jax.random.split(key)
             shown = examples.mask * examples.valid[:, None, None]
             points = draw(shown, count, where)
-            logits = segment(meta, learned, examples.image, points, examples.given, key=drop)
+            logits = segment(meta, learned, examples.image, points, examples.prompt, key=drop)
             return chunk_loss(logits, examples.mask, examples.valid)
 
         return loss
@@ -175,15 +175,15 @@ def ssm_sam(
             values = jax.lax.map(lambda at: loss(phi, *at), (chunks, keys))
             return values.sum(), (phi, values.mean(), losses)
 
-        direction, (phi, value, losses) = jax.grad(judged, has_aux=True)(meta.learned)
+        meta_gradient, (phi, value, losses) = jax.grad(judged, has_aux=True)(meta.learned)
         ends = [meta.learned["theta"], phi] if passes else [phi]
         both = jax.tree.map(lambda *ends: jnp.stack(ends), *ends)
         scores = jax.lax.map(lambda v: score(meta, v, query, logged), both)
-        return direction, dict(
+        return meta_gradient, dict(
             loss=value,
             dice=scores[-1],
             dice_before=scores[0],
-            grad_norm=optax.tree.norm(direction),
+            grad_norm=optax.tree.norm(meta_gradient),
             **(dict(inner_first=losses[0], inner_last=losses[-1]) if passes else {}),
         )
 
@@ -195,7 +195,7 @@ def ssm_sam(
             examples, key = at
             points = together(examples.mask, drawn.outer, key)
             still = jax.lax.stop_gradient(learned)
-            return segment(meta, still, examples.image, points, examples.given)
+            return segment(meta, still, examples.image, points, examples.prompt)
 
         chunks = jax.tree.map(lambda a: a.reshape(n // chunk, chunk, *a.shape[1:]), query)
         logits = jax.lax.map(one, (chunks, jax.random.split(key, n // chunk)))
@@ -203,8 +203,8 @@ def ssm_sam(
 
     def adapt_to(meta: Meta, support: Examples, key) -> Adapted:
         walked, where = jax.random.split(key)
-        told = seen(meta, support._replace(given=()))
-        halos = told.given
+        told = seen(meta, support._replace(prompt=()))
+        halos = told.prompt
         told = jax.tree.map(lambda a: jnp.repeat(a, copies, axis=0), told)
         plan = whole_support(told, test_steps)
         plan = plan._replace(rate=cosine(test_steps, period or test_steps))
@@ -213,12 +213,14 @@ def ssm_sam(
         learned, _ = descend(
             loss_with(meta, alone, drawn.online), theta, told, plan, update=update, key=walked
         )
-        points = alone(support.mask, 0 if prompt == "none" else drawn.asked, where)
+        points = alone(support.mask, 0 if points_from == "none" else drawn.asked, where)
         return Adapted(learned, halos, points, support.valid)
 
-    def predict(meta: Meta, phi: Adapted, image, given=()):
-        if (prompt == "clicks") != (not isinstance(given, tuple)):
-            raise ValueError(f"the prompt is {prompt!r}: clicks are given with it, or are not")
+    def predict(meta: Meta, phi: Adapted, image, prompt=()):
+        if (points_from == "clicks") != (not isinstance(prompt, tuple)):
+            raise ValueError(
+                f"points come from {points_from!r}: clicks are given as the prompt, or are not"
+            )
         prefix = look(meta, image)
         n = prefix.tokens.shape[0]
 
@@ -226,7 +228,7 @@ def ssm_sam(
             mask, points = support
             mask = jnp.broadcast_to(mask[None], (n, *mask.shape))
             shared = jnp.broadcast_to(points[None], (n, *points.shape))
-            points = given if prompt == "clicks" else shared
+            points = prompt if points_from == "clicks" else shared
             return segment(meta, phi.learned, prefix, points, mask)
 
         logits = jax.lax.map(told_by, (phi.masks, phi.points))

@@ -56,7 +56,7 @@ def weighting(
     only.
     """
 
-    def weigh(statistics: dict) -> Float[Array, " T"]:
+    def task_weights(statistics: dict) -> Float[Array, " T"]:
         d = jax.lax.stop_gradient(scores(statistics))
         w = (d + SMALL) / (d.sum() + SMALL)
         if invert:
@@ -64,7 +64,7 @@ def weighting(
             w = jnp.where(left > 0, (1 - w) / jnp.where(left > 0, left, 1), 1.0)
         return jnp.cumprod(w[::-1])[::-1] if compounding else w
 
-    return weigh
+    return task_weights
 
 
 def uniform(statistics: dict) -> Float[Array, " T"]:

@@ -32,7 +32,7 @@ def transfer(
 ) -> Algorithm:
     """Pre-train `heads`, which is `model` with one output a source structure; fine-tune `model`.
 
-    A task trains the output of its structure's number in the pool (`task.ident[1]`). The variables
+    A task trains the output of its structure's number in the pool (`task.task_id[1]`). The variables
     of both models are dictionaries that differ in the entry `head` alone. Fine-tuning walks down
     `loss`, pre-training down `loss_of(one output of heads)`, as `segmentation_loss` makes it.
     """
@@ -45,12 +45,12 @@ def transfer(
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
-        own = one_output(heads, task.ident[1])
-        value, direction = jax.value_and_grad(loss_of(own))(meta.learned, slices, key_of(task))
-        return direction, dict(
+        own = one_output(heads, task.task_id[1])
+        value, meta_gradient = jax.value_and_grad(loss_of(own))(meta.learned, slices, key_of(task))
+        return meta_gradient, dict(
             loss=value,
             dice=score(own, meta.learned, task.query),
-            grad_norm=optax.tree.norm(direction),
+            grad_norm=optax.tree.norm(meta_gradient),
         )
 
     return Algorithm(lambda key: Meta(heads.init(key)), adapt_to, predictor_of(model), outer)
@@ -59,8 +59,8 @@ def transfer(
 def one_output(heads: Model, number: Array) -> Model:
     """View output `number` of a model with many as a model with one."""
 
-    def apply(variables, image, given=(), **options):
-        logits, state = heads.apply(variables, image, given, **options)
+    def apply(variables, image, prompt=(), **options):
+        logits, state = heads.apply(variables, image, prompt, **options)
         return jnp.take(logits, number, axis=-1)[..., None], state
 
     return Model(heads.init, apply)

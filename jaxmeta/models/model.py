@@ -17,12 +17,12 @@ class Model(NamedTuple):
     Any pair of pure functions will do::
 
         init(key: Key[Array, ""]) -> variables: PyTree[Float[Array, "..."]]
-        apply(variables, image: Float[Array, "N H W C"], given=(), *, key=None, train=False)
+        apply(variables, image: Float[Array, "N H W C"], prompt=(), *, key=None, train=False)
             -> (logits: Float[Array, "N H W K"], state: PyTree)
 
     The N slices do not know of each other. H and W are what the run resizes to, C is 1, K the
     number of outputs that the model was made with: 1, a structure against all else, but for the
-    heads of transfer. A logit above 0 is the structure. `given` are prompts, leaves [N, ...], ()
+    heads of transfer. A logit above 0 is the structure. `prompt` is for prompted models, leaves [N, ...], ()
     for most; `key` is there in training, for what is random, and so is `train`. `state` is what a
     layer with running statistics would hand on, () for ours. The inner loop walks on all of
     `variables`, or on what `names` say of its first levels, so they are a dict, and hold what is
@@ -46,7 +46,7 @@ def halving(module: nn.Module, levels: int, channels: int = 1) -> Model:
         return module.init(key, jnp.zeros((1, multiple, multiple, channels)))["params"]
 
     def apply(
-        variables, image: Float[Array, "N H W C"], given=(), *, key=None, train=False
+        variables, image: Float[Array, "N H W C"], prompt=(), *, key=None, train=False
     ) -> tuple[Float[Array, "N H W K"], tuple]:
         if image.shape[1] % multiple or image.shape[2] % multiple:
             raise ValueError(

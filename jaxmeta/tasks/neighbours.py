@@ -120,7 +120,7 @@ def draw_chunks(
 def load_chunks(
     pool: Pool, shape: EpisodeShape, width: int, episode: Episode, seed: int, index: int
 ) -> Task:
-    """Read what was drawn: of every chunk all slices but the lender, each `given` the lender's
+    """Read what was drawn: of every chunk all slices but the lender, each with the lender's
     mask."""
 
     def load(slices: Sequence[Slice]) -> Examples:
@@ -169,10 +169,10 @@ def load_shown(
     )
     stands_in = np.array([at == lender for at in others])
     rng = random_stream(seed, index, 2)
-    given = np.stack([clicks_on(mask, clicks, rng) for mask in query.mask]) if clicks else ()
+    prompt = np.stack([clicks_on(mask, clicks, rng) for mask in query.mask]) if clicks else ()
     return Task(
         support,
-        query._replace(valid=query.valid & ~stands_in, given=given),
+        query._replace(valid=query.valid & ~stands_in, prompt=prompt),
         random_stream(seed, index, 1).integers(2**32, size=2, dtype=np.uint32),
         np.asarray([index, episode.number], np.int32),
     )

@@ -99,7 +99,7 @@ def load_task(source: Source, seed: int, index: int) -> Task:
 def load_boxed(load: Callable, episode: Episode, seed: int, index: int) -> Task:
     """Read a task and box the structure in its query slices."""
     task = load(episode, seed, index)
-    return task._replace(query=task.query._replace(given=box_around(task.query.mask)))
+    return task._replace(query=task.query._replace(prompt=box_around(task.query.mask)))
 
 
 def describe_task(source: Source, seed: int, index: int) -> str:

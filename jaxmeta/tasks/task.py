@@ -9,7 +9,7 @@ class Examples(NamedTuple):
         image   Float[Array, "N H W C"]  Float[Array, "T N H W C"]  normalised intensities, C = 1
         mask    Integer[Array, "N H W"]  Integer[Array, "T N H W"]  1 where the structure is, else 0
         valid   Bool[Array, "N"]         Bool[Array, "T N"]         False: it only fills the shape
-        given   PyTree, leaves "N ..."   PyTree, leaves "T N ..."   for prompted models; () else
+        prompt  PyTree, leaves "N ..."   PyTree, leaves "T N ..."   for prompted models; () else
 
     A set is never ragged: what is short is filled up with slices that are not valid, and losses and
     scores leave those out.
@@ -18,7 +18,7 @@ class Examples(NamedTuple):
     image: Any
     mask: Any
     valid: Any
-    given: Any = ()
+    prompt: Any = ()
 
 
 class Task(NamedTuple):
@@ -27,7 +27,7 @@ class Task(NamedTuple):
         support   Examples                of N = shots slices      every leaf with a leading T
         query     Examples                of N = queries slices    every leaf with a leading T
         key       UInt32[Array, "2"]      UInt32[Array, "T 2"]     a raw PRNG key, the episode's own
-        ident     Int32[Array, "2"]       Int32[Array, "T 2"]      its index, its structure's number
+        task_id   Int32[Array, "2"]       Int32[Array, "T 2"]      its index, its structure's number
 
     A learner's step takes the batch, as `tasks.loader.task_batches` gives it; losses, `adapt` and
     augmentation see one task. Support and query may have other numbers of slices, but the same H, W
@@ -37,4 +37,4 @@ class Task(NamedTuple):
     support: Examples
     query: Examples
     key: Any
-    ident: Any
+    task_id: Any

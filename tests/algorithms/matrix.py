@@ -1,6 +1,6 @@
 """The list of algorithms that `test_conformance` holds to one list of properties.
 
-An algorithm is added with one line of `CASES`. What its direction must equal is its own: second
+An algorithm is added with one line of `CASES`. What its meta-gradient must equal is its own: second
 order is the finite difference of the whole, first order the finite difference with the inner
 updates held fixed, Reptile is theta - phi, implicit MAML the finite difference of where a converged
 inner loop ends, transfer and prototypes the plain gradient.
@@ -45,7 +45,7 @@ def pixel_loss(model: Model) -> Callable:
     """Make a loss that compiles in no time: the cross-entropy of valid slices."""
 
     def loss(variables, examples, key):
-        logits = model.apply(variables, examples.image, examples.given)[0][..., 0]
+        logits = model.apply(variables, examples.image, examples.prompt)[0][..., 0]
         each = (jax.nn.softplus(logits) - logits * examples.mask).mean((1, 2))
         return (each * examples.valid).sum() / examples.valid.sum()
 
@@ -75,7 +75,7 @@ def equinox_model(classes: int = 1) -> Model:
     def init(key):
         return eqx.filter(Network(key, classes), eqx.is_inexact_array)
 
-    def apply(variables, image, given=(), *, key=None, train=False):
+    def apply(variables, image, prompt=(), *, key=None, train=False):
         return jax.vmap(eqx.combine(variables, still))(image), ()
 
     return Model(init, apply)
@@ -164,7 +164,7 @@ def of_the_prediction(case, learned, task):
 def of_all_slices(case, learned, task):
     """The loss of the structure's own output on support and query together."""
     slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
-    number = int(task.ident[1])
+    number = int(task.task_id[1])
 
     def slice_loss(values):
         logits, _ = HEADS.apply(values, slices.image)

@@ -57,9 +57,9 @@ def test_the_direction_is_the_finite_difference_that_the_algorithm_promises(x64,
     case, algorithm = ALL[name], made(name)
     task, meta = in_float64(small_task(1)), beginning(algorithm, jnp.float64)
     towards = random_like(meta.learned)
-    direction, _ = outer(name)(meta, task)
+    meta_gradient, _ = outer(name)(meta, task)
     expected = slope(jax.jit(case.promised(case, meta.learned, task)), meta.learned, towards)
-    assert along(direction, towards) == pytest.approx(expected, rel=1e-6)
+    assert along(meta_gradient, towards) == pytest.approx(expected, rel=1e-6)
     assert abs(expected) > 1e-4
 
 
@@ -105,8 +105,8 @@ def test_however_tasks_are_spread_the_direction_is_the_mean_of_their_own(name):
     algorithm, batch = made(name), small_batch(TASKS)
     meta = beginning(algorithm)
     singles = [outer(name)(meta, jax.tree.map(lambda a: a[t], batch)) for t in range(TASKS)]
-    direction = jax.tree.map(lambda *d: np.mean(d, axis=0), *[d for d, _ in singles])
-    expected = direction, jax.tree.map(lambda *s: np.stack(s), *[s for _, s in singles])
+    meta_gradient = jax.tree.map(lambda *d: np.mean(d, axis=0), *[d for d, _ in singles])
+    expected = meta_gradient, jax.tree.map(lambda *s: np.stack(s), *[s for _, s in singles])
     mesh = devices.task_mesh(TASKS)
     assert mesh.size == DEVICES  # each does two tasks, one after the other
     for how in (dict(chunk=TASKS), dict(mesh=mesh, chunk=1)):
@@ -176,9 +176,9 @@ def test_memory_modes_agree(x64, name):
     task = in_float64(small_task(1))
     meta = beginning(made(name), jnp.float64)
     compiled = [outer(name), outer(name, memory=PLAIN), outer(name, memory=MIXED)]  # first REMAT
-    directions = [of(meta, task)[0] for of in compiled]
-    for other in directions[1:]:
-        close(directions[0], other, rtol=1e-10, atol=1e-14)
+    meta_gradients = [of(meta, task)[0] for of in compiled]
+    for other in meta_gradients[1:]:
+        close(meta_gradients[0], other, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", rows(quick=("maml++", "imaml")))

@@ -16,10 +16,10 @@ from jaxmeta.tasks.task import Examples
 def test_zero_inner_steps_is_joint_training():
     algorithm = maml(MODEL, LOSS, steps=0)
     task, meta = small_task(1), algorithm.init(jax.random.key(0))
-    direction, _ = algorithm.outer(meta, task)
+    meta_gradient, _ = algorithm.outer(meta, task)
     expected = jax.grad(LOSS)(meta.learned["theta"], task.query, None)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), direction["theta"], expected
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), meta_gradient["theta"], expected
     )
 
 
@@ -36,8 +36,8 @@ def test_a_fixed_rate_is_the_same_as_equal_learned_rates():
 def test_transfer_trains_the_output_of_the_structure_alone():
     algorithm = CASES["transfer"].make(pixel_loss)
     meta = algorithm.init(jax.random.key(0))
-    direction, _ = algorithm.outer(meta, small_task(1))
-    kernel = np.asarray(direction["head"]["kernel"])
+    meta_gradient, _ = algorithm.outer(meta, small_task(1))
+    kernel = np.asarray(meta_gradient["head"]["kernel"])
     assert (kernel[:, 0] == 0).all() and (kernel[:, 1] != 0).any()
 
 

@@ -52,22 +52,22 @@ def test_a_correction_is_clicked_where_the_mask_is_wrong():
 def test_the_direction_is_the_slope_of_the_loss(x64):
     """Between the kinks: where which mask is best, and what is wrong with it, stays as it is.
 
-    The frequencies are no part of the direction: they are drawn once and stay.
+    The frequencies are no part of the meta-gradient: they are drawn once and stay.
     """
     meta = in_float64(begun(LEARNER.init))
     task = in_float64(TASK)
     towards = random_like(meta.learned)
     towards["prompt_encoder"]["frequencies"] *= 0
-    direction, told = OUTER(meta, task)
+    meta_gradient, told = OUTER(meta, task)
 
     def loss(step):
         moved = jax.tree.map(lambda a, d: a + step * d, meta.learned, towards)
         return float(OUTER(meta._replace(learned=moved), task)[1]["loss"])
 
     slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
-    assert along(direction, towards) == pytest.approx(slope, rel=1e-4)
+    assert along(meta_gradient, towards) == pytest.approx(slope, rel=1e-4)
     assert np.isfinite(told["grad_norm"]) and told["grad_norm"] > 0
-    assert not direction["prompt_encoder"]["frequencies"].any()
+    assert not meta_gradient["prompt_encoder"]["frequencies"].any()
 
 
 @pytest.mark.slow
@@ -76,8 +76,8 @@ def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
     meta = begun(LEARNER.init)
 
     def taught(task):
-        direction = OUTER(meta, task)[0]["mask_decoder"]
-        of = [direction[f"output_hypernetworks_mlps_{n}"] for n in range(4)]
+        meta_gradient = OUTER(meta, task)[0]["mask_decoder"]
+        of = [meta_gradient[f"output_hypernetworks_mlps_{n}"] for n in range(4)]
         return [any(leaf.any() for leaf in jax.tree.leaves(each)) for each in of]
 
     blind = TASK.support._replace(valid=jnp.zeros(2, bool))

@@ -53,7 +53,7 @@ TASK = Task(examples(0, 4), examples(1, 6), jnp.array([1, 2], jnp.uint32), jnp.z
 
 def by_hand(w, rate, chunks_of, count, colours):
     """Give each chunk's loss as a function of w."""
-    given = halo(chunks_of.given)[:, ::4, ::4]
+    given = halo(chunks_of.prompt)[:, ::4, ::4]
     tokens = colours(chunks_of.image)
 
     def loss(w, chunk):
@@ -107,7 +107,7 @@ def test_pictures_are_shown_as_they_are():
 def test_each_step_sees_one_chunk():
     plan = by_chunks(examples(0, 6), 2, passes=2)
     assert plan.index.tolist() == 2 * [[0, 1], [2, 3], [4, 5]]
-    assert plan.live.all()
+    assert plan.active.all()
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ def test_the_direction_is_the_sum_over_query_chunks_at_where_the_walk_ended(
             w = w - rate * (jax.lax.stop_gradient(slope) if order == 1 else slope)
         return sum(outer(w, chunk) for chunk in range(3))
 
-    direction, told = jax.jit(made.outer)(meta, TASK)
+    meta_gradient, told = jax.jit(made.outer)(meta, TASK)
     wanted = jax.jit(jax.grad(walked, (0, 1)))(0.5, 0.7 if learn_rate else 0.3)
-    np.testing.assert_allclose(direction["theta"]["w"], wanted[0], rtol=1e-4)
+    np.testing.assert_allclose(meta_gradient["theta"]["w"], wanted[0], rtol=1e-4)
     if learn_rate:
-        np.testing.assert_allclose(direction["rate"]["w"], wanted[1], rtol=1e-4)
+        np.testing.assert_allclose(meta_gradient["rate"]["w"], wanted[1], rtol=1e-4)
     np.testing.assert_allclose(told["loss"], walked(0.5, 0.7 if learn_rate else 0.3) / 3, rtol=1e-4)
 
 
@@ -180,17 +180,17 @@ def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(monkeypatch, first):
     made = ssm_sam(network, chunk=2, passes=1, rate=0.3)
     meta = made.init(jax.random.key(0))
 
-    def direction():
+    def meta_gradient():
         looked.clear()
         return jax.jit(lambda *given: made.outer(*given))(meta, TASK)[0]["theta"]["w"]
 
-    usual = direction()
+    usual = meta_gradient()
     assert max(looked) == (1 if first else 6)
     # The module's name in the package is that of the function.
     module = sys.modules["jaxmeta.algorithms.ssm_sam"]
     monkeypatch.setattr(module, "MOST_KEPT", 0)
     monkeypatch.setattr(module, "FEW", 3)
-    np.testing.assert_allclose(direction(), usual, rtol=1e-5)
+    np.testing.assert_allclose(meta_gradient(), usual, rtol=1e-5)
     assert max(looked) == (1 if first else 2)
 
 
@@ -217,7 +217,7 @@ def test_what_nobody_says_is_as_published():
     assert usual.items() >= dict(
         passes=3, rate=1e-4, learn_rate=False, order=1, test_steps=30, test_rate=2e-4,
         weight_decay=0.01, period=None, drawn=Drawn(inner=20, outer=5, online=3, asked=30),
-        prompt="support", transposed=False, copies=1,
+        points_from="support", transposed=False, copies=1,
     ).items()  # fmt: skip
 
 
@@ -301,7 +301,7 @@ def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own():
     phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
     plain = made.predict(meta, phi, image)
     assert phi.masks.shape == (1, 4, 4) and plain.shape == (2, 16, 16, 1)
-    clicked = ssm_sam(SHOWN, chunk=2, prompt="clicks").predict
+    clicked = ssm_sam(SHOWN, chunk=2, points_from="clicks").predict
     other = phi._replace(masks=1 - phi.masks)
     for changed in (
         clicked(meta, phi, image, jnp.ones((2, 1, 2))),
@@ -309,7 +309,7 @@ def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own():
     ):
         assert np.abs(changed - plain).max() > 0.1
     for asked, given in ((clicked, ()), (made.predict, jnp.ones((2, 1, 2)))):
-        with pytest.raises(ValueError, match="clicks are given with it, or are not"):
+        with pytest.raises(ValueError, match="clicks are given as the prompt, or are not"):
             asked(meta, phi, image, given)
 
 
@@ -319,7 +319,7 @@ def test_transposed_points_are_read_the_other_way_round():
 
     network = SHOWN._replace(apply=tilted)
     plain, other = (
-        ssm_sam(network, chunk=2, test_steps=1, prompt="clicks", transposed=which)
+        ssm_sam(network, chunk=2, test_steps=1, points_from="clicks", transposed=which)
         for which in (False, True)
     )
     meta, image = plain.init(jax.random.key(0)), examples(4, 2).image
@@ -332,7 +332,7 @@ def test_transposed_points_are_read_the_other_way_round():
 
 @pytest.mark.parametrize("prompt, count", [("support", 30), ("none", 0)])
 def test_new_slices_are_asked_with_points_of_the_support_or_none(prompt, count):
-    made = ssm_sam(SHOWN, chunk=2, test_steps=1, prompt=prompt, drawn=Drawn())
+    made = ssm_sam(SHOWN, chunk=2, test_steps=1, points_from=prompt, drawn=Drawn())
     phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
     assert phi.points.shape == (1, count, 2)
 

@@ -1,4 +1,4 @@
-"""SSM-SAM's optimisation of the network it is made for: its direction in whole, and the room it
+"""SSM-SAM's optimisation of the network it is made for: its meta-gradient in whole, and the room it
 takes."""
 
 import jax
@@ -54,13 +54,13 @@ def test_the_second_order_direction_equals_differences(x64):
     rng = np.random.default_rng(0)
     along = jax.tree.map(lambda a: rng.normal(size=a.shape), meta.learned)
     outer, asked = jax.jit(learner.outer), double(task(16))
-    direction, _ = outer(meta, asked)
+    meta_gradient, _ = outer(meta, asked)
 
     def loss(t):
         learned = jax.tree.map(lambda a, d: a + t * d, meta.learned, along)
         return float(outer(meta._replace(learned=learned), asked)[1]["loss"])
 
-    slopes = jax.tree.map(lambda g, d: float((g * d).sum()), direction, along)
+    slopes = jax.tree.map(lambda g, d: float((g * d).sum()), meta_gradient, along)
     h = 1e-8
     wanted = (loss(h) - loss(-h)) / (2 * h)
     assert sum(jax.tree.leaves(slopes)) == pytest.approx(wanted, rel=1e-4)

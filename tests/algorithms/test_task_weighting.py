@@ -69,10 +69,10 @@ def test_the_released_code_compounds_equal_weights_to_powers(tasks, total, first
     assert w[0] == pytest.approx(first, rel=0.01)
 
 
-def made(weigh=None, **options):
+def made(task_weights=None, **options):
     target = small_task(7).query
     options = dict(epochs=3, inner=ADAM) | options
-    return metamedseg(MODEL, pixel_loss(MODEL), weigh=weigh, target=target, **options)
+    return metamedseg(MODEL, pixel_loss(MODEL), task_weights=task_weights, target=target, **options)
 
 
 QUICK = {("mean", True)}  # the one that sees more than its own task
@@ -90,16 +90,16 @@ def test_chunked_and_sharded_and_whole_agree_on_every_rule(x64, rule, invert):
     meta, batch = in_float64(algorithm.init(jax.random.key(0))), in_float64(small_batch(TASKS))
     found = []
     for how in (dict(chunk=TASKS), dict(chunk=2), dict(mesh=devices.task_mesh(TASKS))):
-        spread = over_tasks(algorithm.outer, weigh=algorithm.weigh, **how)
+        spread = over_tasks(algorithm.outer, task_weights=algorithm.task_weights, **how)
         found.append(jax.device_get(jax.jit(spread)(meta, batch)))
     single = jax.jit(algorithm.outer)
     own = [single(meta, jax.tree.map(lambda a: a[t], batch))[0] for t in range(TASKS)]
-    w = algorithm.weigh(jax.tree.map(jnp.asarray, found[0][1]))
+    w = algorithm.task_weights(jax.tree.map(jnp.asarray, found[0][1]))
     expected = jax.tree.map(lambda *d: jnp.tensordot(w, jnp.stack(d), 1), *own)
-    for direction, _ in found:
+    for meta_gradient, _ in found:
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12),
-            direction,
+            meta_gradient,
             expected,
         )
 
@@ -110,8 +110,8 @@ def test_one_task_at_beta_one_ends_where_the_task_does():
     state, batch = learner.init(jax.random.key(0)), small_batch(1)
     after, _ = jax.jit(learner.step)(state, batch)
     task = jax.tree.map(lambda a: a[0], batch)
-    direction, _ = jax.jit(algorithm.outer)(state.meta, task)
-    phi = jax.tree.map(jnp.subtract, state.meta.learned, direction)
+    meta_gradient, _ = jax.jit(algorithm.outer)(state.meta, task)
+    phi = jax.tree.map(jnp.subtract, state.meta.learned, meta_gradient)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.meta.learned, phi
     )
@@ -120,9 +120,9 @@ def test_one_task_at_beta_one_ends_where_the_task_does():
 def test_statistics_are_those_of_the_walk():
     algorithm = made(epochs=2, decay=1.0)
     meta, task = algorithm.init(jax.random.key(0)), small_task(1)
-    direction, found = jax.jit(algorithm.outer)(meta, task)
+    meta_gradient, found = jax.jit(algorithm.outer)(meta, task)
     assert found["moved"] == pytest.approx(
-        float(optax.tree.norm(direction, squared=True)), rel=1e-5
+        float(optax.tree.norm(meta_gradient, squared=True)), rel=1e-5
     )
     change = abs(found["inner_last"] - found["inner_first"])
     assert found["largest_change"] == pytest.approx(float(change), rel=1e-5)

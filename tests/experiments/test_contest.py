@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.configs import INNER, Config, Weighting
+from experiments.configs import INNER, Config, TaskWeights
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.presets import with_algorithm
@@ -357,13 +357,13 @@ def test_what_a_machine_rounds_is_told_and_no_reason_to_refuse(tmp_path):
 
 
 def with_recipe(outcome, **values):
-    return outcome._replace(recipe={"steps": 9, "weigh.rule": "meta"} | values)
+    return outcome._replace(recipe={"steps": 9, "task_weights.rule": "meta"} | values)
 
 
 def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_path):
     rules = {"uniform": 0.55, "meta": 0.5, "mean": 0.65}
     outcomes = [
-        with_recipe(found("metamedseg", dice, folder=rule), **{"weigh.rule": rule})
+        with_recipe(found("metamedseg", dice, folder=rule), **{"task_weights.rule": rule})
         for rule, dice in rules.items()
     ]
     assert [entry.row for entry in enter([*outcomes, found("maml", 0.6)])] == [
@@ -402,10 +402,10 @@ def test_seeds_and_splits_make_no_other_method():
     again = dict(seed=3, workdir=Path("there"), every=7, test_patients=("a",))
     first = Config(data=(Path("a"),))
     assert recipe(first) == recipe(dataclasses.replace(first, **again))
-    other = dataclasses.replace(first, weigh=Weighting("mean", invert=True))
+    other = dataclasses.replace(first, task_weights=TaskWeights("mean", invert=True))
     assert names(["x", "x", "y"], list(map(recipe, (first, other, first)))) == [
         "x rule=uniform",
-        "x rule=mean weigh.invert",
+        "x rule=mean task-weights.invert",
         "y",
     ]
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from experiments.command import Stopped
-from experiments.configs import Outer, Weighting
+from experiments.configs import Outer, TaskWeights
 from experiments.meta_test import Options
 from experiments.meta_test import test as meta_test
 from experiments.meta_train import parse
@@ -41,7 +41,7 @@ def small(config, tmp_path):
         tasks=dataclasses.replace(config.tasks, draw="volumes", shots=4, count=2),
         inner=dataclasses.replace(method.inner, steps=2, test_steps=1),
         outer=dataclasses.replace(method.outer, rate=0.5),
-        weigh=Weighting("meta", invert=True),
+        task_weights=TaskWeights("meta", invert=True),
         steps=2,
         every=2,
         workdir=tmp_path / "run",
@@ -52,9 +52,11 @@ def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
     assert meta_train(small)
     lines = [x for x in track.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
     assert [line["step"] for line in lines] == [1, 2]
-    assert all(np.isfinite(line["direction_norm"]) and line["direction_norm"] > 0 for line in lines)
+    assert all(
+        np.isfinite(line["meta_gradient_norm"]) and line["meta_gradient_norm"] > 0 for line in lines
+    )
     run = open_run(small.workdir)
-    assert run.config.tasks.draw == "volumes" and run.config.weigh == small.weigh
+    assert run.config.tasks.draw == "volumes" and run.config.task_weights == small.task_weights
     start = build(run.config).init(jax.random.key(small.seed)).meta.learned
     moved = optax.tree.norm(optax.tree.sub(start, run.state.meta.learned))
     assert moved > 0
@@ -91,7 +93,7 @@ def test_presets_name_their_runs_and_another_algorithm_its_own():
 
 def test_another_algorithm_begins_with_its_own_outer_rule_and_no_weights():
     _, config = parse(["metamedseg-small", "--algorithm", "maml", "--tasks.draw", "episodes"])
-    assert config.outer == Outer() and config.weigh == Weighting()
+    assert config.outer == Outer() and config.task_weights == TaskWeights()
     checks.check(config)
 
 
@@ -131,8 +133,14 @@ def test_plain_descent_goes_beta_times_the_way():
     [
         ("metamedseg", "--tasks.decathlon needs --data"),
         ("unet-maml --tasks.draw volumes", "--tasks.draw volumes with meta-sgd: its query teaches"),
-        ("unet-maml --weigh.rule meta", "--weigh with meta-sgd: only metamedseg weighs"),
-        ("metamedseg-small --weigh.rule uniform", "--weigh.invert with --weigh.rule uniform"),
+        (
+            "unet-maml --task-weights.rule meta",
+            "--task-weights with meta-sgd: only metamedseg weighs",
+        ),
+        (
+            "metamedseg-small --task-weights.rule uniform",
+            "--task-weights.invert with --task-weights.rule uniform",
+        ),
         (
             "metamedseg-small --network.groups 4",
             "--network.groups with --network.kind instance-unet",
@@ -184,16 +192,16 @@ def test_thresholds_that_leave_nothing_are_refused(small):
 @pytest.mark.slow
 def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small):
     leaky = dataclasses.replace(
-        small, weigh=Weighting("target"), allow_leak=("target-labels",), steps=1, every=1
+        small, task_weights=TaskWeights("target"), allow_leak=("target-labels",), steps=1, every=1
     )
-    for half in (dict(allow_leak=()), dict(weigh=Weighting())):
-        with pytest.raises(BadInput, match="--weigh.rule target looks at labels"):
+    for half in (dict(allow_leak=()), dict(task_weights=TaskWeights())):
+        with pytest.raises(BadInput, match="--task-weights.rule target looks at labels"):
             checks.check(dataclasses.replace(leaky, **half))
     assert meta_train(leaky)
     (line,) = [x for x in track.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
     assert 0 <= line["target_iou"] <= 1
     run = open_run(small.workdir)
-    shown = run.state.meta.frozen
+    shown = run.state.meta.state
     assert shown.mask.any() and shown.valid.sum() == 10
     with pytest.raises(BadInput, match="was trained with --allow-leak target-labels"):
         network_of(small.workdir, run.split, small)

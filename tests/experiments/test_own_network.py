@@ -38,7 +38,7 @@ def tiny(classes, width=3):
         order = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=order)
 
-    def apply(variables, image, given=(), *, key=None, train=False):
+    def apply(variables, image, prompt=(), *, key=None, train=False):
         return convolve(jax.nn.softplus(convolve(image, variables["first"])), variables["last"]), ()
 
     return Model(init, apply)
@@ -61,7 +61,7 @@ def half(classes):
 
 def alone(classes):
     model = tiny(classes)
-    return Model(model.init, lambda v, image, given=(), **how: model.apply(v, image)[0])
+    return Model(model.init, lambda v, image, prompt=(), **how: model.apply(v, image)[0])
 
 def unasked(classes):
     return Model(lambda key: {}, lambda variables, image: (image, ()))

@@ -225,7 +225,7 @@ def test_a_task_holds_the_slices_that_were_drawn(shards):
                 np.testing.assert_array_equal(examples.mask[i], mask[0])
                 assert mask.any() == (shards.volumes[volume].counts[episode.organ][n] > 0)
             short += len(slices) < length
-        assert task.ident.tolist() == [index, episode.number] and task.ident.dtype == np.int32
+        assert task.task_id.tolist() == [index, episode.number] and task.task_id.dtype == np.int32
         assert task.key.shape == (2,) and task.key.dtype == np.uint32
     assert short > 0
 

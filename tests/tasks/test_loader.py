@@ -37,7 +37,7 @@ def test_a_batch_is_its_episodes_stacked(training):
         tasks = [load_task(episodes(training, SHAPE), 5, step * 4 + i) for i in range(4)]
         assert same(batch, jax.tree.map(lambda *leaves: np.stack(leaves), *tasks))
     assert batch.support.image.shape == (4, 2, 16, 16, 1)
-    assert batch.query.valid.shape == (4, 3) and batch.ident.shape == (4, 2)
+    assert batch.query.valid.shape == (4, 3) and batch.task_id.shape == (4, 2)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(batch))
 
 
@@ -55,7 +55,7 @@ def test_processes_partition_every_batch(training, count):
     ]
     for step, batch in enumerate(whole):
         shares = [part[step] for part in parts]
-        assert all(share.ident.shape == (4 // count, 2) for share in shares)
+        assert all(share.task_id.shape == (4 // count, 2) for share in shares)
         woven = jax.tree.map(lambda *a: np.stack(a, 1).reshape(-1, *a[0].shape[1:]), *shares)
         assert same(woven, batch)
 

@@ -105,11 +105,11 @@ def test_each_slice_is_told_the_mask_of_its_own_lender(cut):
     shards, division = cut
     source = neighbours(pool(shards, division, "train"), SHAPE, width=3, stride=1)
     episode, task = source.draw(1, 2), load_task(source, 1, 2)
-    assert task.support.image.shape == (6, 16, 16, 1) and task.query.given.shape == (4, 16, 16)
+    assert task.support.image.shape == (6, 16, 16, 1) and task.query.prompt.shape == (4, 16, 16)
     for place in range(6):
         volume, lender = episode.support[place // 2 * 3]
         wanted = load_masks(shards, volume, [lender], episode.organ, size=16)[0]
-        np.testing.assert_array_equal(task.support.given[place], wanted)
+        np.testing.assert_array_equal(task.support.prompt[place], wanted)
         volume, own = episode.support[place // 2 * 3 + 1 + place % 2]
         wanted = load_masks(shards, volume, [own], episode.organ, size=16)[0]
         np.testing.assert_array_equal(task.support.mask[place], wanted)
@@ -181,8 +181,8 @@ def test_shown_is_one_chunk_its_lender_the_support(cut, clicks):
     assert task.query.valid.tolist() == [at != lender for at in others]
     assert not task.query.valid.all() and task.support.valid.all()
     if clicks:
-        for mask, places in zip(task.query.mask, task.query.given, strict=True):
+        for mask, places in zip(task.query.mask, task.query.prompt, strict=True):
             x, y = places.astype(int).T
             assert len(x) == clicks and mask[y, x].all()
     else:
-        assert task.query.given == ()
+        assert task.query.prompt == ()
