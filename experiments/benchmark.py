@@ -17,8 +17,8 @@ from experiments.benchmarks import data as data_
 from experiments.benchmarks import metrics as metrics_
 from experiments.benchmarks import sweep as sweep_
 from experiments.benchmarks import volumes as volumes_
-from experiments.command import refuse_repeated, run
-from jaxmeta import devices
+from jaxmeta.commands.command import refuse_repeated, run
+from jaxmeta.parallel import devices
 
 Memory = Literal["plain", "remat", "mixed"]
 Algorithm = Literal["maml", "anil", "meta-sgd", "maml++", "reptile", "imaml", "prototypes"]

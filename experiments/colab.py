@@ -40,7 +40,7 @@ sys.path.insert(0, os.getcwd())
 # ## Devices
 
 # %%
-from jaxmeta import devices
+from jaxmeta.parallel import devices
 
 devices.begin()
 print(devices.describe_devices())
@@ -55,8 +55,8 @@ print(devices.describe_devices())
 import dataclasses
 from pathlib import Path
 
-from experiments.presets import PRESETS
-from experiments.meta_train import resolve
+from jaxmeta.runs.presets import PRESETS
+from jaxmeta.commands.train import resolve
 
 preset = PRESETS["unet-maml"][1]
 STEPS = int(os.environ.get("JAXMETA_STEPS", preset.steps))
@@ -68,7 +68,7 @@ config = resolve("unet-maml", config)
 # ## Train
 
 # %%
-from experiments.runs.training import meta_train
+from jaxmeta.runs.train import meta_train
 
 meta_train(config)
 
@@ -77,9 +77,9 @@ meta_train(config)
 # Each held-out organ, adapted to from five labelled slices of one patient and scored on the others.
 
 # %%
-from experiments import meta_test
+from jaxmeta.commands import test
 
-meta_test.test(meta_test.Options(run=(config.workdir,)))
+test.test(test.Options(run=(config.workdir,)))
 
 # %% [markdown]
 # ## A picture

@@ -5,16 +5,17 @@ prepares data never waits for JAX.
 """
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 
 _HOMES = {
     "Examples": "jaxmeta.tasks.task",
     "Task": "jaxmeta.tasks.task",
-    "episodic": "jaxmeta.learner",
+    "episodic": "jaxmeta.learners.learner",
     "maml": "jaxmeta.algorithms",
-    "open_shards": "jaxmeta.data.shards",
+    "open_shards": "jaxmeta.data.shards.shards",
     "reptile": "jaxmeta.algorithms",
     "scratch": "jaxmeta.algorithms",
-    "segmentation_loss": "jaxmeta.losses",
+    "segmentation_loss": "jaxmeta.losses.segmentation",
     "transfer": "jaxmeta.algorithms",
     "unet": "jaxmeta.models",
 }
@@ -22,6 +23,11 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        try:
+            return version("jaxmeta")
+        except PackageNotFoundError:  # a checkout that nobody installed
+            return "0+unknown"
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxmeta' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

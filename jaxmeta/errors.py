@@ -4,6 +4,7 @@ And what a user is not told, for it is another package's business: `silent`.
 """
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,18 @@ class Occupied(BadInput):
 
 class Unseen(BadInput):
     """A window shows nothing of the body in a scan: it is in other units than it is said to be."""
+
+
+class Stopped(Exception):
+    """The process was asked to end, and has saved what it did; the message says how to go on.
+
+    It is not done, so the exit code is no 0: who waits for it, a script or a queue, must not go on
+    to what comes after.
+    """
+
+    def __init__(self, message: str, by: int = signal.SIGTERM):
+        super().__init__(message)
+        self.by = by  # the signal
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmeta.losses import segmentation_loss
+from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.models.convolution import convolve
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples, Task

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from orbax.checkpoint._src.multihost import multihost
 
-from jaxmeta import checkpoint
+from jaxmeta.training import checkpoint
 
 NAN = float("nan")
 

@@ -10,10 +10,10 @@ import optax
 import pytest
 from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
-from jaxmeta.adapt import adapt
-from jaxmeta.memory import MIXED, PLAIN, REMAT
-from jaxmeta.plans import Plan, one_by_one, whole_support
-from jaxmeta.updates import scale_by
+from jaxmeta.inner_loop.adapt import adapt
+from jaxmeta.inner_loop.plan import Plan, one_by_one, whole_support
+from jaxmeta.inner_loop.rematerialise import MIXED, PLAIN, REMAT
+from jaxmeta.inner_loop.transforms import scale_by
 
 OPTIMISERS = {
     "sgd": optax.sgd(0.1),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.augment import Augmentation, augment, upright, varied
+from jaxmeta.augmentation.augment import Augmentation, augment, upright, varied
 from jaxmeta.tasks.task import Examples, Task
 
 NOTHING = Augmentation(*[0.0] * 14)

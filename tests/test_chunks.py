@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from jaxmeta.chunks import by_chunk, by_height, score_by_chunks
-from jaxmeta.evaluate import Row, copied_mask, together
+from jaxmeta.evaluation.protocols.alpnet_scores import by_chunk, by_height, score_by_chunks
+from jaxmeta.evaluation.segmenter import Row, copied_mask, together
+from jaxmeta.evaluation.trial import Query, Support, Trial
 from jaxmeta.tasks.task import Examples
-from jaxmeta.tasks.trial import Query, Support, Trial
 
 SIZE = 4
 

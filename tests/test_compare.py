@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxmeta.compare import (
+from jaxmeta.evaluation.comparison import (
     difference,
     margin,
     other_means,
@@ -15,9 +15,9 @@ from jaxmeta.compare import (
     standings,
     supports,
 )
-from jaxmeta.evaluate import Case
-from jaxmeta.intervals import holm
-from jaxmeta.tasks.trial_of_slices import LENDERS
+from jaxmeta.evaluation.intervals import holm
+from jaxmeta.evaluation.protocols.shared_patients import LENDERS
+from jaxmeta.evaluation.segmenter import Case
 
 
 def case(row, patient, dice, *, organ="heart", draw=0, run="r", outcome="scored", slices=None):

@@ -6,12 +6,19 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmeta.evaluate import copied_mask, draw_keys, networks, score, together, whole_volume
-from jaxmeta.finetune import finetuned, supervised
-from jaxmeta.learner import Predictor
+from jaxmeta.evaluation.finetune import finetuned, supervised
+from jaxmeta.evaluation.segmenter import (
+    copied_mask,
+    draw_keys,
+    networks,
+    score,
+    together,
+    whole_volume,
+)
+from jaxmeta.evaluation.trial import Query, Support, Trial, places
+from jaxmeta.learners.learner import Predictor
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
-from jaxmeta.tasks.trial import Query, Support, Trial, places
 from tests import small
 
 SIZE = 4

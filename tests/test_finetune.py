@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmeta.finetune import (
+from jaxmeta.evaluation.finetune import (
     GRIDS,
     Finetune,
     Grid,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.studies.percentile_bootstrap import bounds
-from jaxmeta.intervals import Level, holm, interval, numbered
+from jaxmeta.evaluation.intervals import Level, holm, interval, numbered
 
 floats = st.floats(0, 1, allow_subnormal=False)
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.larger import larger, rank
-from jaxmeta.losses import segmentation_loss
+from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.models import unet
 from jaxmeta.models.layers import max_pool
+from jaxmeta.numerics import larger, rank
 from jaxmeta.tasks.task import Examples
 
 

@@ -14,48 +14,42 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-    ("jaxmeta.errors", "jaxmeta.files", "jaxmeta.boxes", "jaxmeta.larger"),
+    ("jaxmeta.errors", "jaxmeta.files", "jaxmeta.numerics", "jaxmeta.bounding_boxes"),
+    ("jaxmeta.metrics", "jaxmeta.progress"),
     ("jaxmeta.data",),
-    ("jaxmeta.tasks",),
-    ("jaxmeta.tasks.loader", "jaxmeta.models", "jaxmeta.metrics", "jaxmeta.intervals"),
-    (
-        *("jaxmeta.adapt", "jaxmeta.plans", "jaxmeta.memory", "jaxmeta.subtree", "jaxmeta.linear"),
-        *(
-            "jaxmeta.losses",
-            "jaxmeta.losses_of_slices",
-            "jaxmeta.warps",
-            "jaxmeta.augment",
-            "jaxmeta.devices",
-        ),
-        *("jaxmeta.refusals", "jaxmeta.updates"),
-    ),
-    ("jaxmeta.over_tasks", "jaxmeta.algorithms"),
-    ("jaxmeta.learner", "jaxmeta.finetune"),
-    (
-        *("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.validate"),
-        *("jaxmeta.track", "jaxmeta.dashboards"),
-    ),
-    ("jaxmeta.evaluate",),
-    ("jaxmeta.chunks", "jaxmeta.within"),
-    ("jaxmeta.compare",),
-    ("jaxmeta.report", "jaxmeta.page"),
+    ("jaxmeta.phantoms",),
+    ("jaxmeta.models",),
+    ("jaxmeta.splits", "jaxmeta.tasks"),
+    ("jaxmeta.tasks.loader",),
+    ("jaxmeta.losses", "jaxmeta.augmentation"),
+    ("jaxmeta.parallel",),
+    ("jaxmeta.inner_loop",),
+    ("jaxmeta.algorithms",),
+    ("jaxmeta.learners",),
+    ("jaxmeta.training",),
+    ("jaxmeta.runs",),
+    ("jaxmeta.evaluation",),
+    ("jaxmeta.reports",),
+    ("jaxmeta.inference",),
     ("jaxmeta",),
+    ("jaxmeta.commands",),
     ("experiments",),
 )
 # Who must not know what, beside the floors: (part, what it never imports).
 WALLS = (
     ("jaxmeta.data", ("jax", "flax", "optax", "orbax", "grain")),
+    ("jaxmeta.splits", ("jax", "flax", "optax", "orbax", "grain")),
     ("jaxmeta.tasks.task", ("jax", "jaxmeta")),
     ("jaxmeta.tasks", ("jax", "flax", "optax", "orbax", "grain")),
     ("jaxmeta.models", ("jaxmeta.tasks", "jaxmeta.data")),
-    ("jaxmeta.adapt", ("jaxmeta.models", "jaxmeta.data")),
-    ("jaxmeta.algorithms", ("jaxmeta.data", "jaxmeta.devices", "jaxmeta.over_tasks")),
-    ("jaxmeta.learner", ("jaxmeta.data", "jaxmeta.models", "jaxmeta.devices")),
-    *(
-        (part, ("jaxmeta.adapt", "jaxmeta.algorithms", "jaxmeta.models", "jaxmeta.data"))
-        for part in ("jaxmeta.train", "jaxmeta.checkpoint", "jaxmeta.track", "jaxmeta.dashboards")
+    ("jaxmeta.inner_loop", ("jaxmeta.models", "jaxmeta.data", "jaxmeta.parallel")),
+    ("jaxmeta.algorithms", ("jaxmeta.data", "jaxmeta.parallel")),
+    ("jaxmeta.learners", ("jaxmeta.data", "jaxmeta.models", "jaxmeta.parallel")),
+    (
+        "jaxmeta.training",
+        ("jaxmeta.inner_loop", "jaxmeta.algorithms", "jaxmeta.models", "jaxmeta.data"),
     ),
-    ("jaxmeta.report", ("jax", "jaxmeta.evaluate", "jaxmeta.data")),
+    ("jaxmeta.reports.figures", ("jax", "jaxmeta.evaluation", "jaxmeta.data")),
 )
 BORDER = "jaxmeta.tasks.loader"  # the one file of the tasks that may know JAX
 
@@ -134,15 +128,20 @@ def test_flax_stays_inside_the_models():
 
 
 def test_upward_imports_would_be_seen():
-    text = "def f():\n    from jaxmeta import learner\n    import jax.numpy as jnp\n"
-    assert imports("x", text) == {"jaxmeta.learner", "jax.numpy"}
-    assert floor("jaxmeta.learner") > floor("jaxmeta.adapt") > floor("jaxmeta.tasks.episodes")
-    assert floor("jaxmeta.tasks.episodes") > floor("jaxmeta.data.shards")
+    text = "def f():\n    from jaxmeta.learners import learner\n    import jax.numpy as jnp\n"
+    assert imports("x", text) == {"jaxmeta.learners.learner", "jax.numpy"}
+    assert (
+        floor("jaxmeta.learners.learner")
+        > floor("jaxmeta.inner_loop.adapt")
+        > floor("jaxmeta.tasks.episodes")
+    )
+    assert floor("jaxmeta.tasks.episodes") > floor("jaxmeta.data.shards.shards")
     assert floor("jaxmeta.nowhere") == len(FLOORS)
 
 
 def test_data_and_tasks_start_without_jax():
-    light = [n for n in MODULES if within(n, "jaxmeta.data") or within(n, "jaxmeta.tasks")]
+    folders = ("jaxmeta.data", "jaxmeta.splits", "jaxmeta.tasks")
+    light = [n for n in MODULES if any(within(n, folder) for folder in folders)]
     lines = [f"import {name}" for name in sorted(light) if name != BORDER]
     lines += ["import sys", "print('jax' in sys.modules, 'jaxlib' in sys.modules)"]
     ran = subprocess.run(
@@ -156,7 +155,7 @@ def test_data_and_tasks_start_without_jax():
 
 
 def test_the_package_gives_the_names_of_a_notebook_and_waits_for_jax():
-    told = "import jaxmeta, jaxmeta.data.prepare, sys; assert 'jax' not in sys.modules;"
+    told = "import jaxmeta, jaxmeta.data.shards.prepare, sys; assert 'jax' not in sys.modules;"
     told += "print([getattr(jaxmeta, name).__name__ for name in jaxmeta.__all__])"
     ended = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

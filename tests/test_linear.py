@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from small import MODEL, in_float64, small_task
 
-from experiments.configs import INNER
-from jaxmeta.adapt import descend
 from jaxmeta.algorithms import imaml
-from jaxmeta.linear import conjugate_gradient, neumann
-from jaxmeta.losses import segmentation_loss
-from jaxmeta.plans import whole_support
-from jaxmeta.updates import clip_norm
+from jaxmeta.inner_loop.adapt import descend
+from jaxmeta.inner_loop.linear_solvers import conjugate_gradient, neumann
+from jaxmeta.inner_loop.plan import whole_support
+from jaxmeta.inner_loop.transforms import clip_norm
+from jaxmeta.losses.segmentation import segmentation_loss
+from jaxmeta.runs.config import INNER
 
 
 def system(eigenvalues, seed=0):

@@ -10,8 +10,8 @@ from small import MODEL, on_arrays, small_task
 from jaxmeta.algorithms.promptable import mask_losses
 from jaxmeta.algorithms.prototypes import unit
 from jaxmeta.algorithms.ssm_sam import chunk_loss
-from jaxmeta.losses import cross_entropy, hard_dice, segmentation_loss, soft_dice
-from jaxmeta.losses_of_slices import LOSSES, slice_loss
+from jaxmeta.losses.of_slices import LOSSES, slice_loss
+from jaxmeta.losses.segmentation import cross_entropy, hard_dice, segmentation_loss, soft_dice
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 

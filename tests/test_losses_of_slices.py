@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small import MODEL, small_task
 
-from jaxmeta.losses import hard_iou
-from jaxmeta.losses_of_slices import LOSSES, slice_loss
+from jaxmeta.losses.of_slices import LOSSES, slice_loss
+from jaxmeta.losses.segmentation import hard_iou
 
 # p = 1/2 everywhere, two of six pixels in the mask
 LOGITS, MASK = jnp.zeros((2, 3)), jnp.array([[1.0, 1, 0], [0, 0, 0]])

@@ -13,8 +13,8 @@ from experiments.studies.null_simulation import (
     drawn,
     levels_of,
 )
-from jaxmeta.compare import difference, organs
-from jaxmeta.intervals import estimate, half_width
+from jaxmeta.evaluation.comparison import difference, organs
+from jaxmeta.evaluation.intervals import estimate, half_width
 
 SAMPLES = 4000
 # Three standard errors of a share of .93 of so many.

@@ -1,4 +1,5 @@
-"""Properties of the task axis: however tasks are spread, the meta-gradient is the mean of their own."""
+"""Properties of the task axis: however tasks are spread, the meta-gradient is the mean of their
+own."""
 
 from functools import partial
 
@@ -10,11 +11,11 @@ import pytest
 from jax import export
 from small import LOSS, MODEL, in_float64, small_batch
 
-from jaxmeta import devices
 from jaxmeta.algorithms import maml
 from jaxmeta.errors import BadInput
-from jaxmeta.learner import episodic
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.learners.learner import episodic
+from jaxmeta.parallel import devices
+from jaxmeta.parallel.over_tasks import over_tasks
 
 ALGORITHM = maml(MODEL, LOSS, steps=2, rate=0.1, learn_rate=True)
 TASKS = 4

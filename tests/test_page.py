@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from jaxmeta import page
+from jaxmeta.reports import html
 
 
 class Reader(HTMLParser):
@@ -37,17 +37,17 @@ def read(text):
 
 def made(tmp_path):
     (tmp_path / "p.png").write_bytes(b"\x89PNG")
-    return page.page(
+    return html.page(
         "a <b> & c",
         "about",
         {"run": "x<y>"},
         {
             "Table": [
-                page.table(["", "Dice"], [["<ours>", ".5"], ["theirs", ".4"]], best="<ours>")
+                html.table(["", "Dice"], [["<ours>", ".5"], ["theirs", ".4"]], best="<ours>")
             ],
-            "Picture": [page.picture(tmp_path / "p.png", 'the "best"'), page.note("n")],
+            "Picture": [html.picture(tmp_path / "p.png", 'the "best"'), html.note("n")],
             "Empty": [],
-            "Rest": [page.listed(["one", "<two>"]), page.folded("more", "{}"), page.paragraph("p")],
+            "Rest": [html.listed(["one", "<two>"]), html.folded("more", "{}"), html.paragraph("p")],
         },
     )
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import meta_test, meta_train
-from experiments.presets import PRESETS
-from experiments.runs.opened import open_run
-from experiments.testing.choosing import choose
-from experiments.testing.rows import SUPERVISED, row_maker, upper_bounds
-from experiments.testing.scoring import FOLDS
-from jaxmeta.compare import difference, row_mean
-from jaxmeta.data.shards import open_shards
-from jaxmeta.evaluate import score
-from jaxmeta.tasks.split import pool
-from jaxmeta.tasks.trial import Trial, every_label, trials, whole_volumes
+from jaxmeta.commands import test, train
+from jaxmeta.data.shards.shards import open_shards
+from jaxmeta.evaluation.baselines import SUPERVISED, row_maker, upper_bounds
+from jaxmeta.evaluation.comparison import difference, row_mean
+from jaxmeta.evaluation.scores import FOLDS
+from jaxmeta.evaluation.segmenter import score
+from jaxmeta.evaluation.trial import Trial, every_label, trials, whole_volumes
+from jaxmeta.evaluation.tuned import choose
+from jaxmeta.runs.presets import PRESETS
+from jaxmeta.runs.run import open_run
+from jaxmeta.splits.split import pool
 
 pytestmark = pytest.mark.slow
 DRAWS = 4
@@ -37,14 +37,14 @@ def run(tmp_path_factory):
     name = "unet-maml"
     workdir = tmp_path_factory.mktemp("gates") / "run"
     config = dataclasses.replace(PRESETS[name][1], workdir=workdir)
-    assert meta_train.meta_train(meta_train.resolve(name, config))
+    assert train.meta_train(train.resolve(name, config))
     return workdir
 
 
 @pytest.fixture(scope="module")
 def outcome(run):
     """The default table."""
-    return meta_test.test(meta_test.Options(run=(run,), draws=DRAWS, masks=False))[0]
+    return test.test(test.Options(run=(run,), draws=DRAWS, masks=False))[0]
 
 
 @pytest.fixture(scope="module", params=(5, 1))
@@ -102,7 +102,7 @@ def test_the_support_decides_what_is_segmented(run):
     """Adapted to organ A, scored as organ B of the same patients: nothing."""
     opened, held_out = opened_pool(run)
     asked = trials(held_out, shots=5, draws=DRAWS, size=opened.config.tasks.size)
-    setting = choose(opened, 5, meta_test.Options(run=(run,)), None)["adapted"].finetune
+    setting = choose(opened, 5, test.Options(run=(run,)), None)["adapted"].finetune
     row = row_maker(opened, DRAWS)("adapted", "adapted", setting)
     scores = []
     for ours in asked:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.meta_train import parse
-from jaxmeta.data.prepare import prepare
+from jaxmeta.commands.train import parse
+from jaxmeta.data.shards.prepare import prepare
 from tests.tasks.cohorts import write_scans
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()

@@ -6,11 +6,11 @@ import optax
 import pytest
 from small import LOSS, MODEL, small_task
 
-from jaxmeta.adapt import adapt
 from jaxmeta.algorithms import maml, maml_plus_plus
-from jaxmeta.plans import whole_support
-from jaxmeta.refusals import refuse_singular
-from jaxmeta.updates import clip_norm, scale_by
+from jaxmeta.inner_loop.adapt import adapt
+from jaxmeta.inner_loop.checks import refuse_singular
+from jaxmeta.inner_loop.plan import whole_support
+from jaxmeta.inner_loop.transforms import clip_norm, scale_by
 
 SINGULAR = {
     "adam": optax.adam(0.1),

@@ -6,10 +6,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from jaxmeta.evaluate import Case
-from jaxmeta.intervals import Interval, Means
+from jaxmeta.evaluation.intervals import Interval, Means
+from jaxmeta.evaluation.segmenter import Case
 from jaxmeta.metrics import Counts
-from jaxmeta.report import (
+from jaxmeta.reports.figures import (
     Line,
     Picture,
     beside,

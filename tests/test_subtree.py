@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.subtree import named, part_of
+from jaxmeta.inner_loop.parameters import named, part_of
 
 TREE = {"up": {"conv": {"kernel": jnp.ones((2, 2))}, "norm": jnp.zeros(3)}, "head": [jnp.ones(1)]}
 

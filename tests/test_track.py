@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxmeta import dashboards
 from jaxmeta.errors import BadInput
-from jaxmeta.track import read_metrics, tracking
+from jaxmeta.training import dashboards
+from jaxmeta.training.metrics_log import read_metrics, tracking
 
 NAMES = ("belly/liver", "chest/lung")
 TOLD = dict(config={"seed": 3, "steps": 9}, structures=NAMES)

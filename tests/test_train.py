@@ -10,13 +10,13 @@ import optax
 import pytest
 from small import LOSS, MODEL, small_batch
 
-from jaxmeta import checkpoint, track
 from jaxmeta.algorithms import maml
 from jaxmeta.errors import BadInput
-from jaxmeta.learner import episodic
-from jaxmeta.over_tasks import over_tasks
-from jaxmeta.train import cost, train
-from jaxmeta.validate import mean_over_structures, validation
+from jaxmeta.learners.learner import episodic
+from jaxmeta.parallel.over_tasks import over_tasks
+from jaxmeta.training import checkpoint, metrics_log
+from jaxmeta.training.loop import cost, train
+from jaxmeta.training.validation import mean_over_structures, validation
 
 LEARNER = episodic(maml(MODEL, LOSS, steps=1, rate=0.1), optax.adam(1e-2), over_tasks)
 
@@ -73,7 +73,7 @@ def run(step, folder, *, until, every=2, steps=6):
             steps=steps,
             every=every,
             place=lambda batch: batch,
-            log=track.metrics_file(folder / "metrics.jsonl", after=start),
+            log=metrics_log.metrics_file(folder / "metrics.jsonl", after=start),
             save=lambda number, state, due: checkpoint.save(
                 checkpoints, number, state, batches, None
             ),
@@ -82,7 +82,9 @@ def run(step, folder, *, until, every=2, steps=6):
 
 
 def losses(folder):
-    return [(line["step"], line["loss"]) for line in track.read_metrics(folder / "metrics.jsonl")]
+    return [
+        (line["step"], line["loss"]) for line in metrics_log.read_metrics(folder / "metrics.jsonl")
+    ]
 
 
 def test_stop_and_resume_equals_never_stopping(step, tmp_path):
@@ -115,7 +117,7 @@ def test_a_killed_run_repeats_what_was_behind_its_checkpoint(step, tmp_path):
         with checkpoint.open_checkpoints(killed / "checkpoints") as checkpoints:
             train(
                 step, state, batches, start=0, steps=6, every=2, place=lambda batch: batch,
-                log=track.metrics_file(killed / "metrics.jsonl"),
+                log=metrics_log.metrics_file(killed / "metrics.jsonl"),
                 save=lambda n, s, due: die(n, s) if n == 4 else checkpoint.save(
                     checkpoints, n, s, batches, None
                 ),

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from experiments import meta_test
-from experiments.configs import INNER, Config, Network, Tasks
-from experiments.predict import Options, predict
-from experiments.runs.training import meta_train
+from jaxmeta.commands import test
 from jaxmeta.data.grid import sliced_shape
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import load_images, load_masks, open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
+from jaxmeta.inference.predict import Options, predict
+from jaxmeta.runs.config import INNER, Config, Network, Tasks
+from jaxmeta.runs.train import meta_train
 from tests.data.test_orientation import STORED, TURNS
 
 # Between the planes, as the short axis of a heart lies: each patient is nearer to another of them.
@@ -104,7 +104,7 @@ def trained(folder: Path, images: Path) -> Path:
         inner=INNER["meta-sgd"],
     )
     assert meta_train(config)
-    meta_test.test(meta_test.Options((config.workdir,), shots=(2,), draws=2, baselines="none"))
+    test.test(test.Options((config.workdir,), shots=(2,), draws=2, baselines="none"))
     return config.workdir
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmeta.updates import clip_norm, scale_by, scale_by_step
+from jaxmeta.inner_loop.transforms import clip_norm, scale_by, scale_by_step
 
 G = dict(a=jnp.array([3.0, 0.0]), b=jnp.array([[4.0]]))  # of norm 5
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.warps import (
+from jaxmeta.augmentation.warps import (
     CUT,
     SMOOTHED,
     Pose,

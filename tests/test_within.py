@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta import within
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
-from jaxmeta.evaluate import Row, copied_mask
-from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.trial_within import Volume, budget, deal, trials_within
-from jaxmeta.within import RELEASED, Released, dice_as_released, score_within
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
+from jaxmeta.evaluation.protocols import within_volume_scores
+from jaxmeta.evaluation.protocols.within_volume import Volume, budget, deal, trials_within
+from jaxmeta.evaluation.protocols.within_volume_scores import (
+    RELEASED,
+    Released,
+    dice_as_released,
+    score_within,
+)
+from jaxmeta.evaluation.segmenter import Row, copied_mask
+from jaxmeta.splits.split import pool, split
 from tests.tasks.cohorts import write_scans
 
 
@@ -175,7 +180,7 @@ def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a
     held_out, monkeypatch, draws
 ):
     """A row that answers with the number of the slice that it was adapted to."""
-    monkeypatch.setattr(within, "DRAWS", draws)
+    monkeypatch.setattr(within_volume_scores, "DRAWS", draws)
     (trial,) = trials_within(held_out, width=2, size=16)
 
     def fit(supports, keys):
@@ -186,7 +191,9 @@ def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a
 
     volume = trial.queries[0]()
     assert len(volume.asked) == 3
-    found = within.segmented(Row("lender", fit, None, segment_each), volume, trial, 0, 0)
+    found = within_volume_scores.segmented(
+        Row("lender", fit, None, segment_each), volume, trial, 0, 0
+    )
     for support, asked in zip(volume.supports, volume.asked, strict=True):
         assert (found[list(asked)] == float(support.slices[0].split(":")[1])).all()
 

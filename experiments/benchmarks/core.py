@@ -15,16 +15,17 @@ import jax
 import numpy as np
 import optax
 
-from experiments.runs.build import MEMORY
-from jaxmeta import algorithms, devices
+from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm
 from jaxmeta.errors import BadInput
-from jaxmeta.losses import segmentation_loss
-from jaxmeta.memory import REMAT, Memory
+from jaxmeta.inner_loop.rematerialise import REMAT, Memory
+from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.models import unet
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.parallel import devices
+from jaxmeta.parallel.over_tasks import over_tasks
+from jaxmeta.runs.build import MEMORY
 from jaxmeta.tasks.task import Examples, Task
-from jaxmeta.train import cost
+from jaxmeta.training.loop import cost
 
 PARITY = {"loss": 1e-5, "grad_norm": 1e-3}  # relative; two correct float32 programs differ by this
 

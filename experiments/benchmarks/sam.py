@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmeta import devices
 from jaxmeta.algorithms import Algorithm, Meta, ssm_sam
 from jaxmeta.models.sam import SIZES, Size, sam
 from jaxmeta.models.sam.adapters import high_pass
 from jaxmeta.models.ssm_sam import self_sampling
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.parallel import devices
+from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
-from jaxmeta.train import cost
+from jaxmeta.training.loop import cost
 
 
 def encode(size: str, image: int | None, repeat: int) -> dict:

@@ -5,13 +5,13 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.core import a_batch, timed
-from jaxmeta import devices
-from jaxmeta.adapt import descend
 from jaxmeta.algorithms import Algorithm, metamedseg
-from jaxmeta.losses_of_slices import LOSSES, slice_loss
+from jaxmeta.inner_loop.adapt import descend
+from jaxmeta.inner_loop.plan import one_by_one
+from jaxmeta.losses.of_slices import LOSSES, slice_loss
 from jaxmeta.models import instance_unet
-from jaxmeta.over_tasks import over_tasks
-from jaxmeta.plans import one_by_one
+from jaxmeta.parallel import devices
+from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Task
 
 ADAM = optax.adam(0.01)

@@ -9,10 +9,10 @@ nested random effects whose mean is known,
 
     x = mean + patient + patient x organ + lender + support + run + run x organ + residual,
 
-and the interval is the project's (`patients`, `supports` and `runs` of `jaxmeta/compare.py` name
-the units, `jaxmeta/intervals.py` does the arithmetic). A support's own patient is not asked about
-under it, as in a test. Where the mean is 0, p < .05 is a false alarm.
-"""
+and the interval is the project's (`patients`, `supports` and `runs` of
+`jaxmeta/evaluation/comparison.py` name the units, `jaxmeta/evaluation/intervals.py` does the
+arithmetic). A support's own patient is not asked about under it, as in a test. Where the mean is 0,
+p < .05 is a false alarm."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from experiments.command import parse_words
-from experiments.command import run as run_command
 from experiments.studies.percentile_bootstrap import bounds
-from jaxmeta.compare import organs, patients, runs, supports
-from jaxmeta.evaluate import Case
-from jaxmeta.intervals import Level, chance, estimate, half_width, numbered
+from jaxmeta.commands.command import parse_words
+from jaxmeta.commands.command import run as run_command
+from jaxmeta.evaluation.comparison import organs, patients, runs, supports
+from jaxmeta.evaluation.intervals import Level, chance, estimate, half_width, numbered
+from jaxmeta.evaluation.segmenter import Case
 
 LEAST = 0.93  # coverage that every design must have
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxmeta.losses import hard_dice
+from jaxmeta.losses.segmentation import hard_dice
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples, Task
 
@@ -34,10 +34,9 @@ class Algorithm(NamedTuple):
     init(key) -> Meta
     adapt(meta, support, key) -> phi: what one does with a new structure's support, at test time
     predict(meta, phi, image, prompt) -> logits [N, H, W, 1]
-    outer(meta, task) -> (meta_gradient like meta.learned, statistics): an optimiser descends along it
-    task_weights(statistics of all tasks of a step) -> one weight a task, or None for their mean
-    advance(meta) -> meta after an outer step, for what an algorithm keeps of its own
-    """
+    outer(meta, task) -> (meta_gradient like meta.learned, statistics): an optimiser descends along
+    it task_weights(statistics of all tasks of a step) -> one weight a task, or None for their mean
+    advance(meta) -> meta after an outer step, for what an algorithm keeps of its own"""
 
     init: Callable[[Array], Meta]
     adapt: Callable[[Meta, Examples, Array], PyTree]

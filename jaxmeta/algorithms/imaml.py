@@ -1,7 +1,7 @@
 """Implicit MAML (Rajeswaran et al. 2019, arXiv 1909.04630): a meta-gradient that forgets the path.
 
     phi* = argmin  L_support(phi) + lambda / 2 |phi - theta|^2
-    meta_gradient = (I + H / lambda)^-1  d L_query(phi*) / d phi,    H = d^2 L_support / d phi^2 at phi*
+    meta_gradient = (I + H / lambda)^-1 d L_query(phi*) / d phi, H = d^2 L_support / d phi^2 at phi*
 
 Where the inner problem is solved, the derivative of its solution does not depend on how it was
 found: any optimiser and any number of steps, and the memory of plain training. The linear system is
@@ -11,11 +11,11 @@ solved with Hessian-vector products alone, by conjugate gradients or by a Neuman
 import jax
 import optax
 
-from jaxmeta.adapt import descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, statistics_of
-from jaxmeta.linear import Solve, conjugate_gradient
+from jaxmeta.inner_loop.adapt import descend
+from jaxmeta.inner_loop.linear_solvers import Solve, conjugate_gradient
+from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.models.model import Model
-from jaxmeta.plans import whole_support
 
 
 def imaml(

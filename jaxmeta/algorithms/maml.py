@@ -18,11 +18,11 @@ import optax
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
 from jaxmeta.algorithms.walk import adapt_part, falling
-from jaxmeta.memory import REMAT, Memory
+from jaxmeta.inner_loop.checks import refuse_singular
+from jaxmeta.inner_loop.parameters import part_of
+from jaxmeta.inner_loop.rematerialise import REMAT, Memory
+from jaxmeta.inner_loop.transforms import scale_by
 from jaxmeta.models.model import Model
-from jaxmeta.refusals import refuse_singular
-from jaxmeta.subtree import part_of
-from jaxmeta.updates import scale_by
 
 
 def maml(

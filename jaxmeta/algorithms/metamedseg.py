@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmeta.adapt import descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, statistics_of
-from jaxmeta.losses import hard_iou
+from jaxmeta.inner_loop.adapt import descend
+from jaxmeta.inner_loop.plan import one_by_one
+from jaxmeta.losses.segmentation import hard_iou
 from jaxmeta.models.model import Model
-from jaxmeta.plans import one_by_one
 from jaxmeta.tasks.task import Examples
 
 

@@ -15,8 +15,8 @@ import optax
 from jaxtyping import Array, Float, Integer, PyTree
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
-from jaxmeta.boxes import box_around
-from jaxmeta.losses import hard_dice, wide
+from jaxmeta.bounding_boxes import box_around
+from jaxmeta.losses.segmentation import hard_dice, wide
 from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, Prompts
 from jaxmeta.models.sam.sam import Sam

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, score
-from jaxmeta.losses import wide
+from jaxmeta.losses.segmentation import wide
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 

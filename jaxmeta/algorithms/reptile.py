@@ -9,7 +9,6 @@ and memory is that of plain training.
 import jax
 import optax
 
-from jaxmeta.adapt import descend
 from jaxmeta.algorithms.algorithm import (
     Algorithm,
     Meta,
@@ -17,8 +16,9 @@ from jaxmeta.algorithms.algorithm import (
     predictor_of,
     statistics_of,
 )
+from jaxmeta.inner_loop.adapt import descend
+from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.models.model import Model
-from jaxmeta.plans import whole_support
 
 
 def reptile(

@@ -22,19 +22,19 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from jaxmeta.adapt import adapt, descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
-from jaxmeta.larger import larger
-from jaxmeta.losses import hard_dice, wide
-from jaxmeta.memory import REMAT, Memory
+from jaxmeta.inner_loop.adapt import adapt, descend
+from jaxmeta.inner_loop.plan import Plan, whole_support
+from jaxmeta.inner_loop.rematerialise import REMAT, Memory
+from jaxmeta.inner_loop.transforms import scale_by
+from jaxmeta.losses.segmentation import hard_dice, wide
 from jaxmeta.models.sam.adapters import Prefix, from_parts
 from jaxmeta.models.sam.images import slices_as_colours
 from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.models.ssm_sam.network import SsmSam
-from jaxmeta.plans import Plan, whole_support
+from jaxmeta.numerics import larger
 from jaxmeta.tasks.task import Examples, Task
-from jaxmeta.updates import scale_by
 
 POINTS_FROM = ("support", "clicks", "none")
 FEW = 4  # slices that blocks before the first adapter look at together

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxmeta.adapt import descend
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, score
+from jaxmeta.inner_loop.adapt import descend
+from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.models.model import Model
-from jaxmeta.plans import whole_support
 from jaxmeta.tasks.task import Task
 
 
@@ -32,10 +32,10 @@ def transfer(
 ) -> Algorithm:
     """Pre-train `heads`, which is `model` with one output a source structure; fine-tune `model`.
 
-    A task trains the output of its structure's number in the pool (`task.task_id[1]`). The variables
-    of both models are dictionaries that differ in the entry `head` alone. Fine-tuning walks down
-    `loss`, pre-training down `loss_of(one output of heads)`, as `segmentation_loss` makes it.
-    """
+    A task trains the output of its structure's number in the pool (`task.task_id[1]`). The
+    variables of both models are dictionaries that differ in the entry `head` alone. Fine-tuning
+    walks down `loss`, pre-training down `loss_of(one output of heads)`, as `segmentation_loss`
+    makes it."""
 
     def adapt_to(meta, support, key):
         fresh, walk = jax.random.split(key)

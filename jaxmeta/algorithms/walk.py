@@ -8,10 +8,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.adapt import adapt
-from jaxmeta.memory import Memory
-from jaxmeta.plans import whole_support
-from jaxmeta.subtree import part_of
+from jaxmeta.inner_loop.adapt import adapt
+from jaxmeta.inner_loop.parameters import part_of
+from jaxmeta.inner_loop.plan import whole_support
+from jaxmeta.inner_loop.rematerialise import Memory
 from jaxmeta.tasks.task import Examples
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.channel_choice import chosen_channels
-from jaxmeta.data.finding import find_pairs
-from jaxmeta.data.found import Found, Pair
+from jaxmeta.data.layouts.finding import find_pairs
+from jaxmeta.data.layouts.found import Found, Pair
 from jaxmeta.data.names import slug
 from jaxmeta.data.orientation import Order
 from jaxmeta.data.rules import (

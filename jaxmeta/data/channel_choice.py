@@ -6,9 +6,9 @@ its own, of the same patient.
 """
 
 from jaxmeta.data.channels import channel_count, choices, names_of, numbered
-from jaxmeta.data.found import Found, Pair
+from jaxmeta.data.formats.nifti_bytes import shape_of
+from jaxmeta.data.layouts.found import Found, Pair
 from jaxmeta.data.names import slug
-from jaxmeta.data.nifti_bytes import shape_of
 from jaxmeta.data.rules import Rule, fits
 from jaxmeta.errors import BadInput
 

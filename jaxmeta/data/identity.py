@@ -17,7 +17,7 @@ from jaxtyping import Integer
 
 from jaxmeta.data.grid import Grid, from_slices, to_sliced
 from jaxmeta.data.placement import agreement, displacement
-from jaxmeta.data.shards import Shards, Volume, load_masks
+from jaxmeta.data.shards.shards import Shards, Volume, load_masks
 
 SAME = 0.9  # Dice of two masks from which two names are one structure
 TOLD = 3  # examples in a note

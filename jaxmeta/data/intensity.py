@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real, Shaped
 
+from jaxmeta.data.formats.nifti import quantise
 from jaxmeta.data.grid import Grid, resize_image
 from jaxmeta.data.hounsfield import offsets, unseen
-from jaxmeta.data.nifti import quantise
 from jaxmeta.errors import BadInput, Unseen
 
 MODALITIES = ("ct", "mr")

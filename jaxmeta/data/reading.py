@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxmeta.data.cases import Case
+from jaxmeta.data.formats.nifti import MANY, Image, read_image, read_label_of, rescaled
 from jaxmeta.data.grid import Grid, to_slices
 from jaxmeta.data.intensity import Intensity, measure
 from jaxmeta.data.masks import masks_of
-from jaxmeta.data.nifti import MANY, Image, read_image, read_label_of, rescaled
 from jaxmeta.data.placement import Note
 from jaxmeta.errors import BadInput, Unseen
 

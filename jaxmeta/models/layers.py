@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmeta.larger import larger
 from jaxmeta.models.convolution import convolve, convolve_upsampled, written
+from jaxmeta.numerics import larger
 
 EVERY = 8  # rows: what GroupNorm's first pass looks at
 

@@ -22,13 +22,12 @@ class Model(NamedTuple):
 
     The N slices do not know of each other. H and W are what the run resizes to, C is 1, K the
     number of outputs that the model was made with: 1, a structure against all else, but for the
-    heads of transfer. A logit above 0 is the structure. `prompt` is for prompted models, leaves [N, ...], ()
-    for most; `key` is there in training, for what is random, and so is `train`. `state` is what a
-    layer with running statistics would hand on, () for ours. The inner loop walks on all of
+    heads of transfer. A logit above 0 is the structure. `prompt` is for prompted models, leaves [N,
+    ...], () for most; `key` is there in training, for what is random, and so is `train`. `state` is
+    what a layer with running statistics would hand on, () for ours. The inner loop walks on all of
     `variables`, or on what `names` say of its first levels, so they are a dict, and hold what is
     learned alone. `encode(variables, image)`, where a model has it, is a frozen prefix that may be
-    computed once per image, outside the inner loop.
-    """
+    computed once per image, outside the inner loop."""
 
     init: Callable[..., Any]
     apply: Callable[..., Any]

@@ -14,9 +14,9 @@ from jaxtyping import Bool
 
 from jaxmeta.data.grid import sliced_shape
 from jaxmeta.data.grid import spacing as millimetres
-from jaxmeta.data.shards import Shards, load_images, load_masks
+from jaxmeta.data.shards.shards import Shards, load_images, load_masks
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.split import Entry, Pool, slice_count
+from jaxmeta.splits.split import Entry, Pool, slice_count
 from jaxmeta.tasks.task import Examples, Task
 
 Slice = tuple[int, int]  # the number of a volume in the shards, and a slice of it

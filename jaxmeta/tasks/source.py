@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from jaxmeta.boxes import box_around
+from jaxmeta.bounding_boxes import box_around
+from jaxmeta.splits.split import Pool
 from jaxmeta.tasks.episodes import (
     Episode,
     EpisodeShape,
@@ -18,11 +19,10 @@ from jaxmeta.tasks.episodes import (
     draw_episode,
     load_episode,
 )
-from jaxmeta.tasks.neighbours import draw_chunks, load_chunks, load_shown, refuse_narrow, showing
-from jaxmeta.tasks.pseudo import draw_pseudo
-from jaxmeta.tasks.split import Pool
+from jaxmeta.tasks.slice_chunks import draw_chunks, load_chunks, load_shown, refuse_narrow, showing
+from jaxmeta.tasks.supervoxels import draw_pseudo
 from jaxmeta.tasks.task import Task
-from jaxmeta.tasks.volumes import draw_pooled, draw_volume
+from jaxmeta.tasks.volumetric import draw_pooled, draw_volume
 
 
 class Source(NamedTuple):

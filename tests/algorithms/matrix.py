@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 from small import MODEL, small_model
 
-from jaxmeta.adapt import adapt
 from jaxmeta.algorithms import (
     imaml,
     maml,
@@ -29,9 +28,10 @@ from jaxmeta.algorithms import (
 )
 from jaxmeta.algorithms.algorithm import Algorithm, key_of
 from jaxmeta.algorithms.maml_plus_plus import importance
-from jaxmeta.linear import conjugate_gradient, neumann
+from jaxmeta.inner_loop.adapt import adapt
+from jaxmeta.inner_loop.linear_solvers import conjugate_gradient, neumann
+from jaxmeta.inner_loop.plan import one_by_one, whole_support
 from jaxmeta.models.model import Model
-from jaxmeta.plans import one_by_one, whole_support
 
 STEPS, RATE = 2, 0.1
 HEADS = small_model(classes=2)

@@ -10,10 +10,11 @@ import pytest
 from matrix import CASES, MADE, STEPS, VARIANTS, of_the_prediction, pixel_loss
 from small import along, in_float64, random_like, slope, small_batch, small_task
 
-from jaxmeta import checkpoint, devices
-from jaxmeta.learner import episodic
-from jaxmeta.memory import MIXED, PLAIN
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.inner_loop.rematerialise import MIXED, PLAIN
+from jaxmeta.learners.learner import episodic
+from jaxmeta.parallel import devices
+from jaxmeta.parallel.over_tasks import over_tasks
+from jaxmeta.training import checkpoint
 
 TASKS, DEVICES = 8, 4
 ALL = CASES | VARIANTS

@@ -13,9 +13,9 @@ from small import small_batch
 from test_ssm_sam import SHOWN, TASK
 
 from jaxmeta.algorithms import ssm_sam
-from jaxmeta.augment import Augmentation, augment, varied
-from jaxmeta.learner import episodic
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.augmentation.augment import Augmentation, augment, varied
+from jaxmeta.learners.learner import episodic
+from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
 
 NOTHING = Augmentation(*[0.0] * 13)

@@ -8,7 +8,7 @@ from small import LOSS, MODEL, small_task
 
 from jaxmeta.algorithms import maml, prototypes
 from jaxmeta.algorithms.maml_plus_plus import importance
-from jaxmeta.losses import segmentation_loss
+from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 

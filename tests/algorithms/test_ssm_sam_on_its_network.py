@@ -12,7 +12,7 @@ from jaxmeta.algorithms.ssm_sam import ssm_sam
 from jaxmeta.models.sam import sam
 from jaxmeta.models.sam.adapters import high_pass
 from jaxmeta.models.ssm_sam import self_sampling
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
 
 pytestmark = pytest.mark.slow

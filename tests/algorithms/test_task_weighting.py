@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from matrix import pixel_loss
 from small import MODEL, in_float64, small_batch, small_task
 
-from jaxmeta import devices
 from jaxmeta.algorithms import metamedseg
 from jaxmeta.algorithms import task_weighting as rules
-from jaxmeta.learner import episodic
-from jaxmeta.over_tasks import over_tasks
+from jaxmeta.learners.learner import episodic
+from jaxmeta.parallel import devices
+from jaxmeta.parallel.over_tasks import over_tasks
 
 RULES = {
     "uniform": rules.uniform,

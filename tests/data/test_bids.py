@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta.data.bids import parsed
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import load_masks, open_shards
+from jaxmeta.data.layouts.bids import parsed
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import load_masks, open_shards
 from jaxmeta.errors import BadInput
 from tests.data.scans import anatomy, save, touch
 
@@ -261,7 +261,7 @@ def test_prepared_masks_are_the_files_values_and_an_atlas_names_only_what_is_the
 
 def test_a_user_is_told_in_one_line_with_exit_code_2(tmp_path):
     folder = data_set(tmp_path / "d", "hand/_dseg", "net/_dseg")
-    command = [sys.executable, "-m", "experiments.prepare_data", "--output", tmp_path / "out"]
+    command = [sys.executable, "-m", "jaxmeta.commands.prepare", "--output", tmp_path / "out"]
     ended = subprocess.run(
         [*command, "--input", folder],
         capture_output=True,

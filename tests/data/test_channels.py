@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.cases import find_cases
 from jaxmeta.data.channels import choices, numbered
+from jaxmeta.data.formats.nifti import read_image, read_label, save_mask
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.nifti import read_image, read_label, save_mask
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from tests.data.scans import anatomy, contents, decathlon, oriented, real, save, touch
 

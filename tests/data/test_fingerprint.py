@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxmeta.data.formats.nifti import read_image, rescaled
 from jaxmeta.data.identity import fingerprint
-from jaxmeta.data.nifti import read_image, rescaled
 from tests.data.scans import oriented
 
 SHAPE = (17, 19, 11)

@@ -4,13 +4,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.scans.supporting import parsed
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.formats import conversion, other_formats, told_others
+from jaxmeta.data.formats.formats import conversion, other_formats, told_others
+from jaxmeta.data.formats.nifti import read_image, save_mask
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.names import case_stem
-from jaxmeta.data.nifti import read_image, save_mask
 from jaxmeta.errors import BadInput
+from jaxmeta.inference.support import parsed
 from tests.data.scans import anatomy, save, touch
 
 TOOLS = {

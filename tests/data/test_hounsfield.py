@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmeta.data.intensity import CT, measure
-from jaxmeta.data.phantom_scans import ct
 from jaxmeta.errors import Unseen
+from jaxmeta.phantoms.scans import ct
 
 WINDOW = CT[1] - CT[0]
 UNITS = {  # how a CT is stored -> the numbers in its file

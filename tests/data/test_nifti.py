@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jaxmeta.data.formats.nifti import quantise, read_image, read_label, read_pair, save_mask
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.names import case_stem
-from jaxmeta.data.nifti import (
-    quantise,
-    read_image,
-    read_label,
-    read_pair,
-    save_mask,
-)
 from jaxmeta.errors import BadInput
 from tests.data.scans import anatomy, oriented, real, save
 

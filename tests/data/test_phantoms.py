@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from jaxmeta.data.phantom_shapes import FAMILIES
-from jaxmeta.data.phantoms import COHORT, PHANTOM_SPLIT, write_phantoms
+from jaxmeta.phantoms.shapes import FAMILIES
+from jaxmeta.phantoms.write import COHORT, PHANTOM_SPLIT, write_phantoms
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_broken_write_leaves_nothing_that_reads_as_a_cohort(tmp_path, monkeypa
     def full_disk(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("jaxmeta.data.phantoms.nib.save", full_disk)
+    monkeypatch.setattr("jaxmeta.phantoms.write.nib.save", full_disk)
     with pytest.raises(OSError, match="disk full"):
         write_phantoms(tmp_path / "cohort")
     assert list(tmp_path.iterdir()) == []
@@ -90,7 +90,7 @@ def test_training_images_hold_no_shape_of_another_phase(tmp_path, monkeypatch):
     for family in families("val") | families("test"):
         monkeypatch.delitem(FAMILIES, family)
     training = {name: entry for name, entry in COHORT.items() if entry[0] == "train"}
-    monkeypatch.setattr("jaxmeta.data.phantoms.COHORT", training)
+    monkeypatch.setattr("jaxmeta.phantoms.write.COHORT", training)
     assert len(write_phantoms(tmp_path / "cohort", patients={"train": 2})) == len(training)
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from jaxmeta.data.formats.nifti import read_image, read_pair, save_mask
 from jaxmeta.data.grid import Grid, spacing
-from jaxmeta.data.nifti import read_image, read_pair, save_mask
 from jaxmeta.data.placement import Note, agreement, displacement, told_notes
 from jaxmeta.errors import BadInput
 from tests.data.scans import SHAPE, anatomy, oriented, save

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import label
 
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.prediction import highest, largest, largest_pieces, predicted_mask
+from jaxmeta.data.postprocess import highest, largest, largest_pieces, predicted_mask
 
 TOUCH = np.ones((3, 3, 3))
 

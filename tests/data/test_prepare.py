@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jaxmeta.data.formats.nifti import read_image, save_mask
 from jaxmeta.data.grid import from_slices, sliced_shape, to_slices
 from jaxmeta.data.masks import decode_mask, masks_of
-from jaxmeta.data.nifti import read_image, save_mask
 from jaxmeta.data.orientation import AXES
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import holders, load_images, load_masks, open_shards, structures
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards, structures
 from jaxmeta.errors import BadInput
 from tests.data.scans import anatomy, contents, oriented, real, save
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxmeta.data.cases import Case
-from jaxmeta.data.prepare import plan, prepare
-from jaxmeta.data.shards import load_images, open_shards
+from jaxmeta.data.shards.prepare import plan, prepare
+from jaxmeta.data.shards.shards import load_images, open_shards
 from jaxmeta.errors import BadInput
 from tests.data.scans import anatomy, contents, decathlon, save
 
@@ -141,7 +141,7 @@ def test_impossible_options_are_refused(cohort, tmp_path, told):
 
 
 def command(*words) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", "experiments.prepare_data", *map(str, words)]
+    words = [sys.executable, "-m", "jaxmeta.commands.prepare", *map(str, words)]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from jaxmeta.data.grid import grid_by
 from jaxmeta.data.orientation import ACQUIRED
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.summary import cut_of, doubtful
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.summary import cut_of, doubtful
 from tests.data.scans import anatomy, oriented, save
 from tests.data.test_orientation import TURNS, turned
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import load_images, open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import load_images, open_shards
 from jaxmeta.errors import BadInput
 from tests.data.scans import SHAPE, anatomy, decathlon, oriented, save
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.configs import INNER, Config, Network, Tasks
-from experiments.runs.training import meta_train
-from jaxmeta.augment import Augmentation
-from jaxmeta.data.prepare import prepare
+from jaxmeta.augmentation.augment import Augmentation
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.runs.config import INNER, Config, Network, Tasks
+from jaxmeta.runs.train import meta_train
 from tests.experiments.leaking import ORGANS, Study, belly, configured, left_by, write
 from tests.tasks.cohorts import write_scans
 

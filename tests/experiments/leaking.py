@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.configs import INNER, Config, Network, Tasks
-from experiments.runs import identity, saved
-from experiments.runs.given import gather
-from experiments.runs.opened import Run
-from experiments.runs.training import claim
-from experiments.testing.questions import Options, questions
-from jaxmeta import checkpoint
-from jaxmeta.augment import Augmentation
-from jaxmeta.data.prepare import prepare
+from jaxmeta.augmentation.augment import Augmentation
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.evaluation.test_plan import Options, questions
+from jaxmeta.runs import config_file, signature
+from jaxmeta.runs.config import INNER, Config, Network, Tasks
+from jaxmeta.runs.run import Run
+from jaxmeta.runs.setup import gather
+from jaxmeta.runs.train import claim
+from jaxmeta.training import checkpoint
 from tests.data.scans import anatomy, decathlon
 
 ORGANS = ("liver", "kidney", "spleen")
@@ -77,8 +77,8 @@ def left_by(config: Config, step: int = 1) -> Run:
 
 def opened(folder: Path, step: int = 1) -> Run:
     """Open a run as `open_run` does, but for its network."""
-    identity.refuse_edited(folder)
-    return Run(folder, *saved.read(folder), None, step, identity.provenance_of(folder))
+    signature.refuse_edited(folder)
+    return Run(folder, *config_file.read(folder), None, step, signature.provenance_of(folder))
 
 
 class Study(NamedTuple):

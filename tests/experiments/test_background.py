@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.reports.background import by_patient, data_sets, today, training
-from experiments.reports.run_report import worst_to_best
-from experiments.runs.given import gather
-from experiments.runs.training import claim
-from experiments.testing.outcome import METHOD, most_false
-from jaxmeta.evaluate import Case
+from jaxmeta.evaluation.outcome import METHOD, most_false
+from jaxmeta.evaluation.segmenter import Case
 from jaxmeta.files import write_json
-from jaxmeta.report import Picture
-from jaxmeta.tasks.split import Split
+from jaxmeta.reports.background import by_patient, data_sets, today, training
+from jaxmeta.reports.figures import Picture
+from jaxmeta.reports.run import worst_to_best
+from jaxmeta.runs.setup import gather
+from jaxmeta.runs.train import claim
+from jaxmeta.splits.split import Split
 from tests.experiments.leaking import configured, scan, write
 
 NOWHERE = float("nan")

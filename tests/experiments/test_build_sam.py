@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs import Inner, Network, Outer, Prompted, Tasks
-from experiments.presets import PRESETS, STILL
-from experiments.runs import build_sam
 from jaxmeta.algorithms.ssm_sam import as_pictures
-from jaxmeta.memory import REMAT
+from jaxmeta.inner_loop.rematerialise import REMAT
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
 from jaxmeta.models.sam.images import HIGH, LOW, slices_as_colours
+from jaxmeta.runs import build_sam
+from jaxmeta.runs.config import Inner, Network, Outer, Prompted, Tasks
+from jaxmeta.runs.presets import PRESETS, STILL
 
 
 def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_otherwise():

@@ -7,17 +7,17 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments import summary
-from experiments.meta_test import Options
-from experiments.meta_test import test as meta_test
-from experiments.meta_train import parse
-from experiments.runs import checks
-from experiments.runs.by_protocol import protocol_of, refuse_empty
-from experiments.runs.opened import network_of
-from experiments.runs.training import meta_train
-from jaxmeta.data.prepare import prepare
+from jaxmeta.commands import compare
+from jaxmeta.commands.test import Options
+from jaxmeta.commands.test import test as meta_test
+from jaxmeta.commands.train import parse
+from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
-from jaxmeta.report import number
+from jaxmeta.reports.figures import number
+from jaxmeta.runs import checks
+from jaxmeta.runs.protocol import protocol_of, refuse_empty
+from jaxmeta.runs.run import network_of
+from jaxmeta.runs.train import meta_train
 from tests.tasks.cohorts import cohort, hospital, write_scans
 
 
@@ -85,7 +85,7 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
     other = dataclasses.replace(ten, fold=2, workdir=tmp_path / "fold2")
     assert meta_train(other)
     (second,) = meta_test(Options(run=(other.workdir,), baselines="none"))
-    text = summary.compare((folder, other.workdir), tmp_path / "folds")
+    text = compare.compare((folder, other.workdir), tmp_path / "folds")
     assert "setting 1, 2 folds, 2 runs" in text
     assert first.literature in text and second.literature in text
     (table,) = json.loads((tmp_path / "folds" / "summary.json").read_text())["tables"]
@@ -106,7 +106,7 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
     assert f"| {' | '.join(one)} |" in (tmp_path / "folds" / "report.md").read_text()
     with pytest.raises(BadInput, match="spleen of fold 1 is tested in .* and in .*: name one"):
         shutil.copytree(folder, tmp_path / "again")
-        summary.compare((folder, tmp_path / "again"))
+        compare.compare((folder, tmp_path / "again"))
 
 
 def test_without_validation_organs_nothing_is_tuned(tested):

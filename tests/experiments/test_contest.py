@@ -9,29 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from experiments.configs import INNER, Config, TaskWeights
-from experiments.meta_test import Options
-from experiments.meta_test import test as meta_test
-from experiments.presets import with_algorithm
-from experiments.reports import contest, run_report
-from experiments.reports.pairing import Entry, called, entered
-from experiments.runs.opened import open_run
-from experiments.runs.recipes import alike, names, recipe
-from experiments.runs.training import meta_train
-from experiments.summary import compare
-from experiments.testing import settings, tuning
-from experiments.testing.choosing import choose
-from experiments.testing.outcome import METHOD, Outcome, Table
-from experiments.testing.rows import BOUND, FRESH, FULL
-from experiments.testing.settings import Protocol, Setting
-from jaxmeta import report
-from jaxmeta.augment import upright
+from jaxmeta.augmentation.augment import upright
+from jaxmeta.commands.compare import compare
+from jaxmeta.commands.test import Options
+from jaxmeta.commands.test import test as meta_test
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluate import Case
+from jaxmeta.evaluation import settings, tuning
+from jaxmeta.evaluation.baselines import BOUND, FRESH, FULL
+from jaxmeta.evaluation.finetune import Finetune, Found
+from jaxmeta.evaluation.outcome import METHOD, Outcome, Table
+from jaxmeta.evaluation.protocols.within_volume_scores import RELEASED
+from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.settings import Protocol, Setting
+from jaxmeta.evaluation.tuned import choose
 from jaxmeta.files import plain, write_json
-from jaxmeta.finetune import Finetune, Found
-from jaxmeta.tasks.split import Split
-from jaxmeta.within import RELEASED
+from jaxmeta.reports import comparison, figures, run
+from jaxmeta.reports.pairing import Entry, called, entered
+from jaxmeta.runs.config import INNER, Config, TaskWeights
+from jaxmeta.runs.identity import alike, names, recipe
+from jaxmeta.runs.presets import with_algorithm
+from jaxmeta.runs.run import open_run
+from jaxmeta.runs.train import meta_train
+from jaxmeta.splits.split import Split
 
 SPLIT = Split(
     ("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3", "p4", "p5")
@@ -79,10 +78,10 @@ def enter(outcomes):
 
 def ranked(folder, outcomes):
     """Write a contest, and read the lines of its table and its cases back."""
-    text = contest.write(folder, enter(outcomes), outcomes)
+    text = comparison.write(folder, enter(outcomes), outcomes)
     (table,) = json.loads((folder / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
-    return text, table | {"lines": lines}, report.read_cases(folder / "cases.csv", Case)
+    return text, table | {"lines": lines}, figures.read_cases(folder / "cases.csv", Case)
 
 
 def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
@@ -179,7 +178,7 @@ def test_a_report_has_no_interval_over_runs_that_each_left_out_an_organ_of_their
             for case in found("maml", 0.6 + 0.02 * seed, seed=seed).tables[0].cases
             for gain in (0.01 * (case.row == METHOD),)
         ]
-        return {line.row: line for line in run_report.lines_of(cases, [{}] * len(runs))}
+        return {line.row: line for line in run.lines_of(cases, [{}] * len(runs))}
 
     alone = lines(("liver", 0), ("spleen", 0))["scratch"]
     assert alone.behind.over == ("patients", "supports") and alone.behind_runs is None
@@ -229,12 +228,12 @@ def test_curves_are_read_back_as_they_were(tmp_path):
     outcome = walked(found("maml", 0.6, folder=str(tmp_path)), **{METHOD: {0: 0.1, 7: 0.5}})
     outcome = outcome._replace(folder=tmp_path)
     (tmp_path / "report").mkdir()
-    run_report.write(tmp_path / "report", [outcome])
-    (again,) = run_report.read(tmp_path).tables
+    run.write(tmp_path / "report", [outcome])
+    (again,) = run.read(tmp_path).tables
     assert repr(again.by_steps) == repr(outcome.tables[0].by_steps)  # NaN is not itself
     (tmp_path / "report" / "steps.csv").unlink()
     with pytest.raises(BadInput, match="not the report of this version"):
-        run_report.read(tmp_path)
+        run.read(tmp_path)
 
 
 def test_a_contest_is_a_page_to_look_at_and_to_send(tmp_path):
@@ -256,7 +255,7 @@ def test_a_contest_is_a_page_to_look_at_and_to_send(tmp_path):
     ):
         assert told in html and told.replace("&#x27;", "'") in as_markdown
     several = [o._replace(tables=(o.tables[0], o.tables[0]._replace(shots=1))) for o in outcomes]
-    assert contest.write(tmp_path / "more", enter(several), several).count("best: maml") == 2
+    assert comparison.write(tmp_path / "more", enter(several), several).count("best: maml") == 2
     more = (tmp_path / "more" / "report.html").read_text()
     assert "More slices" in more and more.count("data:image/png;base64,") == 5
     assert not (tmp_path / "shots.png").exists() and "<h2>Transfer" not in html
@@ -370,7 +369,7 @@ def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_
         *(f"metamedseg rule={rule}" for rule in rules),
         "maml",
     ]
-    text = contest.write(tmp_path, enter(outcomes), outcomes, 0)
+    text = comparison.write(tmp_path, enter(outcomes), outcomes, 0)
     (table,) = json.loads((tmp_path / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
     assert table["best"] == "metamedseg rule=mean" and table["against"] == "metamedseg rule=uniform"
@@ -386,7 +385,7 @@ def test_methods_bear_the_names_that_one_gives_them_and_never_a_baselines(tmp_pa
     outcomes = [with_recipe(found("ssm-sam", 0.5 + n / 10), steps=n) for n in (1, 2)]
     entries = called(enter([*outcomes, outcomes[0]]), ["SSM-SAM", "no meta-learning"], {"scratch"})
     assert [entry.row for entry in entries] == ["SSM-SAM", "no meta-learning", "SSM-SAM"]
-    text = contest.write(tmp_path, entries[:2], outcomes)
+    text = comparison.write(tmp_path, entries[:2], outcomes)
     assert "best: no meta-learning, Dice" in text and "\nSSM-SAM " in text and "steps=" not in text
     wrong = {
         "1 for 2 methods": ["SSM-SAM"],
@@ -492,7 +491,7 @@ def test_heads_say_what_intervals_are_over_and_what_p_is_adjusted_over(tmp_path)
     assert all(
         f in table["lines"]["anil"]["behind"]["supports"]["over"] for f in ("patients", "supports")
     )
-    text = contest.write(tmp_path, enter(outcomes), outcomes, 1)
+    text = comparison.write(tmp_path, enter(outcomes), outcomes, 1)
     assert "p, Holm (named beforehand)" in text
     one = [with_table(o, cases=[c for c in o.tables[0].cases if c.draw == 0]) for o in outcomes]
     text, _, _ = ranked(tmp_path, one)
@@ -611,7 +610,7 @@ def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monke
     for row, outcome in {"meta-sgd": ours, "prototypes": theirs}.items():
         gains = [a - b for a, b in zip(alone(outcome, "adapted"), alone(outcome, "scratch"))]
         assert lines[row]["ahead"]["supports"]["mean"] == pytest.approx(sum(gains) / len(gains))
-    assert {c.row for c in report.read_cases(folder / "cases.csv", Case)} == lines.keys()
+    assert {c.row for c in figures.read_cases(folder / "cases.csv", Case)} == lines.keys()
     assert f"best: {table['best']}" in printed
     assert compare((run, rival)) in printed  # from the reports alone, the same
 
@@ -669,7 +668,7 @@ def test_ssm_sam_borrows_the_setting_of_fresh_readers_at_the_rate_that_it_meant(
 def test_runs_that_cannot_pair_are_refused_before_they_are_tested(
     run, rival, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("experiments.runs.opened.refuse_edited", lambda folder: None)
+    monkeypatch.setattr("jaxmeta.runs.run.refuse_edited", lambda folder: None)
     later = shutil.copytree(run, tmp_path / "later")
     values = json.loads((later / "config.json").read_text())
     values["config"]["seed"] = 1

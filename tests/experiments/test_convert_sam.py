@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from models.sam.sizes import SMALL, golden
 
-from experiments import command
-from experiments.convert_sam import main
+from jaxmeta.commands import command
+from jaxmeta.commands.convert_sam import main
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import SIZE, WEIGHTS, read_look, read_size, read_weights
@@ -191,8 +191,8 @@ def test_any_other_model_is_refused_with_what_it_holds(refused, file):
 # The peak is read from the process's own memory: `ru_maxrss` survives exec, so that a child begins
 # with what the parent held.
 MEASURED = """
-from experiments import command
-from experiments.convert_sam import main
+from jaxmeta.commands import command
+from jaxmeta.commands.convert_sam import main
 command.run(main)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print("peak", status["VmHWM"].split()[0])

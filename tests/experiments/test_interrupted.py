@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxmeta.data.prepare import deaf_to_ctrl_c
+from jaxmeta.data.shards.prepare import deaf_to_ctrl_c
 from tests.tasks.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def test_every_command_is_run_by_what_knows_of_ctrl_c(path):
     text = path.read_text()
     (name,) = re.findall(r'^if __name__ == "__main__":\n    (\w+)\(main\)\n\Z', text, re.MULTILINE)
     assert re.search(
-        rf"^from experiments\.command import .*\brun( as {name})?$", text, re.MULTILINE
+        rf"^from jaxmeta\.commands\.command import .*\brun( as {name})?$", text, re.MULTILINE
     )
 
 
@@ -46,7 +46,7 @@ def test_a_preparation_in_several_processes_ends_in_one_line(tmp_path):
         write_scans(tmp_path / name, ["liver", "spleen"], 6, 0, shape=(160, 160, 60))
     words = ["--input", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "shards"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.prepare_data", *map(str, words), "--workers", "2"],
+        [sys.executable, "-m", "jaxmeta.commands.prepare", *map(str, words), "--workers", "2"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,17 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.runs import identity, saved
-from experiments.runs.build import open_data
-from experiments.runs.given import gather
-from experiments.runs.provenance import contents_of, held_by, leaks, seen_here
-from experiments.runs.training import claim
+from jaxmeta.data.formats.nifti import read_image
 from jaxmeta.data.identity import aliases, doubts, fingerprint
-from jaxmeta.data.nifti import read_image
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.tasks.split import pool, split
+from jaxmeta.runs import config_file, signature
+from jaxmeta.runs.build import open_data
+from jaxmeta.runs.provenance import contents_of, held_by, leaks, seen_here
+from jaxmeta.runs.setup import gather
+from jaxmeta.runs.train import claim
+from jaxmeta.splits.split import pool, split
 from tests.data.scans import decathlon, oriented, save
 from tests.experiments.leaking import (
     ORGANS,
@@ -48,8 +48,8 @@ def test_an_honest_run_and_an_honest_test_go_through(study, tmp_path):
     later = write(tmp_path, "later", clinic=(belly(7, 8), ORGANS))
     assert asked(study.run, later).leaks == ()
     with contextlib.suppress(FileNotFoundError):
-        claim(gather(saved.read(study.folder)[0]))  # resumed: it is what it was
-    identity.refuse_edited(study.folder)
+        claim(gather(config_file.read(study.folder)[0]))  # resumed: it is what it was
+    signature.refuse_edited(study.folder)
 
 
 # --- the same voxels under two names, when a run begins
@@ -193,13 +193,13 @@ def test_data_that_changed_while_a_run_was_stopped(study, tmp_path, now):
     shutil.rmtree(mine)
     shutil.copytree(write(tmp_path, "again", belly=now), mine)
     with pytest.raises(Occupied, match=r"of a run on other data: belly/case0 is not what it was"):
-        claim(gather(saved.read(run.folder)[0]), write=False)
+        claim(gather(config_file.read(run.folder)[0]), write=False)
 
 
 @pytest.mark.parametrize("what", ["config", "split", "provenance", "gone", "checkpoints"])
 def test_a_run_that_was_edited_after_training(study, tmp_path, what):
     folder = copied(study, tmp_path)
-    path = folder / (identity.NAME if what == "provenance" else "config.json")
+    path = folder / (signature.NAME if what == "provenance" else "config.json")
     values = json.loads(path.read_text())
     if what == "config":
         values["config"]["val_organs"] = []
@@ -210,7 +210,7 @@ def test_a_run_that_was_edited_after_training(study, tmp_path, what):
         values["seen"] = []
     path.write_text(json.dumps(values))
     if what == "gone":
-        (folder / identity.NAME).unlink()
+        (folder / signature.NAME).unlink()
     if what == "checkpoints":  # of a run that held out another organ
         config = configured(study.data, tmp_path / "other", test_organs=("liver",))
         other = left_by(config)

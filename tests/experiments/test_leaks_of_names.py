@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.configs import Config
-from experiments.runs import identity
-from experiments.runs.given import gather
-from experiments.runs.opened import refuse_begun
-from experiments.runs.provenance import namesakes
 from jaxmeta.data.grid import spacing
 from jaxmeta.data.identity import aliases
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.split import Split, split
+from jaxmeta.runs import signature
+from jaxmeta.runs.config import Config
+from jaxmeta.runs.provenance import namesakes
+from jaxmeta.runs.run import refuse_begun
+from jaxmeta.runs.setup import gather
+from jaxmeta.splits.split import Split, split
 from tests.data.scans import decathlon
 from tests.experiments.leaking import (
     ORGANS,
@@ -80,7 +80,7 @@ def test_a_test_organ_that_trains_under_another_name(tmp_path, how):
     left_by(dataclasses.replace(config, allow_leak=("organs",)))
     with pytest.raises(BadInput, match="trained with --allow-leak organs: begin with another"):
         held = Split(("liver",), (), (), (), ())
-        refuse_begun(identity.provenance_of(config.workdir), held, Config())
+        refuse_begun(signature.provenance_of(config.workdir), held, Config())
 
 
 def test_a_validation_organ_that_trains_under_another_name(tmp_path):

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
-from experiments.runs import identity
-from experiments.runs.given import gather
-from experiments.runs.provenance import TRAINED, Held, Seen, leaks
-from experiments.testing import settings as kept
-from experiments.testing.leaking import searched_on
-from experiments.testing.tuning import validation_pool
 from jaxmeta.errors import BadInput
+from jaxmeta.evaluation import settings as kept
+from jaxmeta.evaluation.leaks import searched_on
+from jaxmeta.evaluation.tuning import validation_pool
+from jaxmeta.runs import signature
+from jaxmeta.runs.provenance import TRAINED, Held, Seen, leaks
+from jaxmeta.runs.setup import gather
 from tests.experiments.leaking import (
     ORGANS,
     TESTED,
@@ -106,7 +106,7 @@ def test_settings_that_were_chosen_on_the_test_organ_by_another_name(study, tmp_
 
 
 def test_what_is_kept_of_volumes_are_the_digests_of_each_organ(study):
-    volumes = identity.volumes_of(study.folder)
+    volumes = signature.volumes_of(study.folder)
     patient, fingerprint, masks = volumes["belly/case2"]
     assert patient in TESTED and set(masks) == set(ORGANS) and len(set(masks.values())) == 3
     trained, chosen = study.run.provenance

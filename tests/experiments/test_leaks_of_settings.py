@@ -9,27 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import meta_test, summary
-from experiments.reports.run_report import whose
-from experiments.runs import identity
-from experiments.runs.build import open_data
-from experiments.runs.given import gather
-from experiments.runs.opened import Run, network_of, open_run, stands_on
-from experiments.runs.provenance import unknowns
-from experiments.runs.training import claim
-from experiments.scans.reading import read_scan, reading_for
-from experiments.scans.telling import known_scans, teller
-from experiments.testing import settings as kept
-from experiments.testing.choosing import transfer_run
-from experiments.testing.leaking import searched_on
-from experiments.testing.outcome import Outcome
-from experiments.testing.questions import Options, check
-from experiments.testing.tuning import head_of, validation_pool
-from jaxmeta import checkpoint
-from jaxmeta.data.prepare import prepare
+from jaxmeta.commands import compare, test
+from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
-from jaxmeta.finetune import Finetune, Found
+from jaxmeta.evaluation import settings as kept
+from jaxmeta.evaluation.finetune import Finetune, Found
+from jaxmeta.evaluation.leaks import searched_on
+from jaxmeta.evaluation.outcome import Outcome
+from jaxmeta.evaluation.test_plan import Options, check
+from jaxmeta.evaluation.tuned import transfer_run
+from jaxmeta.evaluation.tuning import head_of, validation_pool
+from jaxmeta.inference.notes import known_scans, teller
+from jaxmeta.inference.scan import read_scan, reading_for
 from jaxmeta.models.sam.files import SIZE
+from jaxmeta.reports.run import whose
+from jaxmeta.runs import signature
+from jaxmeta.runs.build import open_data
+from jaxmeta.runs.provenance import unknowns
+from jaxmeta.runs.run import Run, network_of, open_run, stands_on
+from jaxmeta.runs.setup import gather
+from jaxmeta.runs.train import claim
+from jaxmeta.training import checkpoint
 from tests.data.scans import save
 from tests.experiments.leaking import (
     ORGANS,
@@ -179,11 +179,11 @@ def test_a_transfer_run_that_has_seen_what_is_tested(study, tmp_path, monkeypatc
     if how == "begun":  # it holds the organ out, but stands on one that did not
         blind = dict(test_organs=(), val_organs=(), train_organs=("liver",), begin=seen.folder)
         seen = left_by(configured(study.data, tmp_path / "begun", **blind))
-    monkeypatch.setattr("experiments.testing.choosing.open_run", lambda folder: opened(folder))
+    monkeypatch.setattr("jaxmeta.evaluation.tuned.open_run", lambda folder: opened(folder))
     options = Options(run=(), baselines="all", transfer=(seen.folder,))
     with pytest.raises(BadInput, match="seen was chosen on spleen, which is held out.*--transfer"):
         transfer_run(study.run, options, 0, asked(study.run))
-    monkeypatch.setattr("experiments.testing.choosing.open_run", lambda folder: study.run)
+    monkeypatch.setattr("jaxmeta.evaluation.tuned.open_run", lambda folder: study.run)
     assert transfer_run(study.run, options, 0, asked(study.run)) == study.run
 
 
@@ -223,7 +223,7 @@ def test_what_a_beginning_saw_of_patients_and_scans(study, tmp_path):
 def test_a_run_that_kept_names_alone_is_known_by_them_and_says_so(study, tmp_path):
     """As an earlier version left it: no provenance.json, and checkpoints without a signature."""
     (tmp_path / "config.json").write_text((study.folder / "config.json").read_text())
-    trained, chosen = identity.provenance_of(tmp_path)
+    trained, chosen = signature.provenance_of(tmp_path)
     assert trained.organs == ("liver",) and trained.patients == study.run.split.train_patients
     assert chosen.organs == ("kidney",) and not trained.contents
     assert unknowns([trained, chosen]) == [
@@ -264,9 +264,9 @@ def test_a_test_with_a_leak_is_not_set_beside_one_without_unsaid(study):
     with pytest.raises(
         BadInput, match="a is tested with the leak settings, b without.*--allow-leak settings"
     ):
-        summary.refuse_other_leaks(both, ())
-    summary.refuse_other_leaks(both, ("settings",))
-    summary.refuse_other_leaks([both[1]] * 2, ())
+        compare.refuse_other_leaks(both, ())
+    compare.refuse_other_leaks(both, ("settings",))
+    compare.refuse_other_leaks([both[1]] * 2, ())
     assert whose("settings", [ours, theirs]) == "settings (a)"
     assert whose("settings", [ours]) == "settings"
     with pytest.raises(BadInput, match="a run is trained with it"):
@@ -319,9 +319,9 @@ def test_a_trained_run_is_signed_and_a_leak_stands_with_its_scores(run, scanned,
     mine = Path(shutil.copytree(run, tmp_path / "run"))
     options = Options(run=(mine,), data=(tmp_path / "out",), shots=(1,), draws=1, baselines="none")
     with pytest.raises(BadInput, match="voxel for voxel clinic/n0.*--allow-leak contents"):
-        meta_test.test(options)
+        test.test(options)
     capsys.readouterr()
-    (outcome,) = meta_test.test(dataclasses.replace(options, masks=False, allow_leak=("contents",)))
+    (outcome,) = test.test(dataclasses.replace(options, masks=False, allow_leak=("contents",)))
     printed = capsys.readouterr().out
     assert outcome.leaks == ("contents",) and "LEAKS contents" in printed
     assert "LEAK contents: " in printed and "never seen" not in printed
@@ -330,7 +330,7 @@ def test_a_trained_run_is_signed_and_a_leak_stands_with_its_scores(run, scanned,
     path = mine / "config.json"
     path.write_text(path.read_text().replace('"spleen"', '"liver"'))
     with pytest.raises(BadInput, match="is on the|was changed after training"):
-        meta_test.test(options)
+        test.test(options)
     path.write_text((run / "config.json").read_text().replace('"steps": 4', '"steps": 5'))
     with pytest.raises(BadInput, match="was changed after training"):
         open_run(mine)

@@ -16,26 +16,25 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from experiments import meta_test as command
-from experiments import summary
-from experiments.meta_test import Options
-from experiments.meta_test import test as meta_test
-from experiments.meta_train import meta_train
-from experiments.reports import run_report
-from experiments.reports.run_report import alive, digest, lines_of
-from experiments.runs.opened import open_run
-from experiments.testing import settings, tuning
-from experiments.testing.outcome import Measuring
-from experiments.testing.rows import heads as heads_of
-from experiments.testing.scoring import followed, rows_of
-from experiments.testing.settings import Setting
-from jaxmeta import report
+from jaxmeta.commands import compare
+from jaxmeta.commands import test as command
+from jaxmeta.commands.test import Options
+from jaxmeta.commands.test import test as meta_test
+from jaxmeta.commands.train import meta_train
 from jaxmeta.data.names import amount
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluate import NAN, Case, Row
-from jaxmeta.finetune import Finetune, Found, Grid
+from jaxmeta.evaluation import settings, tuning
+from jaxmeta.evaluation.baselines import heads as heads_of
+from jaxmeta.evaluation.finetune import Finetune, Found, Grid
+from jaxmeta.evaluation.outcome import Measuring
+from jaxmeta.evaluation.scores import followed, rows_of
+from jaxmeta.evaluation.segmenter import NAN, Case, Row
+from jaxmeta.evaluation.settings import Setting
+from jaxmeta.reports import figures, run
+from jaxmeta.reports.run import alive, digest, lines_of
+from jaxmeta.runs.run import open_run
 
 DIAGONAL = (20**2 + 24**2 + 30**2) ** 0.5  # of 20 x 24 x 10 voxels of 1 x 1 x 3 mm
 ROWS = {"adapted", "zero steps", "copied mask", "scratch"}
@@ -107,7 +106,7 @@ def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
         return digest([outcome], cases, shots)
 
     usual = shown(table.cases)
-    assert len(usual) == 8 and f"[{usual}]" in run_report.protocol([tested], table.cases, 2)
+    assert len(usual) == 8 and f"[{usual}]" in run.protocol([tested], table.cases, 2)
     assert usual == shown([c for c in table.cases if c.row == "scratch"])
     assert usual == shown([c._replace(run="elsewhere", dice=0.0) for c in table.cases])
     changes = [
@@ -196,7 +195,7 @@ def test_pictures_are_written(tested, run):
 
 
 def test_a_report_read_back_is_what_was_found(tested, run):
-    found = run_report.read(run)
+    found = run.read(run)
     bare = [table._replace(pictures=[]) for table in tested.tables]
     assert repr(found) == repr(tested._replace(tables=tuple(bare)))
 
@@ -206,14 +205,14 @@ def reported(tested, run, tmp_path):
     """Make two runs of one: the same report in two folders, the cases of one a little better."""
     for name in ("one", "two"):
         shutil.copytree(run / "report", tmp_path / name / "report")
-    cases = report.read_cases(tmp_path / "two" / "report" / "cases.csv", Case)
+    cases = figures.read_cases(tmp_path / "two" / "report" / "cases.csv", Case)
     better = [c._replace(dice=c.dice + 0.1) if c.row == "adapted" else c for c in cases]
-    report.write_cases(tmp_path / "two" / "report" / "cases.csv", better)
+    figures.write_cases(tmp_path / "two" / "report" / "cases.csv", better)
     return tmp_path / "one", tmp_path / "two"
 
 
 def test_runs_tested_one_by_one_are_compared_from_their_reports(reported, tmp_path):
-    text = summary.compare(reported, tmp_path / "both")
+    text = compare.compare(reported, tmp_path / "both")
     values = json.loads((tmp_path / "both" / "summary.json").read_text())
     assert [run["folder"] for run in values["runs"]] == list(map(str, reported))
     for folder, table in enumerate(values["tables"]):
@@ -235,27 +234,27 @@ def test_runs_that_were_not_tested_alike_are_not_compared(reported, tmp_path):
     with pytest.raises(
         BadInput, match="one was tested with draws 2, .*two with 3: test them alike"
     ):
-        summary.compare(reported)
+        compare.compare(reported)
     values["runs"][0]["draws"] -= 1
     path.write_text(json.dumps(values))
-    cases = report.read_cases(path.with_name("cases.csv"), Case)
+    cases = figures.read_cases(path.with_name("cases.csv"), Case)
     more = [c._replace(organ="pancreas") for c in cases]
-    report.write_cases(path.with_name("cases.csv"), more)
+    figures.write_cases(path.with_name("cases.csv"), more)
     with pytest.raises(BadInput, match="one is tested on .*two on pancreas: test runs that leave"):
-        summary.compare(reported)
+        compare.compare(reported)
     values["runs"][0]["split"]["test_organs"] = ["pancreas"]
     path.write_text(json.dumps(values))
-    text = summary.compare(reported, tmp_path)
+    text = compare.compare(reported, tmp_path)
     assert "each asked of runs that never trained on it: pancreas, " in text
-    report.write_cases(path.with_name("cases.csv"), cases + more)
+    figures.write_cases(path.with_name("cases.csv"), cases + more)
     with pytest.raises(BadInput, match="two leave out other organs and are both tested on "):
-        summary.compare(reported)
+        compare.compare(reported)
     path.write_text("{}")
     with pytest.raises(BadInput, match="not the report of this version"):
-        summary.compare(reported)
+        compare.compare(reported)
     path.unlink()
     with pytest.raises(BadInput, match="two has no report"):
-        summary.compare(reported)
+        compare.compare(reported)
 
 
 def test_two_lines_of_one_setting_are_computed_once():
@@ -557,7 +556,7 @@ def test_settings_of_several_runs_are_all_told():
 
 
 def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path):
-    command = [sys.executable, "-m", "experiments.meta_test", "--run", str(tmp_path)]
+    command = [sys.executable, "-m", "jaxmeta.commands.test", "--run", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr

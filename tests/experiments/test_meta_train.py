@@ -16,27 +16,27 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.command import Stopped
-from experiments.command import run as run_command
-from experiments.configs import Config
-from experiments.meta_train import main, parse
-from experiments.presets import PRESETS, with_algorithm
-from experiments.runs import checks, saved, training
-from experiments.runs.build import build, open_data
-from experiments.runs.changes import changed
-from experiments.runs.given import named
-from experiments.runs.opened import Run, network_of, open_run
-from experiments.runs.provenance import held_by, leaks
-from experiments.runs.saved import from_json
-from experiments.runs.training import meta_train, trained
-from jaxmeta import track
-from jaxmeta.data.prepare import prepare
-from jaxmeta.devices import task_mesh
+from jaxmeta.commands.command import Stopped
+from jaxmeta.commands.command import run as run_command
+from jaxmeta.commands.train import main, parse
+from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
-from jaxmeta.tasks.split import Entry, Split, pool
+from jaxmeta.parallel.devices import task_mesh
+from jaxmeta.runs import checks, config_file, train
+from jaxmeta.runs.build import build, open_data
+from jaxmeta.runs.changes import changed
+from jaxmeta.runs.config import Config
+from jaxmeta.runs.config_file import from_json
+from jaxmeta.runs.presets import PRESETS, with_algorithm
+from jaxmeta.runs.provenance import held_by, leaks
+from jaxmeta.runs.run import Run, network_of, open_run
+from jaxmeta.runs.setup import named
+from jaxmeta.runs.train import meta_train, trained
+from jaxmeta.splits.split import Entry, Split, pool
+from jaxmeta.training import metrics_log
 from tests.tasks.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ def words(config, tmp_path):
 
 
 def start(words, folder, **environment):
-    command = [sys.executable, "-m", "experiments.meta_train", *words, str(folder)]
+    command = [sys.executable, "-m", "jaxmeta.commands.train", *words, str(folder)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
     return subprocess.Popen(
         command,
@@ -72,7 +72,7 @@ def finish(process, code=0):
 
 
 def losses(folder):
-    lines = track.read_metrics(folder / "metrics.jsonl")
+    lines = metrics_log.read_metrics(folder / "metrics.jsonl")
     return [(line["step"], line["loss"]) for line in lines if "loss" in line]
 
 
@@ -156,7 +156,7 @@ def test_a_second_call_of_a_finished_run_trains_no_more(run, config, capsys):
 
 
 def test_what_a_run_is_stands_in_its_folder_and_is_enough_to_repeat_it(run, config):
-    told, division = saved.read(run)
+    told, division = config_file.read(run)
     assert (
         dataclasses.replace(told, structures=(), modality=None, planes=(), frames=(), pixels=())
         == config
@@ -242,14 +242,14 @@ def test_organs_of_one_patient_are_learned_from_where_asked(config, tmp_path):
             config, tasks=tasks, data=data, workdir=tmp_path / f"run{single}", steps=0
         )
         assert meta_train(run)
-        told, _ = saved.read(run.workdir)
+        told, _ = config_file.read(run.workdir)
         assert ("alone/lung" in told.structures) == single
 
 
 def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path):
     tasks = dataclasses.replace(config.tasks, size=None)
     meta_train(dataclasses.replace(config, tasks=tasks, workdir=tmp_path / "run", steps=0))
-    told, _ = saved.read(tmp_path / "run")
+    told, _ = config_file.read(tmp_path / "run")
     assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, None, "acquired")
 
 
@@ -294,7 +294,7 @@ def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
     assert not trained(config, AfterOne())
     assert losses(config.workdir)[-1][0] == 1
     assert trained(config, [])
-    lines = track.read_metrics(config.workdir / "metrics.jsonl")
+    lines = metrics_log.read_metrics(config.workdir / "metrics.jsonl")
     assert [line["step"] for line in lines if "validation_dice" in line] == [2, 4]
     assert open_run(config.workdir).step in (2, 4)
 
@@ -333,7 +333,7 @@ def test_dashboards_follow_a_run_and_are_no_part_of_what_it_is(config, tmp_path)
     config = dataclasses.replace(config, workdir=tmp_path / "run", track=("tensorboard",))
     assert not trained(config, [signal.SIGTERM])
     assert list(config.workdir.glob("tensorboard/events.*"))
-    assert "track" not in saved.read_json(config.workdir / "config.json")["config"]
+    assert "track" not in config_file.read_json(config.workdir / "config.json")["config"]
     assert trained(dataclasses.replace(config, track=()), [])
 
 
@@ -441,7 +441,7 @@ def test_a_training_that_was_asked_to_end_says_by_what(number, config, tmp_path,
 
 def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), training.stop_signal() as stop:
+    with pytest.raises(KeyboardInterrupt), train.stop_signal() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop == [signal.SIGINT]
         signal.raise_signal(signal.SIGINT)
@@ -470,7 +470,7 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
         config, begin=run, train_organs=("kidney",), steps=0, workdir=tmp_path / "second"
     )
     assert meta_train(second)
-    _, division = saved.read(second.workdir)
+    _, division = config_file.read(second.workdir)
     for organ, how in (("liver", "trained"), ("heart", "chosen")):
         held = division._replace(test_organs=(organ,), val_organs=(), test_patients=())
         with pytest.raises(BadInput, match=f"was {how} on {organ}"):
@@ -487,7 +487,7 @@ def test_a_run_does_not_begin_with_one_that_learned_from_patients_it_holds_out(
     learned = SimpleNamespace(meta=SimpleNamespace(learned={"theta": "a network"}))
     opened = Run(tmp_path, Config(), theirs, learned, 1)
     monkeypatch.setattr(saved, "read", lambda folder: (Config(), theirs))
-    monkeypatch.setattr("experiments.runs.opened.open_run", lambda folder: opened)
+    monkeypatch.setattr("jaxmeta.runs.run.open_run", lambda folder: opened)
     with pytest.raises(BadInput, match="was trained on belly/2, which is held out here"):
         network_of(tmp_path, held, Config())
     others = held._replace(test_patients=("belly/4",))

@@ -10,26 +10,26 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.command import Stopped
-from experiments.configs import Outer, TaskWeights
-from experiments.meta_test import Options
-from experiments.meta_test import test as meta_test
-from experiments.meta_train import parse
-from experiments.presets import METAMEDSEG, PRESETS, with_algorithm
-from experiments.runs import checks
-from experiments.runs.build import build, inner_rule, outer_rule, task_source
-from experiments.runs.opened import network_of, open_run
-from experiments.runs.training import meta_train
-from experiments.testing import rows, settings, tuning
-from experiments.testing.questions import questions
-from jaxmeta import track
-from jaxmeta.data.shards import open_shards
+from jaxmeta.commands.command import Stopped
+from jaxmeta.commands.test import Options
+from jaxmeta.commands.test import test as meta_test
+from jaxmeta.commands.train import parse
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.finetune import BY_SLICE, Grid
+from jaxmeta.evaluation import baselines, settings, tuning
+from jaxmeta.evaluation.finetune import BY_SLICE, Grid
+from jaxmeta.evaluation.test_plan import questions
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
-from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.volumes import target_slices
+from jaxmeta.runs import checks
+from jaxmeta.runs.build import build, inner_rule, outer_rule, task_source
+from jaxmeta.runs.config import Outer, TaskWeights
+from jaxmeta.runs.presets import METAMEDSEG, PRESETS, with_algorithm
+from jaxmeta.runs.run import network_of, open_run
+from jaxmeta.runs.train import meta_train
+from jaxmeta.splits.split import pool, split
+from jaxmeta.tasks.volumetric import target_slices
+from jaxmeta.training import metrics_log
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def small(config, tmp_path):
 
 def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
     assert meta_train(small)
-    lines = [x for x in track.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
+    lines = [x for x in metrics_log.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
     assert [line["step"] for line in lines] == [1, 2]
     assert all(
         np.isfinite(line["meta_gradient_norm"]) and line["meta_gradient_norm"] > 0 for line in lines
@@ -109,7 +109,7 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
         config=small, folder=small.workdir, split=SimpleNamespace(test_patients=())
     )
     with pytest.raises(Stopped):
-        rows.pretrained(run, "transfer", small.augment)
+        baselines.pretrained(run, "transfer", small.augment)
     checks.check(begun[0])
     assert begun[0].outer.optimiser == "adamw" and begun[0].outer.schedule == "cosine"
     assert begun[0].network == small.network and begun[0].tasks == small.tasks
@@ -198,7 +198,7 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
         with pytest.raises(BadInput, match="--task-weights.rule target looks at labels"):
             checks.check(dataclasses.replace(leaky, **half))
     assert meta_train(leaky)
-    (line,) = [x for x in track.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
+    (line,) = [x for x in metrics_log.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
     assert 0 <= line["target_iou"] <= 1
     run = open_run(small.workdir)
     shown = run.state.meta.state

@@ -9,16 +9,16 @@ from functools import partial
 import jax
 import pytest
 
-from experiments.configs import Config, Network
-from experiments.meta_train import parse
-from experiments.presets import with_algorithm
-from experiments.runs import checks
-from experiments.runs.build import build
-from experiments.runs.opened import open_run
-from experiments.runs.own_network import own_network
-from experiments.runs.saved import read_config
-from experiments.runs.training import meta_train
+from jaxmeta.commands.train import parse
 from jaxmeta.errors import BadInput
+from jaxmeta.runs import checks
+from jaxmeta.runs.build import build
+from jaxmeta.runs.config import Config, Network
+from jaxmeta.runs.config_file import read_config
+from jaxmeta.runs.own_network import own_network
+from jaxmeta.runs.presets import with_algorithm
+from jaxmeta.runs.run import open_run
+from jaxmeta.runs.train import meta_train
 from tests.experiments.test_predict import options
 
 TINY = """
@@ -189,7 +189,7 @@ def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
 
 @pytest.mark.slow
 def test_it_trains_is_tested_and_predicts(own, scanned, tmp_path):
-    from experiments.meta_test import Options, test
+    from jaxmeta.commands.test import Options, test
 
     meta_train(own)
     (outcome,) = test(Options(run=(own.workdir,), shots=(2,), draws=2))
@@ -197,7 +197,7 @@ def test_it_trains_is_tested_and_predicts(own, scanned, tmp_path):
         "adapted",
         "zero steps",
     }
-    from experiments.predict import predict
+    from jaxmeta.inference.predict import predict
 
     (mask,) = predict(options(own.workdir, scanned, output=tmp_path / "masks"))
     assert mask.exists()

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from experiments.scans.pointing import Pointed, parse_pointed, pointer
 from jaxmeta.data.grid import Grid, to_slices
 from jaxmeta.data.intensity import CT, ends, native_input
 from jaxmeta.data.orientation import AXES
-from jaxmeta.data.prediction import highest
+from jaxmeta.data.postprocess import highest
 from jaxmeta.errors import BadInput
+from jaxmeta.inference.prompts import Pointed, parse_pointed, pointer
 from jaxmeta.models.sam import Sam, Size
 from jaxmeta.models.sam.images import LOOKS
 from jaxmeta.models.sam.prompts import INSIDE

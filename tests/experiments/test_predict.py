@@ -10,15 +10,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.predict import Options, predict
-from experiments.runs.given import common
-from experiments.runs.opened import open_run
-from experiments.scans.reading import Reading, read_scan, reading_for
-from experiments.scans.supporting import drawn_supports, parsed, read_support
-from jaxmeta.data.nifti import save_mask
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import load_images, load_masks, open_shards
+from jaxmeta.data.formats.nifti import save_mask
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.inference.predict import Options, predict
+from jaxmeta.inference.scan import Reading, read_scan, reading_for
+from jaxmeta.inference.support import drawn_supports, parsed, read_support
+from jaxmeta.runs.run import open_run
+from jaxmeta.runs.setup import common
 
 READING = Reading(16, None, "axial", "mr", None)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import progress
-from experiments.progress import MINUTE, Progress, advance, beat, following, left, minutes
+from jaxmeta import progress
+from jaxmeta.progress import MINUTE, Progress, advance, beat, following, left, minutes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -168,7 +168,7 @@ def test_xla_s_alarm_of_slow_compilations_is_silent_and_its_failures_are_not(lev
 
 PIPED = """
 import os, sys
-from experiments.command import run
+from jaxmeta.commands.command import run
 
 def main():
     print("a line")

@@ -4,12 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.configs import Config
-from experiments.predict import Options, outputs
-from experiments.scans.reading import Reading, check_rescale, read_scan
-from experiments.scans.supporting import parsed, read_support
-from experiments.scans.telling import teller
 from jaxmeta.errors import BadInput
+from jaxmeta.inference.notes import teller
+from jaxmeta.inference.predict import Options, outputs
+from jaxmeta.inference.scan import Reading, check_rescale, read_scan
+from jaxmeta.inference.support import parsed, read_support
+from jaxmeta.runs.config import Config
 from tests.data.scans import SHAPE, anatomy, oriented, save, touch
 
 CT = Reading(16, None, "axial", "ct")

@@ -12,21 +12,22 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments import meta_test, meta_train
-from experiments.predict import Options as Predict
-from experiments.predict import predict
-from experiments.presets import PRESETS, STILL, with_algorithm
-from experiments.runs import build_sam, checks, prefixes, saved
-from experiments.runs.opened import open_run
-from experiments.runs.training import meta_train as train
-from experiments.testing import settings, tuning
-from experiments.testing.outcome import METHOD
-from experiments.testing.questions import Options
-from experiments.testing.rows import FRESH, OWN
+from jaxmeta.commands import test
+from jaxmeta.commands import train as command
 from jaxmeta.errors import BadInput, Occupied
+from jaxmeta.evaluation import settings, tuning
+from jaxmeta.evaluation.baselines import FRESH, OWN
+from jaxmeta.evaluation.outcome import METHOD
+from jaxmeta.evaluation.protocols.within_volume_scores import RELEASED
+from jaxmeta.evaluation.test_plan import Options
+from jaxmeta.inference.predict import Options as Predict
+from jaxmeta.inference.predict import predict
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.files import write_size, write_weights
-from jaxmeta.within import RELEASED
+from jaxmeta.runs import build_sam, checks, config_file, feature_cache
+from jaxmeta.runs.presets import PRESETS, STILL, with_algorithm
+from jaxmeta.runs.run import open_run
+from jaxmeta.runs.train import meta_train as train
 
 SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, looks=1)
 
@@ -60,7 +61,7 @@ def begun(config, tmp_path_factory):
     before = PRESETS["sam-tiny"]
     PRESETS["sam-tiny"] = (before[0], quick)
     try:
-        small = meta_train.on_tiny(small)
+        small = command.on_tiny(small)
     finally:
         PRESETS["sam-tiny"] = before
     assert small.begin == root / "run" / "sam"
@@ -98,8 +99,8 @@ def searched(run):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tuning, "OWN_GRID", tuning.Grid((1.0, 100.0), (1,)))
         patched.setattr(tuning, "search", partial(tuning.search, rounds=1))
-        meta_test.test(Options(run=(run,), within=3, only_tune=True))
-    return saved.read_json(run / "tuning.json")
+        test.test(Options(run=(run,), within=3, only_tune=True))
+    return config_file.read_json(run / "tuning.json")
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ def test_its_rate_is_searched_for_it_and_for_fresh_readers_alike(searched):
 @pytest.mark.slow
 def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys):
     options = Options(run=(run,), shots=(2,), draws=2, steps=(0, 1), masks=False)
-    (outcome,) = meta_test.test(options)
+    (outcome,) = test.test(options)
     whole = outcome.tables[0]
     assert {case.row for case in whole.cases} == {"adapted", "zero steps", "copied mask", FRESH}
     curves = whole.by_steps
@@ -130,7 +131,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
     within = dataclasses.replace(
         options, shots=(5, 1), draws=None, within=3, prompt="clicks", as_released=0.0, steps=()
     )
-    (outcome,) = meta_test.test(within)
+    (outcome,) = test.test(within)
     text = capsys.readouterr().out
     assert "slices labelled, of those that show the organ: spleen" in text
     assert "CLICKS ON THE TRUTH" in text
@@ -163,13 +164,13 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
 )
 def test_what_ssm_sam_is_not_asked(run, changes, told):
     with pytest.raises(BadInput, match=told):
-        meta_test.test(Options(run=(run,), **changes))
+        test.test(Options(run=(run,), **changes))
 
 
 @pytest.mark.slow
 def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scanned, tmp_path):
     with pytest.raises(BadInput, match="with --box or --click"):
-        meta_test.test(Options(run=(begun.begin,)))
+        test.test(Options(run=(begun.begin,)))
     image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
     shape = nib.load(image).shape
     how = dict(run=begun.begin, image=(image,))
@@ -246,16 +247,16 @@ def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path, 
     ],
 )
 def test_slices_kept_of_other_images_are_refused(tmp_path, monkeypatch, part, changes):
-    monkeypatch.setattr(prefixes, "cohort_of", lambda shards: "the same")
-    monkeypatch.setattr(prefixes, "fill", lambda *whatever: None)
-    monkeypatch.setattr(prefixes, "cached", lambda *whatever: None)
+    monkeypatch.setattr(feature_cache, "cohort_of", lambda shards: "the same")
+    monkeypatch.setattr(feature_cache, "fill", lambda *whatever: None)
+    monkeypatch.setattr(feature_cache, "cached", lambda *whatever: None)
     source = SimpleNamespace(pool=SimpleNamespace(shards=SimpleNamespace(volumes=())))
     config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], cache=tmp_path)
-    prefixes.with_prefixes(config, source, {})
-    prefixes.with_prefixes(config, source, {})
+    feature_cache.with_prefixes(config, source, {})
+    feature_cache.with_prefixes(config, source, {})
     other = dataclasses.replace(getattr(config, part), **changes)
     with pytest.raises(Occupied, match="keeps slices of other data"):
-        prefixes.with_prefixes(dataclasses.replace(config, **{part: other}), source, {})
+        feature_cache.with_prefixes(dataclasses.replace(config, **{part: other}), source, {})
 
 
 @pytest.mark.slow
@@ -296,7 +297,7 @@ def test_what_is_ssm_sam_s_is_nobody_else_s():
         ["--tasks.across"],
         ["--network.last-blocks", "2"],
     ):
-        _, config = meta_train.parse(["unet-maml", *words])
+        _, config = command.parse(["unet-maml", *words])
         with pytest.raises(BadInput):
             checks.check(config)
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import predict as command
-from experiments.predict import predict
-from experiments.runs.opened import open_run
-from experiments.scans.reading import read_scan, reading_for
-from experiments.scans.supporting import parsed, read_support
-from experiments.scans.telling import teller, unlike
 from jaxmeta.data.grid import Grid, pixel
 from jaxmeta.errors import BadInput
+from jaxmeta.inference import predict as command
+from jaxmeta.inference.notes import teller, unlike
+from jaxmeta.inference.predict import predict
+from jaxmeta.inference.scan import read_scan, reading_for
+from jaxmeta.inference.support import parsed, read_support
+from jaxmeta.runs.run import open_run
 from tests.experiments.test_predict import options, pair
 
 

@@ -12,15 +12,15 @@ from algorithms.matrix import pixel_loss
 from algorithms.test_ssm_sam import SHOWN, TASK
 from small import MODEL, small_task
 
-from experiments.configs import Config, Outer
-from experiments.meta_train import parse
-from experiments.runs.build import build, outer_rule
-from experiments.runs.saved import from_json
 from jaxmeta.algorithms import imaml, maml, maml_plus_plus, metamedseg, prototypes, ssm_sam
-from jaxmeta.finetune import finetuned
-from jaxmeta.losses import segmentation_loss
-from jaxmeta.updates import clip_norm, scale_by
-from jaxmeta.warps import pose
+from jaxmeta.augmentation.warps import pose
+from jaxmeta.commands.train import parse
+from jaxmeta.evaluation.finetune import finetuned
+from jaxmeta.inner_loop.transforms import clip_norm, scale_by
+from jaxmeta.losses.segmentation import segmentation_loss
+from jaxmeta.runs.build import build, outer_rule
+from jaxmeta.runs.config import Config, Outer
+from jaxmeta.runs.config_file import from_json
 
 
 def floats(kind, path=()):

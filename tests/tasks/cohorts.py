@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.intensity import Intensity
-from jaxmeta.data.shards import Defaults, Shards, Stored, Volume
+from jaxmeta.data.shards.shards import Defaults, Shards, Stored, Volume
 
 
 def cohort(spec, modality=lambda patient: "mr", frames=1):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import Shards, open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import Shards, open_shards
 from tests.tasks.cohorts import write_scans
 
 

@@ -5,14 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.tasks.cached import cached, keep, kept, lacking, open_cache
+from jaxmeta.splits.split import pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.neighbours import shown_of
+from jaxmeta.tasks.feature_cache import cached, keep, kept, lacking, open_cache
+from jaxmeta.tasks.slice_chunks import shown_of
 from jaxmeta.tasks.source import load_task, neighbours
-from jaxmeta.tasks.split import pool, split
 from tests.tasks.cohorts import write_scans
 
 

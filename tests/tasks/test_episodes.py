@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta.data.shards import load_images, load_masks
+from jaxmeta.data.shards.shards import load_images, load_masks
 from jaxmeta.errors import BadInput
+from jaxmeta.splits.split import pool, split
 from jaxmeta.tasks.episodes import (
     EpisodeShape,
     checked_shape,
     draw_episode,
     load_episode,
 )
-from jaxmeta.tasks.split import pool, split
 from tests.tasks.cohorts import cohort, cohorts, hospital
 
 SHAPE = EpisodeShape(shots=3, queries=4, size=16)

@@ -9,10 +9,10 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from jaxmeta.errors import BadInput
+from jaxmeta.splits.split import pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.source import episodes, load_task
-from jaxmeta.tasks.split import pool, split
 
 SHAPE = EpisodeShape(shots=2, queries=3, size=16)
 

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.data.grid import sliced_shape
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import load_masks, open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import load_masks, open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.splits.split import Entry, pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.neighbours import chunked, chunks_across, chunks_within, showing, shown_of
+from jaxmeta.tasks.slice_chunks import chunked, chunks_across, chunks_within, showing, shown_of
 from jaxmeta.tasks.source import load_task, neighbours, shown
-from jaxmeta.tasks.split import Entry, pool, split
 from tests.tasks.cohorts import write_scans
 
 SHAPE = EpisodeShape(shots=3, queries=2, size=16)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.pictures import picture_images, picture_masks
-from jaxmeta.data.shards import load_images, load_masks
+from jaxmeta.data.shards.shards import load_images, load_masks
+from jaxmeta.data.uint8_slices import picture_images, picture_masks
 
 GRID = Grid((8, 8, 3), np.eye(4), b"", "axial")
 slices = arrays.arrays(np.int16, (3, 8, 8), elements=st.integers(-900, 900))

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks import protocols
+from jaxmeta.splits import alpnet
+from jaxmeta.splits.alpnet import chunks_of, digest, members, protocol_of, support_slices
+from jaxmeta.splits.split import pool
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.protocols import chunks_of, digest, members, protocol_of, support_slices
 from jaxmeta.tasks.source import episodes
-from jaxmeta.tasks.split import pool
 from tests.tasks.cohorts import cohort, hospital
 
 CHAOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "CHAOS_T2SPIR"
@@ -38,7 +38,7 @@ def test_blocks_of_a_sorted_cohort_are_tested_and_the_next_scan_lends():
 
 
 def test_names_are_sorted_by_their_numbers():
-    assert protocols.in_order(["a/p10", "a/p9", "a/p2"]) == ("a/p2", "a/p9", "a/p10")
+    assert alpnet.in_order(["a/p10", "a/p9", "a/p2"]) == ("a/p2", "a/p9", "a/p10")
 
 
 @given(st.integers(10, 43))
@@ -50,7 +50,7 @@ def test_every_patient_is_a_query_once_and_never_lends_to_himself(count):
         queries, lender = members(protocol)
         asked += queries
         assert lender not in queries
-        split = protocols.split_of(protocol, shards)
+        split = alpnet.split_of(protocol, shards)
         assert set(split.test_patients) == {*queries, lender}
         assert not set(split.train_patients) & {*queries, lender}
     assert sorted(asked) == sorted({v.patient for v in shards.volumes})
@@ -87,20 +87,18 @@ def test_setting_2_hides_what_shows_any_tested_organ_and_descendants_what_shows_
     7."""
     both = dict(tested=("kidney", "spleen"), trained=("liver",))
     shards = belly()
-    any_of = protocols.hidden_slices(made(shards=shards, setting=2, **both), shards)
-    all_of = protocols.hidden_slices(
-        made("alpnet-legacy", setting=2, shards=shards, **both), shards
-    )
+    any_of = alpnet.hidden_slices(made(shards=shards, setting=2, **both), shards)
+    all_of = alpnet.hidden_slices(made("alpnet-legacy", setting=2, shards=shards, **both), shards)
     assert any_of[0] == frozenset(range(2, 8)) and all_of[0] == frozenset({3, 4, 5})
-    assert protocols.hidden_slices(made(shards=shards, setting=1, **both), shards) == {}
+    assert alpnet.hidden_slices(made(shards=shards, setting=1, **both), shards) == {}
 
 
 def test_no_hidden_slice_is_ever_drawn():
     shards = belly()
     protocol = made(shards=shards, setting=2)
-    hidden = protocols.hidden_slices(protocol, shards)
+    hidden = alpnet.hidden_slices(protocol, shards)
     assert hidden[0] == frozenset({3, 4, 5})
-    drawn_from = pool(shards, protocols.split_of(protocol, shards), "train", hidden=hidden)
+    drawn_from = pool(shards, alpnet.split_of(protocol, shards), "train", hidden=hidden)
     source = episodes(drawn_from, EpisodeShape(shots=2, queries=4, size=16, empty_fraction=0.5))
     seen = set()
     for index in range(60):
@@ -111,13 +109,13 @@ def test_no_hidden_slice_is_ever_drawn():
 
 def test_what_a_setting_leaves_is_counted():
     shards = belly()
-    counts = protocols.left_over(made(shards=shards, setting=2), shards)
+    counts = alpnet.left_over(made(shards=shards, setting=2), shards)
     assert counts == {"liver": (7 * 6, 7 * 3, 0)}
     whole = dict(tested=("spleen",), trained=("kidney",))  # the spleen covers the kidney
     protocol = made(shards=shards, setting=2, **whole)
-    counts = protocols.left_over(protocol, shards)
+    counts = alpnet.left_over(protocol, shards)
     assert counts == {"kidney": (7 * 3, 0, 7)}
-    told = protocols.describe(protocol, counts)
+    told = alpnet.describe(protocol, counts)
     assert "kidney: 0 of 21 training slices, none in 7 patient(s)" in told
     assert digest(protocol) in told
 
@@ -156,7 +154,7 @@ def test_on_chaos_any_of_exclusion_leaves_a_kidney_in_49_of_344_slices(tmp_path)
     shards = open_shards([tmp_path])
     kidneys = ("left_kidney", "right_kidney")
     how = dict(tested=("liver", "spleen"), trained=kidneys, setting=2)
-    hidden = protocols.hidden_slices(made(shards=shards, **how), shards)
+    hidden = alpnet.hidden_slices(made(shards=shards, **how), shards)
     slices, left, bare = 0, 0, 0
     for number, volume in enumerate(shards.volumes):
         kidney = np.flatnonzero(sum(volume.counts.get(organ, 0) for organ in kidneys))

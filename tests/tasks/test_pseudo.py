@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.pseudo import unlabelled_pool
 from jaxmeta.tasks.source import load_task, supervoxels
-from jaxmeta.tasks.split import split
+from jaxmeta.tasks.supervoxels import unlabelled_pool
 from tests.tasks.cohorts import write_scans
 
 SHAPE = EpisodeShape(shots=2, queries=3, size=16)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.decathlon import SUBTASKS, TARGETS, decathlon, lacking
+from jaxmeta.splits.decathlon import SUBTASKS, TARGETS, decathlon, lacking
+from jaxmeta.splits.split import pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import describe_task, episodes, load_task, pooled, volumes
-from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.volumes import balanced, strided, with_pixels
+from jaxmeta.tasks.volumetric import balanced, strided, with_pixels
 from tests.tasks.cohorts import cohort, cohorts, hospital
 
 SHAPE = EpisodeShape(shots=5, queries=3, size=16)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta.data.shards import holders, structures
+from jaxmeta.data.shards.shards import holders, structures
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.split import Split, count_table, pool, split, split_from_json
+from jaxmeta.splits.split import Split, count_table, pool, split, split_from_json
 from tests.tasks.cohorts import cohort, cohorts, hospital
 
 

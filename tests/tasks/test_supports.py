@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.supports import draw_support, support_patients
+from jaxmeta.evaluation.supports import draw_support, support_patients
+from jaxmeta.splits.split import pool, split
 from tests.tasks.cohorts import cohort, hospital
 
 

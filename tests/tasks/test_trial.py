@@ -5,11 +5,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import holders, load_masks, open_shards
-from jaxmeta.evaluate import Row, score
-from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.trial import Trial, every_label, folds_of, places, trials, whole_volumes
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import holders, load_masks, open_shards
+from jaxmeta.evaluation.segmenter import Row, score
+from jaxmeta.evaluation.trial import Trial, every_label, folds_of, places, trials, whole_volumes
+from jaxmeta.splits.split import pool, split
 from tests.tasks.cohorts import write_scans
 
 SIZE = 16

@@ -4,12 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from jaxmeta.data.prepare import prepare
-from jaxmeta.data.shards import open_shards
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.protocols import protocol_of, split_of
-from jaxmeta.tasks.split import pool
-from jaxmeta.tasks.trial_of_protocol import trials_of_protocol
+from jaxmeta.evaluation.protocols.alpnet import trials_of_protocol
+from jaxmeta.splits.alpnet import protocol_of, split_of
+from jaxmeta.splits.split import pool
 from tests.tasks.cohorts import write_scans
 
 

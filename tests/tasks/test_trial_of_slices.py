@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxmeta.compare import supports
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluate import case_of
+from jaxmeta.evaluation.comparison import supports
+from jaxmeta.evaluation.protocols.shared_patients import LENDERS, SEEDS, divided, trials_of_slices
+from jaxmeta.evaluation.segmenter import case_of
 from jaxmeta.metrics import Measures
-from jaxmeta.tasks.split import pool, split
-from jaxmeta.tasks.trial_of_slices import LENDERS, SEEDS, divided, trials_of_slices
+from jaxmeta.splits.split import pool, split
 
 
 @pytest.fixture(scope="module")

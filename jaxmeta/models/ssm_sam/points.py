@@ -6,7 +6,7 @@ Coordinates are (x, y) in pixels, x along a row.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmeta.larger import larger
+from jaxmeta.numerics import larger
 
 
 def features_at(

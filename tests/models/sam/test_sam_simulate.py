@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxmeta.boxes import box_around
+from jaxmeta.bounding_boxes import box_around
 from jaxmeta.models.sam.simulate import ANYWHERE, SHARE, click_on, drawn_on, jittered
 
 MASKS = arrays(np.uint8, (2, 7, 9), elements=st.integers(0, 1))

@@ -1,0 +1,1 @@
+"""Changes of slices and masks, on the device."""

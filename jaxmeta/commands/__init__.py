@@ -1,0 +1,1 @@
+"""The commands, as functions: options, what is printed, exit codes."""

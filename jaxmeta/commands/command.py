@@ -1,0 +1,89 @@
+"""How every command begins and ends: its words, and 0 for done, 2 for a user's mistake told in one
+line, 130 or 143 for stopped by Ctrl-C or SIGTERM, as a shell counts signals."""
+
+import errno
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+from jaxmeta.errors import BadInput, Stopped
+
+TOLD = (  # what the disk refuses, and the user can mend
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+)
+
+
+Asked = TypeVar("Asked")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; turn what a user can mend into one line on stderr and exit code 2."""
+    speak_all_languages()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a log or a pipe has each line when it is printed
+        sys.stdout.reconfigure(line_buffering=True)
+    try:
+        main()
+    except Stopped as stop:
+        print(stop)
+        sys.exit(128 + stop.by)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except BadInput as error:
+        fail(str(error))
+    except BrokenPipeError:
+        os._exit(0)
+    except OSError as error:
+        if error.errno not in TOLD:
+            raise
+        fail(f"{error.strerror}: {error.filename or 'while writing'}")
+
+
+def speak_all_languages() -> None:
+    """Let names of files, and what is printed, be in any language whatever the locale.
+
+    Where the locale has ASCII or Latin letters alone Python would read names of files as broken
+    ones and could not write them: the command begins again in Python's UTF-8 mode, the default from
+    Python 3.15 on. What a terminal cannot show is printed as an escape.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode and sys.executable:
+        os.environ["PYTHONUTF8"] = "1"  # for the workers too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def parse_words(kind: type[Asked], text: str | None) -> Asked:
+    """Parse the words that a command was called with; `text` is its help."""
+    refuse_repeated(sys.argv[1:])
+    return tyro.cli(kind, description=text)
+
+
+def refuse_repeated(words: Sequence[str]) -> None:
+    """Refuse an option that is given twice: the later one would replace the earlier one, unsaid."""
+    names = [word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    # --tasks.no-x unsays --tasks.x
+    names = [re.sub(r"^(--|.*\.)no-", r"\1", name) for name in names]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"{name} is given twice: give it once, with all that belongs to it")
+
+
+def fail(message: str) -> None:
+    """Print one line and leave."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)

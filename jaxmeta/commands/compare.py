@@ -1,0 +1,139 @@
+"""Runs that were tested one by one, on several machines or on several days, compared from their
+reports.
+
+    python -m experiments.summary --run RUN RUN [RUN ...]
+
+`meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one
+algorithm with the same settings are seeds of one method; those of several methods make a contest
+(`reports/contest.py`); those of a protocol of the literature are its folds (`reports/folds.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxmeta.commands.command import parse_words
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluation.outcome import Outcome
+from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.reports import comparison, cross_validation
+from jaxmeta.reports.pairing import Entry, called, entered, refuse_overlapping
+from jaxmeta.reports.run import read, tested, write
+from jaxmeta.runs.config import AnyLeak
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare runs that were tested alike, case by case."""
+
+    run: tuple[Path, ...]
+    """Run folders, each with the report of its test."""
+    output: Path | None = None
+    """Where the comparison goes; by default beside the first run's report."""
+    against: Path | None = None
+    """One of the runs, whose method every other row is held against, and p adjusted over these
+    comparisons; by default methods alone are, against the best of them, and p is adjusted over all
+    pairs."""
+    names: tuple[str, ...] = ()
+    """What to call the methods, in the order in which they first come among the runs; by default
+    their algorithm, and the settings that tell it from another of the same."""
+    allow_leak: tuple[AnyLeak, ...] = ()
+    """Leaks (as meta_test --allow-leak names them) that some of the tests have and others have not:
+    compare them all the same; the table names whose they are."""
+    within: bool = False
+    """Compare tests within volumes (meta_test --within)."""
+
+
+def main() -> None:
+    """Parse and compare."""
+    options = parse_words(Options, __doc__)
+    report = "within" if options.within else "report"
+    how = dict(report=report, allow_leak=options.allow_leak)
+    print(compare(options.run, options.output, options.against, options.names, **how))
+
+
+def compare(
+    folders: Sequence[Path],
+    output: Path | None = None,
+    against: Path | None = None,
+    names: Sequence[str] = (),
+    *,
+    report: str = "report",
+    allow_leak: Sequence[str] = (),
+) -> str:
+    """Compare the reports of several runs; return the tables as text, and write them.
+
+    Raises BadInput where the runs were not asked the same.
+    """
+    refuse_twice(folders)
+    outcomes = [read(folder, report) for folder in folders]
+    beside = folders[0] / report / f"of_{len(outcomes)}_runs"
+    if any(outcome.literature for outcome in outcomes):
+        if against is not None or names:
+            raise BadInput(
+                "--against and --names: folds of a protocol make one table of one method"
+            )
+        refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
+        return cross_validation.write(output or beside, outcomes)
+    entries = entered(
+        [Entry(o.folder, o.algorithm, o.seed, cases_of(o)[0].cohort, o.split) for o in outcomes],
+        [outcome.recipe for outcome in outcomes],
+    )
+    several = len({entry.method for entry in entries}) > 1
+    places = [folder.resolve() for folder in folders]
+    if against is not None and (not several or against.resolve() not in places):
+        why = "is not among the runs" if several else "has no other method to be held against"
+        raise BadInput(f"--against {against}: {why}")
+    if names and not several:
+        raise BadInput("--names: names methods beside each other, and these runs are all of one")
+    if names:
+        entries = called(entries, names, {case.row for o in outcomes for case in cases_of(o)})
+    refuse_overlapping([(o.folder, o.split, tested(o)) for o in outcomes])
+    refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
+    asked = [alike(outcome) for outcome in outcomes]
+    for folder, other in zip(folders, asked, strict=True):
+        for what, value in asked[0].items():
+            if other[what] != value and not (several and what == "rows"):  # each has its own
+                raise BadInput(
+                    f"{folders[0]} was tested with {what} {value}, {folder} with {other[what]}: "
+                    "test them alike"
+                )
+    if not several:
+        return write(output or beside, outcomes)
+    place = None if against is None else places.index(against.resolve())
+    return comparison.write(output or beside, entries, outcomes, place)
+
+
+def cases_of(outcome: Outcome) -> list[Case]:
+    """Take the cases of all numbers of shots."""
+    return [case for table in outcome.tables for case in table.cases]
+
+
+def refuse_twice(folders: Sequence[Path]) -> None:
+    """Refuse the same run under two names."""
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise BadInput("a run is named twice: runs that are compared must be different")
+
+
+def refuse_other_leaks(tests: Sequence[tuple[Path, Sequence[str]]], allowed: Sequence[str]) -> None:
+    """Refuse to set a test with a leak (a run, and its leaks) beside one without, unless it is
+    allowed."""
+    (first, own), *others = tests
+    for other, theirs in others:
+        if differ := sorted((set(own) ^ set(theirs)) - set(allowed)):
+            one, two = (first, other) if differ[0] in own else (other, first)
+            raise BadInput(
+                f"{one} is tested with the leak {differ[0]}, {two} without: test them alike, or "
+                f"add --allow-leak {differ[0]}, which the table then names"
+            )
+
+
+def alike(outcome: Outcome) -> dict[str, object]:
+    """Give what runs must share to be compared."""
+    return {
+        "shots": tuple(table.shots for table in outcome.tables),
+        "draws": outcome.draws,
+        **outcome.protocol._asdict(),
+        **outcome.measuring._asdict(),
+        "rows": sorted({case.row for case in cases_of(outcome)}),
+    }

@@ -1,0 +1,94 @@
+"""Convert a checkpoint of Segment Anything, or of a model with the same parts, to weights for this
+library.
+
+    python -m experiments.convert_sam sam_vit_b_01ec64.pth --output sam-vit-b
+
+Every tensor of the file must have its place and every place its tensor; else the report says what
+is missing, unexpected or of another shape, and nothing is written.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxmeta.commands.command import parse_words
+from jaxmeta.errors import BadInput, Occupied
+from jaxmeta.models.sam.files import SIZE, open_checkpoint, write_weights
+from jaxmeta.models.sam.size import SIZES
+from jaxmeta.models.sam.weights import Fit, fit, leaves, named, recognised
+
+SHOWN = 8  # names of each kind in the report
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Convert a checkpoint of Segment Anything."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A .pth file as published, for which PyTorch is needed (the extra `convert`), or a
+    .safetensors file; others with the same parts too, MedSAM's ViT-B with --look medsam."""
+    output: Path
+    """The folder that the converted weights go to."""
+    size: Literal["vit-b", "vit-l", "vit-h"] | None = None
+    """Refuse a checkpoint of another size; by default any is recognised."""
+    look: Literal["sam", "medsam"] = "sam"
+    """How the weights were shown images when they learned, which no file says. sam: as published,
+    in proportion and normalised by ImageNet's colours; medsam: stretched to the square, from 0 to
+    1."""
+    names: bool = False
+    """Report every tensor by its name; by default the first 8 of those that do not match."""
+
+
+def main() -> None:
+    """Parse and convert."""
+    convert(parse_words(Arguments, __doc__))
+
+
+def convert(args: Arguments) -> None:
+    """Read, compare, report, and write what fits."""
+    if (args.output / SIZE).exists():
+        raise Occupied(
+            f"{args.output} holds converted weights: remove it, or give another --output"
+        )
+    with open_checkpoint(args.checkpoint) as checkpoint:
+        try:
+            size = recognised(checkpoint.shapes)
+        except BadInput as error:
+            raise BadInput(f"{args.checkpoint}: {error}") from None
+        print(f"{args.checkpoint}: {named(size)}")
+        if args.size and size != SIZES[args.size]:
+            raise BadInput(f"{args.checkpoint} is {named(size)}, not {named(SIZES[args.size])}")
+        found = fit(checkpoint.shapes, size)
+        print(report(found, every=args.names))
+        if not found.whole:
+            raise BadInput(
+                f"{args.checkpoint} does not fit {named(size)}: {len(found.missing)} tensors "
+                f"missing, {len(found.unexpected)} unexpected, {len(found.misshapen)} of another "
+                "shape; nothing written"
+            )
+        try:
+            write_weights(args.output, size, leaves(checkpoint.read, size), look=args.look)
+        except BadInput as error:
+            raise BadInput(f"{args.checkpoint}: {error}; nothing written") from None
+        numbers = sum(prod(checkpoint.shapes[name]) for name in found.matched)
+    print(f"{numbers:,} numbers in {args.output}")
+
+
+def report(found: Fit, *, every: bool = False) -> str:
+    """Say how many tensors match, and name those that do not, or `every` one."""
+    lines = [f"{len(found.matched)} tensors match"]
+    if every:
+        kinds = (("match", found.matched), *zip(found._fields[1:], found[1:], strict=True))
+        named = [f"  {what:<10} {name}" for what, names in kinds for name in names]
+        counts = [f"{len(names)} {what}" for what, names in kinds[1:]]
+        return "\n".join(lines + counts + named)
+    for what in ("missing", "unexpected", "misshapen"):
+        names = getattr(found, what)
+        more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        lines.append(
+            f"{len(names)} {what}" + (": " if names else "") + ", ".join(names[:SHOWN]) + more
+        )
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""Test a run on organs and patients that it never saw, beside the baselines that keep it honest.
+
+    python -m experiments.meta_test --run RUN [RUN ...] --shots 5 1
+
+The method is adapted to each held-out organ from K labelled slices of support patients and segments
+whole volumes of every other patient who has the organ. Scores are 3-D, at the original resolution.
+Several runs make one paired comparison, of seeds of one method or of several methods;
+`jaxmeta.commands.compare` makes it of runs tested one by one.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jaxmeta.commands.command import parse_words
+from jaxmeta.commands.compare import compare, refuse_other_leaks, refuse_twice
+from jaxmeta.data.shards.shards import cohort_of
+from jaxmeta.evaluation.leaks import kinds
+from jaxmeta.evaluation.outcome import Outcome, labelled
+from jaxmeta.evaluation.scores import score_run
+from jaxmeta.evaluation.settings import describe
+from jaxmeta.evaluation.test_plan import Asked, Options, check, protocol_of, questions
+from jaxmeta.evaluation.tuned import borrowed, transfer_run
+from jaxmeta.evaluation.tuning import search_settings
+from jaxmeta.parallel import devices
+from jaxmeta.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
+from jaxmeta.reports.run import write
+from jaxmeta.runs.identity import recipe
+from jaxmeta.runs.provenance import namesakes
+from jaxmeta.runs.run import Run, open_run
+
+
+def main() -> None:
+    """Parse and test."""
+    options = parse_words(Options, __doc__)
+    devices.begin(options.run[0].resolve().parent / ".compiled")
+    test(options)
+
+
+def test(options: Options) -> list[Outcome]:
+    """Test every run, write and print its report, and compare them all."""
+    refuse_twice(options.run)
+    check(options)
+    runs = [prompted(open_run(folder), options) for folder in options.run]
+    asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
+    refuse_incomparable(runs, asked)
+    leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, asked, strict=True)]
+    refuse_other_leaks(list(zip(options.run, leaked, strict=True)), options.allow_leak)
+    for run, one in zip(runs, asked, strict=True):
+        for shots in one.trials if options.settings else ():
+            borrowed(run, shots, options)
+    for run, one in zip(runs, asked, strict=True):
+        for leak in one.leaks:
+            print(f"LEAK {leak.kind}: {leak.text}")
+        for note in namesakes(run.provenance, one.held) if options.data else ():
+            print(f"note: {note}")
+    outcomes = []
+    for number, run in enumerate(runs):
+        transfer = transfer_run(run, options, number, asked[number])
+        if options.only_tune:
+            tuned(run, asked[number], options, transfer)
+            continue
+        outcomes.append(score_run(run, options, asked[number], transfer))
+        print(write(run.folder / report_of(options), outcomes[-1:]))
+    if len(outcomes) > 1:
+        how = dict(report=report_of(options), allow_leak=options.allow_leak)
+        print(compare(options.run, options.output, **how))
+    return outcomes
+
+
+def refuse_incomparable(runs: Sequence[Run], asked: Sequence[Asked]) -> None:
+    """Refuse runs whose tests would not make one table; folds of a protocol ask of other patients
+    each."""
+    if any(one.protocol for one in asked):
+        return
+    entries = [
+        Entry(
+            run.folder,
+            run.config.algorithm,
+            run.config.seed,
+            cohort_of(one.held_out.shards),
+            run.split,
+        )
+        for run, one in zip(runs, asked, strict=True)
+    ]
+    refuse_unpaired(entered(entries, [recipe(run.config) for run in runs]))
+    tested = [{entry.organ for entry in one.held_out.entries} for one in asked]
+    refuse_overlapping([(r.folder, r.split, t) for r, t in zip(runs, tested, strict=True)])
+
+
+def report_of(options: Options) -> str:
+    """Name the folder of a run's report."""
+    return "within" if options.within else "report"
+
+
+def prompted(run: Run, options: Options) -> Run:
+    """Take the source of points that the test asks for."""
+    if run.config.algorithm != "ssm-sam" or options.prompt is None:
+        return run
+    prompt = dataclasses.replace(run.config.prompted, prompt=options.prompt)
+    return run._replace(config=dataclasses.replace(run.config, prompted=prompt))
+
+
+def tuned(run: Run, asked: Asked, options: Options, transfer: Run | None) -> None:
+    """Search the settings of a run, and tell them."""
+    for shots in asked.trials:
+        found = search_settings(run, shots, transfer, protocol_of(options))
+        for row, setting in found.items():
+            print(f"{run.folder}, {labelled(shots)}, {row}: {describe(setting)}")

@@ -1,0 +1,1 @@
+"""How folders say which label is of which image."""

@@ -1,0 +1,58 @@
+"""Find the pairs of one folder: by its own declaration, the user's patterns, a layout, or its
+words.
+
+What a folder holds that is not read, or that cannot be paired, is said in one line that shows how.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxmeta.data.formats.formats import other_formats, told_others
+from jaxmeta.data.layouts.found import Found
+from jaxmeta.data.layouts.layouts import DECLARED, LAYOUTS
+from jaxmeta.data.layouts.pairing import DEEPEST, files_below, guessed, paired, readings, seen
+from jaxmeta.errors import BadInput
+
+
+def find_pairs(
+    folder: Path, *, pair_suffix: str | None = None, pairs: Sequence[str] | None = None
+) -> Found:
+    """Ask every layout about a folder, then the words in its names; or use the user's patterns."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder")
+    found = _first(DECLARED, folder, pair_suffix)
+    if found is None and pairs:
+        found = paired(folder, pairs)._replace(by_patterns=True)
+    elif found is None:
+        found = _first(LAYOUTS, folder, pair_suffix)
+        if not pair_suffix and (found is None or not found.pairs):
+            found = guessed(folder) or (None if readings(folder) else found)
+    others = told_others(other_formats(folder), folder)
+    if found is None or not (found.pairs or found.alone):
+        raise BadInput(_nothing(folder, others))
+    times = Counter(pair.case for pair in found.pairs)
+    for case in times:
+        if times[case] > 1:
+            raise BadInput(f"{folder}: {case} has several labels; choose with --pair-suffix")
+    alone = [(case, "; ".join([why, *others])) for case, why in found.alone]
+    return found._replace(alone=alone, notes=(*found.notes, *others))
+
+
+def _first(layouts, folder, pair_suffix):
+    """Ask layouts about a folder until one knows it."""
+    answers = (layout(folder, pair_suffix) for layout in layouts)
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def _nothing(folder, others):
+    """Say what a folder holds in which no pair is found, and what to do."""
+    if others and not files_below(folder, DEEPEST):
+        return "; ".join(others)
+    ways = (
+        f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json "
+        "with imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient with a mask of "
+        "each structure, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz or "
+        "--pair-suffix)"
+    )
+    return "; ".join([ways, *others])

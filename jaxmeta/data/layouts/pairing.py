@@ -1,0 +1,193 @@
+"""Images and labels paired by patterns of names: the user's `--pairs`, or the only ones possible.
+
+    --pairs 'image_{id}' 'label_{id}'        image_21.nii.gz, label_21.nii.gz
+    --pairs 'scans/{id}' 'masks/{id}_seg'    two folders
+    --pairs '{id}/ct' '{id}/mask'            a folder a patient
+
+`{id}` is what a pair shares and is the case's name; of several that differ the first is the
+patient. `*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and
+label are taken off the names (words.py), and a pairing is believed if there is only one.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmeta.data.layouts.found import Found, Pair, three
+from jaxmeta.data.names import amount, case_stem, is_nifti, slug
+from jaxmeta.data.words import template
+from jaxmeta.errors import BadInput
+
+Ids = tuple[str, ...]
+DEEP = 2  # folders within folders in which pairs are guessed
+DEEPEST = 9  # in which files are looked for to say what there is
+
+
+class Reading(NamedTuple):
+    """Two patterns and what they pair."""
+
+    image: str
+    label: str
+    shared: tuple[Ids, ...]
+
+
+def paired(folder: Path, pairs: Sequence[str]) -> Found:
+    """Pair the files of a folder by the user's patterns (image, label)."""
+    for pattern in pairs:
+        if len(pairs) != 2 or "{id}" not in pattern:
+            raise BadInput(
+                f"--pairs {' '.join(pairs)}: wants two patterns with {{id}}, as 'image_{{id}}' "
+                "'label_{id}'"
+            )
+    files = files_below(folder, max(pattern.count("/") for pattern in pairs))
+    labels = matched(files, pairs[1], folder)
+    images = matched({s: f for s, f in files.items() if f not in labels.values()}, pairs[0], folder)
+    flag = f"--pairs '{pairs[0]}' '{pairs[1]}'"
+    if not images.keys() & labels.keys():
+        both = f"{amount(len(images), 'image')} and {amount(len(labels), 'label')}"
+        fits = f"fits {both}, none of the same {{id}}"
+        raise BadInput(f"{folder}: {flag} {fits}; {seen(folder)}")
+    alone = [
+        ("_".join(ids), f"{images[ids]}: no label of {flag}") for ids in images.keys() - labels
+    ]
+    alone += [
+        ("_".join(ids), f"{labels[ids]}: no image of {flag}") for ids in labels.keys() - images
+    ]
+    found = [
+        Pair("_".join(ids), images[ids], label, patient=ids[0])
+        for ids, label in sorted(labels.items())
+        if ids in images
+    ]
+    rest = sorted(set(files.values()) - {*images.values(), *labels.values()})
+    fit = f"{amount(len(rest), 'NIfTI file')} fit{'s' * (len(rest) == 1)} neither of"
+    notes = (f"{folder}: {fit} {flag} ({three(rest, folder)})",)
+    return Found(slug(folder.resolve().name), found, None, alone, notes=notes if rest else ())
+
+
+def guessed(folder: Path) -> Found | None:
+    """Pair files by the words in their names; None where they allow no pairing, or several."""
+    found = readings(folder)
+    if len(found) != 1 or _several_of_one(found[0].shared):
+        return None
+    image, label, _ = found[0]
+    pairs = paired(folder, (image, label))
+    how = f"{folder}: read as --pairs '{image}' '{label}', by the words in its names"
+    return pairs._replace(notes=(how, *pairs.notes))
+
+
+def readings(folder: Path) -> list[Reading]:
+    """List the ways in which the words in their names pair a folder's files.
+
+    Where these leave nothing in common, an image may hold its label's identifier: a_t1, a_t2 and
+    a_seg.
+    """
+    images: dict[str, set[Ids]] = {}  # pattern -> identifiers
+    labels: dict[str, set[Ids]] = {}
+    others = []
+    for stem in files_below(folder, DEEP):
+        parts = [template(part) for part in stem.split("/")]
+        ids = tuple(dict.fromkeys(part.id for part in parts if part.id))
+        is_label = any(part.label for part in parts)
+        others += [] if is_label else [stem]
+        if ids:
+            side = labels if is_label else images
+            side.setdefault("/".join(part.text for part in parts), set()).add(ids)
+    if not any(mine & theirs for mine in images.values() for theirs in labels.values()):
+        images = _holding(others, {ids for found in labels.values() for ids in found})
+    return [
+        _literal(Reading(image, label, tuple(sorted(mine & theirs))))
+        for label, theirs in sorted(labels.items())
+        for image, mine in sorted(images.items())
+        if mine & theirs
+    ]
+
+
+def _holding(stems, known):
+    """Find the patterns of names that hold a label's identifiers, each as a word of its own."""
+    found = {}
+    for ids in known:
+        words = sorted(ids, key=len, reverse=True)
+        edges = [re.compile(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])") for word in words]
+        for stem in (stem for stem in stems if all(word in stem for word in words)):
+            pattern = stem
+            for edge in edges:
+                pattern = edge.sub("{id}", pattern)
+            if pattern.count("{id}") >= len(ids):
+                found.setdefault(pattern, set()).add(ids)
+    return found
+
+
+def seen(folder: Path) -> str:
+    """Say what NIfTI files there are, by three names, and the --pairs that would read them."""
+    files = files_below(folder, DEEP) or files_below(folder, DEEPEST)
+    there = three(list(files.values()), folder) or "no NIfTI file"
+    there = f"there {'is' if len(files) < 2 else 'are'} {there}"
+    found = readings(folder)
+    ways = [f"--pairs '{way.image}' '{way.label}'" for way in map(_by_star, found[:3])]
+    ways = ways or ["--pairs 'image_{id}' 'label_{id}' in their own words"]
+    return f"{there}; say which belong together, by {' or '.join(ways)}"
+
+
+def files_below(folder: Path, depth: int) -> dict[str, Path]:
+    """List the NIfTI files of a folder, and of so many folders within, by path without the
+    ending."""
+    found = {}
+    for place, folders, names in os.walk(folder):
+        here = Path(place).relative_to(folder)
+        folders[:] = sorted(f for f in folders if f[0] != "." and len(here.parts) < depth)
+        for name in sorted(names):
+            if is_nifti(name) and not name.startswith("."):
+                stem = (here / case_stem(name)).as_posix()
+                if stem in found:
+                    raise BadInput(
+                        f"{found[stem]}: there is both a .nii and a .nii.gz of it; remove one"
+                    )
+                found[stem] = Path(place, name)
+    return found
+
+
+def matched(files: dict[str, Path], pattern: str, folder: Path) -> dict[Ids, Path]:
+    """Give identifiers -> file for the files that a pattern fits."""
+    known = re.sub(r"(\.nii|\.nii\.gz)$", "", pattern.removeprefix("./"), flags=re.IGNORECASE)
+    pieces = re.split(r"(\{id\}|\*)", known)
+    wild = {"{id}": "([^/]+)", "*": "[^/]*"}
+    compiled = re.compile("".join(wild.get(piece) or re.escape(piece) for piece in pieces))
+    found = {}
+    for stem, file in files.items():
+        if match := compiled.fullmatch(stem):
+            ids = tuple(dict.fromkeys(match.groups()))
+            if ids in found:
+                both = f"{found[ids]} and {file}"
+                raise BadInput(f"{folder}: {both} are both {'_'.join(ids)} of --pairs '{pattern}'")
+            found[ids] = file
+    return found
+
+
+def _literal(reading):
+    """Write out a folder that is the same in every pair: train/image_{id}, not {id}/image_{id}."""
+    image, label, shared = reading
+    while (
+        len(shared[0]) > 1
+        and len({ids[0] for ids in shared}) == 1
+        and len({*map(len, shared)}) == 1
+    ):
+        same = shared[0][0]
+        image, label = image.replace("{id}", same, 1), label.replace("{id}", same, 1)
+        shared = tuple(ids[1:] for ids in shared)
+    return Reading(image, label, shared)
+
+
+def _several_of_one(shared):
+    """Say whether a folder holds several pairs: it may be a patient's, or all that train."""
+    return len({ids[0] for ids in shared}) < len(shared)
+
+
+def _by_star(reading):
+    """Leave the outer folders out of the identifier where the inner one tells all pairs apart."""
+    last = {ids[-1] for ids in reading.shared}
+    if not _several_of_one(reading.shared) or len(last) < len(reading.shared):
+        return reading
+    image, label = (re.sub(r"\{id\}(?=.*\{id\})", "*", side) for side in reading[:2])
+    return reading._replace(image=image, label=label)

@@ -1,0 +1,1 @@
+"""Volumes as slices that load fast."""

@@ -1,0 +1,1 @@
+"""What a test asks, who answers, and what the scores say."""

@@ -1,0 +1,185 @@
+"""How each row of a test fine-tunes: as its preset says, as shipped, or as a search found.
+
+What searches (`tuning.py`) found is kept in RUN/tuning.json, by the number of slices and by how the
+test asks, with every score they saw.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluation.baselines import FRESH, OWN
+from jaxmeta.evaluation.finetune import BY_SLICE, Finetune, Found, Grids
+from jaxmeta.files import write_json
+from jaxmeta.runs.provenance import Seen
+from jaxmeta.runs.run import Run
+from jaxmeta.runs.signature import identity
+
+# Scratch where no search was made, by shots: what `meta_test --shots 5 1 --baselines all` of
+# `meta_train --seed 11` chose on the validation organs of its phantoms.
+SHIPPED = {1: Finetune("sgd", 1.0, 900), 5: Finetune("sgd", 1.0, 100)}
+
+
+class Protocol(NamedTuple):
+    """How a test asks, and so a search that chooses its settings."""
+
+    patients: int = 1  # who lend the slices of a support
+    largest_piece: bool = False  # all that is kept of each mask
+    within: int | None = None  # of how many neighbours one is labelled, in tests within volumes
+
+
+class Setting(NamedTuple):
+    """A row's fine-tuning, and where it comes from."""
+
+    finetune: Finetune
+    source: str
+    edges: tuple[str, ...] = ()
+
+
+def describe(setting: Setting) -> str:
+    """Write a setting in words, with a warning where a search could not leave the grid's edge."""
+    optimiser, rate, steps = setting.finetune
+    how = "its own rule" if optimiser == OWN else f"{optimiser}, rate {rate:g}"
+    how += f", {rate:g} times its rate" if optimiser == OWN and rate != 1 else ""
+    unit = "passes" if optimiser == BY_SLICE else "steps"
+    how += f", {steps} {unit}" if steps else ""
+    warning = f"; AT THE GRID'S EDGE: {', '.join(setting.edges)}" if setting.edges else ""
+    return f"{how} ({setting.source}{warning})"
+
+
+def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Take what a search found; what none did is the preset's own for the method, else shipped."""
+    own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
+    if run.config.algorithm == "ssm-sam":
+        rows = dict.fromkeys(("adapted", FRESH), Setting(own, "the preset's"))
+        return rows | {row: each for row, each in found.items() if row in rows}
+    nearest = min(SHIPPED, key=lambda known: abs(known - shots))
+    shipped = Setting(
+        SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
+    )
+    if run.config.network.kind != "unet":
+        shipped = shipped._replace(
+            source="shipped for another network, so UNTUNED; --tune searches"
+        )
+    return {"adapted": Setting(own, "the preset's"), "scratch": shipped} | dict(found)
+
+
+def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
+    """Choose how the method adapts to any number of slices: as the nearest search on file found.
+
+    One that kept the same of each mask, and gave the same prompt, is nearer than any other; those
+    within volumes asked something else.
+    """
+
+    def distance(name: str) -> tuple[bool, int]:
+        few = int(name.partition(",")[0])
+        return name != searched_by(run, few, protocol), abs(few - shots)
+
+    known = [name for name in stored(run.folder) if "within" not in name]
+    name = min(known, key=distance, default=searched_by(run, shots, protocol))
+    return settings_for(run, shots, read(run.folder, name))["adapted"]
+
+
+def searched_as(shots: int, protocol: Protocol, prompt: str | None = None) -> str:
+    """Name a search in RUN/tuning.json."""
+    many = protocol.patients > 1
+    parts = {
+        f"{shots}": True,
+        f"{protocol.patients} patients": many,
+        "largest piece": protocol.largest_piece,
+        f"within {protocol.within}": protocol.within,
+        "no points": prompt == "none",
+    }
+    return ", ".join(part for part, there in parts.items() if there)
+
+
+def searched_by(run: Run, shots: int, protocol: Protocol) -> str:
+    """Name the search of a run's settings."""
+    prompted = run.config.algorithm == "ssm-sam"
+    return searched_as(shots, protocol, run.config.prompted.prompt if prompted else None)
+
+
+def save(
+    folder: Path,
+    name: str,
+    found: Mapping[str, Found],
+    grids: Grids,
+    transfer: list | None,
+    seen: Seen | None = None,
+    transfer_seen: Iterable[Seen] = (),
+) -> None:
+    """Keep what a search found beside the run, with every score, what it has `seen`, and whose it
+    is; of the transfer run that it tuned, too, what that has seen.
+
+    Searches of another run, or of an earlier checkpoint, are dropped.
+    """
+    own = identity(folder)
+    known = {k: v for k, v in unread(folder).items() if v.get("of", own) == own}
+    known[name] = ({"of": own} if own else {}) | ({"seen": seen._asdict()} if seen else {})
+    known[name] |= {
+        "transfer_seen": [each._asdict() for each in transfer_seen],
+        "grids": {optimiser: grid._asdict() for optimiser, grid in grids.items()},
+        "transfer": transfer,
+        "found": {
+            kind: {
+                "winner": each.winner,
+                "edges": each.edges,
+                "scores": [[*setting, value] for setting, value in each.scores.items()],
+            }
+            for kind, each in found.items()
+        },
+    }
+    write_json(folder / "tuning.json", known)
+
+
+def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Setting]:
+    """Read what an earlier search of this name chose; empty where there was none.
+
+    What it chose for another pre-training than `transfer` is left out.
+    """
+    kept = stored(folder).get(name, {})
+    found = kept.get("found", {})
+    if transfer and kept.get("transfer") != which(transfer):
+        found = {kind: each for kind, each in found.items() if not kind.startswith("transfer")}
+    return {
+        kind: Setting(
+            Finetune(**each["winner"]),
+            f"chosen on validation organs of {folder}",
+            tuple(each["edges"]),
+        )
+        for kind, each in found.items()
+    }
+
+
+def which(transfer: Run | None) -> list | None:
+    """Tell one pre-training from another."""
+    return [transfer.folder.name, transfer.step] if transfer else None
+
+
+def stored(folder: Path) -> dict:
+    """Read all that was ever found for a run.
+
+    Raises BadInput where it was found for another: a copied file, or settings of an earlier
+    checkpoint.
+    """
+    found, own = unread(folder), identity(folder)
+    for name, each in found.items():
+        if own and each.get("of", own) != own:
+            raise BadInput(
+                f"{folder / 'tuning.json'}: its search at {name} was of another run, or of another "
+                "checkpoint of this one; search again with --tune, or take that run's by --settings"
+            )
+    return found
+
+
+def unread(folder: Path) -> dict:
+    """Read tuning.json, whosever it is."""
+    path = folder / "tuning.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError:
+        raise BadInput(f"{path}: not JSON; remove it and search again with --tune") from None

@@ -1,0 +1,89 @@
+"""Which settings the rows of a test take, and which transfer run stands beside it."""
+
+from jaxmeta.augmentation.augment import upright
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluation.baselines import FRESH, pretrained
+from jaxmeta.evaluation.leaks import checked_transfer
+from jaxmeta.evaluation.outcome import METHOD
+from jaxmeta.evaluation.settings import Setting, read, searched_by, settings_for
+from jaxmeta.evaluation.test_plan import Asked, Options, protocol_of
+from jaxmeta.evaluation.tuning import better, search_settings
+from jaxmeta.runs import config_file
+from jaxmeta.runs.identity import alike
+from jaxmeta.runs.run import Run, open_run
+
+
+def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
+    """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
+    protocol, name = protocol_of(options), searched_by(run, shots, protocol_of(options))
+    wanted = {"scratch"} | ({"transfer"} if transfer else set())
+    if options.settings:
+        found = borrowed(run, shots, options)
+        if options.baselines == "all" and not wanted <= found.keys():
+            raise BadInput(f"{options.settings}: no search of transfer at {name} there")
+        return settings_for(run, shots, found)
+    found = {} if options.tune else read(run.folder, name, transfer)
+    lacking = options.baselines == "all" and not wanted <= found.keys()
+    if options.tune or lacking:
+        found = search_settings(run, shots, transfer, protocol)
+    return settings_for(run, shots, found)
+
+
+def borrowed(run: Run, shots: int, options: Options) -> dict[str, Setting]:
+    """Take the settings that another run's search found; of another method, the baselines'.
+
+    Raises BadInput where that has none for this run.
+    """
+    lender, name = options.settings, searched_by(run, shots, protocol_of(options))
+    found = read(lender, name)
+    if not found:
+        raise BadInput(f"{lender}: no search at {name} there; run that test with --tune")
+    theirs = config_file.read(lender)[0]
+    if alike(theirs, run.config):
+        return found
+    baselines = {row: found[row] for row in ("scratch", "transfer") if row in found}
+    if run.config.algorithm == "ssm-sam":
+        baselines = {FRESH: found[FRESH]} if FRESH in found else {}
+    if not baselines:
+        raise BadInput(
+            f"{lender}: its search has no baseline that {run.folder} has; search there with --tune"
+        )
+    if FRESH in baselines:  # its rate is a multiple of its method's
+        setting, times = baselines[FRESH], theirs.inner.test_rate / run.config.inner.test_rate
+        rate = float(f"{setting.finetune.rate * times:.6g}")
+        baselines = {FRESH: setting._replace(finetune=setting.finetune._replace(rate=rate))}
+    own = read(run.folder, name)
+    return baselines | {row: own[row] for row in (METHOD,) if row in own}
+
+
+def transfer_run(run: Run, options: Options, number: int, asked: Asked) -> Run | None:
+    """Open the transfer run that belongs to a run, pre-training it where there is none.
+
+    Raises BadInput where it has seen what is tested, or learned from more than the run did, which
+    no comparison could tell from a better method.
+    """
+    if options.baselines != "all":
+        return None
+    if options.transfer:
+        transfer = open_run(options.transfer[number])
+    else:
+        as_run = run.config.augment
+        transfers = [pretrained(run, "transfer", as_run)]
+        if upright(as_run) != as_run:
+            transfers.append(pretrained(run, "transfer_upright", upright(as_run)))
+        transfer = better(
+            run,
+            transfers,
+            max(asked.trials),
+            protocol_of(options),
+            anew=options.tune or options.only_tune,
+        )
+    checked_transfer(run, transfer, asked.held, options.allow_leak)
+    if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
+        transfer.split.train_patients
+    ) - set(run.split.train_patients):
+        raise BadInput(
+            f"{transfer.folder} learned from organs or patients that {run.folder} did not: "
+            "compare runs of the same split"
+        )
+    return transfer

@@ -1,0 +1,259 @@
+"""Searches on validation organs for how each row of a test should fine-tune.
+
+A search tries the same grid of optimiser, rate and steps for the method, for scratch and for
+transfer (of SSM-SAM: of steps and multiples of its rate, for it and for fresh readers), and widens
+it while a winner lies at its edge. What it finds is kept by `settings.py`; a search that was
+interrupted goes on from RUN/tuning-*.jsonl.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from jaxmeta.data.names import amount
+from jaxmeta.evaluation.baselines import FRESH, OWN, fine_tunes, row_maker
+from jaxmeta.evaluation.comparison import row_mean
+from jaxmeta.evaluation.finetune import (
+    GRIDS,
+    GRIDS_BY_SLICE,
+    MOST_STEPS,
+    Finetune,
+    Found,
+    Grid,
+    Grids,
+    search,
+)
+from jaxmeta.evaluation.leaks import searched_on
+from jaxmeta.evaluation.protocols.within_volume import Within, trials_within
+from jaxmeta.evaluation.protocols.within_volume_scores import DRAWS as DRAWS_WITHIN
+from jaxmeta.evaluation.protocols.within_volume_scores import score_within
+from jaxmeta.evaluation.segmenter import Row, score
+from jaxmeta.evaluation.settings import Protocol, Setting, read, save, searched_by, stored, which
+from jaxmeta.evaluation.trial import Trial, trials
+from jaxmeta.files import beside
+from jaxmeta.numerics import rank
+from jaxmeta.progress import following, say, slow_start
+from jaxmeta.runs.build import open_data
+from jaxmeta.runs.config import Config
+from jaxmeta.runs.run import Run
+from jaxmeta.runs.signature import identity
+from jaxmeta.splits.split import Pool, pool
+
+OWN_STEPS, OWN_PASSES = (5, 10, 20, 40, 80), (5, 10, 20)
+PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
+MOST_SLICES = 4500  # that a fine-tuning of a widened grid sees: 900 steps of 5, or 4500 of 1
+MOST_PASSES = 60  # of one that goes slice by slice, with a step for each
+DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
+OWN_GRID = Grid((0.3, 1.0, 3.0), (10, 20, 40))  # of SSM-SAM: multiples of its own rate
+MOST_OWN = 120  # steps of its own rule
+
+
+def search_settings(
+    run: Run, shots: int, transfer: Run | None, protocol: Protocol = Protocol()
+) -> dict[str, Setting]:
+    """Search all settings for a number of shots, keep them beside the run, and return them."""
+    asked = validation_trials(run, shots, protocol)
+    draws, scored = asking(protocol)
+    make = row_maker(run, draws, transfer)
+    prompted = run.config.algorithm == "ssm-sam"
+    kinds = (["adapted"] if fine_tunes(run.config) else []) + [FRESH if prompted else "scratch"]
+    kinds += ["transfer"] if transfer else []
+    name = searched_by(run, shots, protocol)
+    path = progress(run.folder, name)
+    seen = resumed(path, head_of(run, asked, transfer, protocol))
+
+    def tell(kind: str, setting: Finetune, dice: float) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([kind, *setting, dice]) + "\n")
+        optimiser, rate, steps = setting
+        say(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}")
+        further(more=1)
+
+    if prompted:  # whose rows all follow its own rule, at multiples of its rate
+        how = {"grids": grids_of_own(run.config), "own_steps": (), "most": MOST_OWN}
+    elif (
+        run.config.algorithm == "metamedseg"
+    ):  # which goes slice by slice, so its baselines may too
+        how = {"grids": GRIDS_BY_SLICE, "own_steps": OWN_PASSES, "most": MOST_PASSES}
+    else:
+        how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
+    scored = partial(mean_dice, scored=scored)
+    what = f"tuning at {amount(shots, 'shot')}"
+    first = f"{what} on validation organs: a line a setting; {slow_start()}"
+    with following(what, "setting", first=first) as further:
+        found, grids = tune(make, asked, kinds, seen=seen, tell=tell, scored=scored, **how)
+    looked_at = searched_on(run, validation_pool(run))
+    theirs = transfer.provenance if transfer else ()
+    save(run.folder, name, found, grids, which(transfer), looked_at, theirs)
+    path.unlink()
+    return read(run.folder, name, transfer)
+
+
+def head_of(
+    run: Run, asked: Sequence[Trial | Within], transfer: Run | None, protocol: Protocol
+) -> dict:
+    """Say whose search it is and what it asks: an interrupted one goes on only where all of it is
+    the same."""
+    told = {"of": identity(run.folder), "step": run.step, "supports": list(map(lenders, asked))}
+    return told | {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
+
+
+def asking(protocol: Protocol) -> tuple[int, Callable[..., Iterator]]:
+    """Say how many supports the trials of a search give at once, and what scores a row on them."""
+    return (DRAWS_WITHIN, score_within) if protocol.within else (DRAWS, score)
+
+
+def grids_of_own(config: Config) -> Grids:
+    """Make the grid of SSM-SAM: multiples of the rate of its own rule, and steps, its own among
+    them."""
+    steps = {*OWN_GRID.steps, config.inner.test_steps}
+    return {OWN: OWN_GRID._replace(steps=tuple(sorted(steps)))}
+
+
+def validation_trials(
+    run: Run, shots: int, protocol: Protocol
+) -> tuple[Trial, ...] | tuple[Within, ...]:
+    """Make the trials that choose settings: a few supports and volumes of each validation organ."""
+    validation = validation_pool(run)
+    read = dict(size=run.config.tasks.size, mm=run.config.tasks.spacing)
+    if protocol.within:
+        made = trials_within(validation, width=protocol.within, **read)
+        return tuple(trial._replace(queries=trial.queries[:VOLUMES]) for trial in made)
+    return trials(
+        validation,
+        shots=shots,
+        draws=DRAWS,
+        patients=protocol.patients,
+        seed=run.config.seed,
+        most=VOLUMES + protocol.patients,  # one or more of them lend the support
+        largest_piece=protocol.largest_piece,
+        **read,
+    )
+
+
+def validation_pool(run: Run) -> Pool:
+    """Gather what a search may ask about."""
+    return pool(open_data(run.config), run.split, "val")
+
+
+def lenders(trial: Trial | Within) -> list[str] | str:
+    """Tell the slices that a trial's first support has, or which volumes' own slices lend."""
+    if isinstance(trial, Within):
+        return f"{trial.dataset}/{trial.organ}, {len(trial.queries)} volumes"
+    return list(trial.supports[0].slices)
+
+
+def better(
+    run: Run, transfers: Sequence[Run], shots: int, protocol: Protocol, *, anew: bool = False
+) -> Run:
+    """Choose a pre-training by how well it fine-tunes to validation organs.
+
+    The one that an earlier search tuned is taken at once, unless all is to be searched `anew`, and
+    so is the only one.
+    """
+    if len(transfers) == 1:
+        return transfers[0]
+    known = {} if anew else stored(run.folder)
+    tuned = known.get(searched_by(run, shots, protocol), {}).get("transfer")
+    for transfer in transfers:
+        if tuned == which(transfer):
+            return transfer
+    asked = validation_trials(run, shots, protocol)
+    draws, scored = asking(protocol)
+
+    def dice(transfer: Run) -> float:
+        row = row_maker(run, draws, transfer)("transfer", "transfer", PROBE)
+        return mean_dice(row, asked, scored)
+
+    first = f"comparing {len(transfers)} pre-trainings on validation organs; {slow_start()}"
+    with following("comparing", "pre-training", len(transfers), first=first) as tell:
+        scores = []
+        for transfer in transfers:
+            scores.append(dice(transfer))
+            tell(more=1, note=transfer.folder.name)
+    for transfer, value in zip(transfers, scores, strict=True):
+        print(f"{transfer.folder.name}: Dice {value:.3f} on validation organs")
+    return transfers[max(range(len(scores)), key=lambda n: rank(scores[n]))]
+
+
+def mean_dice(
+    row: Row, asked: Sequence[Trial | Within], scored: Callable[..., Iterator] = score
+) -> float:
+    """Score a row on trials."""
+    return row_mean([case for trial in asked for case, _, _ in scored([row], trial)])[0].mean
+
+
+def resumed(path: Path, told: dict) -> dict[tuple[str, Finetune], float]:
+    """Read the scores of an interrupted search that asked the same; else begin its file anew.
+
+    The first line says what was asked, each other one a kind, a setting and its Dice. A last line
+    that was cut off is dropped.
+    """
+    head = json.dumps(told)
+    lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
+    lines = lines if lines and lines[0] == head else [head]
+    with beside(path) as part:
+        part.write_text("".join(line + "\n" for line in lines), "utf-8")
+    seen = [json.loads(line) for line in lines[1:]]
+    return {(kind, Finetune(*setting)): dice for kind, *setting, dice in seen}
+
+
+def tune(
+    make: Callable[..., Row],
+    asked: Sequence[Trial],
+    kinds: Sequence[str],
+    *,
+    grids: Grids,
+    own_steps: Sequence[int],
+    most: int = MOST_STEPS,
+    seen: Mapping[tuple[str, Finetune], float] = {},
+    tell: Callable[[str, Finetune, float], None] = lambda *score: None,
+    scored: Callable[[Row, Sequence[Trial | Within]], float] = mean_dice,
+) -> tuple[dict[str, Found], Grids]:
+    """Choose each kind's setting by its Dice on the trials: one grid for all.
+
+    The method may also follow its own rule, for any of `own_steps`, if there are. The baselines are
+    then tuned once more at just as many steps as the method chose: "scratch, same steps". Scores
+    that were `seen` before are not computed again; each new one is told.
+    """
+    scores = dict(seen)
+
+    def competitor(kind: str) -> Callable[[Finetune], float]:
+        def remembered(setting: Finetune) -> float:
+            if (kind, setting) not in scores:
+                scores[kind, setting] = scored(make(kind, kind, setting), asked)
+                tell(kind, setting, scores[kind, setting])
+            return scores[kind, setting]
+
+        return remembered
+
+    competitors = {kind: competitor(kind) for kind in kinds}
+    found, grids = search(competitors, grids, most=most)
+    if "adapted" not in competitors or not own_steps:  # nothing is fine-tuned; or in no other way
+        return found, grids
+    adapted = competitors.pop("adapted")
+    found["adapted"] = with_own_rule(found["adapted"], adapted, own_steps, most=most)
+    steps = found["adapted"].winner.steps
+    given = {optimiser: Grid(grid.rates, (steps,)) for optimiser, grid in grids.items()}
+    same, _ = search(competitors, given)
+    return found | {f"{kind}, same steps": each for kind, each in same.items()}, grids
+
+
+def with_own_rule(
+    found: Found,
+    scored: Callable[[Finetune], float],
+    steps: Sequence[int],
+    *,
+    most: int = MOST_STEPS,
+) -> Found:
+    """Let the method's own rule compete with what the grid found for it, for any of these steps."""
+    own = search({OWN: scored}, {OWN: Grid((1.0,), tuple(steps))}, most=most)[0][OWN]
+    scores = found.scores | own.scores
+    wins = rank(own.scores[own.winner]) >= rank(found.scores[found.winner])
+    return (own if wins else found)._replace(scores=scores)
+
+
+def progress(folder: Path, name: str) -> Path:
+    """Name the file that an unfinished search of this name goes on from."""
+    return folder / f"tuning-{name.replace(', ', '-').replace(' ', '-')}.jsonl"

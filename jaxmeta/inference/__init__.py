@@ -1,0 +1,1 @@
+"""One's own volumes: from file to mask."""

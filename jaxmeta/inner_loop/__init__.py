@@ -1,0 +1,1 @@
+"""The inner loop: adaptation to one structure. Open `adapt.py` first."""

@@ -1,0 +1,106 @@
+"""The inner loop: how a network becomes a network for one structure. Start reading here.
+
+A few labelled slices, the support, say what the structure is. `adapt` walks from given parameters
+down the support loss, one optax update a step, as one compiled scan. Every method of this library
+that adapts by gradients is this function with other arguments: MAML differentiates through it,
+Reptile looks only at where it ends, transfer and scratch start it elsewhere.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from jaxmeta.inner_loop.checks import refuse_integers, refuse_singular, scalar
+from jaxmeta.inner_loop.plan import Plan, all_active
+from jaxmeta.inner_loop.rematerialise import REMAT, Memory
+from jaxmeta.tasks.task import Examples
+
+
+def adapt(
+    loss: Callable[[PyTree, Examples, Array], Float[Array, ""]],
+    phi: PyTree,
+    support: Examples,
+    plan: Plan,
+    *,
+    update: optax.GradientTransformation,
+    key: Array,
+    order: int = 2,
+    memory: Memory = REMAT,
+    watch: Callable[[PyTree], Any] | None = None,
+) -> tuple[PyTree, tuple[Float[Array, " S"], Any]]:
+    """Walk down the support loss: phi <- phi + rate * update(grad loss(phi)), step by step of the
+    plan.
+
+    With theta the parameters that come in and phi those that go out, `order=2` keeps the whole
+    derivative d phi / d theta. `order=1` treats every inner gradient as a constant: d phi / d theta
+    is the identity (Finn et al. 2017, arXiv 1703.03400, section 5.2), while whatever else the
+    update rule closes over, a learned rate for instance, still gets its gradient.
+
+    With the `memory` modes REMAT and MIXED nothing is kept of a second-order step but phi and the
+    optimiser's state, so memory hardly grows with S.
+
+    Returns phi and the trace: each step's loss before its update (0 where it rested), and
+    `watch(phi)` after it. Raises ValueError for a loss that is not one number, integer parameters,
+    and at second order an update without a derivative where a gradient is 0 (Adam without
+    `eps_root`).
+    """
+    if order not in (1, 2):
+        raise ValueError(f"order is 1 or 2, not {order}")
+    refuse_integers(phi)
+    if order == 2:
+        refuse_singular(update, phi)
+
+    value_and_grad = (jax if order == 1 else memory).value_and_grad(scalar(loss))
+
+    def walk(carry, now):
+        phi, state = carry
+        number, (index, rate, _) = now
+        examples = jax.tree.map(lambda a: jnp.take(a, index, axis=0), support)
+        value, g = value_and_grad(phi, examples, jax.random.fold_in(key, number))
+        seen = phi
+        if order == 1:
+            g, seen = jax.lax.stop_gradient((g, phi))
+        delta, after = update.update(g, state, seen)
+        new = jax.tree.map(lambda p, d: (p + rate * d).astype(p.dtype), phi, delta)
+        return (new, after), (value, watch and watch(new))
+
+    def rest(carry, now):
+        nothing = jax.eval_shape(walk, carry, now)[1][0]
+        return carry, (jnp.zeros((), nothing.dtype), watch and watch(carry[0]))
+
+    def step(carry, now):  # a step that rests costs nothing, where tasks are not side by side
+        return (
+            walk(carry, now)
+            if all_active(plan)
+            else jax.lax.cond(now[1].active, walk, rest, carry, now)
+        )
+
+    if not len(plan.active) and watch is None:  # a loop of no steps would still be compiled
+        return phi, (jnp.zeros(0), None)
+    if order == 2:  # else only gradients are kept, and there is nothing to spare
+        # without the barrier against common subexpressions: safe, and faster, in a scan
+        step = jax.checkpoint(step, prevent_cse=False, policy=memory.keep)
+    steps = jnp.arange(len(plan.active)), jax.tree.map(jnp.asarray, plan)
+    (phi, _), trace = jax.lax.scan(step, (phi, update.init(phi)), steps)
+    return phi, trace
+
+
+def descend(
+    loss: Callable,
+    phi: PyTree,
+    support: Examples,
+    plan: Plan,
+    *,
+    update: optax.GradientTransformation,
+    key: Array,
+) -> tuple[PyTree, Float[Array, " S"]]:
+    """Adapt with no thought of a derivative of the whole: nothing is kept for one, or recomputed.
+
+    Returns phi and each step's loss before its update.
+    """
+    phi, (losses, _) = adapt(loss, phi, support, plan, update=update, key=key, order=1)
+    return phi, losses

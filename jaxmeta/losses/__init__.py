@@ -1,0 +1,1 @@
+"""Losses of a segmentation, and scores that cost as little."""

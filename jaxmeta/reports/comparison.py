@@ -1,0 +1,166 @@
+"""A contest: the report of several methods, compared on identical questions.
+
+For each number of shots a table ranks them beside the baselines that they share, with paired
+differences to scratch, and to the best of them or a named one. Who may take part is `pairing.py`'s
+business, the arithmetic that of `standings` in `jaxmeta/evaluation/comparison.py`.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxmeta.evaluation.baselines import BOUND, FULL
+from jaxmeta.evaluation.comparison import Standing, standings
+from jaxmeta.evaluation.outcome import METHOD, Curves, Outcome, Table
+from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.files import write_json
+from jaxmeta.reports import comparison_pages, figures
+from jaxmeta.reports.comparison_pages import Bout, as_text
+from jaxmeta.reports.curves import after_steps, joined
+from jaxmeta.reports.figures import RUNS, SUPPORTS, Line, between, chance, over
+from jaxmeta.reports.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
+from jaxmeta.reports.run import alive, by_organ, protocol
+
+
+def write(
+    folder: Path,
+    entries: Sequence[Entry],
+    outcomes: Sequence[Outcome],
+    against: int | None = None,
+) -> str:
+    """Write the report of a contest; return its tables as text.
+
+    `entries` enter the runs whose tests gave `outcomes`; `against` is the place of one whose method
+    all others are held against, instead of the best. Raises BadInput where the runs do not pair.
+    """
+    refuse_unpaired(entries)
+    entrants = list(dict.fromkeys(entry.row for entry in entries))
+    bouts, tables, cases = [], [], []
+    for number, first in enumerate(outcomes[0].tables):
+        asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
+        found = gathered([part_of(entry, of_run) for entry, of_run in asked])
+        cases += found.cases
+        reference = None if against is None else entries[against].row
+        lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND, FULL), against=reference)
+        reference = reference or lines[0].row
+        steps = after_steps(curves_of(asked, found.notes), reference)
+        seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
+        bout = Bout(
+            first.shots,
+            protocol(outcomes, found.cases, first.shots),
+            headline(lines),
+            [line_of(line, found.notes[line.row]) for line in lines],
+            f"minus {SCRATCH}" if any(line.ahead for line in lines) else "",
+            behind(lines, reference, named=against is not None),
+            found.left_out,
+            by_organ(found.cases, [line.row for line in lines]),
+            steps,
+            adaptation(seconds, outcomes),
+            found.cases,
+        )
+        bouts.append(bout)
+        tables.append(
+            {
+                "shots": first.shots,
+                "protocol": bout.protocol,
+                "best": lines[0].row,
+                "against": reference,
+                "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
+                "left_out": found.left_out,
+                "organs": bout.organs,
+                "by_steps": steps.means,
+                "ahead_by_steps": steps.ahead,
+                "adaptation_seconds": seconds,
+            }
+        )
+    heads = []
+    if any(case.row == TRANSFER for case in cases):
+        heads = list(dict.fromkeys(alive(o.heads) for o in outcomes if o.heads))
+    figures.write_cases(folder / "cases.csv", cases)
+    told = [outcome._replace(tables=()) for outcome in outcomes]
+    write_json(folder / "summary.json", {"runs": told, "jax": jax.__version__, "tables": tables})
+    runs = {row: [Path(e.folder) for e in entries if e.row == row] for row in entrants}
+    comparison_pages.write(folder, bouts, runs, heads)
+    return "\n\n".join([*map(as_text, bouts), *heads, f"report: {folder}"])
+
+
+def line_of(line: Standing, note: str) -> Line:
+    """Give the line of the table that shows how far a row is ahead of scratch."""
+    ahead, runs = line.ahead and line.ahead.supports, line.ahead and line.ahead.runs
+    return Line(line.row, line.dice, line.iou, line.counts, ahead, runs, note, line.others)
+
+
+def headline(lines: Sequence[Standing]) -> str:
+    """Say which method is best on these cases, and by how much."""
+    best, following = lines[:2]
+    ahead = [(best.ahead, SCRATCH, math.nan)] if best.ahead else []
+    if following.behind and not best.behind:
+        ahead.append((following.behind, following.row, following.chance))
+    text = f"best: {best.row}, Dice {figures.number(best.dice.mean)}"
+    for margin, other, p in ahead:
+        text += f", {between(margin.supports, sign=True)} over {other}"
+        told = [f"over runs too: {between(margin.runs, sign=True)}"] if margin.runs else []
+        told += [] if math.isnan(p) else [f"p by Holm: {chance(p)}"]
+        text += f" ({'; '.join(told)})" if told else ""
+    if not (following.behind or best.behind).runs:
+        text += "; one training run each, so another seed may rank them otherwise"
+    return text
+
+
+def behind(lines: Sequence[Standing], against: str, *, named: bool) -> list[list[str]]:
+    """Write the cells that say by how much the best, or a method `named` beforehand, is ahead of
+    each other.
+
+    The best is chosen by the same cases, so its p is adjusted over all pairs of methods.
+    """
+    others = [line for line in lines if line.behind]
+    columns = [[line.behind.supports for line in others]]
+    heads = [over(columns[0], SUPPORTS)]
+    if any(line.behind.runs for line in others):
+        columns.append([line.behind.runs for line in others if line.behind.runs])
+        heads.append(over(columns[1], RUNS))
+    family = "named beforehand" if named else f"best of these, {pairs(len(others) + 1)} pairs"
+    rows = [[f"{against} minus", *heads, f"p, Holm ({family})"]]
+    for line in others:
+        margins = zip(line.behind[: len(columns)], columns, strict=True)
+        written = [between(m, column, sign=True) if m else "" for m, column in margins]
+        rows.append([line.row, *written, chance(line.chance)])
+    return rows
+
+
+def pairs(methods: int) -> int:
+    """Count the pairs of so many methods."""
+    return methods * (methods - 1) // 2
+
+
+def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curves:
+    """Gather the curves of each row of the table: a method's of every run, a baseline's once a
+    replicate."""
+    entrants, replicates = ({e.row for e, _ in asked}, dict.fromkeys(e.replicate for e, _ in asked))
+    curves = {}
+    for row in rows:
+        parts = {}
+        for entry, table in asked:
+            own = row if row not in entrants else METHOD if entry.row == row else None
+            if own in table.by_steps:
+                parts.setdefault(entry.replicate, renamed(table.by_steps[own], row, entry))
+        curves |= joined([{row: parts.get(each, {})} for each in replicates])
+    return curves
+
+
+def renamed(curve: dict[int, list[Case]], row: str, entry: Entry) -> dict[int, list[Case]]:
+    """Call the cases of a curve as the table calls theirs."""
+    return {
+        count: [case._replace(row=row, run=entry.replicate) for case in cases]
+        for count, cases in curve.items()
+    }
+
+
+def adaptation(seconds: dict[str, list[float]], outcomes: Sequence[Outcome]) -> str:
+    """Say how long one adaptation takes by each method."""
+    took = ", ".join(f"{row} {np.median(own):.2f} s" for row, own in seconds.items())
+    machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
+    return f"one adaptation takes: {took}, on one of {machines}"

@@ -1,0 +1,198 @@
+"""The report as a page: `report.html` and `report.md`, from what `run.py` worked out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmeta.evaluation.baselines import BOUND, FULL
+from jaxmeta.evaluation.comparison import questions
+from jaxmeta.evaluation.outcome import METHOD, Outcome
+from jaxmeta.evaluation.protocols.alpnet_scores import KNOWN
+from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.files import beside
+from jaxmeta.numerics import rank
+from jaxmeta.reports import background, curves, figures, html
+from jaxmeta.reports.curves import AfterSteps
+from jaxmeta.reports.figures import Line
+from jaxmeta.runs.config_file import read_json
+
+MOST_MISSED = 60  # cases that are named one by one
+BOXES = "Dice of every case, by organ and by row."
+BY_PATIENT = (
+    f"Dice of the row {METHOD}, a mean over supports and scans of each patient, the lowest first."
+)
+PAIRS = (
+    "The worst, the median and the best case of each organ, by the slice that shows most of it; "
+    "below, where it is another, the one with most voxels falsely marked, or missed where none is. "
+    "Truth green, prediction red."
+)
+
+
+class Block(NamedTuple):
+    """What the report says of one number of shots."""
+
+    shots: int
+    asked: str  # "5 slices", "a slice a chunk"
+    protocol: str
+    lines: list[Line]
+    organs: dict
+    seconds: str
+    cases: list[Case]
+    steps: AfterSteps
+
+
+def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> None:
+    """Write both pages beside the pictures, which the first holds in itself."""
+    sections = {}
+    for block in blocks:
+        draw_boxes(boxes_of(folder, block.shots), block.cases)
+        sections |= block_sections(folder, block)
+    sections |= over_shots(folder, {block.shots: block.lines for block in blocks})
+    sections["Training"] = [html.paragraph(background.training(each)) for each in outcomes]
+    if (folder / "curves.png").exists():
+        sections["Training"] += [html.picture(folder / "curves.png", "What the run logged.")]
+    sections["Missed cases"] = missed(blocks)
+    sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
+    title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
+    organs = sorted({case.organ for block in blocks for case in block.cases})
+    lead = (
+        f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: organs "
+        "that the tested run never trained on, in patients whom it never saw."
+    )
+    text = html.page(f"{title}: held-out organs", lead, facts(outcomes, blocks), sections)
+    write_pages(folder, text, markdown(outcomes, blocks))
+
+
+def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
+    """Write a page as one file to look at, and its parts in Markdown."""
+    parts = "\n\n".join(filter(None, markdown)) + "\n"
+    for name, content in {"report.html": html, "report.md": parts}.items():
+        with beside(folder / name) as part:
+            part.write_text(content, "utf-8", "backslashreplace")
+
+
+def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str]:
+    """Say what was tested."""
+    cases = [case for block in blocks for case in block.cases if case.row == METHOD]
+    patients = {(case.cohort, case.patient) for case in cases}
+    told = {
+        "tested on": background.data_sets(cases),
+        "date": background.today(),
+        "runs": ", ".join(f"{o.folder} (seed {o.seed}, step {o.step})" for o in outcomes),
+        "cases": f"{len(questions(cases))} of {len(patients)} patients, asked of every row",
+    }
+    for block in blocks:
+        told[block.asked] = block.seconds
+    return told
+
+
+def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
+    """Write the sections of one number of shots."""
+    lines = [line for line in block.lines if line.row not in (BOUND, FULL)]
+    fair = [line for line in lines if not line.row.endswith(KNOWN)]
+    best = max(fair, key=lambda line: rank(line.dice.mean), default=None)
+    head, *rows = figures.cells(block.lines, f"{METHOD} minus it")
+    organs, *means = figures.organ_cells("Dice by organ", block.organs)
+    notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]
+    patients, *scores = background.by_patient(block.cases)
+    first = [
+        html.note(block.protocol),
+        html.table(head, rows, best=best.row if best else None),
+        html.folded("what the rows are", "\n".join(notes)),
+        html.table(organs, means),
+        html.behind(patients[0], [html.table(patients, scores), html.note(BY_PATIENT)]),
+        html.picture(boxes_of(folder, block.shots), BOXES),
+    ]
+    overlay = folder / f"overlay_{block.shots}shot.png"
+    if overlay.exists():
+        first.append(html.picture(overlay, PAIRS))
+    first += walked(folder, block.shots, block.steps)
+    return {f"Support: {block.asked}": first}
+
+
+def walked(folder: Path, shots: int, steps: AfterSteps) -> list[str]:
+    """Show Dice after so many steps, where that was asked: tables, and a line a row."""
+    caption = "Dice against steps of each method's own rule, a line a row."
+    shown = [html.table(head, rows) for head, *rows in curves.tables(steps)]
+    return shown + [html.picture(path, caption) for path in curves.draw(folder, shots, steps)]
+
+
+def boxes_of(folder: Path, shots: int) -> Path:
+    """Name the picture of all cases of one number of shots."""
+    return folder / f"boxes_{shots}shot.png"
+
+
+def draw_boxes(path: Path, cases: Sequence[Case]) -> None:
+    """Draw the Dice of all cases, a box a row for each organ."""
+    values = {}
+    for case in cases:
+        values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
+    figures.boxes(path, dict(sorted(values.items())), "Dice")
+
+
+def over_shots(folder: Path, lines: Mapping[int, Sequence[Line]]) -> dict[str, list[str]]:
+    """Draw Dice against the number of slices, and show it, where there are several."""
+    if len(lines) < 2:
+        return {}
+    means = [{line.row: line.dice.mean for line in own} for _, own in sorted(lines.items())]
+    series = {
+        f"Dice/{row}": (sorted(lines), [own[row] for own in means])
+        for row in means[0]
+        if all(row in own for own in means)
+    }
+    path = folder / "shots.png"
+    figures.curves(path, series, along="labelled slices", marker="o")
+    caption = "Dice against the number of labelled slices, a line a row of the tables."
+    return {"More slices": [html.picture(path, caption)]}
+
+
+def missed(blocks: Sequence[Block]) -> list[str]:
+    """Name the cases in which the method found nothing at all."""
+    names = [
+        f"{case.organ} of {case.case}, {block.asked}, support {case.support_slices}"
+        for block in blocks
+        for case in block.cases
+        if case.row == METHOD and case.outcome == "missed"
+    ]
+    if not names:
+        return [html.paragraph("The method missed none.")]
+    more = (
+        [f"and {len(names) - MOST_MISSED} more, in cases.csv"] if len(names) > MOST_MISSED else []
+    )
+    return [html.listed(names[:MOST_MISSED] + more)]
+
+
+def configured(folder: Path, whose: str = "") -> str:
+    """Show a run's configuration."""
+    path = folder / "config.json"
+    text = json.dumps(read_json(path), indent=1) if path.exists() else "not there any more"
+    return html.folded(f"{whose}{folder}", text)
+
+
+def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
+    """Write the tables for a notebook or a repository."""
+    parts = [f"# {' and '.join(dict.fromkeys(o.algorithm for o in outcomes))}: held-out organs"]
+    parts += [f"{name}: {text}" for name, text in facts(outcomes, blocks).items()]
+    parts += [background.training(outcome) for outcome in outcomes]
+    for block in blocks:
+        notes = [f"- {line.row}: {line.note}" for line in block.lines if line.note]
+        parts += [
+            f"## Support: {block.asked}",
+            block.protocol,
+            as_markdown(figures.cells(block.lines, f"{METHOD} minus it")),
+            "\n".join(notes),
+            as_markdown(figures.organ_cells("Dice by organ", block.organs)),
+            as_markdown(background.by_patient(block.cases)),
+            *map(as_markdown, curves.tables(block.steps)),
+            block.seconds,
+        ]
+    return parts
+
+
+def as_markdown(cells: Sequence[Sequence[str]]) -> str:
+    """Lay cells out as a table of Markdown."""
+    head, *rows = cells
+    lines = [head, ["---"] * len(head), *rows]
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

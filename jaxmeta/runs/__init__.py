@@ -1,0 +1,1 @@
+"""A run: how it is configured, built, trained, kept and opened."""

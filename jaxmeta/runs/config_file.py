@@ -1,0 +1,98 @@
+"""Configurations as files: a run's `config.json`, or one's own with some of its fields."""
+
+import dataclasses
+import json
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from jaxmeta.errors import BadInput
+from jaxmeta.runs.config import Algorithm, Config, Network
+from jaxmeta.runs.presets import with_algorithm
+from jaxmeta.splits.split import Split, split_from_json
+
+
+def from_json(kind: Any, values: Any, base: Any = None) -> Any:
+    """Read a value of a type back from JSON; raises BadInput for what the type does not have.
+
+    What the names of a dataclass leave out is as in `base`, or by default.
+    """
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(values, dict):
+            raise BadInput(f"{values!r} in a configuration: should be names and values")
+        hints = get_type_hints(kind)
+        if unknown := sorted(set(values) - set(hints)):
+            raise BadInput(f"unknown configuration {unknown[0]!r}: known are {', '.join(hints)}")
+        base = kind() if base is None else base
+        given = {n: from_json(hints[n], value, getattr(base, n)) for n, value in values.items()}
+        return dataclasses.replace(base, **given)
+    if get_origin(kind) is tuple:
+        if not isinstance(values, (list, tuple)):
+            raise BadInput(f"{values!r} in a configuration: should be a list")
+        return tuple(from_json(get_args(kind)[0], value) for value in values)
+    if get_origin(kind) in (types.UnionType, Union):
+        return None if values is None else from_json(get_args(kind)[0], values)
+    if get_origin(kind) is Literal:
+        if values not in get_args(kind):
+            raise BadInput(
+                f"{values!r} in a configuration: known are {', '.join(map(str, get_args(kind)))}"
+            )
+        return values
+    wanted = {Path: str, float: (int, float)}.get(kind, kind)
+    if not isinstance(values, wanted) or (isinstance(values, bool) and kind is not bool):
+        raise BadInput(f"{values!r} in a configuration: should be {kind.__name__}")
+    return kind(values) if kind in (Path, float) else values
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration file: that of a run, or one's own with some of its fields."""
+    values = read_json(path)
+    with of_file(path):
+        return _config(values.get("config", values))
+
+
+@contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """Name the file in what is said of its values."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def _config(values: dict) -> Config:
+    base = Config()
+    if "network" in values:
+        network = from_json(Network, values["network"], base.network)
+        base = dataclasses.replace(base, network=network)
+    if "algorithm" in values:  # what the file leaves out is this algorithm's own
+        base = with_algorithm(base, from_json(Algorithm, values["algorithm"]))
+    return from_json(Config, values, base)
+
+
+def read(folder: Path) -> tuple[Config, Split]:
+    """Read what a run is: its configuration and who may see what."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise BadInput(f"{folder} is not a run: it has no config.json")
+    values = read_json(path)
+    with of_file(path):
+        config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
+        division = split_from_json(values["split"])
+    if (
+        config.begin
+        and not config.begin.exists()
+        and (beside := folder / config.begin.name).exists()
+    ):
+        config = dataclasses.replace(config, begin=beside)  # it was moved with the run
+    return config, division
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: not a readable configuration ({error})") from None

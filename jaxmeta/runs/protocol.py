@@ -1,0 +1,45 @@
+"""The protocol of the literature that a run is trained and tested by, if it names one."""
+
+from jaxmeta.data.shards.shards import Shards, structures
+from jaxmeta.errors import BadInput
+from jaxmeta.runs.config import Config
+from jaxmeta.splits import alpnet
+from jaxmeta.splits.alpnet import Protocol
+from jaxmeta.splits.split import recognise
+
+
+def protocol_of(config: Config, shards: Shards) -> Protocol | None:
+    """Make the protocol that a configuration names, if it names one.
+
+    What is not tested is trained on, unless the training organs are named.
+    """
+    if config.protocol is None:
+        return None
+    known = structures(shards)
+    tested = recognise(config.test_organs, known)
+    others = [organ for organ in known if organ not in tested]
+    trained = recognise(config.train_organs, known) if config.train_organs else others
+    made = alpnet.protocol_of(
+        config.protocol,
+        shards,
+        tested=tested,
+        trained=trained,
+        fold=config.fold,
+        setting=config.setting,
+    )
+    return made._replace(leaks=config.allow_leak)
+
+
+def refuse_empty(protocol: Protocol, shards: Shards) -> None:
+    """Refuse a protocol that leaves nothing to train on."""
+    counts = alpnet.left_over(protocol, shards)
+    if not any(left for _, left, _ in counts.values()):
+        raise BadInput(
+            f"setting {protocol.setting} leaves no slice of {', '.join(counts)} to train on: every "
+            "one also shows a tested organ"
+        )
+
+
+def stated(protocol: Protocol, shards: Shards) -> str:
+    """Say what a protocol is and what it leaves to train on."""
+    return alpnet.describe(protocol, alpnet.left_over(protocol, shards))

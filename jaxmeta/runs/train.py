@@ -1,0 +1,298 @@
+"""One run of training, from its configuration to its last checkpoint: for every command that
+trains."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from jaxmeta.errors import Occupied, Stopped
+from jaxmeta.files import plain, write_json
+from jaxmeta.learners.learner import Learner, with_backbone, without_backbone
+from jaxmeta.parallel import devices
+from jaxmeta.progress import compiling, following, say
+from jaxmeta.runs import config_file, signature
+from jaxmeta.runs.build import build, target_examples, task_source, validated_by
+from jaxmeta.runs.changes import changed
+from jaxmeta.runs.config import Config
+from jaxmeta.runs.feature_cache import with_prefixes
+from jaxmeta.runs.protocol import stated
+from jaxmeta.runs.run import FROZEN, backbone_of, beginning, fingerprint
+from jaxmeta.runs.setup import Given, gather
+from jaxmeta.splits.decathlon import lacking
+from jaxmeta.splits.split import count_table, pool
+from jaxmeta.tasks.loader import task_batches
+from jaxmeta.tasks.source import Source, describe_task, load_task
+from jaxmeta.tasks.task import Task
+from jaxmeta.training import checkpoint, dashboards, metrics_log
+from jaxmeta.training.loop import cost, train
+from jaxmeta.training.validation import mean_over_structures, validation
+
+DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
+
+
+def meta_train(config: Config) -> Path:
+    """Train to the end, from where an earlier run was stopped; return the run's folder.
+
+    Raises Stopped if this one was, too; what it did is saved, and the same command goes on.
+    """
+    with stop_signal() as stop:
+        if not trained(config, stop):
+            again = f"stopped; {config.workdir} goes on where it was with the same command"
+            raise Stopped(again, *stop[:1])
+    return config.workdir
+
+
+def trained(config: Config, stop: list[int]) -> bool:
+    """Train until the end, or until `stop` is no longer empty."""
+    given = gather(config)
+    config, division, source = given.config, given.division, given.source
+    mesh = devices.task_mesh(config.tasks.count)
+    introduce(given, mesh.size)
+    backbone = backbone_of(config, division)
+    claim(given, backbone, write=False)
+    learner = learner_of(given, mesh)
+    # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
+    whole = config.algorithm == "sam" and config.begin
+    init = learner.init if whole else devices.jit(learner.init)
+    with following("drawing the network", "network"):
+        state = devices.replicate(init(jax.random.key(config.seed)), mesh)
+    print(counted(state, config.algorithm == "ssm-sam"))
+    if config.cache:
+        source = with_prefixes(config, source, backbone)
+    batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
+    score = validator(given)
+
+    folder = config.workdir / "checkpoints"
+    with checkpoint.open_checkpoints(folder) as checkpoints, ExitStack() as opened:
+        start, state = checkpoint.resume(checkpoints, state, batches)
+        if start >= config.steps:
+            about = claim(given, backbone)
+            if checkpoints.latest is None:
+                checkpoint.save(checkpoints, 0, state, batches, None, about)
+            print(f"trained already: {start} steps")
+            return True
+        state = devices.replicate(with_backbone(state, backbone), mesh)
+        place = partial(devices.place, mesh=mesh)
+        count = config.tasks.count // jax.process_count()
+        example = place(load_tasks(source, config.seed, count))
+        with compiling():
+            step = compiled(learner, state, example, mesh)
+        write = opened.enter_context(tracking(config, after=start))
+        about = claim(given, backbone)  # not before all that could be refused has been
+        if start:
+            print(f"resumed at step {start}")
+        began = time.perf_counter()
+        told = dict(start=start, first=f"training: {config.steps - start} steps to go")
+        tell = opened.enter_context(following("training", "step", config.steps, **told))
+
+        def log(number: int, values: dict) -> None:
+            write(number, values)
+            shown = ("loss", "dice_before", "dice", "grad_norm")
+            tell(number, " ".join(f"{k} {values[k]:.3f}" for k in shown if k in values))
+
+        def save(number: int, state, due: bool) -> None:
+            value = score(state) if due else None  # a stop must not offer another choice
+            if value is not None:
+                told = f"Dice {value:.3f} on validation organs{validated_by(config)}"
+                say(f"step {number}: {told}")
+                write(number, dict(validation_dice=value))
+            checkpoint.save(checkpoints, number, without_backbone(state), batches, value, about)
+
+        number, state, spent = train(
+            step,
+            state,
+            batches,
+            start=start,
+            steps=config.steps,
+            every=config.every,
+            place=place,
+            log=log,
+            save=save,
+            interrupted=lambda: devices.any_process(bool(stop)),
+            name_task=partial(describe_task, source, config.seed),
+        )
+    seconds = time.perf_counter() - began
+    parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
+    print(
+        f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): "
+        f"{parts}"
+    )
+    return number >= config.steps
+
+
+def introduce(given: Given, parts: int) -> None:
+    """Print what will be trained, on what, and in how many parts."""
+    config, shards, protocol = given.config, given.shards, given.protocol
+    if config.tasks.decathlon and (gone := lacking(given.source.pool, config.test_organs)):
+        print(
+            f"note: {len(gone)} sub-tasks of the Decathlon are not in the data: {', '.join(gone)}"
+        )
+    print(f"device: {devices.describe_devices()}")
+    print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
+    print(count_table(shards, given.division, single_patients=config.tasks.single_patients))
+    if protocol:
+        print(stated(protocol, shards))
+    if not given.division.test_organs:
+        print("note: nothing is held out to be tested on: --test-organs NAME names it")
+    if not given.division.val_organs and not protocol:
+        print(
+            "note: no organ chooses the checkpoint, so the last one counts: --val-organs NAME "
+            "names some"
+        )
+    print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // parts} a device")
+    for note in given.notes:
+        print(f"note: {note}")
+
+
+def learner_of(given: Given, mesh: Mesh) -> Learner:
+    """Make the learner, with the network that it begins with and the slices that it looks at, if
+    any."""
+    config, network = given.config, None
+    if config.begin and config.algorithm != "ssm-sam":  # which begins with frozen weights alone
+        network = beginning(config, given.division)
+    target = target_examples(config, given.shards, given.division)
+    return build(config, mesh=mesh, network=network, target=target)
+
+
+def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Callable:
+    """Compile a step for batches like this one, and print what it needs."""
+    began = time.perf_counter()
+    all_know = devices.everywhere(mesh)  # the metrics too: the first process writes them
+    step = devices.jit(learner.step, donate_argnums=0, out_shardings=all_know)
+    step = step.lower(state, example).compile()
+    needs = cost(step)
+    print(
+        f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} "
+        f"MiB temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted "
+        "once"
+    )
+    return step
+
+
+def counted(state, prompted: bool) -> str:
+    """Say how many parameters are trained, and what they stand on."""
+    own = sum(leaf.size for leaf in jax.tree.leaves(state.meta.learned))
+    return f"learns: {own:,} parameters" + (" on a frozen image encoder" if prompted else "")
+
+
+def tracking(config: Config, *, after: int) -> AbstractContextManager[metrics_log.Write]:
+    """Open what a run's metrics go to; only the first of several processes writes any."""
+    if jax.process_index():
+        return nullcontext(lambda step, values: None)
+    told = dict(config=plain(config), structures=config.structures)
+    chosen = [partial(DASHBOARDS[name], **told) for name in DASHBOARDS if name in config.track]
+    return metrics_log.tracking(config.workdir, chosen, after=after)
+
+
+def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[str, str]:
+    """Write what the run is into its folder, or check that it is what stands there; return its
+    signature.
+
+    Whose the volumes are, and what is in them, is part of it: what is resumed goes on with the same
+    scans.
+    """
+    config, division = given.config, given.division
+    told = dict(config=plain(config), split=plain(division))
+    frozen = {FROZEN: fingerprint(backbone)} if backbone else {}
+    for name in (
+        "workdir",
+        "track",
+        "distributed",
+        "cache",
+    ):  # who looks on or helps changes no result
+        del told["config"][name]
+    path, kept = config.workdir / "config.json", config.workdir / signature.NAME
+    volumes = signature.remembered(given.shards, division)
+    if path.exists():
+        stands = config_file.read_json(path)
+        if other := changed(stands, told):
+            on = f", or go on from what it learned: --begin {config.workdir} --workdir ANOTHER"
+            held_out = any(each.startswith(("test_organs ", "val_organs ")) for each in other)
+            # scratch begins at random; and the run may have learned from what is held out now
+            on = "" if held_out or config.algorithm == "scratch" else on
+            raise Occupied(
+                f"{path} is of a run with other settings: {', '.join(other)}; give another "
+                f"--workdir{on}"
+            )
+        if stands.get(FROZEN) != frozen.get(FROZEN):
+            raise Occupied(
+                f"{path} is of a run on other frozen weights than {config.begin} holds now: give "
+                "another --workdir"
+            )
+        signature.refuse_edited(config.workdir)
+        if kept.exists() and (before := signature.volumes_of(config.workdir)) != volumes:
+            other = [n for n in before.keys() | volumes.keys() if before.get(n) != volumes.get(n)]
+            raise Occupied(
+                f"{path} is of a run on other data: {min(other)} is not what it was ({len(other)} "
+                "such volumes); bring back the shards that it was trained on, or give another "
+                "--workdir"
+            )
+    if not write or jax.process_index():
+        return {}
+    if not (path.exists() and kept.exists()):  # what stands without the other is of nobody
+        write_json(kept, signature.to_json(given.provenance, volumes))
+    if not path.exists():
+        write_json(path, told | frozen)
+    return {signature.SIGNATURE: signature.signed(config.workdir)}
+
+
+def validator(given: Given) -> Callable:
+    """Make state -> score on fixed tasks of validation organs; None where there are no such
+    organs."""
+    config, division = given.config, given.division
+    if not division.val_organs:
+        return lambda state: None
+    single = config.tasks.single_patients
+    validating = pool(given.shards, division, "val", single_patients=single)
+    seed = config.seed + 1_000_003  # not the training's episodes
+    source = task_source(config, validating, training=False)
+    tasks = load_tasks(source, seed, config.validation_tasks)
+    mesh = devices.task_mesh(config.validation_tasks, local=True)  # every process finds the same
+    learner = build(config, testing=True)
+    dice, placed = validation(learner, mesh), devices.place(tasks, mesh)
+
+    def score(state) -> float:
+        values = dice(devices.replicate(jax.device_get(state), mesh), placed)
+        return mean_over_structures(jax.device_get(values), tasks.task_id)
+
+    return score
+
+
+def load_tasks(source: Source, seed: int, count: int) -> Task:
+    """Load the first `count` tasks of a source as one batch."""
+    tasks = [load_task(source, seed, number) for number in range(count)]
+    return jax.tree.map(lambda *a: np.stack(a), *tasks)
+
+
+@contextmanager
+def stop_signal() -> Iterator[list[int]]:
+    """Catch SIGTERM and SIGINT for a while: the list is no longer empty once one has come.
+
+    A second Ctrl-C interrupts at once: somebody does not want to wait for the checkpoint.
+    """
+    caught: list[int] = []
+
+    def catch(number: int, frame) -> None:
+        if number == signal.SIGINT and number in caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        say(
+            "stopping behind the step, or what is compiled now; Ctrl-C again stops at once",
+            sys.stderr,
+        )
+
+    before = {n: signal.signal(n, catch) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
