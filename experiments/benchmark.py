@@ -155,7 +155,7 @@ def load(
     batches: int = 50,
     json: bool = False,
 ) -> None:
-    """Count the slices that one core reads, resizes and normalises in a second.
+    """Count the slices that one core reads, resizes and normalizes in a second.
 
     Args:
         data: folders of shards.
@@ -212,7 +212,7 @@ def adapt_sam(
     repeat: int = 3,
     json: bool = False,
 ) -> None:
-    """Time SSM-SAM's adaptation to one slice, and the segmentation of a chunk of its neighbours.
+    """Time SSM-SAM's adaptation to one slice, and the segmentation of a chunk of its neighbors.
 
     Args:
         size: of the network.

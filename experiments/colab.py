@@ -61,7 +61,9 @@ from jaxmeta.commands.train import resolve
 preset = PRESETS["unet-maml"][1]
 STEPS = int(os.environ.get("JAXMETA_STEPS", preset.steps))
 workdir = Path(os.environ.get("JAXMETA_WORKDIR", "runs/colab"))
-config = dataclasses.replace(preset, workdir=workdir, steps=STEPS, every=max(1, STEPS // 4))
+config = dataclasses.replace(
+    preset, workdir=workdir, steps=STEPS, checkpoint_every=max(1, STEPS // 4)
+)
 config = resolve("unet-maml", config)
 
 # %% [markdown]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def larger(a: Float[Array, "..."], b: Float[Array, "..."] | float) -> Float[Array, "..."]:
+def maximum(a: Float[Array, "..."], b: Float[Array, "..."] | float) -> Float[Array, "..."]:
     """Take the larger; the gradient goes to it alone, of equals to `a`. What is no number stays
     none.
 

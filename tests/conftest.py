@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-# Compiling is what these tests cost: leave LLVM's optimisation out, and up to JAX 0.10 the emitters
+# Compiling is what these tests cost: leave LLVM's optimization out, and up to JAX 0.10 the emitters
 # of fused loops that take twice as long as those before them (later versions know only one kind).
 # What a command runs (`devices.jit`) says by itself how hard LLVM tries.
 os.environ["XLA_FLAGS"] = (

@@ -15,7 +15,7 @@ from jaxmeta.inner_loop.plan import Plan, one_by_one, whole_support
 from jaxmeta.inner_loop.rematerialise import MIXED, PLAIN, REMAT
 from jaxmeta.inner_loop.transforms import scale_by
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "sgd": optax.sgd(0.1),
     "momentum": optax.sgd(0.1, momentum=0.9),
     "adam": optax.adam(0.01, eps_root=1e-8),
@@ -27,7 +27,7 @@ def start():
     return MODEL.init(jax.random.key(0)), small_task().support
 
 
-def walked(phi, support, plan, update=OPTIMISERS["momentum"], **options):
+def walked(phi, support, plan, update=OPTIMIZERS["momentum"], **options):
     def walk(phi, support, plan):
         return adapt(LOSS, phi, support, plan, update=update, key=jax.random.key(1), **options)
 
@@ -36,7 +36,7 @@ def walked(phi, support, plan, update=OPTIMISERS["momentum"], **options):
 
 def test_scan_equals_a_python_loop(start):
     theta, support = start
-    update, key = OPTIMISERS["adam"], jax.random.key(1)
+    update, key = OPTIMIZERS["adam"], jax.random.key(1)
     plan = Plan(np.array([[0, 1], [1, 2], [2, 0]]), np.array([1.0, 0.5, 2.0]), np.ones(3, bool))
     phi, state, losses = theta, update.init(theta), []
     for number in range(3):
@@ -70,7 +70,7 @@ def test_slices_in_turn_are_a_python_loop_that_skips_what_is_not_valid(start):
     np.testing.assert_array_equal(plan.index[:, 0], [0, 1, 2] * 4)
     np.testing.assert_array_equal(plan.rate, [1.0] * 6 + [0.5] * 6)
     np.testing.assert_array_equal(plan.active, [True, True, False] * 4)
-    update = OPTIMISERS["adam"]
+    update = OPTIMIZERS["adam"]
     phi, state = theta, update.init(theta)
     for epoch in range(4):
         for shot in range(2):
@@ -90,7 +90,7 @@ def test_tasks_of_different_lengths_side_by_side_are_each_as_alone(start, order)
 
     def walk(valid):
         plan = one_by_one(support, 2)._replace(active=jnp.tile(valid, 2))
-        update = OPTIMISERS["momentum"]
+        update = OPTIMIZERS["momentum"]
         return adapt(LOSS, theta, support, plan, update=update, key=jax.random.key(1), order=order)[
             0
         ]
@@ -127,7 +127,7 @@ def test_slices_that_only_fill_the_shape_are_not_seen(start):
     "name, order",
     [
         pytest.param(*each, marks=() if each == ("momentum", 2) else pytest.mark.slow)
-        for each in product(OPTIMISERS, (1, 2))
+        for each in product(OPTIMIZERS, (1, 2))
     ],
 )
 def test_memory_modes_agree_on_the_gradient_of_everything(x64, name, order):
@@ -150,7 +150,7 @@ def test_memory_modes_agree_on_the_gradient_of_everything(x64, name, order):
             learned["theta"],
             task.support._replace(image=learned["image"]),
             whole_support(task.support, 3),
-            update=optax.chain(OPTIMISERS[name], scale_by(learned["rate"])),
+            update=optax.chain(OPTIMIZERS[name], scale_by(learned["rate"])),
             key=jax.random.key(1),
             order=order,
             memory=memory,
@@ -176,7 +176,7 @@ def test_memory_hardly_grows_with_the_steps(start, memory):
     def needed(steps, memory):
         def query_loss(p):
             phi, _ = adapt(
-                LOSS, p, support, whole_support(support, steps), update=OPTIMISERS["sgd"],
+                LOSS, p, support, whole_support(support, steps), update=OPTIMIZERS["sgd"],
                 key=jax.random.key(1), memory=memory,
             )  # fmt: skip
             return LOSS(phi, support, None)
@@ -198,7 +198,7 @@ def test_watch_sees_every_step(start):
     np.testing.assert_array_equal(seen[-1], phi["head"]["bias"])
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_second_order_gradient_is_the_finite_difference_of_the_whole(x64, name):
     theta = in_float64(MODEL.init(jax.random.key(0)))
     task = in_float64(small_task())
@@ -207,7 +207,7 @@ def test_the_second_order_gradient_is_the_finite_difference_of_the_whole(x64, na
     @jax.jit
     def query_loss(p):
         phi, _ = adapt(
-            LOSS, p, task.support, whole_support(task.support, 2), update=OPTIMISERS[name],
+            LOSS, p, task.support, whole_support(task.support, 2), update=OPTIMIZERS[name],
             key=jax.random.key(1),
         )  # fmt: skip
         return LOSS(phi, task.query, None)
@@ -218,7 +218,7 @@ def test_the_second_order_gradient_is_the_finite_difference_of_the_whole(x64, na
 
 def test_the_loss_goes_down(start):
     theta, support = start
-    _, (losses, _) = walked(theta, support, whole_support(support, 30), OPTIMISERS["sgd"])
+    _, (losses, _) = walked(theta, support, whole_support(support, 30), OPTIMIZERS["sgd"])
     assert losses[-1] < losses[0] - 0.05
 
 
@@ -241,7 +241,7 @@ def test_an_inner_adam_stays_finite_where_a_gradient_is_zero(start):
             p,
             start[1],
             whole_support(start[1], 2),
-            update=OPTIMISERS["adam"],
+            update=OPTIMIZERS["adam"],
             key=jax.random.key(0),
         )
         return loss(phi, start[1], None)

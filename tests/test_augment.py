@@ -15,7 +15,7 @@ SIDE = 16
 
 
 def task(seed: int = 0) -> Task:
-    """A square off the centre, brighter than its background, in every slice."""
+    """A square off the center, brighter than its background, in every slice."""
     mask = np.zeros((3, SIDE, SIDE), np.uint8)
     mask[:, 2:8, 3:7] = 1
     image = mask[..., None] * 2.0 - 0.5

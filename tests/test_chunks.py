@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmeta.evaluation.protocols.alpnet_scores import by_chunk, by_height, score_by_chunks
-from jaxmeta.evaluation.segmenter import Row, copied_mask, together
+from jaxmeta.evaluation.segmenter import Row, nearest_support_mask, together
 from jaxmeta.evaluation.trial import Query, Support, Trial
 from jaxmeta.tasks.task import Examples
 
@@ -14,7 +14,12 @@ SIZE = 4
 def support(number, place):
     mask = np.full((1, SIZE, SIZE), number % 2, np.uint8)
     examples = Examples(np.zeros((1, SIZE, SIZE, 1), np.float32), mask, np.ones(1, bool))
-    return Support(examples, np.array([place], np.float32), ("d/lender",), (f"d/lender:{number}",))
+    return Support(
+        examples,
+        np.array([place], np.float32),
+        ("d/support",),
+        (f"d/support:{number}",),
+    )
 
 
 SUPPORTS = tuple(support(n, place) for n, place in enumerate((0.2, 0.5, 0.8)))
@@ -54,8 +59,8 @@ def test_both_scores_are_of_the_same_networks_and_differ_by_what_the_oracle_know
     whole, known = found["all"][0], found["all, z-range known"][0]
     assert known.dice == 1 and whole.dice == pytest.approx(2 * 5 / (10 + 5))
     assert found["all"][1].all() and found["all, z-range known"][1][:, 0, 0].sum() == 5
-    assert whole.support_slices == "d/lender:0 d/lender:1 d/lender:2"
-    assert whole.support_patients == "d/lender"
+    assert whole.support_slices == "d/support:0 d/support:1 d/support:2"
+    assert whole.support_patients == "d/support"
 
 
 def test_where_there_is_no_organ_only_the_score_without_oracle_is_asked():
@@ -69,5 +74,7 @@ def test_where_there_is_no_organ_only_the_score_without_oracle_is_asked():
 
 def test_a_copied_mask_is_that_of_the_slice_s_own_support():
     trial = Trial("organ", "d", None, SUPPORTS, (lambda: query(9, 0, 8),))
-    found = {case.row: mask for case, _, mask in score_by_chunks([copied_mask("copy")], trial)}
+    found = {
+        case.row: mask for case, _, mask in score_by_chunks([nearest_support_mask("copy")], trial)
+    }
     assert found["copy, z-range known"][:, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]

@@ -16,17 +16,19 @@ from jaxmeta.evaluation.comparison import (
     supports,
 )
 from jaxmeta.evaluation.intervals import holm
-from jaxmeta.evaluation.protocols.shared_patients import LENDERS
+from jaxmeta.evaluation.protocols.shared_patients import SUPPORT_SLICES
 from jaxmeta.evaluation.segmenter import Case
 
 
-def case(row, patient, dice, *, organ="heart", draw=0, run="r", outcome="scored", slices=None):
+def case(
+    row, patient, dice, *, organ="heart", support_set=0, run="r", outcome="scored", slices=None
+):
     return Case(
         row=row,
         organ=organ,
-        draw=draw,
-        support_patients=f"a/s{draw}",
-        support_slices=slices or f"a/s{draw}:3",
+        support_set=support_set,
+        support_patients=f"a/s{support_set}",
+        support_slices=slices or f"a/s{support_set}:3",
         patient=f"a/{patient}",
         case=f"a/{patient}",
         dice=dice,
@@ -74,15 +76,17 @@ def test_a_gain_that_all_patients_share_is_certain_however_much_they_differ():
 
 
 def test_a_gain_that_hangs_on_the_support_is_uncertain_however_many_patients_there_are():
-    theirs = [case("y", n, 0.5, draw=d) for n in range(50) for d in range(4)]
-    ours = [c._replace(row="x", dice=0.5 + (0.4 if c.draw < 2 else -0.2)) for c in theirs]
+    theirs = [case("y", n, 0.5, support_set=d) for n in range(50) for d in range(4)]
+    ours = [c._replace(row="x", dice=0.5 + (0.4 if c.support_set < 2 else -0.2)) for c in theirs]
     result = difference(ours, theirs)
     assert result.mean == pytest.approx(0.1)
     assert result.low < 0 < result.high
 
 
 def test_an_interval_over_runs_too_is_wider_where_runs_decide():
-    theirs = [case("y", n, 0.5, run=r, draw=d) for n in range(8) for r in "abc" for d in range(6)]
+    theirs = [
+        case("y", n, 0.5, run=r, support_set=d) for n in range(8) for r in "abc" for d in range(6)
+    ]
     gain = {"a": 0.3, "b": 0.0, "c": 0.0}
     ours = [c._replace(row="x", dice=0.5 + gain[c.run]) for c in theirs]
     narrow, wide = difference(ours, theirs), difference(ours, theirs, runs_too=True)
@@ -96,31 +100,31 @@ def test_an_interval_over_runs_too_is_wider_where_runs_decide():
 def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_inside_their_run():
     shared = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b")])
     assert len(set(shared.unit)) == 1
-    own = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b", draw=1)])
+    own = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b", support_set=1)])
     assert len(set(own.unit)) == len(set(own.stratum)) == 2
 
 
 def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
-    """A patient unlike others lends badly for every organ: two organs of theirs are no two
+    """A patient unlike others gives badly for every organ: two organs of theirs are no two
     proofs."""
     cases = [case("x", 1, 0), case("x", 1, 0, organ="liver"), case("x", 1, 0, slices="a/s0:7")]
     assert len(set(supports(cases).unit)) == len(set(supports(cases).stratum)) == 1
-    for nobody in (LENDERS, ()):  # as a cell of cases.csv has them
+    for nobody in (SUPPORT_SLICES, ()):  # as a cell of cases.csv has them
         own = [c._replace(support_patients=" ".join(nobody)) for c in cases]
         assert len(set(supports(own).unit)) == 2, "then the slices are what is drawn"
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(count):
-    """People whom --patient-pattern names have no data set before their name: they lent all the
+    """People whom --patient-pattern names have no data set before their name: they given all the
     same."""
     rng = np.random.default_rng(0)
     theirs = [
-        case("y", n, 0.5, organ=o, draw=d, slices=f"a/s{d}:{s}")
+        case("y", n, 0.5, organ=o, support_set=d, slices=f"a/s{d}:{s}")
         for s, (o, d, n) in enumerate(itertools.product(("heart", "liver"), range(3), range(6)))
     ]
     theirs = [
-        c._replace(support_patients=" ".join(f"a/s{c.draw}.{n}" for n in range(count)))
+        c._replace(support_patients=" ".join(f"a/s{c.support_set}.{n}" for n in range(count)))
         for c in theirs
     ]
     ours = [c._replace(row="x", dice=c.dice + g) for c, g in zip(theirs, rng.normal(0, 0.1, 36))]
@@ -149,12 +153,12 @@ def test_runs_that_each_left_out_an_organ_of_their_own_have_no_interval_over_run
     """Nothing replicates, so an interval over runs would be the other one again, bit for bit."""
     organ = dict(a="heart", b="liver", c="lung")
     theirs = [
-        case("y", n, 0.05 * n, run=r, organ=organ[r], draw=d)
+        case("y", n, 0.05 * n, run=r, organ=organ[r], support_set=d)
         for n in range(6)
         for r in "abc"
         for d in range(3)
     ]
-    ours = [c._replace(row="x", dice=c.dice + 0.1 * (c.draw - 1)) for c in theirs]
+    ours = [c._replace(row="x", dice=c.dice + 0.1 * (c.support_set - 1)) for c in theirs]
     found = margin(ours, theirs)
     assert found.runs is None and found.widest.over == ("patients", "supports")
     twice = (
@@ -190,10 +194,10 @@ def test_runs_that_share_an_organ_are_exchanged_though_one_has_another_besides()
     assert stratum[0] == stratum[1] == stratum[2] != stratum[3]
 
 
-def contest(runs="a"):
-    """Make cases of two entrants and scratch: the first is .2 ahead of scratch, the second .05."""
+def comparison(runs="a"):
+    """Make cases of two methods and scratch: the first is .2 ahead of scratch, the second .05."""
     scratch = [
-        case("scratch", n, 0.4 + 0.05 * n + 0.02 * d, draw=d, run=r)
+        case("scratch", n, 0.4 + 0.05 * n + 0.02 * d, support_set=d, run=r)
         for n in range(6)
         for d in range(2)
         for r in runs
@@ -204,8 +208,8 @@ def contest(runs="a"):
     ]
 
 
-def test_a_contest_ranks_entrants_and_holds_them_against_scratch_and_the_best():
-    first, second, scratch = standings(contest(), ["second", "first"], "scratch")
+def test_a_comparison_ranks_methods_and_holds_them_against_scratch_and_the_best():
+    first, second, scratch = standings(comparison(), ["second", "first"], "scratch")
     assert [first.row, second.row, scratch.row] == ["first", "second", "scratch"]
     assert first.ahead.supports[:3] == pytest.approx((0.2, 0.2, 0.2))
     assert second.ahead.supports[:3] == pytest.approx((0.05, 0.05, 0.05))
@@ -215,15 +219,15 @@ def test_a_contest_ranks_entrants_and_holds_them_against_scratch_and_the_best():
 
 
 def test_a_named_row_is_held_against_every_other_but_those_apart():
-    lines = standings(contest(), ["second", "first"], "scratch", against="second")
+    lines = standings(comparison(), ["second", "first"], "scratch", reference="second")
     gaps = {line.row: line.behind and line.behind.supports.mean for line in lines}
     assert gaps == {"first": pytest.approx(-0.15), "second": None, "scratch": pytest.approx(0.05)}
-    named = standings(contest(), ["first"], "second", apart=["scratch"], against="first")
+    named = standings(comparison(), ["first"], "second", apart=["scratch"], reference="first")
     assert [line.row for line in named if line.behind] == ["second"]
 
 
-def test_a_contest_pairs_cases_by_their_question_in_whatever_order_they_come():
-    shuffled = [contest()[n] for n in np.random.default_rng(1).permutation(36)]
+def test_a_comparison_pairs_cases_by_their_question_in_whatever_order_they_come():
+    shuffled = [comparison()[n] for n in np.random.default_rng(1).permutation(36)]
     ranked = standings(shuffled, ["second", "first"], "scratch")
     assert ranked[1].behind.supports[:3] == pytest.approx((0.15, 0.15, 0.15))
     assert ranked[0].ahead.supports[:3] == pytest.approx((0.2, 0.2, 0.2))
@@ -244,19 +248,19 @@ def test_the_best_of_these_cases_is_one_of_all_pairs_and_a_named_row_of_its_own_
     best = {line.row: line.chance for line in standings(cases, list("abc"), "none")}
     every = dict(zip(p, holm(list(p.values())), strict=True))
     assert best["b"] == every["ab"] and best["c"] == every["ac"] and np.isnan(best["a"])
-    named = {line.row: line.chance for line in standings(cases, list("abc"), "none", against="a")}
+    named = {line.row: line.chance for line in standings(cases, list("abc"), "none", reference="a")}
     assert [named["b"], named["c"]] == holm([p["ab"], p["ac"]])
     assert named["b"] < best["b"]
 
 
 def test_an_interval_is_over_runs_too_where_there_are_several():
-    one, several = (standings(contest(r), ["second", "first"], "scratch") for r in ("a", "ab"))
+    one, several = (standings(comparison(r), ["second", "first"], "scratch") for r in ("a", "ab"))
     assert one[1].behind.runs is one[0].ahead.runs is None
     assert several[1].behind.runs is None, "how two equal runs differ from others nobody knows"
     assert several[1].behind.supports.mean == pytest.approx(0.15)
     cases = [
         c._replace(dice=c.dice + (0.1 if (c.row, c.run) == ("first", "b") else 0))
-        for c in contest("ab")
+        for c in comparison("ab")
     ]
     margin = standings(cases, ["second", "first"], "scratch")[1].behind
     assert margin.supports.mean == margin.runs.mean == pytest.approx(0.2)  # of .15 and .25
@@ -267,16 +271,16 @@ def test_an_interval_is_over_runs_too_where_there_are_several():
     assert margin.supports.low == pytest.approx(0.2)
 
 
-def test_rows_apart_and_contests_without_scratch_have_no_distance_to_it():
+def test_rows_apart_and_comparisons_without_scratch_have_no_distance_to_it():
     bound = [case("bound", n, 0.9) for n in range(4)]
-    lines = standings(contest() + bound, ["first", "second"], "scratch", apart=["bound"])
+    lines = standings(comparison() + bound, ["first", "second"], "scratch", apart=["bound"])
     assert lines[-1].row == "bound" and lines[-1].ahead is None
-    without = [c for c in contest() if c.row != "scratch"]
+    without = [c for c in comparison() if c.row != "scratch"]
     assert [line.ahead for line in standings(without, ["first", "second"], "scratch")] == [None] * 2
 
 
-def test_an_entrant_without_a_number_comes_last():
-    cases = [c._replace(dice=np.nan) if c.row == "second" else c for c in contest()]
+def test_a_method_without_a_number_comes_last():
+    cases = [c._replace(dice=np.nan) if c.row == "second" else c for c in comparison()]
     assert [line.row for line in standings(cases, ["second", "first"], "x")][:2] == [
         "first",
         "second",

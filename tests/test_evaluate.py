@@ -8,8 +8,8 @@ import pytest
 
 from jaxmeta.evaluation.finetune import finetuned, supervised
 from jaxmeta.evaluation.segmenter import (
-    copied_mask,
     draw_keys,
+    nearest_support_mask,
     networks,
     score,
     together,
@@ -59,22 +59,22 @@ def made_query(seed, slices, patient):
     )
 
 
-def tuned_row(predictor=None, rate=0.1, draws=2, name="tuned", weights=None):
-    begin = networks(still, draws=draws)("zero steps", weights or start())
+def tuned_row(predictor=None, rate=0.1, support_sets=2, name="tuned", weights=None):
+    begin = networks(still, support_sets=support_sets)("no adaptation", weights or start())
     predictor = predictor or finetuned(LINEAR, square, optax.sgd(1.0), 3)
-    return networks(predictor, draws=draws)(name, np.float32(rate), begin)
+    return networks(predictor, support_sets=support_sets)(name, np.float32(rate), begin)
 
 
 def test_fine_tuning_follows_the_same_path_as_a_python_loop():
     supports = [made_support(0), made_support(1)]
     row = tuned_row()
     phi = row.fit(together(supports), draw_keys(2, 0))
-    for draw, support in enumerate(supports):
+    for support_set, support in enumerate(supports):
         expected = start()
         for _ in range(3):
             gradient = jax.grad(lambda p, s=support: square(p, s.examples, None))
             expected = jax.tree.map(lambda p, g: p - 0.1 * g, expected, gradient(expected))
-        mine = jax.tree.map(lambda a, draw=draw: a[draw], phi)
+        mine = jax.tree.map(lambda a, support_set=support_set: a[support_set], phi)
         np.testing.assert_allclose(mine["w"], expected["w"], rtol=1e-5)
         np.testing.assert_allclose(mine["b"], expected["b"], rtol=1e-5)
 
@@ -95,9 +95,11 @@ def test_chunks_and_their_padding_do_not_show(slices):
     query = made_query(5, slices, "a/9")
     chunked = whole_volume(row, phi, query.image, chunk=3)
     assert chunked.shape == (2, slices, SIZE, SIZE)
-    for draw in range(2):
-        expected = 1 / (1 + np.exp(-(phi["w"][draw] * query.image[..., 0] + phi["b"][draw])))
-        np.testing.assert_allclose(chunked[draw], expected, rtol=1e-5)
+    for support_set in range(2):
+        expected = 1 / (
+            1 + np.exp(-(phi["w"][support_set] * query.image[..., 0] + phi["b"][support_set]))
+        )
+        np.testing.assert_allclose(chunked[support_set], expected, rtol=1e-5)
 
 
 def test_volumes_of_any_length_other_rates_and_other_weights_trace_nothing_anew():
@@ -111,8 +113,8 @@ def test_volumes_of_any_length_other_rates_and_other_weights_trace_nothing_anew(
         traced.append("predict")
         return LINEAR.apply(*args, **options)
 
-    begin = networks(still, draws=2)
-    make = networks(finetuned(Model(None, apply), loss, optax.sgd(1.0), 2), draws=2)
+    begin = networks(still, support_sets=2)
+    make = networks(finetuned(Model(None, apply), loss, optax.sgd(1.0), 2), support_sets=2)
     first = make("first", np.float32(0.1), begin("zero", start()))
     list(score([first], made_trial([3, 8, 5]), chunk=4))
     before = len(traced)
@@ -132,7 +134,7 @@ def made_trial(lengths, supports=None):
 def test_a_volume_is_never_scored_under_its_own_patient_s_support():
     supports = [made_support(0, patient="a/1"), made_support(1, patient="a/7")]
     cases = [case for case, _, _ in score([tuned_row()], made_trial([2, 2, 2], supports))]
-    assert {(case.draw, case.patient) for case in cases} == {
+    assert {(case.support_set, case.patient) for case in cases} == {
         (0, "a/0"),
         (0, "a/2"),
         (1, "a/0"),
@@ -160,7 +162,7 @@ def test_the_copied_mask_is_that_of_the_nearest_height_inside_the_labelled_stret
 ):
     shots = len(heights)
     support = made_support(0, shots)._replace(place=np.array(heights, np.float32))
-    row = copied_mask("copied")
+    row = nearest_support_mask("copied")
     fitted = row.fit(together([support]), draw_keys(1, 0))
     image = np.zeros((5, SIZE, SIZE, 1), np.float32)
     probability = whole_volume(row, fitted, image, chunk=3)[0]
@@ -181,15 +183,17 @@ def test_supervised_training_never_draws_a_slice_that_only_fills_the_shape():
     valid = np.array([True, True, False, False])
     support = made._replace(examples=made.examples._replace(image=poisoned, valid=valid))
     trained = supervised(LINEAR, square, optax.sgd(1.0), steps=20, batch=3)
-    phi = tuned_row(trained, draws=1).fit(together([support]), draw_keys(1, 0))
+    phi = tuned_row(trained, support_sets=1).fit(together([support]), draw_keys(1, 0))
     assert np.isfinite(phi["w"]).all()
     assert phi["w"][0] != start()["w"]
 
 
 def test_slices_that_only_fill_a_support_do_not_change_what_is_learned():
-    make = networks(finetuned(small.MODEL, small.LOSS, optax.adam(1.0), 3), draws=1)
+    make = networks(finetuned(small.MODEL, small.LOSS, optax.adam(1.0), 3), support_sets=1)
     weights = small.MODEL.init(jax.random.key(0))
-    begin = networks(lambda state: Predictor(lambda *_: state, None), draws=1)("begin", weights)
+    begin = networks(lambda state: Predictor(lambda *_: state, None), support_sets=1)(
+        "begin", weights
+    )
     row = make("tuned", np.float32(0.01), begin)
     support = made_support(0, shots=2)
     image, mask = support.examples[:2]

@@ -25,12 +25,12 @@ from jaxmeta.tasks.task import Examples
 SMALL = {"adam": Grid((1e-3, 3e-3, 1e-2), (20, 100, 300))}
 
 
-def peak(rate, steps, optimiser="adam"):
+def peak(rate, steps, optimizer="adam"):
     """Score highest at one setting, falling off with distance in log rate and log steps."""
 
     def score(setting):
         away = abs(math.log(setting.rate / rate)) + abs(math.log(setting.steps / steps))
-        return -away - (setting.optimiser != optimiser)
+        return -away - (setting.optimizer != optimizer)
 
     return score
 
@@ -72,7 +72,7 @@ def test_no_setting_is_scored_twice():
     assert len(seen) == len(set(seen))
 
 
-def test_the_optimiser_is_chosen_too():
+def test_the_optimizer_is_chosen_too():
     found, _ = search({"scratch": peak(0.1, 100, "sgd")}, GRIDS)
     assert found["scratch"].winner == Finetune("sgd", 0.1, 100)
     assert len(settings(GRIDS)) == 24
@@ -93,7 +93,7 @@ def test_one_step_is_as_few_as_there_are():
 
 @pytest.mark.parametrize("rate", [1e-3, 3e-3, 1e-2, 0.1])
 @pytest.mark.parametrize("steps", [5, 100, 900])
-def test_every_neighbour_of_a_winner_was_tried_but_not_the_far_corner_of_a_wider_grid(rate, steps):
+def test_every_neighbor_of_a_winner_was_tried_but_not_the_far_corner_of_a_wider_grid(rate, steps):
     found, grids = search({"scratch": peak(rate, steps)}, SMALL)
     winner, scores, _ = found["scratch"]
     assert set(around(winner, grids)) <= set(scores)

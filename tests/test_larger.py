@@ -8,13 +8,13 @@ import pytest
 from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.models import unet
 from jaxmeta.models.layers import max_pool
-from jaxmeta.numerics import larger, rank
+from jaxmeta.numerics import maximum, rank
 from jaxmeta.tasks.task import Examples
 
 
 def test_it_is_the_larger_and_the_first_of_equals_has_the_slope():
     a, b = jnp.array([1.0, 5.0, 2.0]), jnp.array([4.0, 3.0, 2.0])
-    found, back = jax.vjp(larger, a, b)
+    found, back = jax.vjp(maximum, a, b)
     np.testing.assert_array_equal(found, jnp.maximum(a, b))
     slopes = back(jnp.ones(3))
     np.testing.assert_array_equal(slopes, [[0, 1, 1], [1, 0, 0]])
@@ -24,7 +24,9 @@ def test_it_is_the_larger_and_the_first_of_equals_has_the_slope():
 def test_what_is_no_number_is_never_hidden_by_a_number(other):
     """As IEEE 754's maximum has it, on either side; and a number's slope is not touched by it."""
     nan = jnp.full(1, jnp.nan)
-    assert jnp.isnan(larger(nan, other)).all() and jnp.isnan(larger(jnp.full(1, other), nan)).all()
+    assert (
+        jnp.isnan(maximum(nan, other)).all() and jnp.isnan(maximum(jnp.full(1, other), nan)).all()
+    )
     spoilt = jnp.ones((1, 4, 4, 1)).at[0, 1, 2, 0].set(jnp.nan)
     np.testing.assert_array_equal(
         jnp.isnan(max_pool(spoilt))[0, ..., 0], [[False, True], [False, False]]
@@ -33,7 +35,7 @@ def test_what_is_no_number_is_never_hidden_by_a_number(other):
 
 def test_it_is_differentiated_twice_by_which_it_was():
     def square(a, b):
-        return (larger(a, b) ** 2).sum()
+        return (maximum(a, b) ** 2).sum()
 
     a, b = jnp.array([1.0, 5.0]), jnp.array([4.0, 3.0])
     np.testing.assert_array_equal(jax.grad(square, (0, 1))(a, b), [[0, 10], [8, 0]])
@@ -49,7 +51,7 @@ def test_of_every_2x2_pixels_one_has_the_slope_the_first_of_equals_row_by_row():
 
 @pytest.mark.slow
 def test_slopes_of_a_network_are_the_same_however_hard_the_compiler_tries():
-    """Without LLVM's optimisation what is pooled is computed twice and rounded differently."""
+    """Without LLVM's optimization what is pooled is computed twice and rounded differently."""
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.normal(size=(2, 16, 16, 1)), jnp.float32)
     mask = jnp.asarray(rng.random((2, 16, 16)) > 0.7, jnp.uint8)

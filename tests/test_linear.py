@@ -114,7 +114,7 @@ def test_three_products_point_where_the_exact_implicit_gradient_points(x64, solv
     loss = segmentation_loss(MODEL, cross_entropy_weight=3.0)
     update = optax.chain(clip_norm(preset.clip), optax.sgd(preset.rate))
     how = dict(steps=preset.steps, strength=strength, inner=update)
-    algorithm = imaml(MODEL, loss, **how, solve=solver(preset.products))
+    algorithm = imaml(MODEL, loss, **how, solve=solver(preset.cg_steps))
 
     @jax.jit
     def both(meta, task):

@@ -52,5 +52,5 @@ def test_effects_have_the_deviations_that_a_design_names():
     values = drawn(design, cases, 4000, np.random.default_rng(0))
     assert values.std() == pytest.approx(0.3, rel=0.03)
     assert values.mean() == pytest.approx(0, abs=0.01)
-    same = [n for n, case in enumerate(cases) if (case.organ, case.draw) == ("organ 0.0", 1)]
+    same = [n for n, case in enumerate(cases) if (case.organ, case.support_set) == ("organ 0.0", 1)]
     assert np.ptp(values[same], axis=0).max() == 0

@@ -37,7 +37,7 @@ def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
     text = table(
         "5 slices of 1 patient",
         [line("adapted", 0.64), line("scratch", 0.5, Interval(0.14, -0.01, 0.3, 8))],
-        "adapted minus it",
+        "difference (adapted - row)",
     ).splitlines()
     assert text[0] == "5 slices of 1 patient"
     assert text[3].split() == [
@@ -68,14 +68,14 @@ def test_heads_say_what_intervals_are_over_and_cells_where_theirs_is_over_less()
             ("copied", of("patients"), None),
         )
     ]
-    head, _, scratch, copied = cells(lines, "minus it")
+    head, _, scratch, copied = cells(lines, "difference (x - row)")
     assert head[1] == "Dice [95 % CI over patients; t]"
-    assert head[-2] == "minus it [95 % CI over patients and supports; t]"
+    assert head[-2] == "difference (x - row) [95 % CI over patients and supports; t]"
     assert head[-1] == "[95 % CI over patients, supports and runs; t]"
     assert scratch[-2:] == ["+.100 [+.000, +.200]"] * 2
     assert copied[-2:] == ["+.100 [+.000, +.200] over patients", ""]
-    head, *_ = cells([lines[0], lines[2]], "minus it")
-    assert head[-1] == "minus it [95 % CI over patients, not over supports; t]"
+    head, *_ = cells([lines[0], lines[2]], "difference (x - row)")
+    assert head[-1] == "difference (x - row) [95 % CI over patients, not over supports; t]"
     none = lines[0]._replace(dice=Interval(0.1, NONE, NONE, 1))
     assert cells([none], "")[0][1] == "Dice [no interval: patients too few]"
 
@@ -148,7 +148,8 @@ def test_boxes_are_drawn_for_every_organ_and_nan_is_left_out(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_pictures_hold_names_of_any_length_number_and_kind(tmp_path):
     long = [
-        f"{n} ssm-sam kind=sam-tiny test-rate=0.003 begin=sam begin.steps=600" * 3 for n in "ab"
+        f"{n} ssm-sam kind=sam-tiny test-rate=0.003 init-from=sam init-from.steps=600" * 3
+        for n in "ab"
     ]
     strange = ["costs $a$ and $", "_hidden", "a|b", *(f"method {n}" for n in range(30))]
     names = long + strange

@@ -98,13 +98,13 @@ def trained(folder: Path, images: Path) -> Path:
         workdir=folder / "run",
         test_organs=("left_ventricle",),
         steps=2,
-        every=2,
-        tasks=Tasks(size=32, shots=2, queries=2, count=2),
+        checkpoint_every=2,
+        tasks=Tasks(size=32, shots=2, queries=2, batch_size=2),
         network=Network(widths=(4,), groups=2, prior=0.0),  # masks that are not empty
         inner=INNER["meta-sgd"],
     )
     assert meta_train(config)
-    test.test(test.Options((config.workdir,), shots=(2,), draws=2, baselines="none"))
+    test.test(test.Options((config.workdir,), shots=(2,), support_sets=2, baselines="none"))
     return config.workdir
 
 

@@ -25,14 +25,14 @@ keys = partial(jax.random.split, jax.random.key(0))
 
 
 def square() -> tuple[jax.Array, jax.Array]:
-    """A square off the centre of 16 x 16, brighter than its background."""
+    """A square off the center of 16 x 16, brighter than its background."""
     mask = np.zeros((16, 16), np.uint8)
     mask[2:8, 3:7] = 1
     return jnp.asarray(mask[..., None] * 2.0 - 0.5, jnp.float32), jnp.asarray(mask)
 
 
 def disc(radius: float = 14.0) -> tuple[jax.Array, jax.Array]:
-    """The signed distance in pixels from a circle off the centre, and the disc inside it."""
+    """The signed distance in pixels from a circle off the center, and the disc inside it."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     inside = radius - np.hypot(rows - 28, columns - 35)
     return jnp.asarray(inside[..., None], jnp.float32), jnp.asarray(inside > 0, jnp.uint8)
@@ -50,8 +50,8 @@ def test_shifts_and_scales_are_of_the_slice():
     image, mask = square()
     _, shifted = warp(image, mask, Pose(0.0, 1.0, jnp.array([0.25, -0.125])))
     np.testing.assert_array_equal(shifted, np.roll(mask, (4, -2), (0, 1)))
-    _, larger = warp(image, mask, Pose(0.0, 1.5, jnp.zeros(2)))
-    assert larger.sum() / mask.sum() == pytest.approx(1.5**2, rel=0.15)
+    _, maximum = warp(image, mask, Pose(0.0, 1.5, jnp.zeros(2)))
+    assert maximum.sum() / mask.sum() == pytest.approx(1.5**2, rel=0.15)
 
 
 def test_control_points_at_rest_leave_a_slice_as_it_is():
@@ -90,13 +90,13 @@ def test_pixels_move_by_the_spread_that_was_asked_for(cells):
     assert abs(np.asarray(knots)).max() <= CUT * 0.02 / SMOOTHED * (1 + 1e-6)
 
 
-def areas(spread: float, cells: int, draws: int) -> np.ndarray:
-    """What becomes of the area of each pixel in some draws, from differences between neighbours."""
+def areas(spread: float, cells: int, support_sets: int) -> np.ndarray:
+    """What becomes of the area of each pixel in some draws, from differences between neighbors."""
 
     def field(key):
         return SIDE * displacement(random_knots(key, spread, cells), SIDE, SIDE)
 
-    by = np.asarray(jax.vmap(field)(keys(draws)))
+    by = np.asarray(jax.vmap(field)(keys(support_sets)))
     down, across = np.diff(by, axis=2)[..., :-1], np.diff(by, axis=3)[:, :, :-1]
     return (1 + down[:, 0]) * (1 + across[:, 1]) - down[:, 1] * across[:, 0]
 

@@ -1,4 +1,4 @@
-"""Tests within volumes: who lends, that those who lend are not scored, and what the released code
+"""Tests within volumes: who gives, that those who give are not scored, and what the released code
 counts."""
 
 from functools import partial
@@ -12,45 +12,45 @@ from hypothesis import strategies as st
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.evaluation.protocols import within_volume_scores
-from jaxmeta.evaluation.protocols.within_volume import Volume, budget, deal, trials_within
+from jaxmeta.evaluation.protocols.within_volume import Volume, budget, cut_chunks, trials_within
 from jaxmeta.evaluation.protocols.within_volume_scores import (
     RELEASED,
     Released,
     dice_as_released,
     score_within,
 )
-from jaxmeta.evaluation.segmenter import Row, copied_mask
+from jaxmeta.evaluation.segmenter import Row, nearest_support_mask
 from jaxmeta.splits.split import pool, split
 from tests.tasks.cohorts import write_scans
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.integers(2, 6))
 def test_every_slice_lends_or_is_asked_once(slices, width):
-    dealt = deal(sorted(slices), slices, width)
-    lenders = [lender for lender, _ in dealt]
-    asked = [n for _, others in dealt for n in others]
-    assert len(set(lenders)) == len(lenders) and len(set(asked)) == len(asked)
-    assert not set(lenders) & set(asked)
-    alone = slices - set(lenders) - set(asked)
-    assert all(others and len(others) < width for _, others in dealt)
+    chunks_cut = cut_chunks(sorted(slices), slices, width)
+    support_slices = [support_slice for support_slice, _ in chunks_cut]
+    asked = [n for _, others in chunks_cut for n in others]
+    assert len(set(support_slices)) == len(support_slices) and len(set(asked)) == len(asked)
+    assert not set(support_slices) & set(asked)
+    alone = slices - set(support_slices) - set(asked)
+    assert all(others and len(others) < width for _, others in chunks_cut)
     assert not alone or len(slices) < 2 or len(alone) < width
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.sets(st.integers(0, 50)), st.integers(2, 6))
 def test_only_slices_in_which_the_organ_is_seen_lend(slices, seen, width):
-    dealt = deal(sorted(slices), seen, width)
-    assert {lender for lender, _ in dealt} <= seen & slices
-    asked = [n for _, others in dealt for n in others]
+    chunks_cut = cut_chunks(sorted(slices), seen, width)
+    assert {support_slice for support_slice, _ in chunks_cut} <= seen & slices
+    asked = [n for _, others in chunks_cut for n in others]
     assert len(set(asked)) == len(asked) and set(asked) <= slices
-    for lender, others in dealt:
-        run = sorted([lender, *others])
+    for support_slice, others in chunks_cut:
+        run = sorted([support_slice, *others])
         assert len([n for n in slices if run[0] <= n <= run[-1]]) <= width
 
 
 def test_the_nearest_to_the_middle_lends():
-    assert deal([1, 2, 3, 4, 5], {1, 2, 5}, 5) == [(2, [1, 3, 4, 5])]
-    assert deal([1, 2, 3, 4, 5], {1, 2, 3, 4, 5}, 5) == [(3, [1, 2, 4, 5])]
-    assert deal([1, 2, 3], set(), 3) == []
+    assert cut_chunks([1, 2, 3, 4, 5], {1, 2, 5}, 5) == [(2, [1, 3, 4, 5])]
+    assert cut_chunks([1, 2, 3, 4, 5], {1, 2, 3, 4, 5}, 5) == [(3, [1, 2, 4, 5])]
+    assert cut_chunks([1, 2, 3], set(), 3) == []
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def asked(held_out):
 
 
 def knowing(asked):
-    """A row that answers with the truth of the slices of its lender's own chunk, and of no
+    """A row that answers with the truth of the slices of its support slice's own chunk, and of no
     others."""
     known = {}
     for load in asked.queries:
@@ -93,15 +93,15 @@ def knowing(asked):
 
 
 def test_a_slice_is_answered_by_its_own_chunk_and_lenders_do_not_count(asked):
-    cases = list(score_within([knowing(asked), copied_mask("copied")], asked))
+    cases = list(score_within([knowing(asked), nearest_support_mask("copied")], asked))
     rows = {case.row for case, _, _ in cases}
     assert rows == {"knowing", "copied"} and len(cases) == 2 * len(asked.queries)
     for case, query, mask in cases:
         if case.row == "knowing":
             assert case.dice > 0.8  # 1 but for the resize from 16 pixels
         assert np.isnan(case.hd95) and case.support_patients == query.patient
-        lent = [int(at.split(":")[1]) for at in case.support_slices.split()]
-        assert not mask[lent].any() and not query.target[lent].any()
+        given = [int(at.split(":")[1]) for at in case.support_slices.split()]
+        assert not mask[given].any() and not query.target[given].any()
         others = query.target.any((1, 2))
         assert not mask[~others].any()  # nor where nothing was asked
     nothing = knowing(asked)._replace(
@@ -132,12 +132,12 @@ def test_clicks_lie_on_the_truth_of_what_is_asked(asked):
 def test_the_budget_counts_who_lends_who_is_asked_and_who_shows_the_organ(asked):
     """The organ's slices are counted from the volumes themselves, at their own resolution."""
     truth = [load().query.target.any((1, 2)) for load in asked.queries]
-    lent = [len(load().supports) for load in asked.queries]
+    given = [len(load().supports) for load in asked.queries]
     others = [sum(map(len, load().asked)) for load in asked.queries]
     assert asked.shown == sum(each.sum() for each in truth)
-    assert asked.labelled + asked.asked <= asked.shown and min(lent) > 0
+    assert asked.labelled + asked.asked <= asked.shown and min(given) > 0
     assert budget([asked]) == (
-        f"slices labelled, of those that show the organ: kidney {sum(lent)} of {asked.shown} "
+        f"slices labelled, of those that show the organ: kidney {sum(given)} of {asked.shown} "
         f"({sum(others)} asked)"
     )
 
@@ -177,10 +177,10 @@ def test_a_released_score_stands_beside_the_other(asked):
 
 @pytest.mark.parametrize("draws", [1, 2, 4])
 def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a_call(
-    held_out, monkeypatch, draws
+    held_out, monkeypatch, support_sets
 ):
     """A row that answers with the number of the slice that it was adapted to."""
-    monkeypatch.setattr(within_volume_scores, "DRAWS", draws)
+    monkeypatch.setattr(within_volume_scores, "DRAWS", support_sets)
     (trial,) = trials_within(held_out, width=2, size=16)
 
     def fit(supports, keys):
@@ -192,7 +192,7 @@ def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a
     volume = trial.queries[0]()
     assert len(volume.asked) == 3
     found = within_volume_scores.segmented(
-        Row("lender", fit, None, segment_each), volume, trial, 0, 0
+        Row("support slice", fit, None, segment_each), volume, trial, 0, 0
     )
     for support, asked in zip(volume.supports, volume.asked, strict=True):
         assert (found[list(asked)] == float(support.slices[0].split(":")[1])).all()

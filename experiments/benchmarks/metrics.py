@@ -37,10 +37,10 @@ def metrics(shape: Sequence[int], spacing: Sequence[float]) -> dict[str, float]:
 
 
 def balls(shape: Sequence[int]) -> Callable[[Sequence[float], float], np.ndarray]:
-    """Make (centre, radius) -> the mask of a ball, in voxels."""
+    """Make (center, radius) -> the mask of a ball, in voxels."""
     grid = np.ogrid[tuple(slice(n) for n in shape)]
 
-    def ball(centre: Sequence[float], radius: float) -> np.ndarray:
-        return sum((a - c) ** 2 for a, c in zip(grid, centre, strict=True)) <= radius**2
+    def ball(center: Sequence[float], radius: float) -> np.ndarray:
+        return sum((a - c) ** 2 for a, c in zip(grid, center, strict=True)) <= radius**2
 
     return ball

@@ -87,7 +87,7 @@ def between(table, side: int):
 
 
 def norm(weights: dict, x):
-    """Normalise over channels."""
+    """Normalize over channels."""
     return layer_norm(x, x.shape[-1:], weights["scale"], weights["bias"], 1e-6)
 
 

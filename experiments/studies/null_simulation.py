@@ -7,7 +7,7 @@ Each design is one that reports really have: patients inside data sets, supports
 that share patients or have cohorts of their own. Its records are drawn from a model of crossed and
 nested random effects whose mean is known,
 
-    x = mean + patient + patient x organ + lender + support + run + run x organ + residual,
+    x = mean + patient + patient x organ + support patient + support + run + run x organ + residual,
 
 and the interval is the project's (`patients`, `supports` and `runs` of
 `jaxmeta/evaluation/comparison.py` name the units, `jaxmeta/evaluation/intervals.py` does the
@@ -44,9 +44,11 @@ class Design(NamedTuple):
     over: str = "supports"  # the interval's last level: patients, supports or runs
     patient: float = 0.1
     patient_organ: float = 0.1
-    lender: float = 0.05  # who lends a support, for whichever organ
+    support_patient: float = 0.05  # who gives a support, for whichever organ
     support: float = 0.1
-    apart: int = 2  # an organ's first lender is so many patients after that of the organ before
+    apart: int = (
+        2  # an organ's first support patient is so many patients after that of the organ before
+    )
     run: float = 0.0
     run_organ: float = 0.0
     residual: float = 0.1
@@ -65,15 +67,15 @@ class Design(NamedTuple):
 # given changes a difference between methods by more than who is asked does.
 FOUR = Design("", datasets=2, organs=2, patient=0.05, patient_organ=0.05, support=0.15)
 ONE = FOUR._replace(datasets=1, organs=1)
-MEAN = Design("", lender=0.0, support=0.0, over="patients", mean=0.7)
+MEAN = Design("", support_patient=0.0, support=0.0, over="patients", mean=0.7)
 SUPPORTS = {
     "patient": 0.0,
     "patient_organ": 0.0,
-    "lender": 0.0,
+    "support_patient": 0.0,
     "residual": 0.02,
 }  # all else is little
 ALL = {"datasets": 1, "apart": 0}
-LENDERS = {"patient": 0.0, "patient_organ": 0.0, "support": 0.0, "lender": 0.15}
+SUPPORT_PATIENTS = {"patient": 0.0, "patient_organ": 0.0, "support": 0.0, "support_patient": 0.15}
 REAL = ONE._replace(organs=2, having=(20, 5))
 LEFT_OUT = {"datasets": 1, "organs": 4, "patients": 3, "supports": 3}
 DESIGNS = (
@@ -85,14 +87,21 @@ DESIGNS = (
     ),
     FOUR._replace(name="4 organs x 4 supports (default)"),
     FOUR._replace(name="4 x 4, patients differ most", patient=0.1, patient_organ=0.1, support=0.05),
-    FOUR._replace(name="4 x 4, patients alone differ", support=0.0, lender=0.0),
+    FOUR._replace(name="4 x 4, patients alone differ", support=0.0, support_patient=0.0),
     FOUR._replace(name="4 x 4, supports alone differ", **SUPPORTS),
     FOUR._replace(
         name="4 x 4, nothing but residuals", **SUPPORTS | {"support": 0, "residual": 0.1}
     ),
-    FOUR._replace(name="4 x 4, lenders alone differ", **LENDERS),
-    FOUR._replace(name="4 x 4, the same lenders for all", **LENDERS | ALL, organs=4),
-    FOUR._replace(name="4 x 2, the same lenders for all", **LENDERS | ALL, organs=4, supports=2),
+    FOUR._replace(name="4 x 4, support patients alone differ", **SUPPORT_PATIENTS),
+    FOUR._replace(
+        name="4 x 4, the same support patients for all", **SUPPORT_PATIENTS | ALL, organs=4
+    ),
+    FOUR._replace(
+        name="4 x 2, the same support patients for all",
+        **SUPPORT_PATIENTS | ALL,
+        organs=4,
+        supports=2,
+    ),
     FOUR._replace(name="4 x 4, heavy tails", shape="heavy"),
     FOUR._replace(name="4 x 4, Dice-like", shape="dice"),
     FOUR._replace(name="4 x 4, one organ's supports", **SUPPORTS, uneven=(1.0, 0.0, 0.0, 0.0)),
@@ -117,7 +126,7 @@ DESIGNS = (
         patients=10,
         supports=1,
         support=0.0,
-        lender=0.0,
+        support_patient=0.0,
     ),
     FOUR._replace(
         name="3 of 10 patients have an organ", organs=2, patients=10, having=(10, 3), supports=3
@@ -129,7 +138,7 @@ DESIGNS = (
         patients=8,
         supports=1,
         support=0.0,
-        lender=0.0,
+        support_patient=0.0,
         scans=(1, 1, 2, 8),
     ),
     *(
@@ -184,9 +193,9 @@ def cases_of(design: Design) -> list[Case]:
         Case(
             row="a",
             organ=f"organ {set}.{organ}",
-            draw=draw,
-            support_patients=f"{set}/p{lender(design, organ, draw)}",
-            support_slices=f"{set}/p{lender(design, organ, draw)}:{organ}",
+            support_set=support_set,
+            support_patients=f"{set}/p{support_patient(design, organ, support_set)}",
+            support_slices=f"{set}/p{support_patient(design, organ, support_set)}:{organ}",
             patient=f"{set}/p{patient}",
             case=f"{set}/p{patient}_{scan}",
             dice=0.0,
@@ -198,16 +207,16 @@ def cases_of(design: Design) -> list[Case]:
         for run in range(design.runs)
         for set in range(design.datasets)
         for organ in range(design.organs)
-        for draw in range(design.supports)
+        for support_set in range(design.supports)
         for patient in range(np.resize(design.having or design.patients, design.organs)[organ])
-        if patient != lender(design, organ, draw)
+        if patient != support_patient(design, organ, support_set)
         for scan in range(design.scans[patient % len(design.scans)])
     ]
 
 
-def lender(design: Design, organ: int, draw: int) -> int:
-    """Number the patient who lends a support."""
-    return (draw + design.apart * organ) % design.patients
+def support_patient(design: Design, organ: int, support_set: int) -> int:
+    """Number the patient who gives a support."""
+    return (support_set + design.apart * organ) % design.patients
 
 
 def levels_of(design: Design, cases: list[Case]) -> list[Level]:
@@ -234,7 +243,7 @@ def drawn(
         design.mean
         + effect(who, design.patient)
         + effect([(*w, c.organ) for w, c in zip(who, cases, strict=True)], design.patient_organ)
-        + effect([(c.cohort, c.support_patients) for c in cases], design.lender)
+        + effect([(c.cohort, c.support_patients) for c in cases], design.support_patient)
         + effect(whose, design.support) * uneven
         + effect([case.run for case in cases], design.run)
         + effect([(case.run, case.organ) for case in cases], design.run_organ)

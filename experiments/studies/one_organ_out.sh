@@ -7,7 +7,7 @@
 # SHARDS of CHAOS T2-SPIR, ACDC, the left atria and Decathlon's hippocampus; ORGAN liver, spleen, left_kidney,
 # right_kidney or heart; SEED 0, 1 or 2. One and a half to two and a half hours on one core.
 #
-# one_organ_out.tar.xz has the reports that came of it. Unpacked, `python -m experiments.summary [--within]
+# one_organ_out.tar.xz has the reports that came of it. Unpacked, `python -m experiments.compare [--within]
 # --run liver-2-ssm liver-2-joint liver-2-maml ...` makes the tables of them again.
 set -euo pipefail
 case "${3:-} ${4:-}" in
@@ -42,14 +42,14 @@ ask() { # RUN FOLDER, where it is answered, and what to ask how
   [ -e "$1/$2/summary.json" ] || python -m experiments.meta_test --run "$1" --steps 0 10 20 30 40 "${@:3}"
 }
 
-train sam-tiny --workdir "$run-sam" --steps 600 --every 600
-train ssm-sam-tiny --workdir "$run-ssm" --begin "$run-sam"
-train ssm-sam-tiny --workdir "$run-joint" --begin "$run-sam" --inner.steps 0 --tasks.shots 1 --tasks.queries 5 --steps 132 --every 44
+train sam-tiny --workdir "$run-sam" --steps 600 --checkpoint-every 600
+train ssm-sam-tiny --workdir "$run-ssm" --init-from "$run-sam"
+train ssm-sam-tiny --workdir "$run-joint" --init-from "$run-sam" --inner.steps 0 --tasks.shots 1 --tasks.queries 5 --steps 132 --checkpoint-every 44
 train real --workdir "$run-maml"
 
 for method in ssm joint maml; do
   baselines=default
   [ $method = joint ] && baselines=none # which are ssm's
   ask "$run-$method" within --within 3 --baselines $baselines
-  ask "$run-$method" report --shots 1 --draws 3 --baselines $baselines
+  ask "$run-$method" report --shots 1 --support-sets 3 --baselines $baselines
 done

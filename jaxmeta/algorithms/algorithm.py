@@ -1,7 +1,7 @@
 """What a meta-learning algorithm is: four pure functions over explicit meta-parameters.
 
-An algorithm knows no devices, no batch of tasks and no optimiser of its own: `over_tasks` maps its
-`outer` over tasks, `learner.episodic` hands the mean meta-gradient to an optax optimiser.
+An algorithm knows no devices, no batch of tasks and no optimizer of its own: `over_tasks` maps its
+`outer` over tasks, `learner.episodic` hands the mean meta-gradient to an optax optimizer.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from jaxmeta.tasks.task import Examples, Task
 
 
 class Meta(NamedTuple):
-    """Meta-parameters: what the outer optimiser moves, and what stays as it is.
+    """Meta-parameters: what the outer optimizer moves, and what stays as it is.
 
     All of it is an argument of every jitted function, never a captured constant.
     """
@@ -34,7 +34,7 @@ class Algorithm(NamedTuple):
     init(key) -> Meta
     adapt(meta, support, key) -> phi: what one does with a new structure's support, at test time
     predict(meta, phi, image, prompt) -> logits [N, H, W, 1]
-    outer(meta, task) -> (meta_gradient like meta.learned, statistics): an optimiser descends along
+    outer(meta, task) -> (meta_gradient like meta.learned, statistics): an optimizer descends along
     it task_weights(statistics of all tasks of a step) -> one weight a task, or None for their mean
     advance(meta) -> meta after an outer step, for what an algorithm keeps of its own"""
 

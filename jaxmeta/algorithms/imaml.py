@@ -4,7 +4,7 @@
     meta_gradient = (I + H / lambda)^-1 d L_query(phi*) / d phi, H = d^2 L_support / d phi^2 at phi*
 
 Where the inner problem is solved, the derivative of its solution does not depend on how it was
-found: any optimiser and any number of steps, and the memory of plain training. The linear system is
+found: any optimizer and any number of steps, and the memory of plain training. The linear system is
 solved with Hessian-vector products alone, by conjugate gradients or by a Neumann series.
 """
 
@@ -28,7 +28,7 @@ def imaml(
     solve: Solve = conjugate_gradient(5),
     test_steps: int | None = None,
 ) -> Algorithm:
-    """Learn an initialisation from which a proximal problem of `strength` lambda is solved well."""
+    """Learn an initialization from which a proximal problem of `strength` lambda is solved well."""
 
     def walk(theta, support, key, count):
         def proximal(phi, examples, key):

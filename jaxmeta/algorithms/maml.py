@@ -18,7 +18,7 @@ import optax
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
 from jaxmeta.algorithms.walk import adapt_part, falling
-from jaxmeta.inner_loop.checks import refuse_singular
+from jaxmeta.inner_loop.checks import check_differentiable
 from jaxmeta.inner_loop.parameters import part_of
 from jaxmeta.inner_loop.rematerialise import REMAT, Memory
 from jaxmeta.inner_loop.transforms import scale_by
@@ -39,7 +39,7 @@ def maml(
     names: Sequence[str] = (),
     memory: Memory = REMAT,
 ) -> Algorithm:
-    """Learn an initialisation (and rates) from which `steps` inner steps segment a new structure.
+    """Learn an initialization (and rates) from which `steps` inner steps segment a new structure.
 
     More steps at test time than in training often help: `test_steps`, by default as many. Rates
     were learned for `steps` steps and may be too high for more; each step beyond those takes
@@ -51,7 +51,7 @@ def maml(
         theta = model.init(key)
         moved, _ = part_of(theta, names)
         if order == 2:  # `adapt` cannot ask a rule that closes over learned rates
-            refuse_singular(inner, moved)
+            check_differentiable(inner, moved)
         rates = jax.tree.map(lambda p: jnp.full_like(p, rate), moved) if learn_rate else ()
         return Meta(dict(theta=theta, rate=rates))
 

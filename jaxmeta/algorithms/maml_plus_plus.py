@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Integer
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
 from jaxmeta.algorithms.walk import adapt_part, falling
-from jaxmeta.inner_loop.checks import refuse_singular
+from jaxmeta.inner_loop.checks import check_differentiable
 from jaxmeta.inner_loop.parameters import part_of
 from jaxmeta.inner_loop.rematerialise import REMAT, Memory
 from jaxmeta.inner_loop.transforms import scale_by_step
@@ -39,7 +39,7 @@ def maml_plus_plus(
     names: Sequence[str] = (),
     memory: Memory = REMAT,
 ) -> Algorithm:
-    """Learn an initialisation and the rates of `steps` steps; later test steps go on with the last.
+    """Learn an initialization and the rates of `steps` steps; later test steps go on with the last.
 
     What the state keeps besides is how many outer steps were made. Raises ValueError without a
     step.
@@ -53,7 +53,7 @@ def maml_plus_plus(
         theta = model.init(key)
         moved, _ = part_of(theta, names)
         if order == 2:  # `adapt` cannot ask a rule that closes over learned rates
-            refuse_singular(inner, moved)
+            check_differentiable(inner, moved)
         rates = jax.tree.map(lambda p: jnp.full(steps, rate, p.dtype), moved)
         return Meta(dict(theta=theta, rate=rates), jnp.zeros((), jnp.int32))
 

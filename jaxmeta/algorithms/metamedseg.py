@@ -4,7 +4,7 @@
     theta <- theta + beta sum_i W_i (phi_i - theta)
 
 What is new beside Reptile is the task, all kept slices of one patient's volume
-(`tasks/volumes.py`), and the weights (`task_weighting.py`). The outer optimiser is plain descent at
+(`tasks/volumes.py`), and the weights (`task_weighting.py`). The outer optimizer is plain descent at
 rate beta. A new structure is learned in the same way, at a rate of its own.
 """
 
@@ -36,10 +36,10 @@ def metamedseg(
     task_weights: Callable | None = None,
     target: Examples | None = None,
 ) -> Algorithm:
-    """Learn an initialisation that is close to what every volume asks for.
+    """Learn an initialization that is close to what every volume asks for.
 
     The rate falls by `decay` after every `every` epochs in training, by `tuning_decay` at test
-    time, where `tuning` (or else `inner`) is the optimiser. `target` are the labelled slices of the
+    time, where `tuning` (or else `inner`) is the optimizer. `target` are the labelled slices of the
     structure under test that the rule `target_validation` looks at.
     """
 

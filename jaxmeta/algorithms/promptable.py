@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Integer, PyTree
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
 from jaxmeta.bounding_boxes import box_around
 from jaxmeta.losses.segmentation import hard_dice, wide
-from jaxmeta.models.sam.images import slices_as_colours
+from jaxmeta.models.sam.images import slices_as_colors
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, Prompts
 from jaxmeta.models.sam.sam import Sam
 from jaxmeta.models.sam.simulate import click_on, jittered
@@ -38,7 +38,7 @@ def promptable(network: Sam) -> Algorithm:
 
         def judged(learned):
             both = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
-            seen = network.encode(learned, slices_as_colours(both.image))
+            seen = network.encode(learned, slices_as_colors(both.image))
             count = task.support.mask.shape[0]
             hands = (
                 (seen[:count], task.support.mask, clicked),
@@ -82,7 +82,7 @@ def promptable(network: Sam) -> Algorithm:
     def predict(meta: Meta, phi, image, prompt=()):
         if isinstance(prompt, tuple):
             raise ValueError("it segments what is pointed at: give a box [N, 4] with every slice")
-        seen = network.encode(meta.learned, slices_as_colours(image))
+        seen = network.encode(meta.learned, slices_as_colors(image))
         logits, _ = network.decode(meta.learned, seen, Prompts(boxes=prompt))
         return large(logits, side)
 

@@ -2,7 +2,7 @@
 
     meta_gradient = theta - phi_S        (descending it, theta moves towards phi_S)
 
-No derivative of the inner loop is taken, so any inner optimiser and any number of steps will do,
+No derivative of the inner loop is taken, so any inner optimizer and any number of steps will do,
 and memory is that of plain training.
 """
 
@@ -29,7 +29,7 @@ def reptile(
     inner: optax.GradientTransformation = optax.sgd(0.01),
     test_steps: int | None = None,
 ) -> Algorithm:
-    """Learn an initialisation that is close to every task's solution."""
+    """Learn an initialization that is close to every task's solution."""
 
     def walk(theta, support, key, count):
         plan = whole_support(support, count)

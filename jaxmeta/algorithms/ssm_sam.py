@@ -1,6 +1,6 @@
-"""Self-Sampling Meta SAM (Zhang, Leng, Han, Xie, WACV 2024, arXiv 2308.16466): its optimisation.
+"""Self-Sampling Meta SAM (Zhang, Leng, Han, Xie, WACV 2024, arXiv 2308.16466): its optimization.
 
-A task is an organ, its slices are dealt into chunks of neighbours: of each chunk one slice lends
+A task is an organ, its slices are dealt into chunks of neighbors: of each chunk one slice gives
 its mask, the others are segmented under that mask's halo. With theta adapters, sampler and decoder,
 and the image encoder frozen:
 
@@ -29,11 +29,11 @@ from jaxmeta.inner_loop.rematerialise import REMAT, Memory
 from jaxmeta.inner_loop.transforms import scale_by
 from jaxmeta.losses.segmentation import hard_dice, wide
 from jaxmeta.models.sam.adapters import Prefix, from_parts
-from jaxmeta.models.sam.images import slices_as_colours
+from jaxmeta.models.sam.images import slices_as_colors
 from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.models.ssm_sam.network import SsmSam
-from jaxmeta.numerics import larger
+from jaxmeta.numerics import maximum
 from jaxmeta.tasks.task import Examples, Task
 
 POINTS_FROM = ("support", "clicks", "none")
@@ -59,8 +59,8 @@ class Adapted(NamedTuple):
     valid: Bool[Array, " K"]
 
 
-def as_pictures(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
-    """Show slices that come as pictures, from 0 to 1, just so in all colours, as the released code
+def as_uint8(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
+    """Show slices that come as pictures, from 0 to 1, just so in all colors, as the released code
     does."""
     return jnp.broadcast_to(image, (*image.shape[:-1], 3))
 
@@ -92,14 +92,14 @@ def ssm_sam(
     points_from: str = "support",
     transposed: bool = False,
     copies: int = 1,
-    colours: Callable[[Array], Array] = slices_as_colours,
+    colors: Callable[[Array], Array] = slices_as_colors,
     memory: Memory = REMAT,
 ) -> Algorithm:
     """Learn adapters, sampler and decoder from which few steps on one slice segment a new
     structure.
 
     `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query
-    come as chunks of `chunk` neighbours; `prompt` of each is the mask of the slice that lends. For
+    come as chunks of `chunk` neighbors; `prompt` of each is the mask of the support slice. For
     images there may be the named parts of their prefix, computed before. Without any passes it is
     the same network trained jointly on all structures. `period` is after how many online steps the
     rate reaches its end, by default the last; the released code has 20 of 30 or 40.
@@ -107,7 +107,7 @@ def ssm_sam(
     The points that new slices are segmented with come, as `points_from` says, from the mask of the
     support, are "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads
     points as (y, x), `copies` repeats each support slice online, for a sampler that has as many
-    copies of what it learns, and `colours` makes pixels of slices: for comparison with the released
+    copies of what it learns, and `colors` makes pixels of slices: for comparison with the released
     code.
 
     Raises ValueError for another `points_from`.
@@ -120,12 +120,12 @@ def ssm_sam(
         rates = jax.tree.map(lambda p: jnp.full_like(p, rate), theta) if learn_rate else ()
         return Meta(dict(theta=theta, rate=rates))
 
-    def look(meta: Meta, image) -> Prefix:
+    def encode(meta: Meta, image) -> Prefix:
         if isinstance(image, Prefix):  # it was seen before
             return image
         if isinstance(image, dict):  # and kept on disk
             return from_parts(image)
-        return network.look(meta.backbone, colours(image))
+        return network.encode(meta.backbone, colors(image))
 
     def seen(meta: Meta, examples: Examples) -> Examples:
         """Look at slices once, outside of every loop, and soften the masks that they are told.
@@ -136,15 +136,17 @@ def ssm_sam(
         image = examples.image
         if network.adapter.blocks[0] > 0:  # some at a time: attention needs room
             image = (
-                look(meta, image) if isinstance(image, dict) else by_few(partial(look, meta), image)
+                encode(meta, image)
+                if isinstance(image, dict)
+                else by_few(partial(encode, meta), image)
             )
         elif isinstance(image, dict) or image.size < MOST_KEPT:
-            image = look(meta, image)
+            image = encode(meta, image)
         return examples._replace(image=image, prompt=on_grid(halo(told), network))
 
     def segment(meta: Meta, learned, image, points, mask, *, key=None):
         points = points[..., ::-1] if transposed else points
-        prefix = look(meta, image)
+        prefix = encode(meta, image)
         return network.apply(meta.backbone, learned, prefix, points, mask, key=key)
 
     def loss_with(meta: Meta, draw: Callable, count: int) -> Callable:
@@ -221,7 +223,7 @@ def ssm_sam(
             raise ValueError(
                 f"points come from {points_from!r}: clicks are given as the prompt, or are not"
             )
-        prefix = look(meta, image)
+        prefix = encode(meta, image)
         n = prefix.tokens.shape[0]
 
         def told_by(support):
@@ -239,10 +241,10 @@ def ssm_sam(
     return Algorithm(init, adapt_to, predict, outer)
 
 
-def by_few(look: Callable[[Array], Prefix], image: Float[Array, "N S S 1"]) -> Prefix:
+def by_few(encode: Callable[[Array], Prefix], image: Float[Array, "N S S 1"]) -> Prefix:
     """Look at a few slices after the others."""
     return jax.lax.map(
-        lambda one: jax.tree.map(lambda a: a[0], look(one[None])), image, batch_size=FEW
+        lambda one: jax.tree.map(lambda a: a[0], encode(one[None])), image, batch_size=FEW
     )
 
 
@@ -264,7 +266,7 @@ def chunk_loss(logits, mask, valid) -> Float[Array, ""]:
     p, weight = jax.nn.sigmoid(logits), valid.astype(logits.dtype)
     pixel = (jax.nn.softplus(logits) - logits * y).mean((1, 2))
     both = (p * y).sum((1, 2))
-    iou = both / larger(p.sum((1, 2)) + y.sum((1, 2)) - both, 1e-6)
+    iou = both / maximum(p.sum((1, 2)) + y.sum((1, 2)) - both, 1e-6)
     return ((pixel + 1 - iou) * weight).sum() / jnp.maximum(weight.sum(), 1)
 
 

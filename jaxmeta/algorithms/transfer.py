@@ -3,7 +3,7 @@
 Transfer trains one network with one output head a source structure, on all labelled slices of every
 task alike; for a new structure it keeps the trunk, draws a new head and fine-tunes everything on
 the support. Scratch fine-tunes a network that was never trained. Both end in the same `adapt`, with
-any optax optimiser and any number of steps, so that they can be tuned as hard as the method.
+any optax optimizer and any number of steps, so that they can be tuned as hard as the method.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def transfer(
     loss: Callable,
     loss_of: Callable[[Model], Callable],
     *,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     steps: int,
     head: str = "head",
 ) -> Algorithm:
@@ -41,7 +41,7 @@ def transfer(
         fresh, walk = jax.random.split(key)
         phi = {**meta.learned, head: model.init(fresh)[head]}
         plan = whole_support(support, steps)
-        return descend(loss, phi, support, plan, update=optimiser, key=walk)[0]
+        return descend(loss, phi, support, plan, update=optimizer, key=walk)[0]
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
@@ -67,14 +67,14 @@ def one_output(heads: Model, number: Array) -> Model:
 
 
 def scratch(
-    model: Model, loss: Callable, *, optimiser: optax.GradientTransformation, steps: int
+    model: Model, loss: Callable, *, optimizer: optax.GradientTransformation, steps: int
 ) -> Algorithm:
     """Learn each structure from nothing but its support, from a fresh start drawn with the key."""
 
     def adapt_to(meta, support, key):
         fresh, walk = jax.random.split(key)
         plan = whole_support(support, steps)
-        return descend(loss, model.init(fresh), support, plan, update=optimiser, key=walk)[0]
+        return descend(loss, model.init(fresh), support, plan, update=optimizer, key=walk)[0]
 
     def outer(meta, task):
         return (), dict(loss=jnp.zeros(()), grad_norm=jnp.zeros(()))

@@ -23,7 +23,7 @@ KNOTS = np.arange(-3, 4, dtype=np.float32)  # of an intensity curve
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much of each change; 0 switches one off. Intensities are in normalised units."""
+    """How much of each change; 0 switches one off. Intensities are in normalized units."""
 
     flip: float = 0.5
     """Probability of a mirror image, along rows and along columns, of the whole task."""
@@ -96,21 +96,21 @@ def augment(task: Task, how: Augmentation) -> Task:
         moved, seen = jax.random.split(key)
         count = examples.image.shape[0]
         image, mask, prompt = examples.image, examples.mask, examples.prompt
-        lent = getattr(prompt, "shape", ()) == mask.shape  # a mask: it moves as the image does
+        given = getattr(prompt, "shape", ()) == mask.shape  # a mask: it moves as the image does
         if any((*of_tasks, *of_images)):
             each = partial(pose, cells=how.elastic_cells)
             keys = jax.random.split(moved, count)
             to = jax.vmap(lambda key: combine(of_task, each(key, *of_images)))(keys)
-            if lent:
+            if given:
                 prompt = jax.vmap(warp)(image, prompt, to)[1]
             image, mask = jax.vmap(warp)(image, mask, to)
         image, mask = flip(image, mirrors), flip(mask, mirrors)
-        if lent:
+        if given:
             prompt = flip(prompt, mirrors)
         if by is not None:
             image = bend(image, by)
         keys = jax.random.split(seen, count)
-        image = jax.vmap(lambda i, k: recolour(i, k, how))(sign * image, keys)
+        image = jax.vmap(lambda i, k: recolor(i, k, how))(sign * image, keys)
         return examples._replace(image=image, mask=mask, prompt=prompt)
 
     return task._replace(support=change(task.support, support), query=change(task.query, query))
@@ -136,7 +136,7 @@ def bend(image: Array, by: Float[Array, " K"]) -> Array:
     return jnp.interp(image, jnp.asarray(KNOTS), by)
 
 
-def recolour(image: Float[Array, "H W C"], key: Array, how: Augmentation) -> Float[Array, "H W C"]:
+def recolor(image: Float[Array, "H W C"], key: Array, how: Augmentation) -> Float[Array, "H W C"]:
     """Change contrast and brightness of one slice, and add noise."""
     gain, offset, noise = jax.random.split(key, 3)
     image = image * (1 + how.gain * jax.random.normal(gain))

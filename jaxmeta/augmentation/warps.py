@@ -73,7 +73,7 @@ def combine(one: Pose, other: Pose) -> Pose:
 def warp(
     image: Float[Array, "H W C"], mask: Array, to: Pose
 ) -> tuple[Float[Array, "H W C"], Array]:
-    """Map one slice about its centre: linear image, its edge repeated outside; nearest mask, 0
+    """Map one slice about its center: linear image, its edge repeated outside; nearest mask, 0
     outside."""
     height, width = mask.shape
     rows = jnp.arange(height)[:, None] - (height - 1) / 2 - to.shift[0] * height

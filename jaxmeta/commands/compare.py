@@ -1,12 +1,12 @@
 """Runs that were tested one by one, on several machines or on several days, compared from their
 reports.
 
-    python -m experiments.summary --run RUN RUN [RUN ...]
+    python -m experiments.compare --run RUN RUN [RUN ...]
 
 `meta_test` writes RUN/report/ for each run it tests; nothing is computed again. Runs of one
-algorithm with the same settings are seeds of one method; those of several methods make a contest
-(`reports/contest.py`); those of a protocol of the literature are its folds (`reports/folds.py`).
-"""
+algorithm with the same settings are seeds of one method; those of several methods make a comparison
+(`reports/comparison.py`); those of a protocol of the literature are its folds
+(`reports/cross_validation.py`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Options:
     """Run folders, each with the report of its test."""
     output: Path | None = None
     """Where the comparison goes; by default beside the first run's report."""
-    against: Path | None = None
+    reference: Path | None = None
     """One of the runs, whose method every other row is held against, and p adjusted over these
     comparisons; by default methods alone are, against the best of them, and p is adjusted over all
     pairs."""
@@ -49,13 +49,13 @@ def main() -> None:
     options = parse_words(Options, __doc__)
     report = "within" if options.within else "report"
     how = dict(report=report, allow_leak=options.allow_leak)
-    print(compare(options.run, options.output, options.against, options.names, **how))
+    print(compare(options.run, options.output, options.reference, options.names, **how))
 
 
 def compare(
     folders: Sequence[Path],
     output: Path | None = None,
-    against: Path | None = None,
+    reference: Path | None = None,
     names: Sequence[str] = (),
     *,
     report: str = "report",
@@ -69,9 +69,9 @@ def compare(
     outcomes = [read(folder, report) for folder in folders]
     beside = folders[0] / report / f"of_{len(outcomes)}_runs"
     if any(outcome.literature for outcome in outcomes):
-        if against is not None or names:
+        if reference is not None or names:
             raise BadInput(
-                "--against and --names: folds of a protocol make one table of one method"
+                "--reference and --names: folds of a protocol make one table of one method"
             )
         refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
         return cross_validation.write(output or beside, outcomes)
@@ -81,9 +81,9 @@ def compare(
     )
     several = len({entry.method for entry in entries}) > 1
     places = [folder.resolve() for folder in folders]
-    if against is not None and (not several or against.resolve() not in places):
+    if reference is not None and (not several or reference.resolve() not in places):
         why = "is not among the runs" if several else "has no other method to be held against"
-        raise BadInput(f"--against {against}: {why}")
+        raise BadInput(f"--reference {reference}: {why}")
     if names and not several:
         raise BadInput("--names: names methods beside each other, and these runs are all of one")
     if names:
@@ -100,7 +100,7 @@ def compare(
                 )
     if not several:
         return write(output or beside, outcomes)
-    place = None if against is None else places.index(against.resolve())
+    place = None if reference is None else places.index(reference.resolve())
     return comparison.write(output or beside, entries, outcomes, place)
 
 
@@ -132,7 +132,7 @@ def alike(outcome: Outcome) -> dict[str, object]:
     """Give what runs must share to be compared."""
     return {
         "shots": tuple(table.shots for table in outcome.tables),
-        "draws": outcome.draws,
+        "support_sets": outcome.support_sets,
         **outcome.protocol._asdict(),
         **outcome.measuring._asdict(),
         "rows": sorted({case.row for case in cases_of(outcome)}),

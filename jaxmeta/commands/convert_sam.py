@@ -29,14 +29,15 @@ class Arguments:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """A .pth file as published, for which PyTorch is needed (the extra `convert`), or a
-    .safetensors file; others with the same parts too, MedSAM's ViT-B with --look medsam."""
+    .safetensors file; others with the same parts too, MedSAM's ViT-B with --preprocessing medsam.
+    """
     output: Path
     """The folder that the converted weights go to."""
     size: Literal["vit-b", "vit-l", "vit-h"] | None = None
     """Refuse a checkpoint of another size; by default any is recognised."""
-    look: Literal["sam", "medsam"] = "sam"
+    preprocessing: Literal["sam", "medsam"] = "sam"
     """How the weights were shown images when they learned, which no file says. sam: as published,
-    in proportion and normalised by ImageNet's colours; medsam: stretched to the square, from 0 to
+    in proportion and normalized by ImageNet's colors; medsam: stretched to the square, from 0 to
     1."""
     names: bool = False
     """Report every tensor by its name; by default the first 8 of those that do not match."""
@@ -70,7 +71,9 @@ def convert(args: Arguments) -> None:
                 "shape; nothing written"
             )
         try:
-            write_weights(args.output, size, leaves(checkpoint.read, size), look=args.look)
+            write_weights(
+                args.output, size, leaves(checkpoint.read, size), preprocessing=args.preprocessing
+            )
         except BadInput as error:
             raise BadInput(f"{args.checkpoint}: {error}; nothing written") from None
         numbers = sum(prod(checkpoint.shapes[name]) for name in found.matched)

@@ -68,10 +68,10 @@ class Arguments:
     the patient; * is anything."""
     skip_bad: bool = False
     """Leave unusable cases out and list them, instead of stopping."""
-    nan_to: float | None = None
+    fill_nan: float | None = None
     """Value for voxels that are NaN or Inf; without it they stop the preparation."""
     supervoxels: int = 0
-    """Also cut each volume into about so many pieces that look alike, for --tasks.draw
+    """Also cut each volume into about so many pieces that look alike, for --tasks.kind
     supervoxels."""
     workers: int | None = None
     """Processes; by default one per core. Each holds one volume in memory."""

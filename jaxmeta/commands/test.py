@@ -19,7 +19,7 @@ from jaxmeta.evaluation.outcome import Outcome, labelled
 from jaxmeta.evaluation.scores import score_run
 from jaxmeta.evaluation.settings import describe
 from jaxmeta.evaluation.test_plan import Asked, Options, check, protocol_of, questions
-from jaxmeta.evaluation.tuned import borrowed, transfer_run
+from jaxmeta.evaluation.tuned import settings_of_other, transfer_run
 from jaxmeta.evaluation.tuning import search_settings
 from jaxmeta.parallel import devices
 from jaxmeta.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
@@ -46,8 +46,8 @@ def test(options: Options) -> list[Outcome]:
     leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, asked, strict=True)]
     refuse_other_leaks(list(zip(options.run, leaked, strict=True)), options.allow_leak)
     for run, one in zip(runs, asked, strict=True):
-        for shots in one.trials if options.settings else ():
-            borrowed(run, shots, options)
+        for shots in one.trials if options.tuned_on else ():
+            settings_of_other(run, shots, options)
     for run, one in zip(runs, asked, strict=True):
         for leak in one.leaks:
             print(f"LEAK {leak.kind}: {leak.text}")

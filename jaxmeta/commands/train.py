@@ -48,7 +48,7 @@ def main() -> None:
     if jax.process_index():
         sys.stdout = None  # the first process speaks for all
     try:
-        if config.algorithm == "ssm-sam" and config.begin is None:
+        if config.algorithm == "ssm-sam" and config.init_from is None:
             config = on_tiny(config)
         meta_train(config)
     except Stopped as stop:
@@ -136,8 +136,8 @@ def on_tiny(config: Config) -> Config:
     """Train the network that SSM-SAM adapts, on what the run may see; return a run that begins with
     it."""
     workdir = config.workdir / "sam"
-    if config.tasks.as_pictures:
-        raise BadInput("--tasks.as-pictures needs --begin: sam-tiny learns from intensities")
+    if config.tasks.as_uint8:
+        raise BadInput("--tasks.as-uint8 needs --init-from: sam-tiny learns from intensities")
     seen = {name: getattr(config, name) for name in SPLIT}
     read = {name: getattr(config.tasks, name) for name in READ}
     usual = PRESETS["sam-tiny"][1]
@@ -145,9 +145,10 @@ def on_tiny(config: Config) -> Config:
     allowed = tuple(kind for kind in config.allow_leak if kind in PASSED_ON)
     first = dataclasses.replace(usual, workdir=workdir, tasks=tasks, allow_leak=allowed, **seen)
     print(
-        f"no --begin: first {workdir}, on source organs of this split alone; no published weights"
+        f"no --init-from: first {workdir}, on source organs of this split alone; no published "
+        "weights"
     )
-    return dataclasses.replace(config, begin=meta_train(first))
+    return dataclasses.replace(config, init_from=meta_train(first))
 
 
 def command_line() -> list[str]:

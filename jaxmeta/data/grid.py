@@ -3,12 +3,12 @@
 A scan is stored in whatever orientation its scanner liked. Everything after this file sees slices
 `[N, H, W]` whose rows and columns run as `orientation.py` says, so an axial slice is `[right,
 front]` (`np.rot90` of any slice shows it upright). Flips and permutations are exact and so is their
-inverse. Only the in-plane resize interpolates, always with pixel centres aligned:
+inverse. Only the in-plane resize interpolates, always with pixel centers aligned:
 
     x_in = (n_in - 1) / 2 + step (x_out - (n_out - 1) / 2)
 
 where step = n_in / n_out stretches the slice to the square, or step = mm out / mm in keeps physical
-size and crops or pads at the centre.
+size and crops or pads at the center.
 """
 
 import base64
@@ -178,12 +178,12 @@ def weights(n_in: int, n_out: int, step: float) -> csr_array:
     """Make the matrix [n_out, n_in] that resamples one axis: a tent as wide as the larger of the
     two pixels.
 
-    A row sums to 1, or to 0 where the output pixel's centre lies outside of the input.
+    A row sums to 1, or to 0 where the output pixel's center lies outside of the input.
     """
-    centre = (n_in - 1) / 2 + step * (np.arange(n_out) - (n_out - 1) / 2)
-    inside = (centre > -0.5 - 1e-6) & (centre < n_in - 0.5 + 1e-6)
-    centre = np.clip(centre, 0, n_in - 1)
-    distance = np.abs(np.arange(n_in) - centre[:, None])
+    center = (n_in - 1) / 2 + step * (np.arange(n_out) - (n_out - 1) / 2)
+    inside = (center > -0.5 - 1e-6) & (center < n_in - 0.5 + 1e-6)
+    center = np.clip(center, 0, n_in - 1)
+    distance = np.abs(np.arange(n_in) - center[:, None])
     tent = np.maximum(0, 1 - distance / max(step, 1.0))
     return csr_array((tent / tent.sum(1, keepdims=True) * inside[:, None]).astype(np.float32))
 

@@ -167,7 +167,7 @@ def aliases(
     """
     ones, others = (None if names is None else set(names) for names in (ones, others))
     found: dict[tuple[str, str], Alias] = {}
-    for pairs in neighbours(shards):
+    for pairs in neighbors(shards):
         likely: dict[tuple[str, str], list[tuple[int, str, int, str]]] = {}
         for a, b in pairs:
             for first, second in candidates(shards.volumes[a], shards.volumes[b]):
@@ -218,7 +218,7 @@ def apart(pair: tuple[str, str], ones: set[str], others: set[str]) -> bool:
     return (first in ones and second in others) or (first in others and second in ones)
 
 
-def neighbours(shards: Shards) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def neighbors(shards: Shards) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """List pairs of volumes whose masks can be laid on each other: (of one scan, of one patient on
     one grid).
 

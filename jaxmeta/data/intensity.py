@@ -109,7 +109,7 @@ def network_input(
     slope: float = 1.0,
     intercept: float = 0.0,
 ) -> Float[np.ndarray, "N S S 1"]:
-    """Window, resize and normalise slices: the one way from stored numbers to a network.
+    """Window, resize and normalize slices: the one way from stored numbers to a network.
 
     Resizing is linear, so it commutes with subtracting the mean and dividing: both are done on the
     smaller of the two arrays. What lies outside of the slice looks like the window's lower end.
@@ -117,7 +117,7 @@ def network_input(
     clipped = clip(slices, intensity, slope, intercept)
     outside = (intensity.low - intercept) / slope if spacing else 0.0
     small = resize_image(clipped, size, grid, spacing=spacing, fill=outside)
-    return normalise(small, intensity, slope, intercept)
+    return normalize(small, intensity, slope, intercept)
 
 
 def native_input(
@@ -127,9 +127,9 @@ def native_input(
     slope: float = 1.0,
     intercept: float = 0.0,
 ) -> Float[np.ndarray, "N H W 1"]:
-    """Window and normalise slices at their own size, for networks that resize in their own way."""
+    """Window and normalize slices at their own size, for networks that resize in their own way."""
     clipped = clip(slices, intensity, slope, intercept)
-    return normalise(clipped, intensity, slope, intercept)
+    return normalize(clipped, intensity, slope, intercept)
 
 
 def clip(slices: Real[np.ndarray, "N H W"], intensity: Intensity, slope: float, intercept: float):
@@ -139,7 +139,7 @@ def clip(slices: Real[np.ndarray, "N H W"], intensity: Intensity, slope: float, 
     return np.clip(clipped, *np.float32(ends), out=clipped)
 
 
-def normalise(
+def normalize(
     clipped: Float[np.ndarray, "N H W"], intensity: Intensity, slope: float, intercept: float
 ) -> Float[np.ndarray, "N H W 1"]:
     """Turn stored numbers to units of a window's spread around its mean."""

@@ -14,7 +14,7 @@ def predicted_mask(
     grid: Grid,
     *,
     spacing: float | None = None,
-    largest_piece: bool = False,
+    largest_component: bool = False,
 ) -> Bool[np.ndarray, "N H W"]:
     """Bring probabilities back to the original size and call more than a half the structure.
 
@@ -23,7 +23,7 @@ def predicted_mask(
     each hold a small false one.
     """
     mask = restore(probability, grid, spacing=spacing) > 0.5
-    return largest(mask) if largest_piece else mask
+    return largest(mask) if largest_component else mask
 
 
 def predicted_labels(
@@ -32,7 +32,7 @@ def predicted_labels(
     grid: Grid,
     *,
     spacing: float | None = None,
-    largest_piece: bool = False,
+    largest_component: bool = False,
 ) -> tuple[Integer[np.ndarray, "N H W"], Float[np.ndarray, "K N H W"]]:
     """Bring the probabilities of K structures back, and give each voxel the value of the most
     probable.
@@ -41,7 +41,7 @@ def predicted_labels(
     """
     whole = np.stack([restore(each, grid, spacing=spacing) for each in probabilities])
     labels = highest(whole, values, above=0.5)
-    return largest_pieces(labels) if largest_piece else labels, whole
+    return largest_components(labels) if largest_component else labels, whole
 
 
 def highest(
@@ -60,7 +60,7 @@ def highest(
     return labels
 
 
-def largest_pieces(labels: Integer[np.ndarray, "N H W"]) -> Integer[np.ndarray, "N H W"]:
+def largest_components(labels: Integer[np.ndarray, "N H W"]) -> Integer[np.ndarray, "N H W"]:
     """Keep the largest piece of each structure."""
     kept = np.zeros_like(labels)
     for value in np.unique(labels[labels > 0]):

@@ -16,10 +16,10 @@ from jaxmeta.errors import BadInput, Unseen
 LOOKED_AT = 20  # scans that are read to say of how many others a fault is true
 
 
-def read_scan(case: Case, nan_to: float | None) -> tuple[Image, Intensity]:
+def read_scan(case: Case, fill_nan: float | None) -> tuple[Image, Intensity]:
     """Read a case's image and choose its window; name the file where that fails."""
     which = {"channel": case.channel, "channels": case.channels}
-    image = rescaled(read_image(case.image, nan_to=nan_to, **which), case.rescale)
+    image = rescaled(read_image(case.image, fill_nan=fill_nan, **which), case.rescale)
     scale = {"slope": image.slope, "intercept": image.intercept}
     sure = case.rescale is not None
     try:
@@ -61,14 +61,14 @@ def read_masks(
     return found, [], notes
 
 
-def unseen_share(cases: Sequence[Case], nan_to: float | None) -> str:
+def unseen_share(cases: Sequence[Case], fill_nan: float | None) -> str:
     """Say of how many CTs the window shows nothing: all, or some spread evenly over them."""
     scans = [case for case in cases if case.modality == "ct"]
     step = max(1, -(-len(scans) // LOOKED_AT))
     some, count = scans[::step], 0
     for case in some:
         try:
-            read_scan(case, nan_to)
+            read_scan(case, fill_nan)
         except Unseen:
             count += 1
         except BadInput:

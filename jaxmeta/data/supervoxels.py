@@ -3,7 +3,7 @@
 Self-supervised few-shot segmentation learns from them in place of organs (Ouyang et al. 2020, arXiv
 2007.09886). SLIC (Achanta et al. 2012) groups voxels by intensity and by distance in mm; it runs on
 slices of at most `SIDE` rows and columns, and its labels are brought back to native resolution by
-the nearest neighbour. What is as dark as the background everywhere is no structure.
+the nearest neighbor. What is as dark as the background everywhere is no structure.
 """
 
 import numpy as np
@@ -59,9 +59,9 @@ def supervoxels(
 
 def nearest(count: int, known: int) -> Integer[np.ndarray, " count"]:
     """Say for each of `count` pixels which of `known` ones along the same side has the nearest
-    centre.
+    center.
 
-    Pixel i's centre lies at the share (i + 1/2) / count of the side, in pixel (i + 1/2) known /
+    Pixel i's center lies at the share (i + 1/2) / count of the side, in pixel (i + 1/2) known /
     count. From the corners, i known / count, everything would be shifted by half of the difference
     of two pixels.
     """

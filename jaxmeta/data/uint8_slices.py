@@ -35,7 +35,7 @@ def picture_images(
     return (steps / np.float32(255)).astype(np.float32)[..., None]
 
 
-def picture_masks(
+def uint8_masks(
     slices: UInt8[np.ndarray, "N H W"], size: int, grid: Grid, *, spacing: float | None = None
 ) -> UInt8[np.ndarray, "N S S"]:
     """Resize binary slices linearly and cut each at half of its own maximum."""

@@ -35,12 +35,12 @@ from jaxmeta.training import metrics_log
 # Rows that saw all labels but those they are tested on.
 BOUND, FULL = "supervised", "adapted, all slices"
 PASSED_ON = ("organs", "patients", "contents")  # leaks of a split, which its pre-training has too
-FRESH = "fresh readers"  # of SSM-SAM: its frozen encoder, and nothing learned on it
+RANDOM = "random initialization"  # of SSM-SAM: its frozen encoder, and nothing learned on it
 SUPERVISED = Finetune("adam", 3e-3, 800)
 SLICE_EPOCHS, SLICE_RATE, SLICE_DECAY = 20, 1e-3, 3e-5  # MetaMedSeg's, with all slices
 OWN = "own"  # the method's own inner rule, with its own (learned) rates
 # plain: nothing differentiates them
-OPTIMISERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0), BY_SLICE: optax.adam(1.0)}
+OPTIMIZERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0), BY_SLICE: optax.adam(1.0)}
 
 
 def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
@@ -52,20 +52,20 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     config, tasks = run.config, run.config.tasks
     steps = round(config.steps * slice_gradients(config) / (tasks.shots + tasks.queries))
     preset = with_algorithm(config, "transfer")
-    as_usual = config.outer.optimiser == preset.outer.optimiser
+    as_usual = config.outer.optimizer == preset.outer.optimizer
     outer = dataclasses.replace(config.outer, rate=preset.outer.rate) if as_usual else preset.outer
-    draw = "episodes" if tasks.draw == "supervoxels" else tasks.draw  # which have no output each
+    draw = "episodes" if tasks.kind == "supervoxels" else tasks.kind  # which have no output each
     transfer = dataclasses.replace(
         preset,
-        inner=dataclasses.replace(preset.inner, vary=config.inner.vary or 0.0),
+        inner=dataclasses.replace(preset.inner, augment=config.inner.augment or 0.0),
         outer=outer,
         task_weights=TaskWeights(),
         allow_leak=tuple(kind for kind in config.allow_leak if kind in PASSED_ON),
-        tasks=dataclasses.replace(tasks, draw=draw),
+        tasks=dataclasses.replace(tasks, kind=draw),
         augment=augment,
         workdir=run.folder / folder,
         steps=steps,
-        every=max(1, steps // 5),
+        checkpoint_every=max(1, steps // 5),
         test_patients=run.split.test_patients,
     )
     print(f"pre-training transfer for {steps} steps: as many slice-gradients as the run had")
@@ -85,7 +85,7 @@ def slice_gradients(config: Config) -> int:
     where nothing is walked; the query once.
     """
     inner, tasks = config.inner, config.tasks
-    passes = 1 if inner.steps is None else inner.steps + (inner.products or 0)
+    passes = 1 if inner.steps is None else inner.steps + (inner.cg_steps or 0)
     return passes * tasks.shots + tasks.queries
 
 
@@ -112,53 +112,53 @@ def heads(transfer: Run) -> dict[str, float]:
     return {name: float(np.mean(of)) if of else 0.0 for name, of in seen.items()}
 
 
-def row_maker(run: Run, draws: int, transfer: Run | None = None) -> Callable[..., Row]:
+def row_maker(run: Run, support_sets: int, transfer: Run | None = None) -> Callable[..., Row]:
     """Make (name, begin, setting) -> Row; begin is "adapted", "scratch" or "transfer", of SSM-SAM
-    "adapted" or FRESH.
+    "adapted" or RANDOM.
 
-    The setting None is no step at all. All fine-tuning by the same optimiser and steps is compiled
+    The setting None is no step at all. All fine-tuning by the same optimizer and steps is compiled
     once, wherever it begins and at whatever rate.
     """
     if run.config.algorithm == "ssm-sam":
-        return prompted_row_maker(run, draws)
+        return prompted_row_maker(run, support_sets)
     model, loss = model_and_loss(run.config, testing=True)
-    once = compiled_once(draws)
+    once = compiled_once(support_sets)
 
     def begin(kind: str) -> Row:
         if kind == "scratch":
-            return once(kind, lambda: fresh(model))("scratch, zero steps", ())
+            return once(kind, lambda: fresh(model))("scratch, no adaptation", ())
         of = run if kind == "adapted" else transfer
-        return once(kind, lambda: predictor_of(of, 0))(f"{kind}, zero steps", of.state)
+        return once(kind, lambda: predictor_of(of, 0))(f"{kind}, no adaptation", of.state)
 
     def make(name: str, kind: str, setting: Finetune | None) -> Row:
         if setting is None:
             return begin(kind)._replace(name=name)
         steps = setting.steps
-        if setting.optimiser == OWN:
+        if setting.optimizer == OWN:
             return once((kind, steps), lambda: predictor_of(run, steps))(name, run.state)
-        walk = pass_by_pass if setting.optimiser == BY_SLICE else finetuned
-        update = OPTIMISERS[setting.optimiser]
-        tuned = once((setting.optimiser, steps), lambda: walk(model, loss, update, steps))
+        walk = pass_by_pass if setting.optimizer == BY_SLICE else finetuned
+        update = OPTIMIZERS[setting.optimizer]
+        tuned = once((setting.optimizer, steps), lambda: walk(model, loss, update, steps))
         return tuned(name, np.float32(setting.rate), begin(kind))
 
     return make
 
 
-def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
+def prompted_row_maker(run: Run, support_sets: int) -> Callable[..., Row]:
     """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the
-    frozen image encoder alone (FRESH), with readers that are drawn with each support's key.
+    frozen image encoder alone (RANDOM), with readers that are drawn with each support's key.
 
     All segment by what is compiled for the first.
     """
-    once = compiled_once(draws)
-    state, still = replicate(run.state, task_mesh(draws)), predictor_of(run, 0)
-    begins = {"adapted": still, FRESH: from_nothing(run, still)}
+    once = compiled_once(support_sets)
+    state, still = replicate(run.state, task_mesh(support_sets)), predictor_of(run, 0)
+    begins = {"adapted": still, RANDOM: from_nothing(run, still)}
 
     def begin(kind: str) -> Row:
         return once(kind, lambda: begins[kind])(kind, state)
 
     def make(name: str, kind: str, setting: Finetune | None) -> Row:
-        if kind not in begins or (setting and setting.optimiser != OWN):
+        if kind not in begins or (setting and setting.optimizer != OWN):
             raise ValueError(f"{kind}, {setting}: SSM-SAM has no such row")
         row, shown = begin(kind), begin("adapted")
         if setting and setting.steps:
@@ -169,14 +169,14 @@ def prompted_row_maker(run: Run, draws: int) -> Callable[..., Row]:
     return make
 
 
-def compiled_once(draws: int) -> Callable[..., Callable[..., Row]]:
+def compiled_once(support_sets: int) -> Callable[..., Callable[..., Row]]:
     """Make (what, predictor) -> what makes its rows; the predictor is asked for once under each
     name."""
-    chunk, compiled = side_by_side(draws, task_mesh(draws)), {}
+    chunk, compiled = side_by_side(support_sets, task_mesh(support_sets)), {}
 
     def once(what, predictor: Callable[[], Callable]) -> Callable[..., Row]:
         if what not in compiled:
-            compiled[what] = networks(predictor(), draws=draws, chunk=chunk)
+            compiled[what] = networks(predictor(), support_sets=support_sets, chunk=chunk)
         return compiled[what]
 
     return once
@@ -238,15 +238,15 @@ def upper_bounds(
     model, loss = model_and_loss(config)
     loss = varied(loss, upright(config.augment))
     if config.algorithm == "metamedseg":
-        update = optax.chain(optax.add_decayed_weights(SLICE_DECAY), OPTIMISERS["adam"])
+        update = optax.chain(optax.add_decayed_weights(SLICE_DECAY), OPTIMIZERS["adam"])
         trained, rate = pass_by_pass(model, loss, update, SLICE_EPOCHS), SLICE_RATE
     else:
-        update, rate = OPTIMISERS[setting.optimiser], setting.rate
+        update, rate = OPTIMIZERS[setting.optimizer], setting.rate
         trained = supervised(model, loss, update, setting.steps, batch)
-    begun = {BOUND: networks(fresh(model), draws=folds)("start", ())}
+    begun = {BOUND: networks(fresh(model), support_sets=folds)("start", ())}
     if fine_tunes(config):
-        begun[FULL] = networks(predictor_of(run, 0), draws=folds)("start", run.state)
-    compiled = networks(trained, draws=folds)
+        begun[FULL] = networks(predictor_of(run, 0), support_sets=folds)("start", run.state)
+    compiled = networks(trained, support_sets=folds)
     return tuple(compiled(name, np.float32(rate), begin) for name, begin in begun.items())
 
 

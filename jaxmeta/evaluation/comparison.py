@@ -4,9 +4,8 @@ Patients, supports and training seeds are all drawn at random, so all of them ma
 A row's own interval is over patients (what a table of this field shows). A difference between two
 rows is taken case by case and its interval is over patients and supports; where every organ was
 learned for by several runs, a second one is over the runs too. `standings` makes the table of a
-contest of all this. What an interval is over, it names itself (`Interval.over`); how it is made is
-in `intervals.py`.
-"""
+comparison of all this. What an interval is over, it names itself (`Interval.over`); how it is made
+is in `intervals.py`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxmeta.evaluation.intervals import Interval, Level, Means, holm, interval
-from jaxmeta.evaluation.protocols.shared_patients import LENDERS
+from jaxmeta.evaluation.protocols.shared_patients import SUPPORT_SLICES
 from jaxmeta.evaluation.segmenter import NAN, Case
 from jaxmeta.metrics import Counts, count
 
 LIMITS = {"dice": (0.0, 1.0), "iou": (0.0, 1.0)}  # between which no mean can help to lie
 ANY = (-math.inf, math.inf)
-# what stands for whoever lent a support where slices were drawn, not people
-NOBODY = ("", *LENDERS)
+# what stands for support patients where slices were drawn, not people
+NOBODY = ("", *SUPPORT_SLICES)
 OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
 
 
@@ -42,8 +41,8 @@ class Margin(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A line of a contest: its scores, how far it is ahead of the baseline and behind the best, or
-    behind another line that all are held against."""
+    """A line of a comparison: its scores, how far it is ahead of the baseline and behind the best,
+    or behind another line that all are held against."""
 
     row: str
     dice: Interval
@@ -96,7 +95,7 @@ def difference(
 
 def pair_of(case: Case) -> tuple:
     """Name the question that a case answers, whichever row answers it."""
-    return case.run, case.shots, case.organ, case.draw, case.case
+    return case.run, case.shots, case.organ, case.support_set, case.case
 
 
 def questions(cases: Sequence[Case]) -> set[tuple]:
@@ -112,19 +111,19 @@ def margin(ours: Sequence[Case], theirs: Sequence[Case]) -> Margin:
 
 def standings(
     cases: Sequence[Case],
-    entrants: Sequence[str],
+    methods: Sequence[str],
     baseline: str,
     *,
     apart: Sequence[str] = (),
-    against: str | None = None,
+    reference: str | None = None,
 ) -> list[Standing]:
     """Rank the rows that compete by their Dice, the other rows behind them in their own order.
 
     Every row but those `apart` (which answer other questions) is held against the baseline where
     there is one. Against the row named `against` too, and these comparisons are the family that p
-    is adjusted over. Where none is named beforehand, every entrant is held against the best of
+    is adjusted over. Where none is named beforehand, every method is held against the best of
     them: who is chosen as the best of these very cases was compared with all, so all pairs of
-    entrants are the family.
+    methods are the family.
     """
     rows = {}
     for case in cases:
@@ -135,12 +134,12 @@ def standings(
         mean = scores[row][0].mean
         return -math.inf if math.isnan(mean) else mean
 
-    ranked = sorted(entrants, key=dice, reverse=True)
-    if against is None:
+    ranked = sorted(methods, key=dice, reverse=True)
+    if reference is None:
         first, family = ranked[0], list(combinations(ranked, 2))
     else:
-        first = against
-        family = [(against, row) for row in rows if row not in (against, *apart)]
+        first = reference
+        family = [(reference, row) for row in rows if row not in (reference, *apart)]
     margins = {pair: margin(rows[pair[0]], rows[pair[1]]) for pair in family}
     chances = adjusted(margins)
     lines = []
@@ -174,10 +173,10 @@ def patients(cases: Sequence[Case]) -> Level:
 
 
 def supports(cases: Sequence[Case]) -> Level:
-    """Name supports by who lent them, drawn inside a data set among those that the same runs were
+    """Name supports by who given them, drawn inside a data set among those that the same runs were
     given.
 
-    A patient unlike others lends for every organ alike. Slices that nobody in particular lent are
+    A patient unlike others gives for every organ alike. Slices that nobody in particular given are
     their own.
     """
     units = [
@@ -194,9 +193,9 @@ def supports(cases: Sequence[Case]) -> Level:
     return Level(units, strata, "supports")
 
 
-def dataset_of(lenders: str) -> str:
+def dataset_of(support_patients: str) -> str:
     """Give the data set of the first who has one; people with a name of their own are of none."""
-    before, slash, _ = lenders.partition("/")
+    before, slash, _ = support_patients.partition("/")
     return before.rpartition(" ")[2] if slash else ""
 
 

@@ -1,7 +1,7 @@
 """Plain training on labelled slices: what the baselines do, each with its own best setting.
 
 A method is only as good as the baselines it is compared with, so these are tuned as hard as it is:
-`search` scores a grid of optimiser x rate x steps on validation organs for all competitors alike,
+`search` scores a grid of optimizer x rate x steps on validation organs for all competitors alike,
 and goes beyond it for all of them while anyone's winner lies at its edge.
 """
 
@@ -21,10 +21,10 @@ from jaxmeta.numerics import rank
 
 
 class Finetune(NamedTuple):
-    """A setting of fine-tuning: the optimiser's name, its rate, and how many steps (passes, if it
+    """A setting of fine-tuning: the optimizer's name, its rate, and how many steps (passes, if it
     goes slice by slice). Of a method's own rule the rate is a multiple of the one that it has."""
 
-    optimiser: str
+    optimizer: str
     rate: float
     steps: int
 
@@ -32,7 +32,7 @@ class Finetune(NamedTuple):
 def finetuned(model: Model, loss: Callable, update: optax.GradientTransformation, steps: int):
     """Make the predictor that walks `steps` updates down the support from where a row begins.
 
-    Its state is the rate (`update` is the optimiser at rate 1) and its support comes with the
+    Its state is the rate (`update` is the optimizer at rate 1) and its support comes with the
     variables to begin from: all rates, and all that begin elsewhere, share one compilation.
     """
 
@@ -100,13 +100,13 @@ def applied(model: Model) -> Callable:
 
 
 class Grid(NamedTuple):
-    """Ascending rates and ascending numbers of steps of one optimiser."""
+    """Ascending rates and ascending numbers of steps of one optimizer."""
 
     rates: tuple[float, ...]
     steps: tuple[int, ...]
 
 
-Grids = Mapping[str, Grid]  # by optimiser
+Grids = Mapping[str, Grid]  # by optimizer
 
 GRIDS = {
     "sgd": Grid((0.03, 0.1, 0.3, 1.0), (20, 100, 300)),
@@ -129,8 +129,8 @@ class Found(NamedTuple):
 def settings(grids: Grids) -> list[Finetune]:
     """List every setting of the grids."""
     return [
-        Finetune(optimiser, rate, steps)
-        for optimiser, grid in grids.items()
+        Finetune(optimizer, rate, steps)
+        for optimizer, grid in grids.items()
         for steps in grid.steps
         for rate in grid.rates
     ]
@@ -141,7 +141,7 @@ def edges(winner: Finetune, grids: Grids) -> tuple[str, ...]:
 
     What has one value only is given, not searched, and has no sides.
     """
-    rates, steps = grids[winner.optimiser]
+    rates, steps = grids[winner.optimizer]
     sides = {
         "lowest rate": len(rates) > 1 and winner.rate == rates[0],
         "highest rate": len(rates) > 1 and winner.rate == rates[-1],
@@ -156,7 +156,7 @@ def widened(grids: Grids, winner: Finetune, most: int = MOST_STEPS) -> Grids:
 
     Steps end at `most`: each factor costs as much again as all before it together.
     """
-    rates, steps = map(list, grids[winner.optimiser])
+    rates, steps = map(list, grids[winner.optimizer])
     for side in edges(winner, grids):
         if side == "lowest rate":
             rates.insert(0, float(f"{rates[0] / 3:.1g}"))
@@ -166,20 +166,20 @@ def widened(grids: Grids, winner: Finetune, most: int = MOST_STEPS) -> Grids:
             steps.insert(0, max(1, steps[0] // 3))
         if side == "most steps" and steps[-1] * 3 <= most:
             steps.append(steps[-1] * 3)
-    return {**grids, winner.optimiser: Grid(tuple(rates), tuple(steps))}
+    return {**grids, winner.optimizer: Grid(tuple(rates), tuple(steps))}
 
 
 def around(winner: Finetune, grids: Grids) -> list[Finetune]:
-    """List the settings of the winner's optimiser that are at most one rate and one step count
+    """List the settings of the winner's optimizer that are at most one rate and one step count
     off."""
-    rates, steps = grids[winner.optimiser]
+    rates, steps = grids[winner.optimizer]
 
     def near(values, value):
         place = values.index(value)
         return values[max(0, place - 1) : place + 2]
 
     here = Grid(near(rates, winner.rate), near(steps, winner.steps))
-    return settings({winner.optimiser: here})
+    return settings({winner.optimizer: here})
 
 
 def search(
@@ -191,7 +191,7 @@ def search(
 ) -> tuple[dict[str, Found], Grids]:
     """Score the same settings for every competitor: the grids, then what lies around the winners.
 
-    A winner at an edge widens its grid, and whatever neighbour of a winner was not tried yet is
+    A winner at an edge widens its grid, and whatever neighbor of a winner was not tried yet is
     tried by all competitors alike, until winners have none. After `rounds` they stand, and edges
     that remain are reported with them, those of `most` steps too.
     """

@@ -30,7 +30,7 @@ narrow. `docs/statistics.md` has the coverage of all this by simulation.
 
 Groups (organs) weigh the same however many patients they have, and are those of the question:
 another organ is another question. Units are compared inside their stratum (patients inside a data
-set, and likewise those who lend supports). A level of which some group has one unit tells nothing
+set, and likewise those who give supports). A level of which some group has one unit tells nothing
 of its variance and is left out: `Interval.over` does not name it. So is a level of a few units that
 are all alike (two cases that were missed), which are no certainty. A level nested in another that
 is not left out (patients of a cohort that one run has) varies with it and is counted there alone.
@@ -50,7 +50,7 @@ LEAST_P = 1e-12
 # Units that are all alike (cases that all were missed, say) show a variance of 0, which of a few is
 # chance: were each ahead or behind by the toss of a coin, n would all be on one side with 2 / 2^n
 # (the sign test), which is more than .05 up to 5. So their variance counts from 6 units on, or 5
-# degrees of freedom (rounded up: one that lends is asked about less, and is a unit all the same).
+# degrees of freedom (rounded up: one that gives is asked about less, and is a unit all the same).
 ALIKE = 5
 
 

@@ -1,4 +1,4 @@
-"""What a test would share with what it tests: asked of a run, of who lends settings, and of a
+"""What a test would share with what it tests: asked of a run, of who gives settings, and of a
 transfer run.
 
 A score claims that nothing under test was seen. `checked` refuses what speaks against it; what
@@ -44,7 +44,7 @@ def checked(
     """Refuse a test of data that were prepared anew, of what the run has seen, or by settings that
     were chosen on it; return the leaks that are allowed.
 
-    `settings` is who lends them, by its searches of these `names`.
+    `settings` is who gives them, by its searches of these `names`.
     """
     allowed = (*allowed, *run.config.allow_leak)
     now = remembered(held_out.shards, run.split)
@@ -53,9 +53,9 @@ def checked(
     if "shared-patients" not in run.config.allow_leak:
         found += refuse_leaks(twins(held_out), allowed, "leave one of them out")
     if settings is not None:
-        lent = tuned_on(settings, names)
+        searched = tuned_on(settings, names)
         way = "take the settings of a search on other organs and patients"
-        found += refuse_leaks(leaks(lent, held, kind="settings"), allowed, way)
+        found += refuse_leaks(leaks(searched, held, kind="settings"), allowed, way)
     return found
 
 
@@ -65,33 +65,32 @@ def checked_transfer(run: Run, transfer: Run, held: Held, allowed: Sequence[str]
     return refuse_leaks(leaks(transfer.provenance, held), allowed, "name another with --transfer")
 
 
-def tuned_on(lender: Path, names: Iterable[str]) -> list[Seen]:
-    """Say what settings stand on: what the lender and the transfer run that it tuned have learned
-    from and were chosen on, and what its searches have looked at; of those that kept nothing, what
-    their run validates on.
-    """
-    found, others, kept = [], [], stored(lender)
+def tuned_on(other: Path, names: Iterable[str]) -> list[Seen]:
+    """Say what settings stand on: what the other run and the transfer run that it tuned have
+    learned from and were chosen on, and what its searches have looked at; of those that kept
+    nothing, what their run validates on."""
+    found, others, kept = [], [], stored(other)
     for name in names:
         if name not in kept:
             continue
-        others += transfer_tuned(lender, kept[name])
+        others += transfer_tuned(other, kept[name])
         if "seen" in kept[name]:
-            found.append(from_json(kept[name]["seen"])._replace(by=f"the search of {lender}"))
+            found.append(from_json(kept[name]["seen"])._replace(by=f"the search of {other}"))
             continue
-        division = config_file.read(lender)[1]
-        known = [s.contents for s in provenance_of(lender) if s.organs == division.val_organs]
+        division = config_file.read(other)[1]
+        known = [s.contents for s in provenance_of(other) if s.organs == division.val_organs]
         of = division.val_organs, division.train_patients
-        found.append(Seen(f"the search of {lender}", TUNED, *of, dict(*known[:1])))
-    return [*found, *provenance_of(lender), *others]
+        found.append(Seen(f"the search of {other}", TUNED, *of, dict(*known[:1])))
+    return [*found, *provenance_of(other), *others]
 
 
-def transfer_tuned(lender: Path, search: Mapping[str, Any]) -> tuple[Seen, ...]:
+def transfer_tuned(other: Path, search: Mapping[str, Any]) -> tuple[Seen, ...]:
     """Say what the transfer run has seen that a search tuned: as it was kept, else by what lies
     beside."""
     if search.get("transfer_seen"):
         return tuple(map(from_json, search["transfer_seen"]))
-    beside = lender / search["transfer"][0] if search.get("transfer") else lender
-    return provenance_of(beside) if beside != lender and (beside / "config.json").exists() else ()
+    beside = other / search["transfer"][0] if search.get("transfer") else other
+    return provenance_of(beside) if beside != other and (beside / "config.json").exists() else ()
 
 
 def searched_on(run: Run, validation: Pool) -> Seen:

@@ -81,7 +81,7 @@ class Outcome(NamedTuple):
     seed: int  # of its training
     step: int  # of its best checkpoint
     split: Split
-    draws: int
+    support_sets: int
     protocol: Protocol
     devices: str  # on which adaptations were timed
     tables: tuple[Table, ...]

@@ -9,7 +9,7 @@ import jax
 
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.shards import Shards, cohort_of
-from jaxmeta.evaluation.baselines import FRESH, OWN, fine_tunes, heads, row_maker, upper_bounds
+from jaxmeta.evaluation.baselines import OWN, RANDOM, fine_tunes, heads, row_maker, upper_bounds
 from jaxmeta.evaluation.finetune import Finetune
 from jaxmeta.evaluation.leaks import checked_transfer, kinds
 from jaxmeta.evaluation.outcome import (
@@ -26,7 +26,7 @@ from jaxmeta.evaluation.outcome import (
 from jaxmeta.evaluation.protocols.alpnet_scores import score_by_chunks
 from jaxmeta.evaluation.protocols.shared_patients import trial_of_every_slice
 from jaxmeta.evaluation.protocols.within_volume_scores import score_within
-from jaxmeta.evaluation.segmenter import Case, Row, copied_mask, draw_keys, score, together
+from jaxmeta.evaluation.segmenter import Case, Row, draw_keys, nearest_support_mask, score, together
 from jaxmeta.evaluation.settings import Setting
 from jaxmeta.evaluation.test_plan import (
     Asked,
@@ -58,14 +58,14 @@ def score_run(run: Run, options: Options, asked: Asked, transfer: Run | None) ->
     bound = []
     if options.upper_bound:
         bound = bounded(run, shards, held_out, how, options)
-    masks = predictions_of(run, options) if options.masks else None
+    masks = predictions_of(run, options) if options.save_masks else None
     tables = []
     for shots, chosen in asked.trials.items():
         settings = choose(run, shots, options, transfer)
         walks = fine_tunes(run.config)
-        rows, twins = rows_of(make, settings, options.baselines, zero_steps=walks)
+        rows, twins = rows_of(make, settings, options.baselines, no_adaptation=walks)
         if "shared-patients" in run.config.allow_leak:  # a slice alone has no height to copy at
-            rows = [row for row in rows if row.name != "copied mask"]
+            rows = [row for row in rows if row.name != "nearest support mask"]
         rows[0], took = timed(rows[0])
         measuring = measuring_of(options)
         scored = scored_by(run, options, asked)
@@ -127,7 +127,7 @@ def rows_of(
     settings: dict[str, Setting],
     baselines: str,
     *,
-    zero_steps: bool = True,
+    no_adaptation: bool = True,
 ) -> tuple[list[Row], dict[str, list[str]]]:
     """List the rows to compute, the method first; and by its name, what each row is in the table.
 
@@ -136,11 +136,11 @@ def rows_of(
     """
     rows = [make(METHOD, METHOD, settings[METHOD].finetune)]
     if baselines != "none":
-        if zero_steps:
-            still = make("zero steps", METHOD, None)
+        if no_adaptation:
+            still = make("no adaptation", METHOD, None)
             rows += [still._replace(segment=rows[0].segment)]  # compiled once
-        rows += [copied_mask("copied mask")]
-    usual = [name for name in ("scratch", FRESH) if name in settings]
+        rows += [nearest_support_mask("nearest support mask")]
+    usual = [name for name in ("scratch", RANDOM) if name in settings]
     names = {"none": (), "default": usual, "all": sorted(settings.keys() - {METHOD})}
     same = {}
     for name in names[baselines]:
@@ -163,11 +163,11 @@ def steps_curves(
     """
     curves, scored = {}, {case.row for case in cases}
     for row, (setting, *_) in settings.items():
-        own = setting.optimiser == OWN
+        own = setting.optimizer == OWN
         if row not in scored or not (own or row == METHOD):
             continue
         rate, known = (setting.rate, {setting.steps: row}) if own else (1.0, {})
-        known |= {0: "zero steps"} if row == METHOD and "zero steps" in scored else {}
+        known |= {0: "no adaptation"} if row == METHOD and "no adaptation" in scored else {}
         curves[row] = {}
         for count in counts:
             if count in known:
@@ -236,7 +236,7 @@ def timed(row: Row) -> tuple[Row, list[float]]:
 def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Options) -> list[Case]:
     """Score the upper bounds: each patient once, by networks that all the others trained.
 
-    Of a run that is tested on slices, each tested slice by networks that all slices that lend
+    Of a run that is tested on slices, each tested slice by networks that all support slices
     trained.
     """
     cases, rows, read = [], {}, {"size": how["size"], "mm": how["mm"]}
@@ -247,7 +247,7 @@ def bounded(run: Run, shards: Shards, held_out: Pool, how: dict, options: Option
             trial = trial_of_every_slice(pool, entry, **read)
         else:
             supports = every_label(pool, entry, folds=FOLDS, **how)
-            kept = whole_volumes(pool, entry, largest_piece=options.largest_piece, **read)
+            kept = whole_volumes(pool, entry, largest_component=options.largest_component, **read)
             answers = folds_of(pool, entry, folds=FOLDS, seed=how["seed"])
             trial = Trial(entry.organ, entry.dataset, entry, supports, kept, answers)
         folds = len(trial.supports)

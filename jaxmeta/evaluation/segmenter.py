@@ -1,7 +1,7 @@
 """From a support set to masks of whole volumes, and to the scores of every case.
 
 A `Row` is one line of the final table: anything that can be fitted to support slices and then
-segments slices. All T supports of an organ ("draws") are fitted in one call and spread over devices
+segments slices. All T support sets of an organ are fitted in one call and spread over devices
 like tasks in training; every query volume passes once through all T fitted networks. Volumes are
 cut into chunks of one size, the last one padded, so each function compiles once however long a
 volume is. The learner's state is an argument of what is compiled, never a constant in it.
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
     row: str
     organ: str
-    draw: int
+    support_set: int
     support_patients: str
     support_slices: str
     patient: str
@@ -67,7 +67,7 @@ class Case(NamedTuple):
     nsd: float = NAN
 
 
-def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[..., Row]:
+def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Callable[..., Row]:
     """Make (name, state, begin=None) -> Row of a `predictor`; `draws` is T, the supports of one
     call.
 
@@ -75,8 +75,8 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
     `begin`, another row, each support comes to `adapt` as (support, what `begin` makes of it). A
     device does `chunk` supports side by side.
     """
-    mesh = task_mesh(draws)
-    task_ids = np.zeros((draws, 2), np.int32)
+    mesh = task_mesh(support_sets)
+    task_ids = np.zeros((support_sets, 2), np.int32)
 
     @jit
     def adapt(state, tasks):
@@ -121,7 +121,7 @@ def networks(predictor: Callable, *, draws: int, chunk: int = 1) -> Callable[...
     return row
 
 
-def copied_mask(name: str) -> Row:
+def nearest_support_mask(name: str) -> Row:
     """The row that learns nothing: every slice gets the support mask nearest in relative height.
 
     The field of view is taken for the same stretch of body in every patient. Slices that lie
@@ -168,10 +168,12 @@ def together(supports: Sequence[Support]) -> Support:
 ONWARD = np.uint32(0x9E3779B9)  # makes another key of a raw one
 
 
-def draw_keys(draws: int, seed: int, of: str = "") -> np.ndarray:
+def draw_keys(support_sets: int, seed: int, of: str = "") -> np.ndarray:
     """Make one raw key a draw, other ones for every organ: rows begin anew with each support."""
     organ = zlib.crc32(of.encode())
-    streams = [np.random.default_rng((seed, organ, draw, 1)) for draw in range(draws)]
+    streams = [
+        np.random.default_rng((seed, organ, support_set, 1)) for support_set in range(support_sets)
+    ]
     return np.stack([stream.integers(2**32, size=2, dtype=np.uint32) for stream in streams])
 
 
@@ -201,13 +203,13 @@ def score(
     its mask.
     """
     for row, query, probability in segmented(rows, trial, seed=seed, chunk=chunk):
-        for draw, support in enumerate(trial.supports):
-            asked = trial.answers.get(query.patient, draw) == draw
+        for support_set, support in enumerate(trial.supports):
+            asked = trial.answers.get(query.patient, support_set) == support_set
             if query.patient in support.patients or not asked:
                 continue
-            mask = query.finish(probability[draw])
+            mask = query.finish(probability[support_set])
             found = measured(mask, query.target, spacing=query.spacing)
-            yield case_of(row.name, trial.organ, draw, [support], query, found), query, mask
+            yield case_of(row.name, trial.organ, support_set, [support], query, found), query, mask
 
 
 def segmented(
@@ -227,13 +229,18 @@ def segmented(
 
 
 def case_of(
-    row: str, organ: str, draw: int, supports: Sequence[Support], query: Query, found: Measures
+    row: str,
+    organ: str,
+    support_set: int,
+    supports: Sequence[Support],
+    query: Query,
+    found: Measures,
 ) -> Case:
     """Name a score: who answered, which question, from whose slices."""
     return Case(
         row=row,
         organ=organ,
-        draw=draw,
+        support_set=support_set,
         support_patients=" ".join(dict.fromkeys(p for s in supports for p in s.patients)),
         support_slices=" ".join(at for s in supports for at in s.slices),
         patient=query.patient,

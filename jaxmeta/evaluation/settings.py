@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import FRESH, OWN
+from jaxmeta.evaluation.baselines import OWN, RANDOM
 from jaxmeta.evaluation.finetune import BY_SLICE, Finetune, Found, Grids
 from jaxmeta.files import write_json
 from jaxmeta.runs.provenance import Seen
@@ -25,9 +25,9 @@ SHIPPED = {1: Finetune("sgd", 1.0, 900), 5: Finetune("sgd", 1.0, 100)}
 class Protocol(NamedTuple):
     """How a test asks, and so a search that chooses its settings."""
 
-    patients: int = 1  # who lend the slices of a support
-    largest_piece: bool = False  # all that is kept of each mask
-    within: int | None = None  # of how many neighbours one is labelled, in tests within volumes
+    patients: int = 1  # who give the slices of a support
+    largest_component: bool = False  # all that is kept of each mask
+    within: int | None = None  # of how many neighbors one is labelled, in tests within volumes
 
 
 class Setting(NamedTuple):
@@ -40,10 +40,10 @@ class Setting(NamedTuple):
 
 def describe(setting: Setting) -> str:
     """Write a setting in words, with a warning where a search could not leave the grid's edge."""
-    optimiser, rate, steps = setting.finetune
-    how = "its own rule" if optimiser == OWN else f"{optimiser}, rate {rate:g}"
-    how += f", {rate:g} times its rate" if optimiser == OWN and rate != 1 else ""
-    unit = "passes" if optimiser == BY_SLICE else "steps"
+    optimizer, rate, steps = setting.finetune
+    how = "its own rule" if optimizer == OWN else f"{optimizer}, rate {rate:g}"
+    how += f", {rate:g} times its rate" if optimizer == OWN and rate != 1 else ""
+    unit = "passes" if optimizer == BY_SLICE else "steps"
     how += f", {steps} {unit}" if steps else ""
     warning = f"; AT THE GRID'S EDGE: {', '.join(setting.edges)}" if setting.edges else ""
     return f"{how} ({setting.source}{warning})"
@@ -53,7 +53,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
     own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
     if run.config.algorithm == "ssm-sam":
-        rows = dict.fromkeys(("adapted", FRESH), Setting(own, "the preset's"))
+        rows = dict.fromkeys(("adapted", RANDOM), Setting(own, "the preset's"))
         return rows | {row: each for row, each in found.items() if row in rows}
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Setting(
@@ -88,7 +88,7 @@ def searched_as(shots: int, protocol: Protocol, prompt: str | None = None) -> st
     parts = {
         f"{shots}": True,
         f"{protocol.patients} patients": many,
-        "largest piece": protocol.largest_piece,
+        "largest piece": protocol.largest_component,
         f"within {protocol.within}": protocol.within,
         "no points": prompt == "none",
     }
@@ -120,7 +120,7 @@ def save(
     known[name] = ({"of": own} if own else {}) | ({"seen": seen._asdict()} if seen else {})
     known[name] |= {
         "transfer_seen": [each._asdict() for each in transfer_seen],
-        "grids": {optimiser: grid._asdict() for optimiser, grid in grids.items()},
+        "grids": {optimizer: grid._asdict() for optimizer, grid in grids.items()},
         "transfer": transfer,
         "found": {
             kind: {
@@ -169,7 +169,7 @@ def stored(folder: Path) -> dict:
         if own and each.get("of", own) != own:
             raise BadInput(
                 f"{folder / 'tuning.json'}: its search at {name} was of another run, or of another "
-                "checkpoint of this one; search again with --tune, or take that run's by --settings"
+                "checkpoint of this one; search again with --tune, or take that run's by --tuned-on"
             )
     return found
 

@@ -1,4 +1,4 @@
-"""Support sets for testing: which patients lend their labels in draw d, and which of their slices.
+"""Support sets for testing: which patients give their labels in draw d, and which of their slices.
 
 Episodes mix organs and patients to learn from; a test wants to know how the result depends on the
 support, so here each draw of an organ takes other patients as far as there are any, and other
@@ -13,14 +13,14 @@ from jaxmeta.splits.split import Entry, Pool, slice_count
 from jaxmeta.tasks.episodes import (
     EpisodeShape,
     Slice,
-    deal,
     random_stream,
     refuse_shots,
+    round_robin,
     shuffled,
-    teaching_slices,
+    support_slices,
 )
 
-# Pixels along a side at which a structure must show in a slice that lends, at most: so that
+# Pixels along a side at which a structure must show in a support slice, at most: so that
 # networks for larger slices are given the same supports, and can be compared.
 COMMON = 64
 
@@ -61,16 +61,16 @@ def draw_support(
     draw: int = 0,
     spacing: float | None = None,
 ) -> tuple[Slice, ...]:
-    """Draw the support slices of these patients, dealt evenly; another `draw`, other slices.
+    """Draw the support slices of these patients, taken in turn; another `draw`, other slices.
 
     All sizes from COMMON on draw the same.
     """
     shape = EpisodeShape(shots, 1, min(size, COMMON), spacing)
     rng = random_stream(seed, identity(entry), draw + 1)
-    hands = [teaching_slices(rng, pool.shards, entry, name, shape) for name in patients]
-    if sum(map(len, hands)) < shots:
-        refuse_shots(entry, shots, len(patients), sum(map(len, hands)))
-    return tuple(deal(hands, shots))
+    slices_by_patient = [support_slices(rng, pool.shards, entry, name, shape) for name in patients]
+    if sum(map(len, slices_by_patient)) < shots:
+        refuse_shots(entry, shots, len(patients), sum(map(len, slices_by_patient)))
+    return tuple(round_robin(slices_by_patient, shots))
 
 
 def identity(entry: Entry) -> int:

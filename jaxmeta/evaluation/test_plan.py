@@ -13,7 +13,7 @@ from jaxmeta.evaluation.outcome import Measuring
 from jaxmeta.evaluation.protocols.alpnet import trials_of_protocol
 from jaxmeta.evaluation.protocols.shared_patients import SEEDS, trials_of_slices
 from jaxmeta.evaluation.protocols.within_volume import Within, budget, trials_within
-from jaxmeta.evaluation.protocols.within_volume_scores import DRAWS as DRAWS_WITHIN
+from jaxmeta.evaluation.protocols.within_volume_scores import SUPPORT_SETS as SUPPORT_SETS_WITHIN
 from jaxmeta.evaluation.protocols.within_volume_scores import Released
 from jaxmeta.evaluation.settings import Protocol, searched_by
 from jaxmeta.evaluation.trial import Trial, trials
@@ -26,7 +26,7 @@ from jaxmeta.runs.run import Run
 from jaxmeta.splits.alpnet import Protocol as Literature
 from jaxmeta.splits.split import Pool, pool, volumes_of
 
-DRAWS = 4
+SUPPORT_SETS = 4
 TRAINED_WITH = "target-labels", "shared-patients"  # leaks that only a training can have
 
 
@@ -45,19 +45,19 @@ class Options:
     two are settled by the protocol of a run that was trained by one."""
     support_patients: int = 1
     """Patients whom these slices come from."""
-    draws: int | None = None
+    support_sets: int | None = None
     """Supports an organ: each from other patients as long as there are any. By default 4; tested on
     slices (--allow-leak shared-patients), as many as the paper's five seeds."""
     baselines: Literal["none", "default", "all"] = "default"
-    """none: the adapted method alone; default: zero steps, copied mask, and scratch with the
-    setting that an earlier search found or that is shipped; all: transfer too, all tuned on
-    validation organs, each with its best setting and with as many steps as the method."""
+    """none: the adapted method alone; default: no adaptation, nearest support mask, and scratch
+    with the setting that an earlier search found or that is shipped; all: transfer too, all tuned
+    on validation organs, each with its best setting and with as many steps as the method."""
     tune: bool = False
     """Search the settings anew, although the run has those of an earlier search."""
     only_tune: bool = False
-    """Search the settings anew and stop: nothing under test is looked at. For --settings of runs by
+    """Search the settings anew and stop: nothing under test is looked at. For --tuned-on of runs by
     a protocol, which have no validation organs of their own."""
-    settings: Path | None = None
+    tuned_on: Path | None = None
     """Another run whose search to take the settings from, instead of searching for each run; a run
     of another algorithm, or trained with other settings, takes those of the baselines, not of the
     method."""
@@ -70,7 +70,7 @@ class Options:
     """Also score the method, and what follows its rule from elsewhere, after these numbers of inner
     steps, for a curve in the report."""
     within: int | None = None
-    """Test within volumes, as SSM-SAM's authors do: of every so many neighbouring slices that show
+    """Test within volumes, as SSM-SAM's authors do: of every so many neighboring slices that show
     the organ (5 in CT, 3 in MR) the middle one is labelled and adapted to, the others are segmented
     and scored. Somebody then labels a part of every volume: the report says how much. It goes to
     RUN/within."""
@@ -88,8 +88,8 @@ class Options:
     found; 0: none."""
     upper_bound: bool = False
     """Add the same network trained on all labels of all other patients, from random weights and
-    from where the run ended. Tested on slices, on all that may lend."""
-    largest_piece: bool = False
+    from where the run ended. Tested on slices, on all that may be support."""
+    largest_component: bool = False
     """Keep the largest connected piece of every row's masks: for structures that are one body."""
     transfer: tuple[Path, ...] = ()
     """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained
@@ -103,7 +103,7 @@ class Options:
     shared-patients of their training too."""
     seed: int = 0
     """Draws the supports."""
-    masks: bool = True
+    save_masks: bool = True
     """Write RUN/predictions/*.nii.gz (--within: RUN/within/predictions), each volume under the
     first support it was scored with."""
     output: Path | None = None
@@ -129,9 +129,9 @@ def check(options: Options) -> None:
         raise BadInput(
             f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
         )
-    if options.settings and (options.tune or options.only_tune):
+    if options.tuned_on and (options.tune or options.only_tune):
         raise BadInput(
-            f"--settings {options.settings} with a search of its own: give one or the other"
+            f"--tuned-on {options.tuned_on} with a search of its own: give one or the other"
         )
     if len(options.run) == 1 and (own := set(options.allow_leak) & {*TRAINED_WITH}):
         raise BadInput(
@@ -142,7 +142,7 @@ def check(options: Options) -> None:
         raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
     if min(options.steps, default=0) < 0:
         raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
-    draws = (1 if options.draws is None else options.draws,)
+    support_sets = (1 if options.support_sets is None else options.support_sets,)
     if options.within is None and options.as_released is not None:
         raise BadInput("--as-released needs --within")
     if options.as_released is not None and not 0 <= options.as_released <= 1:
@@ -156,7 +156,7 @@ def check(options: Options) -> None:
             f"--released-threshold {options.released_threshold:g} --released-border "
             f"{options.released_border:g}: from 0 to below 1, and to below 0.5"
         )
-    for name, values in {"--draws": draws, "--shots": options.shots}.items():
+    for name, values in {"--support-sets": support_sets, "--shots": options.shots}.items():
         if min(values, default=0) < 1:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
 
@@ -172,7 +172,7 @@ def questions(run: Run, options: Options) -> Asked:
     held, literature = held_in(run, held_out), by_protocol(run.config, shards)
     shots = (1,) if literature or options.within is not None else options.shots
     names = [searched_by(run, each, protocol_of(options)) for each in shots]
-    found = checked(run, held, held_out, options.allow_leak, options.settings, names)
+    found = checked(run, held, held_out, options.allow_leak, options.tuned_on, names)
     return questions_of(run, options, held_out, literature)._replace(held=held, leaks=found)
 
 
@@ -185,48 +185,50 @@ def questions_of(
     if literature and (options.tune or options.only_tune or options.baselines == "all"):
         raise BadInput(
             f"{run.folder}: protocol {literature.name} has no validation organs to tune on; give "
-            "--settings of another run's search, or --baselines default"
+            "--tuned-on of another run's search, or --baselines default"
         )
-    if options.baselines == "all" and not options.settings:
+    if options.baselines == "all" and not options.tuned_on:
         validation_trials(run, max(options.shots), protocol)
     if options.within is not None:
-        settled = ("shots", "support_patients", "draws", "upper_bound", "largest_piece")
+        settled = ("shots", "support_patients", "support_sets", "upper_bound", "largest_component")
         refuse_changed(options, settled, f"--within {options.within} settles it")
         made = trials_within(held_out, width=options.within, size=how["size"], mm=how["mm"])
-        return Asked(held_out, how, {1: made}, DRAWS_WITHIN, None, said_within(made, run, options))
+        return Asked(
+            held_out, how, {1: made}, SUPPORT_SETS_WITHIN, None, said_within(made, run, options)
+        )
     if literature:
-        settled = ("shots", "support_patients", "draws", "organs", "upper_bound")
+        settled = ("shots", "support_patients", "support_sets", "organs", "upper_bound")
         refuse_changed(
             options, settled, f"the protocol {literature.name} of {run.folder} settles it"
         )
         size, mm = how["size"], how["mm"]
         made = trials_of_protocol(
-            held_out, literature, size=size, mm=mm, largest_piece=options.largest_piece
+            held_out, literature, size=size, mm=mm, largest_component=options.largest_component
         )
         return Asked(held_out, how, {1: made}, len(literature.positions), literature)
     if "shared-patients" in run.config.allow_leak:
-        settled = ("support_patients", "largest_piece")
+        settled = ("support_patients", "largest_component")
         refuse_changed(options, settled, f"{run.folder} is tested on slices (shared-patients)")
         size = dict(size=how["size"], mm=how["mm"])
-        counted, draws = eligible(run.config, held_out), options.draws or len(SEEDS)
+        counted, support_sets = eligible(run.config, held_out), options.support_sets or len(SEEDS)
         made = {
-            shots: trials_of_slices(counted, shots=shots, draws=draws, **size)
+            shots: trials_of_slices(counted, shots=shots, support_sets=support_sets, **size)
             for shots in options.shots
         }
-        return Asked(held_out, how, made, draws)
-    draws = options.draws or DRAWS
+        return Asked(held_out, how, made, support_sets)
+    support_sets = options.support_sets or SUPPORT_SETS
     made = {
         shots: trials(
             held_out,
             shots=shots,
-            draws=draws,
+            support_sets=support_sets,
             patients=protocol.patients,
-            largest_piece=protocol.largest_piece,
+            largest_component=protocol.largest_component,
             **how,
         )
         for shots in options.shots
     }
-    return Asked(held_out, how, made, draws)
+    return Asked(held_out, how, made, support_sets)
 
 
 def refuse_turned(run: Run, held_out: Pool) -> None:
@@ -276,8 +278,7 @@ def said_within(trials: Sequence[Within], run: Run, options: Options) -> str:
     """Say what is asked within volumes, with the labels that it costs and the truth that it
     uses."""
     text = (
-        f"within volumes, by the middle slice of every {options.within} neighbours; "
-        f"{budget(trials)}"
+        f"within volumes, by the middle slice of every {options.within} neighbors; {budget(trials)}"
     )
     text += "; the oracle knows which slices show the organ"
     if prompt_of(run, options) == "clicks":
@@ -308,7 +309,7 @@ def released_of(options: Options) -> Released | None:
 
 def protocol_of(options: Options) -> Protocol:
     """Say how this test asks, for the searches that choose its settings."""
-    return Protocol(options.support_patients, options.largest_piece, options.within)
+    return Protocol(options.support_patients, options.largest_component, options.within)
 
 
 def measuring_of(options: Options) -> Measuring:

@@ -62,13 +62,13 @@ def trials(
     pool: Pool,
     *,
     shots: int,
-    draws: int,
+    support_sets: int,
     size: int,
     mm: float | None = None,
     patients: int = 1,
     seed: int = 0,
     most: int | None = None,
-    largest_piece: bool = False,
+    largest_component: bool = False,
 ) -> tuple[Trial, ...]:
     """Make a trial of every entry of the pool; `most` limits its query volumes (for searches).
 
@@ -93,16 +93,18 @@ def trials(
                     mm=mm,
                     seed=seed,
                 )
-                for draw in range(draws)
+                for draw in range(support_sets)
             ),
-            whole_volumes(pool, entry, size=size, mm=mm, largest_piece=largest_piece)[:most],
+            whole_volumes(pool, entry, size=size, mm=mm, largest_component=largest_component)[
+                :most
+            ],
         )
         for entry in pool.entries
     )
 
 
 def whole_volumes(
-    pool: Pool, entry: Entry, *, size: int, mm: float | None, largest_piece: bool = False
+    pool: Pool, entry: Entry, *, size: int, mm: float | None, largest_component: bool = False
 ) -> tuple[Callable[[], Query], ...]:
     """Make the queries of an entry: every volume of every patient, each loaded when called.
 
@@ -110,7 +112,13 @@ def whole_volumes(
     """
     return tuple(
         partial(
-            query, pool.shards, volume, entry.organ, size=size, mm=mm, largest_piece=largest_piece
+            query,
+            pool.shards,
+            volume,
+            entry.organ,
+            size=size,
+            mm=mm,
+            largest_component=largest_component,
         )
         for volume in (
             *(volume for scans in entry.patients.values() for volume, _ in scans),
@@ -173,7 +181,7 @@ def query(
     *,
     size: int,
     mm: float | None = None,
-    largest_piece: bool = False,
+    largest_component: bool = False,
 ) -> Query:
     """Read one whole volume at the network's size, and its truth at the file's own."""
     row = shards.volumes[volume]
@@ -183,7 +191,7 @@ def query(
         row.patient,
         load_images(shards, volume, slices, size=size, spacing=mm),
         load_masks(shards, volume, slices, organ) > 0,
-        partial(predicted_mask, grid=row.grid, spacing=mm, largest_piece=largest_piece),
+        partial(predicted_mask, grid=row.grid, spacing=mm, largest_component=largest_component),
         volume,
         spacing(row.grid),
     )

@@ -2,7 +2,7 @@
 
 from jaxmeta.augmentation.augment import upright
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import FRESH, pretrained
+from jaxmeta.evaluation.baselines import RANDOM, pretrained
 from jaxmeta.evaluation.leaks import checked_transfer
 from jaxmeta.evaluation.outcome import METHOD
 from jaxmeta.evaluation.settings import Setting, read, searched_by, settings_for
@@ -17,10 +17,10 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
     """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
     protocol, name = protocol_of(options), searched_by(run, shots, protocol_of(options))
     wanted = {"scratch"} | ({"transfer"} if transfer else set())
-    if options.settings:
-        found = borrowed(run, shots, options)
+    if options.tuned_on:
+        found = settings_of_other(run, shots, options)
         if options.baselines == "all" and not wanted <= found.keys():
-            raise BadInput(f"{options.settings}: no search of transfer at {name} there")
+            raise BadInput(f"{options.tuned_on}: no search of transfer at {name} there")
         return settings_for(run, shots, found)
     found = {} if options.tune else read(run.folder, name, transfer)
     lacking = options.baselines == "all" and not wanted <= found.keys()
@@ -29,29 +29,29 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
     return settings_for(run, shots, found)
 
 
-def borrowed(run: Run, shots: int, options: Options) -> dict[str, Setting]:
+def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Setting]:
     """Take the settings that another run's search found; of another method, the baselines'.
 
     Raises BadInput where that has none for this run.
     """
-    lender, name = options.settings, searched_by(run, shots, protocol_of(options))
-    found = read(lender, name)
+    other, name = options.tuned_on, searched_by(run, shots, protocol_of(options))
+    found = read(other, name)
     if not found:
-        raise BadInput(f"{lender}: no search at {name} there; run that test with --tune")
-    theirs = config_file.read(lender)[0]
+        raise BadInput(f"{other}: no search at {name} there; run that test with --tune")
+    theirs = config_file.read(other)[0]
     if alike(theirs, run.config):
         return found
     baselines = {row: found[row] for row in ("scratch", "transfer") if row in found}
     if run.config.algorithm == "ssm-sam":
-        baselines = {FRESH: found[FRESH]} if FRESH in found else {}
+        baselines = {RANDOM: found[RANDOM]} if RANDOM in found else {}
     if not baselines:
         raise BadInput(
-            f"{lender}: its search has no baseline that {run.folder} has; search there with --tune"
+            f"{other}: its search has no baseline that {run.folder} has; search there with --tune"
         )
-    if FRESH in baselines:  # its rate is a multiple of its method's
-        setting, times = baselines[FRESH], theirs.inner.test_rate / run.config.inner.test_rate
+    if RANDOM in baselines:  # its rate is a multiple of its method's
+        setting, times = baselines[RANDOM], theirs.inner.test_rate / run.config.inner.test_rate
         rate = float(f"{setting.finetune.rate * times:.6g}")
-        baselines = {FRESH: setting._replace(finetune=setting.finetune._replace(rate=rate))}
+        baselines = {RANDOM: setting._replace(finetune=setting.finetune._replace(rate=rate))}
     own = read(run.folder, name)
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
 

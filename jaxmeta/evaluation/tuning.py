@@ -1,10 +1,9 @@
 """Searches on validation organs for how each row of a test should fine-tune.
 
-A search tries the same grid of optimiser, rate and steps for the method, for scratch and for
-transfer (of SSM-SAM: of steps and multiples of its rate, for it and for fresh readers), and widens
-it while a winner lies at its edge. What it finds is kept by `settings.py`; a search that was
-interrupted goes on from RUN/tuning-*.jsonl.
-"""
+A search tries the same grid of optimizer, rate and steps for the method, for scratch and for
+transfer (of SSM-SAM: of steps and multiples of its rate, for it and for random initialization), and
+widens it while a winner lies at its edge. What it finds is kept by `settings.py`; a search that was
+interrupted goes on from RUN/tuning-*.jsonl."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxmeta.data.names import amount
-from jaxmeta.evaluation.baselines import FRESH, OWN, fine_tunes, row_maker
+from jaxmeta.evaluation.baselines import OWN, RANDOM, fine_tunes, row_maker
 from jaxmeta.evaluation.comparison import row_mean
 from jaxmeta.evaluation.finetune import (
     GRIDS,
@@ -26,7 +25,7 @@ from jaxmeta.evaluation.finetune import (
 )
 from jaxmeta.evaluation.leaks import searched_on
 from jaxmeta.evaluation.protocols.within_volume import Within, trials_within
-from jaxmeta.evaluation.protocols.within_volume_scores import DRAWS as DRAWS_WITHIN
+from jaxmeta.evaluation.protocols.within_volume_scores import SUPPORT_SETS as SUPPORT_SETS_WITHIN
 from jaxmeta.evaluation.protocols.within_volume_scores import score_within
 from jaxmeta.evaluation.segmenter import Row, score
 from jaxmeta.evaluation.settings import Protocol, Setting, read, save, searched_by, stored, which
@@ -44,7 +43,7 @@ OWN_STEPS, OWN_PASSES = (5, 10, 20, 40, 80), (5, 10, 20)
 PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
 MOST_SLICES = 4500  # that a fine-tuning of a widened grid sees: 900 steps of 5, or 4500 of 1
 MOST_PASSES = 60  # of one that goes slice by slice, with a step for each
-DRAWS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
+SUPPORT_SETS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
 OWN_GRID = Grid((0.3, 1.0, 3.0), (10, 20, 40))  # of SSM-SAM: multiples of its own rate
 MOST_OWN = 120  # steps of its own rule
 
@@ -54,10 +53,10 @@ def search_settings(
 ) -> dict[str, Setting]:
     """Search all settings for a number of shots, keep them beside the run, and return them."""
     asked = validation_trials(run, shots, protocol)
-    draws, scored = asking(protocol)
-    make = row_maker(run, draws, transfer)
+    support_sets, scored = asking(protocol)
+    make = row_maker(run, support_sets, transfer)
     prompted = run.config.algorithm == "ssm-sam"
-    kinds = (["adapted"] if fine_tunes(run.config) else []) + [FRESH if prompted else "scratch"]
+    kinds = (["adapted"] if fine_tunes(run.config) else []) + [RANDOM if prompted else "scratch"]
     kinds += ["transfer"] if transfer else []
     name = searched_by(run, shots, protocol)
     path = progress(run.folder, name)
@@ -66,8 +65,8 @@ def search_settings(
     def tell(kind: str, setting: Finetune, dice: float) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([kind, *setting, dice]) + "\n")
-        optimiser, rate, steps = setting
-        say(f"{kind}, {optimiser} {rate:g} x {steps}: Dice {dice:.3f}")
+        optimizer, rate, steps = setting
+        say(f"{kind}, {optimizer} {rate:g} x {steps}: Dice {dice:.3f}")
         further(more=1)
 
     if prompted:  # whose rows all follow its own rule, at multiples of its rate
@@ -95,13 +94,13 @@ def head_of(
 ) -> dict:
     """Say whose search it is and what it asks: an interrupted one goes on only where all of it is
     the same."""
-    told = {"of": identity(run.folder), "step": run.step, "supports": list(map(lenders, asked))}
-    return told | {"transfer": which(transfer), "largest_piece": protocol.largest_piece}
+    told = {"of": identity(run.folder), "step": run.step, "supports": list(map(support_of, asked))}
+    return told | {"transfer": which(transfer), "largest_component": protocol.largest_component}
 
 
 def asking(protocol: Protocol) -> tuple[int, Callable[..., Iterator]]:
     """Say how many supports the trials of a search give at once, and what scores a row on them."""
-    return (DRAWS_WITHIN, score_within) if protocol.within else (DRAWS, score)
+    return (SUPPORT_SETS_WITHIN, score_within) if protocol.within else (SUPPORT_SETS, score)
 
 
 def grids_of_own(config: Config) -> Grids:
@@ -123,11 +122,11 @@ def validation_trials(
     return trials(
         validation,
         shots=shots,
-        draws=DRAWS,
+        support_sets=SUPPORT_SETS,
         patients=protocol.patients,
         seed=run.config.seed,
-        most=VOLUMES + protocol.patients,  # one or more of them lend the support
-        largest_piece=protocol.largest_piece,
+        most=VOLUMES + protocol.patients,  # one or more of them give the support
+        largest_component=protocol.largest_component,
         **read,
     )
 
@@ -137,8 +136,8 @@ def validation_pool(run: Run) -> Pool:
     return pool(open_data(run.config), run.split, "val")
 
 
-def lenders(trial: Trial | Within) -> list[str] | str:
-    """Tell the slices that a trial's first support has, or which volumes' own slices lend."""
+def support_of(trial: Trial | Within) -> list[str] | str:
+    """Tell the slices that a trial's first support has, or which volumes' own slices give."""
     if isinstance(trial, Within):
         return f"{trial.dataset}/{trial.organ}, {len(trial.queries)} volumes"
     return list(trial.supports[0].slices)
@@ -160,10 +159,10 @@ def better(
         if tuned == which(transfer):
             return transfer
     asked = validation_trials(run, shots, protocol)
-    draws, scored = asking(protocol)
+    support_sets, scored = asking(protocol)
 
     def dice(transfer: Run) -> float:
-        row = row_maker(run, draws, transfer)("transfer", "transfer", PROBE)
+        row = row_maker(run, support_sets, transfer)("transfer", "transfer", PROBE)
         return mean_dice(row, asked, scored)
 
     first = f"comparing {len(transfers)} pre-trainings on validation organs; {slow_start()}"
@@ -235,7 +234,7 @@ def tune(
     adapted = competitors.pop("adapted")
     found["adapted"] = with_own_rule(found["adapted"], adapted, own_steps, most=most)
     steps = found["adapted"].winner.steps
-    given = {optimiser: Grid(grid.rates, (steps,)) for optimiser, grid in grids.items()}
+    given = {optimizer: Grid(grid.rates, (steps,)) for optimizer, grid in grids.items()}
     same, _ = search(competitors, given)
     return found | {f"{kind}, same steps": each for kind, each in same.items()}, grids
 

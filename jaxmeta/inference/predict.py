@@ -25,7 +25,7 @@ from jaxmeta.data.grid import Grid, from_slices, restore, sliced_shape, spacing,
 from jaxmeta.data.intensity import ends, native_input
 from jaxmeta.data.names import case_stem, is_nifti
 from jaxmeta.data.orientation import ACQUIRED
-from jaxmeta.data.postprocess import highest, largest_pieces, predicted_labels
+from jaxmeta.data.postprocess import highest, largest_components, predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.baselines import row_maker
 from jaxmeta.evaluation.segmenter import draw_keys, together, whole_volume
@@ -44,7 +44,7 @@ from jaxmeta.inference.scan import (
 )
 from jaxmeta.inference.support import drawn_supports, padded, parsed, read_support
 from jaxmeta.models.sam import Sam
-from jaxmeta.models.sam.images import HIGH, LOW, Look, frame_of
+from jaxmeta.models.sam.images import HIGH, LOW, Preprocessing, frame_of
 from jaxmeta.progress import following, say, slow_start
 from jaxmeta.reports import figures
 from jaxmeta.runs import config_file
@@ -80,7 +80,7 @@ class Options:
     shots: int | None = None
     """Labelled slices to adapt to, evenly spaced among those that hold the structure; by default
     all of them (ssm-sam: 5, for it answers once for each)."""
-    draws: int = 1
+    support_sets: int = 1
     """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly
     spaced, the others are random."""
     probabilities: bool = False
@@ -93,12 +93,12 @@ class Options:
     channel: str | None = None
     """Which channel of volumes that hold several, as (x, y, z, channel): NAME where a dataset.json
     beside declares names, or NUMBER from 0; by default the one that the run learned from."""
-    nan_to: float | None = None
+    fill_nan: float | None = None
     """Value for voxels that are NaN or Inf; without it they are refused."""
     rescale: tuple[str, ...] = ()
     """SLOPE,INTERCEPT that turn a CT's numbers to HU, for files in other units (1,-1024 where 1024
     was added); PATTERN=SLOPE,INTERCEPT for files that match."""
-    largest_piece: bool = False
+    largest_component: bool = False
     """Keep the largest connected piece of each mask: for a structure that is one body."""
     seed: int = 0
     """Of the adaptation, where the method draws anything."""
@@ -115,9 +115,9 @@ def predict(options: Options) -> list[Path]:
     if not pairs:
         return point(options, masks)
     run = open_run(options.run)
-    if run.config.tasks.as_pictures:
+    if run.config.tasks.as_uint8:
         raise BadInput(
-            f"{options.run} learned from slices as pictures (--tasks.as-pictures), which is for "
+            f"{options.run} learned from slices as pictures (--tasks.as-uint8), which is for "
             "comparison alone: train a run without it to predict"
         )
     run = prompted(run)
@@ -131,7 +131,7 @@ def predict(options: Options) -> list[Path]:
     check_rescale(scans, reading)
     tell_channel(scans, reading, options.channel)
     few = FEW if run.config.algorithm == "ssm-sam" else None
-    how = dict(draws=options.draws, seed=options.seed, few=few)
+    how = dict(support_sets=options.support_sets, seed=options.seed, few=few)
     each = options.structures or (None,)
     supports = [
         drawn
@@ -141,7 +141,7 @@ def predict(options: Options) -> list[Path]:
         )
     ]
     shots = max(len(support.place) for support in supports)
-    setting = method_setting(run, shots, Protocol(largest_piece=options.largest_piece))
+    setting = method_setting(run, shots, Protocol(largest_component=options.largest_component))
     row = row_maker(run, len(supports))("adapted", "adapted", setting.finetune)
     print(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
     overlay, pictures = options.output / "overlay.png", []
@@ -151,9 +151,9 @@ def predict(options: Options) -> list[Path]:
         for image, path in zip(options.image, masks, strict=True):
             slices, grid = read_scan(image, reading)
             found = whole_volume(row, fitted, slices)
-            found = found.reshape(-1, options.draws, *found.shape[1:]).mean(1)
+            found = found.reshape(-1, options.support_sets, *found.shape[1:]).mean(1)
             values = options.structures or (1,)
-            how = dict(spacing=reading.mm, largest_piece=options.largest_piece)
+            how = dict(spacing=reading.mm, largest_component=options.largest_component)
             labels, whole = predicted_labels(found, values, grid, **how)
             save_found(path, labels, whole if options.probabilities else (), values, grid)
             highest = [float(each.max()) for each in whole]
@@ -182,18 +182,18 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     (image,), (path,) = options.image, masks
     pointed = parse_pointed(options.box, options.click, options.click_outside)
     is_run = not converted(options.run)
-    network, variables, look = open_network(options.run, is_run=is_run)
+    network, variables, preprocessing = open_network(options.run, is_run=is_run)
     reading = reading_to_point(options, is_run)
     check_rescale([image], reading)
     tell_channel([image], reading, options.channel)
     scan = read_image(image, **told(image, reading))
     tell_notes(scan)
     grid, intensity, scale = measured(image, scan, reading)
-    tell_pointed(options, network, look, reading)(image, scan, grid)
+    tell_pointed(options, network, preprocessing, reading)(image, scan, grid)
     slices = native_input(to_slices(scan.values, grid), intensity, **scale)
-    # published weights saw all greys; runs what `slices_as_colours` makes of the same slices
+    # published weights saw all greys; runs what `slices_as_colors` makes of the same slices
     window = (LOW, HIGH) if is_run else ends(intensity)
-    segment = pointer(network, variables, look, window)
+    segment = pointer(network, variables, preprocessing, window)
     try:
         with following("predict", "volume", first=slow_start()):
             numbers, logits = segment(slices, grid, tuple(pointed.values()))
@@ -201,7 +201,7 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
         raise BadInput(f"{image}: {error}") from None
     labels = np.zeros(slices.shape[:3], np.uint16)
     labels[numbers] = highest(logits, tuple(pointed), above=0.0)
-    labels = largest_pieces(labels) if options.largest_piece else labels
+    labels = largest_components(labels) if options.largest_component else labels
     maps = (spread(expit(each), numbers, len(slices)) for each in logits)
     options.output.mkdir(parents=True, exist_ok=True)
     save_found(path, labels, maps if options.probabilities else (), tuple(pointed), grid)
@@ -213,14 +213,18 @@ def point(options: Options, masks: Sequence[Path]) -> list[Path]:
     return [path]
 
 
-def tell_pointed(options: Options, network: Sam, look: Look, reading: Reading) -> Callable:
+def tell_pointed(
+    options: Options, network: Sam, preprocessing: Preprocessing, reading: Reading
+) -> Callable:
     """Make what tells how a volume that is pointed into is read; converted weights saw what they
     saw."""
     size = network.size
 
     def seen_as(grid: Grid) -> tuple[float, float]:
         plane = sliced_shape(grid)[1:]
-        inner = frame_of(*plane, size.image, patch=size.patch, stretched=look.stretched).inner
+        inner = frame_of(
+            *plane, size.image, patch=size.patch, stretched=preprocessing.stretched
+        ).inner
         return tuple(n * mm / m for n, mm, m in zip(plane, spacing(grid)[1:], inner, strict=True))
 
     config = Config() if converted(options.run) else config_file.read(options.run)[0]
@@ -286,7 +290,7 @@ def reading_to_point(options: Options, is_run: bool) -> Reading:
 
 def said(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:
     """Gather what the command line says of how files are read."""
-    names = ("modality", "axis", "channel", "nan_to", "rescale")
+    names = ("modality", "axis", "channel", "fill_nan", "rescale")
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
@@ -300,13 +304,13 @@ def check(options: Options) -> None:
     if pointing and len(options.image) > 1:
         raise BadInput("--box and --click point into one volume: give one --image")
     usual = Options(run=options.run, image=(), output=options.output)
-    for name in ("structures", "shots", "draws") if pointing else ():
+    for name in ("structures", "shots", "support_sets") if pointing else ():
         if getattr(options, name) != getattr(usual, name):
             raise BadInput(f"--{name}: it is for --support")
-    if options.draws < 1:
-        raise BadInput(f"--draws {options.draws}: must be at least 1")
-    if options.draws > 1 and options.shots is None:
-        raise BadInput("--draws needs --shots: draws of all slices are all the same")
+    if options.support_sets < 1:
+        raise BadInput(f"--support-sets {options.support_sets}: must be at least 1")
+    if options.support_sets > 1 and options.shots is None:
+        raise BadInput("--support-sets needs --shots: draws of all slices are all the same")
     if len(set(options.structures)) < len(options.structures) or 0 in options.structures:
         raise BadInput(
             f"--structures {' '.join(map(str, options.structures))}: each once, and never 0"

@@ -16,14 +16,14 @@ from jaxtyping import Float, PyTree
 from jaxmeta.data.grid import Grid, to_sliced
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Prompts, Sam, sam
-from jaxmeta.models.sam.files import read_look, read_size, read_weights
+from jaxmeta.models.sam.files import read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import (
     HIGH,
     LOW,
     TRAINED_HERE,
     Frame,
-    Look,
-    as_colours,
+    Preprocessing,
+    as_colors,
     fitted,
     frame_of,
     in_frame,
@@ -87,11 +87,11 @@ def voxels(text: str, option: str, form: str) -> tuple[int, tuple[int, ...]]:
     return int(value), numbers
 
 
-def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Look]:
+def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Preprocessing]:
     """Open Segment Anything, of a run or of a folder of converted weights, and how it is shown
     images."""
     if not is_run:
-        return sam(read_size(folder)), read_weights(folder), read_look(folder)
+        return sam(read_size(folder)), read_weights(folder), read_preprocessing(folder)
     run = open_run(folder)
     if run.config.algorithm != "sam":
         raise BadInput(
@@ -104,13 +104,13 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Look]:
 def pointer(
     network: Sam,
     variables: PyTree,
-    look: Look = Look(),
+    preprocessing: Preprocessing = Preprocessing(),
     window: tuple[float, float] = (LOW, HIGH),
 ) -> Callable:
     """Make (slices [N, H, W, 1], grid, K structures) -> (which slices were pointed at, logits [K,
     M, H, W]).
 
-    Slices are normalised, at their own size, and grey from one end of the window to the other; of a
+    Slices are normalized, at their own size, and grey from one end of the window to the other; of a
     structure that a slice was not asked for, logits are -inf.
     """
     size, variables = network.size, jax.device_put(variables)
@@ -119,14 +119,14 @@ def pointer(
     def segment(
         slices: Float[np.ndarray, "N H W 1"], grid: Grid, structures: Sequence[Pointed]
     ) -> tuple[list[int], Float[np.ndarray, "K M H W"]]:
-        how = dict(patch=size.patch, stretched=look.stretched)
+        how = dict(patch=size.patch, stretched=preprocessing.stretched)
         frame = frame_of(*slices.shape[1:3], size.image, **how)
         asked = [by_slice(each, grid) for each in structures]
         numbers = sorted(set().union(*asked))
         found = np.full((len(asked), len(numbers), *slices.shape[1:3]), -np.inf, np.float32)
         for place, number in enumerate(numbers):
             image = jnp.asarray(slices[number : number + 1])
-            seen = encode(variables, fitted(as_colours(image, *window), frame, look))
+            seen = encode(variables, fitted(as_colors(image, *window), frame, preprocessing))
             for logits, told in zip(found, asked, strict=True):
                 if number in told:
                     logits[place] = answer(seen, in_frame(told[number], frame), frame)

@@ -1,6 +1,6 @@
 """Read one's own files as a run reads its shards: for `predict`.
 
-How slices are cut, windowed, resized and normalised is what the run learned from; what that leaves
+How slices are cut, windowed, resized and normalized is what the run learned from; what that leaves
 open, the command line says.
 """
 
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
     mm: float | None
     axis: str  # the rule by which volumes are cut
     modality: str
-    nan_to: float | None = None
+    fill_nan: float | None = None
     channel: str | None = None  # name or number, of volumes that hold several
     frames: tuple[str, ...] = ()  # in which slices are shown; without any, each as its own plane
     rescale: tuple[
@@ -47,7 +47,7 @@ def reading_for(
     modality: str | None = None,
     axis: str | None = None,
     channel: str | None = None,
-    nan_to: float | None = None,
+    fill_nan: float | None = None,
     rescale: Sequence[str] = (),
 ) -> Reading:
     """Read files as the run's training data was read, or as told.
@@ -61,7 +61,7 @@ def reading_for(
     channel = config.channel if channel is None else channel  # without: a file of several asks
     axis = axis or config.axis
     frames = config.frames if axis == config.axis else ()
-    how = dict(nan_to=nan_to, channel=channel, frames=frames, rescale=tuple(rescale))
+    how = dict(fill_nan=fill_nan, channel=channel, frames=frames, rescale=tuple(rescale))
     return Reading(tasks.size, tasks.spacing, axis, modality, **how)
 
 
@@ -112,13 +112,13 @@ def told(path: Path, reading: Reading) -> dict:
         if reading.channel is not None:
             channel = numbered(reading.channel, channel_count(shape), names, path)
         chosen(shape, channel, names, path)
-    return {"nan_to": reading.nan_to, "channel": channel, "channels": names}
+    return {"fill_nan": reading.fill_nan, "channel": channel, "channels": names}
 
 
 def as_input(
     path: Path, scan: Image, reading: Reading
 ) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:
-    """Cut, window, resize and normalise a volume as shards do."""
+    """Cut, window, resize and normalize a volume as shards do."""
     grid, intensity, scale = measured(path, scan, reading)
     reading.tell(path, scan, grid)
     slices = to_slices(scan.values, grid)

@@ -67,7 +67,12 @@ def read_support(
 
 
 def drawn_supports(
-    support: Support, shots: int | None, *, draws: int = 1, seed: int = 0, few: int | None = None
+    support: Support,
+    shots: int | None,
+    *,
+    support_sets: int = 1,
+    seed: int = 0,
+    few: int | None = None,
 ) -> list[Support]:
     """Take all slices, at most `few`, or draws of some: others at random, the first evenly spaced.
 
@@ -82,7 +87,7 @@ def drawn_supports(
         raise BadInput(f"--shots {shots}: the support has {count} slices with the structure")
     rng = np.random.default_rng(seed)
     kept = [(2 * np.arange(shots) + 1) * count // (2 * shots)]
-    kept += [np.sort(rng.permutation(count)[:shots]) for _ in range(draws - 1)]
+    kept += [np.sort(rng.permutation(count)[:shots]) for _ in range(support_sets - 1)]
     return [
         Support(
             Examples(*(leaf[each] for leaf in support.examples[:3])),

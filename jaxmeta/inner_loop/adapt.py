@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.inner_loop.checks import refuse_integers, refuse_singular, scalar
+from jaxmeta.inner_loop.checks import check_differentiable, check_floating, scalar
 from jaxmeta.inner_loop.plan import Plan, all_active
 from jaxmeta.inner_loop.rematerialise import REMAT, Memory
 from jaxmeta.tasks.task import Examples
@@ -41,7 +41,7 @@ def adapt(
     update rule closes over, a learned rate for instance, still gets its gradient.
 
     With the `memory` modes REMAT and MIXED nothing is kept of a second-order step but phi and the
-    optimiser's state, so memory hardly grows with S.
+    optimizer's state, so memory hardly grows with S.
 
     Returns phi and the trace: each step's loss before its update (0 where it rested), and
     `watch(phi)` after it. Raises ValueError for a loss that is not one number, integer parameters,
@@ -50,9 +50,9 @@ def adapt(
     """
     if order not in (1, 2):
         raise ValueError(f"order is 1 or 2, not {order}")
-    refuse_integers(phi)
+    check_floating(phi)
     if order == 2:
-        refuse_singular(update, phi)
+        check_differentiable(update, phi)
 
     value_and_grad = (jax if order == 1 else memory).value_and_grad(scalar(loss))
 

@@ -26,7 +26,7 @@ def scalar(loss: Callable) -> Callable:
     return checked
 
 
-def refuse_integers(phi: PyTree) -> None:
+def check_floating(phi: PyTree) -> None:
     """Raise ValueError for parameters that no gradient can move, naming them."""
     still = [
         f"{name} ({jnp.result_type(leaf)})"
@@ -40,7 +40,7 @@ def refuse_integers(phi: PyTree) -> None:
         )
 
 
-def refuse_singular(update: optax.GradientTransformation, phi: PyTree) -> None:
+def check_differentiable(update: optax.GradientTransformation, phi: PyTree) -> None:
     """Raise ValueError for an update that has no derivative where an entry of a gradient is 0.
 
     Such is Adam's square root at `eps_root=0`: the meta-gradient would be NaN as soon as one unit
@@ -64,6 +64,6 @@ def refuse_singular(update: optax.GradientTransformation, phi: PyTree) -> None:
         return
     if not defined:
         raise ValueError(
-            "the inner optimiser has no derivative where a gradient is 0: give Adam and its kin "
+            "the inner optimizer has no derivative where a gradient is 0: give Adam and its kin "
             "eps_root, for instance optax.adam(rate, eps_root=1e-8), or take order=1"
         )

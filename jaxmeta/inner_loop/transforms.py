@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from jaxmeta.numerics import larger
+from jaxmeta.numerics import maximum
 
 
 def clip_norm(limit: float) -> optax.GradientTransformation:
@@ -20,7 +20,7 @@ def clip_norm(limit: float) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         squared = optax.tree.norm(updates, squared=True)
-        factor = limit * jax.lax.rsqrt(larger(squared, limit**2))
+        factor = limit * jax.lax.rsqrt(maximum(squared, limit**2))
         return jax.tree.map(lambda u: (factor * u).astype(u.dtype), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

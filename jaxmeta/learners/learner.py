@@ -1,7 +1,7 @@
 """What the trainer, the checkpoint and the evaluation know of a method: a learner.
 
 Every method ends as three functions, whatever its inside; `episodic` makes them of an algorithm, an
-optax optimiser and a way over tasks.
+optax optimizer and a way over tasks.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Episodic(NamedTuple):
     """The state of an episodic learner."""
 
     meta: Meta
-    optimiser: Any
+    optimizer: Any
     step: Integer[Array, ""]
 
 
@@ -70,12 +70,12 @@ def without_backbone(state: Episodic) -> Episodic:
 
 def episodic(
     algorithm: Algorithm,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     over_tasks: Callable,
     *,
     augment: Callable[[Task], Task] | None = None,
 ) -> Learner:
-    """Learn from batches of tasks: augment each, take the meta-gradient, make one optimiser step.
+    """Learn from batches of tasks: augment each, take the meta-gradient, make one optimizer step.
 
     The batch is a `Task` whose leaves lead with T; `algorithm.outer` and `augment` see one task of
     it. `over_tasks(outer, task_weights=...)` spreads a function of one task over the batch:
@@ -97,11 +97,11 @@ def episodic(
 
     def init(key) -> Episodic:
         meta = algorithm.init(key)
-        return Episodic(meta, optimiser.init(meta.learned), jnp.zeros((), jnp.int32))
+        return Episodic(meta, optimizer.init(meta.learned), jnp.zeros((), jnp.int32))
 
     def step(state: Episodic, batch: Task) -> tuple[Episodic, dict]:
         meta_gradient, tasks = meta_gradient_of(state.meta, batch)
-        updates, after = optimiser.update(meta_gradient, state.optimiser, state.meta.learned)
+        updates, after = optimizer.update(meta_gradient, state.optimizer, state.meta.learned)
         learned = optax.apply_updates(state.meta.learned, updates)
         metrics = dict(
             tasks=tasks | dict(task_id=batch.task_id),

@@ -32,11 +32,11 @@ def convolve(
 ) -> Float[Array, "N H W O"]:
     """Correlate with zero padding: y[h, w] = sum_ij image[h+i-kh//2, w+j-kw//2] @ kernel[i, j].
 
-    Raises ValueError for an even kernel, which has no centre.
+    Raises ValueError for an even kernel, which has no center.
     """
     kh, kw = kernel.shape[:2]
     if kh % 2 == 0 or kw % 2 == 0:
-        raise ValueError(f"a kernel needs odd sides to have a centre, this one is {kh} x {kw}")
+        raise ValueError(f"a kernel needs odd sides to have a center, this one is {kh} x {kw}")
     return written.bind(convolution.bind(written.bind(image), kernel, padding=(kh // 2, kw // 2)))
 
 
@@ -116,7 +116,7 @@ def batched(primitive, values, axes, **options):
 
 
 # A third, the identity: images and what comes back for results pass it, and are written to memory.
-# XLA would else compute the chain of normalisation and activation anew in each thing that reads it.
+# XLA would else compute the chain of normalization and activation anew in each thing that reads it.
 # It computes no division twice, so on a CPU this is one, by a 1 that it cannot know (infinity
 # becomes NaN).
 
@@ -188,7 +188,7 @@ FEW = 4  # input channels up to which all taps of a kernel's gradient fit one pr
 
 
 def on_processor(image, kernel, *, padding):
-    """Convolve; neighbouring pixels of few channels together, by a wider kernel that steps over
+    """Convolve; neighboring pixels of few channels together, by a wider kernel that steps over
     them."""
     kh, kw, channels, out = kernel.shape
     wide = image.shape[2] + 2 * padding[1] - kw + 1

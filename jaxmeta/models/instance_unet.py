@@ -1,7 +1,7 @@
 """MetaMedSeg's U-Net (arXiv 2109.09734, after Dawoud et al. 2020): three levels, instance
-normalisation.
+normalization.
 
-Twice two convolutions with bias, each normalised image by image and channel by channel without
+Twice two convolutions with bias, each normalized image by image and channel by channel without
 learned scales; bilinear upsampling that keeps the corners; kernels drawn from N(0, 1). 470,977
 parameters.
 """
@@ -18,7 +18,7 @@ UNIT = nn.initializers.normal(1.0)
 
 
 class InstanceBlock(nn.Module):
-    """Twice: convolve, normalise, activate."""
+    """Twice: convolve, normalize, activate."""
 
     features: int
     activation: Callable

@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmeta.models.convolution import convolve, convolve_upsampled, written
-from jaxmeta.numerics import larger
+from jaxmeta.numerics import maximum
 
 EVERY = 8  # rows: what GroupNorm's first pass looks at
 
 
 class Convolution(nn.Module):
-    """3x3 convolution; without bias unless asked, for a normalisation follows.
+    """3x3 convolution; without bias unless asked, for a normalization follows.
 
     `below`, of half the size, is seen upsampled, its channels before those of `image`: the same as
     upsampling it and concatenating both, with fewer products and nothing copied.
@@ -50,7 +50,7 @@ class Convolution(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Normalise each image by the mean and variance of each group of channels (arXiv 1803.08494).
+    """Normalize each image by the mean and variance of each group of channels (arXiv 1803.08494).
 
     Var[x] = E[(x - c)^2] - (E[x] - c)^2 whatever constant c is. With c = 0 that is one pass, and
     where the mean is far from 0 the difference of two large numbers: nothing is left of it at a
@@ -62,7 +62,7 @@ class GroupNorm(nn.Module):
 
     Moments are float32 at least, whatever the image is, sums over H W first, then over the group's
     channels; the affine map that results is applied in one multiply-add. With as many groups as
-    channels this is instance normalisation; without `affine` it has no parameters.
+    channels this is instance normalization; without `affine` it has no parameters.
     """
 
     groups: int = 8
@@ -93,7 +93,7 @@ class GroupNorm(nn.Module):
         near = by_channel(grouped(jax.lax.stop_gradient(image[:, ::EVERY])))
         around = image - near[:, None, None]
         mean = grouped(around)
-        variance = larger(grouped(around * around) - mean * mean, 0.0)
+        variance = maximum(grouped(around * around) - mean * mean, 0.0)
         mean, inverse = near + by_channel(mean), by_channel(jax.lax.rsqrt(variance + self.epsilon))
         slope = written.bind(inverse * scale[None])
         shift = written.bind(bias[None] - mean * slope)
@@ -103,8 +103,8 @@ class GroupNorm(nn.Module):
 def max_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
     """Take the largest of every 2x2 pixels; of equals the first has the gradient."""
     view = blocks(image)
-    rows = larger(view[..., 0, :], view[..., 1, :])
-    return larger(rows[:, :, 0], rows[:, :, 1])
+    rows = maximum(view[..., 0, :], view[..., 1, :])
+    return maximum(rows[:, :, 0], rows[:, :, 1])
 
 
 def mean_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
@@ -113,7 +113,7 @@ def mean_pool(image: Float[Array, "N H W C"]) -> Float[Array, "N H//2 W//2 C"]:
 
 
 def double_bilinear(image: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
-    """Double both sides by linear interpolation, the corners' centres staying where they are."""
+    """Double both sides by linear interpolation, the corners' centers staying where they are."""
     rows, columns = (corner_aligned(n, 2 * n) for n in image.shape[1:3])
     return jnp.einsum("Hh,nhwc,Ww->nHWc", rows, image, columns)
 

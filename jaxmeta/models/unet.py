@@ -14,7 +14,7 @@ from jaxmeta.models.model import Model, halving
 
 
 class Block(nn.Module):
-    """Twice: convolve, normalise, activate; the first convolution sees what comes from below
+    """Twice: convolve, normalize, activate; the first convolution sees what comes from below
     too."""
 
     features: int

@@ -47,7 +47,7 @@ def split_processor() -> None:
 def jit(function: Callable, **options) -> Callable:
     """Compile as `jax.jit` does, but no harder than pays.
 
-    On a processor LLVM's first level of optimisation gives programs as fast as its highest, in two
+    On a processor LLVM's first level of optimization gives programs as fast as its highest, in two
     thirds to three quarters of the time: what matters XLA has done before, or is inside products.
     """
     if jax.default_backend() == "cpu":

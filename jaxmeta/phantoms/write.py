@@ -67,7 +67,7 @@ class Thing(NamedTuple):
     family: str
     form: float  # the family's free parameter
     home: tuple[float, float]
-    middle: float  # height of its centre, in slices from the middle slice
+    middle: float  # height of its center, in slices from the middle slice
     height: float  # half its extent, in slices
     radius: float
     turn: float

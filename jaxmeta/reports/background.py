@@ -68,14 +68,14 @@ def training(outcome: Outcome) -> str:
     config = read_json(path)["config"]
     if not config["steps"]:
         return f"{outcome.folder} was not trained: everything is learned from each support alone."
-    of = "supervoxels" if config["tasks"]["draw"] == "supervoxels" else outcome.split.train_organs
+    of = "supervoxels" if config["tasks"]["kind"] == "supervoxels" else outcome.split.train_organs
     learned = of if isinstance(of, str) else listed(of, NAMED)
     patients, sets = learned_from(outcome, config.get("structures", ()))
     lines = metrics_log.read_metrics(outcome.folder / "metrics.jsonl")
-    begun = f", begun with {config['begin']}," if config.get("begin") else ""
+    begun = f", begun with {config['init_from']}," if config.get("init_from") else ""
     return (
         f"{outcome.folder}{begun} learned from {learned} in {patients} patients of "
-        f"{listed(sets, NAMED)}: {config['steps']} steps of {config['tasks']['count']} "
+        f"{listed(sets, NAMED)}: {config['steps']} steps of {config['tasks']['batch_size']} "
         f"tasks{took(lines)}. {chosen(outcome, lines)}"
     )
 

@@ -1,4 +1,4 @@
-"""A contest: the report of several methods, compared on identical questions.
+"""A comparison: the report of several methods, compared on identical questions.
 
 For each number of shots a table ranks them beside the baselines that they share, with paired
 differences to scratch, and to the best of them or a named one. Who may take part is `pairing.py`'s
@@ -18,7 +18,7 @@ from jaxmeta.evaluation.outcome import METHOD, Curves, Outcome, Table
 from jaxmeta.evaluation.segmenter import Case
 from jaxmeta.files import write_json
 from jaxmeta.reports import comparison_pages, figures
-from jaxmeta.reports.comparison_pages import Bout, as_text
+from jaxmeta.reports.comparison_pages import Comparison, as_text
 from jaxmeta.reports.curves import after_steps, joined
 from jaxmeta.reports.figures import RUNS, SUPPORTS, Line, between, chance, over
 from jaxmeta.reports.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
@@ -29,48 +29,48 @@ def write(
     folder: Path,
     entries: Sequence[Entry],
     outcomes: Sequence[Outcome],
-    against: int | None = None,
+    reference: int | None = None,
 ) -> str:
-    """Write the report of a contest; return its tables as text.
+    """Write the report of a comparison; return its tables as text.
 
     `entries` enter the runs whose tests gave `outcomes`; `against` is the place of one whose method
     all others are held against, instead of the best. Raises BadInput where the runs do not pair.
     """
     refuse_unpaired(entries)
-    entrants = list(dict.fromkeys(entry.row for entry in entries))
-    bouts, tables, cases = [], [], []
+    methods = list(dict.fromkeys(entry.row for entry in entries))
+    comparisons, tables, cases = [], [], []
     for number, first in enumerate(outcomes[0].tables):
         asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
         found = gathered([part_of(entry, of_run) for entry, of_run in asked])
         cases += found.cases
-        reference = None if against is None else entries[against].row
-        lines = standings(found.cases, entrants, SCRATCH, apart=(BOUND, FULL), against=reference)
+        reference = None if reference is None else entries[reference].row
+        lines = standings(found.cases, methods, SCRATCH, apart=(BOUND, FULL), reference=reference)
         reference = reference or lines[0].row
         steps = after_steps(curves_of(asked, found.notes), reference)
-        seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in entrants}
-        bout = Bout(
+        seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in methods}
+        comparison = Comparison(
             first.shots,
             protocol(outcomes, found.cases, first.shots),
             headline(lines),
             [line_of(line, found.notes[line.row]) for line in lines],
             f"minus {SCRATCH}" if any(line.ahead for line in lines) else "",
-            behind(lines, reference, named=against is not None),
+            behind(lines, reference, named=reference is not None),
             found.left_out,
             by_organ(found.cases, [line.row for line in lines]),
             steps,
             adaptation(seconds, outcomes),
             found.cases,
         )
-        bouts.append(bout)
+        comparisons.append(comparison)
         tables.append(
             {
                 "shots": first.shots,
-                "protocol": bout.protocol,
+                "protocol": comparison.protocol,
                 "best": lines[0].row,
-                "against": reference,
+                "reference": reference,
                 "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
                 "left_out": found.left_out,
-                "organs": bout.organs,
+                "organs": comparison.organs,
                 "by_steps": steps.means,
                 "ahead_by_steps": steps.ahead,
                 "adaptation_seconds": seconds,
@@ -82,9 +82,9 @@ def write(
     figures.write_cases(folder / "cases.csv", cases)
     told = [outcome._replace(tables=()) for outcome in outcomes]
     write_json(folder / "summary.json", {"runs": told, "jax": jax.__version__, "tables": tables})
-    runs = {row: [Path(e.folder) for e in entries if e.row == row] for row in entrants}
-    comparison_pages.write(folder, bouts, runs, heads)
-    return "\n\n".join([*map(as_text, bouts), *heads, f"report: {folder}"])
+    runs = {row: [Path(e.folder) for e in entries if e.row == row] for row in methods}
+    comparison_pages.write(folder, comparisons, runs, heads)
+    return "\n\n".join([*map(as_text, comparisons), *heads, f"report: {folder}"])
 
 
 def line_of(line: Standing, note: str) -> Line:
@@ -110,7 +110,7 @@ def headline(lines: Sequence[Standing]) -> str:
     return text
 
 
-def behind(lines: Sequence[Standing], against: str, *, named: bool) -> list[list[str]]:
+def behind(lines: Sequence[Standing], reference: str, *, named: bool) -> list[list[str]]:
     """Write the cells that say by how much the best, or a method `named` beforehand, is ahead of
     each other.
 
@@ -123,7 +123,7 @@ def behind(lines: Sequence[Standing], against: str, *, named: bool) -> list[list
         columns.append([line.behind.runs for line in others if line.behind.runs])
         heads.append(over(columns[1], RUNS))
     family = "named beforehand" if named else f"best of these, {pairs(len(others) + 1)} pairs"
-    rows = [[f"{against} minus", *heads, f"p, Holm ({family})"]]
+    rows = [[f"{reference} minus", *heads, f"p, Holm ({family})"]]
     for line in others:
         margins = zip(line.behind[: len(columns)], columns, strict=True)
         written = [between(m, column, sign=True) if m else "" for m, column in margins]
@@ -139,12 +139,12 @@ def pairs(methods: int) -> int:
 def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curves:
     """Gather the curves of each row of the table: a method's of every run, a baseline's once a
     replicate."""
-    entrants, replicates = ({e.row for e, _ in asked}, dict.fromkeys(e.replicate for e, _ in asked))
+    methods, replicates = ({e.row for e, _ in asked}, dict.fromkeys(e.replicate for e, _ in asked))
     curves = {}
     for row in rows:
         parts = {}
         for entry, table in asked:
-            own = row if row not in entrants else METHOD if entry.row == row else None
+            own = row if row not in methods else METHOD if entry.row == row else None
             if own in table.by_steps:
                 parts.setdefault(entry.replicate, renamed(table.by_steps[own], row, entry))
         curves |= joined([{row: parts.get(each, {})} for each in replicates])

@@ -1,4 +1,4 @@
-"""The report of a contest as a page: `report.html` and `report.md`, from what `comparison.py`
+"""The report of a comparison as a page: `report.html` and `report.md`, from what `comparison.py`
 worked out."""
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ from jaxmeta.reports.pages import (
 TITLE = 80  # letters of a title that names all methods
 
 
-class Bout(NamedTuple):
-    """What a contest says of one number of shots."""
+class Comparison(NamedTuple):
+    """What a comparison says of one number of shots."""
 
     shots: int
     protocol: str
@@ -54,36 +54,44 @@ class Bout(NamedTuple):
         return told + [f"left out: {each}" for each in self.left_out]
 
 
-def as_text(bout: Bout) -> str:
-    """Lay a bout out for the terminal."""
-    _, margins, organs = bout.tables
-    head = f"{bout.protocol}\n{bout.headline}"
-    left_out = [f"left out: {each}" for each in bout.left_out]
+def as_text(comparison: Comparison) -> str:
+    """Lay a comparison out for the terminal."""
+    _, margins, organs = comparison.tables
+    head = f"{comparison.protocol}\n{comparison.headline}"
+    left_out = [f"left out: {each}" for each in comparison.left_out]
     parts = [
-        figures.table(head, bout.lines, bout.compared),
+        figures.table(head, comparison.lines, comparison.compared),
         "\n".join(figures.columns(margins) + left_out),
-        *("\n".join(figures.columns(cells)) for cells in (organs, *curves.tables(bout.steps))),
-        bout.seconds,
+        *(
+            "\n".join(figures.columns(cells))
+            for cells in (organs, *curves.tables(comparison.steps))
+        ),
+        comparison.seconds,
     ]
     return "\n\n".join(parts)
 
 
 def write(
-    folder: Path, bouts: Sequence[Bout], runs: Mapping[str, Sequence[Path]], heads: Sequence[str]
+    folder: Path,
+    comparisons: Sequence[Comparison],
+    runs: Mapping[str, Sequence[Path]],
+    heads: Sequence[str],
 ) -> None:
     """Write both pages beside the pictures; `runs` are each method's folders, `heads` what is told
     of transfer's."""
     sections = {}
-    for bout in bouts:
-        draw_boxes(boxes_of(folder, bout.shots), bout.cases)
-        sections[f"Support: {labelled(bout.shots)}"] = section(folder, bout)
-    sections |= over_shots(folder, {bout.shots: bout.lines for bout in bouts})
+    for comparison in comparisons:
+        draw_boxes(boxes_of(folder, comparison.shots), comparison.cases)
+        sections[f"Support: {labelled(comparison.shots)}"] = section(folder, comparison)
+    sections |= over_shots(
+        folder, {comparison.shots: comparison.lines for comparison in comparisons}
+    )
     sections["Transfer"] = [html.paragraph(each) for each in heads]
     sections["Configuration"] = [
         configured(own[0], f"{row}, the first of {len(own)} runs: " if own[1:] else f"{row}: ")
         for row, own in runs.items()
     ]
-    cases = [case for bout in bouts for case in bout.cases if case.row in runs]
+    cases = [case for comparison in comparisons for case in comparison.cases if case.row in runs]
     patients = {(case.cohort, case.patient) for case in cases}
     facts = {
         "methods": ", ".join(
@@ -95,35 +103,35 @@ def write(
     title = f"{named if len(named) < TITLE else f'{len(runs)} methods'}: held-out organs"
     lead = "Several methods on identical questions; differences are taken case by case."
     text = html.page(title, lead, facts, sections)
-    write_pages(folder, text, [f"# {title}", *map(as_sections, bouts), *heads])
+    write_pages(folder, text, [f"# {title}", *map(as_sections, comparisons), *heads])
 
 
-def section(folder: Path, bout: Bout) -> list[str]:
-    """Write a bout as pieces of a page."""
-    (head, *rows), *others = bout.tables
+def section(folder: Path, comparison: Comparison) -> list[str]:
+    """Write a comparison as pieces of a page."""
+    (head, *rows), *others = comparison.tables
     return [
-        html.note(bout.protocol),
-        html.paragraph(bout.headline),
-        html.table(head, rows, best=bout.lines[0].row),
+        html.note(comparison.protocol),
+        html.paragraph(comparison.headline),
+        html.table(head, rows, best=comparison.lines[0].row),
         *(html.table(cells[0], cells[1:]) for cells in others),
-        html.folded("what the rows are", "\n".join(bout.notes)),
-        html.picture(boxes_of(folder, bout.shots), BOXES),
-        *walked(folder, bout.shots, bout.steps),
-        html.note(bout.seconds),
+        html.folded("what the rows are", "\n".join(comparison.notes)),
+        html.picture(boxes_of(folder, comparison.shots), BOXES),
+        *walked(folder, comparison.shots, comparison.steps),
+        html.note(comparison.seconds),
     ]
 
 
-def as_sections(bout: Bout) -> str:
-    """Write a bout in Markdown."""
-    notes = "\n".join(f"- {note}" for note in bout.notes)
-    tables = map(as_markdown, [*bout.tables, *curves.tables(bout.steps)])
+def as_sections(comparison: Comparison) -> str:
+    """Write a comparison in Markdown."""
+    notes = "\n".join(f"- {note}" for note in comparison.notes)
+    tables = map(as_markdown, [*comparison.tables, *curves.tables(comparison.steps)])
     return "\n\n".join(
         [
-            f"## Support: {labelled(bout.shots)}",
-            bout.protocol,
-            bout.headline,
+            f"## Support: {labelled(comparison.shots)}",
+            comparison.protocol,
+            comparison.headline,
             *tables,
             notes,
-            bout.seconds,
+            comparison.seconds,
         ]
     )

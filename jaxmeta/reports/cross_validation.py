@@ -1,6 +1,6 @@
 """The folds of a protocol together: what a paper's table has, and the fold-level values behind it.
 
-    python -m experiments.summary --run FOLD0 FOLD1 ...     of runs tested by a protocol
+    python -m experiments.compare --run FOLD0 FOLD1 ...     of runs tested by a protocol
 
 Each run answers for one fold and one group of organs. A row's mean is over the scans of an organ,
 then over organs; a scan counts as often as the protocol's folds ask of it (once, but in what

@@ -17,23 +17,23 @@ class AfterSteps(NamedTuple):
 
     means: dict[str, dict[int, Interval]]
     ahead: dict[str, dict[int, Margin]]  # `against` minus each other row
-    against: str
+    reference: str
 
 
-def after_steps(curves: Curves, against: str) -> AfterSteps:
+def after_steps(curves: Curves, reference: str) -> AfterSteps:
     """Average what each row has after so many steps, and take paired differences to the row
     `against`."""
     means = {
         row: {count: row_mean(cases)[0] for count, cases in own.items()}
         for row, own in curves.items()
     }
-    ours = curves.get(against, {})
+    ours = curves.get(reference, {})
     ahead = {
         row: {count: margin(ours[count], cases) for count, cases in own.items() if count in ours}
         for row, own in curves.items()
-        if row != against
+        if row != reference
     }
-    return AfterSteps(means, {row: own for row, own in ahead.items() if own}, against)
+    return AfterSteps(means, {row: own for row, own in ahead.items() if own}, reference)
 
 
 def tables(after: AfterSteps) -> list[list[list[str]]]:
@@ -51,7 +51,7 @@ def tables(after: AfterSteps) -> list[list[list[str]]]:
             for row, own in after.ahead.items()
         }
         asked = RUNS if any(each.over[-1:] == RUNS[-1:] for each in column) else SUPPORTS
-        head = f"{after.against} minus, after so many {over(column, asked)}"
+        head = f"{after.reference} minus, after so many {over(column, asked)}"
         shown.append(cells(head, widest))
     return shown
 

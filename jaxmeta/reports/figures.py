@@ -24,7 +24,7 @@ PATIENTS = ("patients",)  # what intervals are meant to be over
 SUPPORTS, RUNS = (*PATIENTS, "supports"), (*PATIENTS, "supports", "runs")
 LABEL = 32  # letters a line of a name in a picture
 BESIDE = 8  # more curves have their names beside the plot
-COLOURS, STROKES = 10, ("-", "--", ":")  # after so many curves colours come again, in other strokes
+COLORS, STROKES = 10, ("-", "--", ":")  # after so many curves colors come again, in other strokes
 TRUTH, PREDICTED = "#2ca02c", "#d62728"
 
 
@@ -53,7 +53,7 @@ def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
     behind = [line.behind for line in lines if line.behind]
     runs = [line.behind_runs for line in lines if line.behind_runs]
     head = [f"Dice {over(own, PATIENTS)}", "IoU", *["HD95", "NSD"] * measured]
-    head += ["cases", "missed", "false"]
+    head += ["cases", "missed", "false positives"]
     head += [f"{compared} {over(behind, SUPPORTS)}" if behind else compared]
     head += [over(runs, RUNS)] if runs else []
     body = [
@@ -211,9 +211,9 @@ def overlay(path: Path, pictures: Sequence[Picture | None], *, columns: int = 3)
         axis.imshow(
             picture.image.T, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-6)
         )
-        for mask, colour in ((picture.target, TRUTH), (picture.predicted, PREDICTED)):
+        for mask, color in ((picture.target, TRUTH), (picture.predicted, PREDICTED)):
             for contour in find_contours(np.pad(mask, 1).astype(float), 0.5):
-                axis.plot(contour[:, 0] - 1, contour[:, 1] - 1, color=colour, linewidth=1.2)
+                axis.plot(contour[:, 0] - 1, contour[:, 1] - 1, color=color, linewidth=1.2)
         axis.set_aspect(picture.spacing[1] / picture.spacing[0])
         axis.invert_xaxis()
         axis.set_title(picture.title, fontsize=8)
@@ -273,7 +273,7 @@ def curves(
     axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, plots.items(), strict=False):
         for place, (name, (steps, values)) in enumerate(lines.items()):
-            kind = STROKES[place // COLOURS % len(STROKES)]
+            kind = STROKES[place // COLORS % len(STROKES)]
             how = dict(linewidth=1, linestyle=kind, marker=marker, markersize=4)
             axis.plot(steps, values, label=written(name), **how)
         axis.set_title(title, fontsize=9)

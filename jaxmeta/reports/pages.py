@@ -92,7 +92,7 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     lines = [line for line in block.lines if line.row not in (BOUND, FULL)]
     fair = [line for line in lines if not line.row.endswith(KNOWN)]
     best = max(fair, key=lambda line: rank(line.dice.mean), default=None)
-    head, *rows = figures.cells(block.lines, f"{METHOD} minus it")
+    head, *rows = figures.cells(block.lines, f"difference ({METHOD} - row)")
     organs, *means = figures.organ_cells("Dice by organ", block.organs)
     notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]
     patients, *scores = background.by_patient(block.cases)
@@ -180,7 +180,7 @@ def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
         parts += [
             f"## Support: {block.asked}",
             block.protocol,
-            as_markdown(figures.cells(block.lines, f"{METHOD} minus it")),
+            as_markdown(figures.cells(block.lines, f"difference ({METHOD} - row)")),
             "\n".join(notes),
             as_markdown(figures.organ_cells("Dice by organ", block.organs)),
             as_markdown(background.by_patient(block.cases)),

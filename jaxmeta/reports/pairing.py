@@ -1,12 +1,11 @@
-"""Who may meet whom in a contest of methods, and how their cases come together.
+"""Who may meet whom in a comparison of methods, and how their cases come together.
 
 A run answers for its method: an algorithm, with the settings that tell it from other runs
 (`runs/recipes.py`). Runs of the same seed on the same data that leave out the same organs are one
 replicate: they were given the same split and the same questions, so their cases pair one by one.
 Those of a replicate have a baseline once, from the tests that computed it, if these agree on it.
-What only one method can have is left out: its zero steps, and baselines given as many steps as it
-takes.
-"""
+What only one method can have is left out: its no adaptation, and baselines given as many steps as
+it takes."""
 
 from collections.abc import Iterable, Sequence, Set
 from itertools import combinations, product
@@ -177,13 +176,13 @@ def gathered(parts: Sequence[Part]) -> Gathered:
                 "with the same --seed, --organs and --data"
             )
     cases, notes, left_out = [], {}, []
-    for entrant in dict.fromkeys(part.entry.row for part in parts):
-        own = [part for part in parts if part.entry.row == entrant]
-        cases += [case._replace(row=entrant) for part in own for case in part.rows[METHOD]]
-        notes[entrant] = described(METHOD, own)
+    for method in dict.fromkeys(part.entry.row for part in parts):
+        own = [part for part in parts if part.entry.row == method]
+        cases += [case._replace(row=method) for part in own for case in part.rows[METHOD]]
+        notes[method] = described(METHOD, own)
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
         having = [part for part in parts if row in part.rows]
-        own = parted(row)[0] in (METHOD, "zero steps", FULL)
+        own = parted(row)[0] in (METHOD, "no adaptation", FULL)
         if own or row.endswith(", same steps"):
             left_out.append(f"{row} (each method's own)")
         elif row == BOUND and len({part.entry.slice_by_slice for part in parts}) > 1:
@@ -220,14 +219,14 @@ def disputed(row: str, parts: Sequence[Part]) -> str | None:
                 f"{describe(each.settings[row])} in {each.entry.folder}" for each in (other, part)
             )
             return (
-                f"{row} is not the same for all, {how}: test both with --settings RUN, whose "
+                f"{row} is not the same for all, {how}: test both with --tuned-on RUN, whose "
                 f"search both then take{mend}"
             )
         if abs(gap := difference(part.rows[row], other.rows[row]).mean) > SAME:
             return (
                 f"{row} has {figures.number(gap, sign=True)} Dice in the test of "
                 f"{part.entry.folder} over that of {other.entry.folder}: give both the same "
-                f"network, loss, --tasks.size and --inner.vary{mend}"
+                f"network, loss, --tasks.size and --inner.augment{mend}"
             )
     return None
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import BOUND, FRESH, FULL
+from jaxmeta.evaluation.baselines import BOUND, FULL, RANDOM
 from jaxmeta.evaluation.comparison import margin, other_means, pair_of, row_mean
 from jaxmeta.evaluation.finetune import Finetune
 from jaxmeta.evaluation.outcome import (
@@ -46,10 +46,10 @@ SUFFIXES = {
     "chunks)",
 }
 NOTES = {
-    "zero steps": "the method before any step on the support",
-    "copied mask": "the support slice's mask at the nearest relative height, none far from all of "
-    "them",
-    FRESH: "the method's rule from adapters, sampler and decoder drawn at random, on the same "
+    "no adaptation": "the method before any step on the support",
+    "nearest support mask": "the support slice's mask at the nearest relative height, none far "
+    "from all of them",
+    RANDOM: "the method's rule from adapters, sampler and decoder drawn at random, on the same "
     "encoder",
     BOUND: "the same network, trained on all labels of everybody not tested by it: an upper bound",
     FULL: "the method's network, likewise trained on all these labels",
@@ -66,7 +66,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         lines = lines_of(cases, [part.settings for part in parts])
         title = protocol(outcomes, cases, each)
         seconds = float(np.median([part.seconds for part in parts]))
-        texts.append(figures.table(title, lines, f"{METHOD} minus it"))
+        texts.append(figures.table(title, lines, f"difference ({METHOD} - row)"))
         organs = by_organ(cases, [line.row for line in lines])
         literature = outcomes[0].literature
         asked = "a slice a chunk" if literature else labelled(each)
@@ -193,19 +193,21 @@ def protocol(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> 
             f"resolution, without distances; {runs}{leaks}"
         )
     patients = {(case.cohort, case.patient) for case in cases}
-    lenders = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
+    support_patients = f"{first.protocol.patients} patient{'s' * (first.protocol.patients != 1)}"
     never = "" if seen else f" never seen{' by these' * apart}"
     asked = f"{len(patients)} patients{never}; whole volumes, 3-D, original resolution"
     if "shared-patients" in shared:
-        lenders = "the tested patients"
+        support_patients = "the tested patients"
         asked = (
             f"other slices of the same {len(patients)} patients, one by one, original resolution"
         )
-    kept = ", the largest piece of each mask" if first.protocol.largest_piece else ""
+    kept = (
+        ", the largest connected component of each mask" if first.protocol.largest_component else ""
+    )
     return (
-        f"[{digest(outcomes, cases, shots)}] {labelled(shots)} of {lenders} as support, "
-        f"{first.draws} supports an organ; {organs}; {asked}{kept}; {told(first.measuring)}; "
-        f"{runs}{leaks}"
+        f"[{digest(outcomes, cases, shots)}] {labelled(shots)} of {support_patients} as support, "
+        f"{first.support_sets} supports an organ; {organs}; {asked}{kept}; "
+        f"{told(first.measuring)}; {runs}{leaks}"
     )
 
 
@@ -238,7 +240,9 @@ def digest(outcomes: Sequence[Outcome], cases: Sequence[Case], shots: int) -> st
     """
     first, cases = outcomes[0], [c for c in cases if c.row not in (BOUND, FULL)]
     asked = sorted({(*each[1:], case.cohort) for case in cases for each in [pair_of(case)]})
-    supports = sorted({(case.organ, case.draw, case.support_slices, case.cohort) for case in cases})
+    supports = sorted(
+        {(case.organ, case.support_set, case.support_slices, case.cohort) for case in cases}
+    )
     leaks = sorted({leak for outcome in outcomes for leak in outcome.leaks})
     told = [shots, first.protocol[:2], first.measuring, leaks, asked, supports]
     told += [within(outcomes)] if first.within else []

@@ -37,7 +37,7 @@ from jaxmeta.tasks.source import (
     Source,
     boxed,
     episodes,
-    neighbours,
+    neighbors,
     pooled,
     shown,
     supervoxels,
@@ -47,7 +47,7 @@ from jaxmeta.tasks.supervoxels import unlabelled_pool
 from jaxmeta.tasks.task import Examples
 from jaxmeta.tasks.volumetric import balanced, load_target, target_slices, with_pixels
 
-OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
     "momentum": partial(optax.sgd, momentum=0.9),
     # eps_root keeps the derivative of Adam finite where a gradient is 0
@@ -69,14 +69,14 @@ SOLVERS = {"cg": conjugate_gradient, "neumann": neumann}
 
 def open_data(config: Config, folders: Sequence[Path] = ()) -> Shards:
     """Open the data of a run, or other folders, as the run sees slices."""
-    return open_shards(folders or config.data)._replace(pictures=config.tasks.as_pictures)
+    return open_shards(folders or config.data)._replace(uint8=config.tasks.as_uint8)
 
 
 def training_pool(
     config: Config, shards: Shards, division: Split, hidden: Mapping[int, frozenset[int]]
 ) -> Pool:
     """Gather who may be trained on: labelled structures, or scans with supervoxels."""
-    if config.tasks.draw == "supervoxels":
+    if config.tasks.kind == "supervoxels":
         return unlabelled_pool(shards, division, hidden)
     single = config.tasks.single_patients
     return pool(shards, division, "train", single_patients=single, hidden=hidden)
@@ -96,25 +96,27 @@ def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source
     """Make what tasks are drawn from, of who may be drawn.
 
     Supervoxels and pooled slices are for training alone: who validates by slices of the patients
-    who lend the support measures something else. Chunks are validated as new structures are met: by
-    what one slice tells of its neighbours.
+    who give the support measures something else. Chunks are validated as new structures are met: by
+    what one slice tells of its neighbors.
     """
     t = config.tasks
-    shape = EpisodeShape(t.shots, t.queries, t.size, t.spacing, t.support_patients, t.empty)
-    if t.draw == "supervoxels" and training:
+    shape = EpisodeShape(
+        t.shots, t.queries, t.size, t.spacing, t.support_patients, t.negative_fraction
+    )
+    if t.kind == "supervoxels" and training:
         return supervoxels(drawn, shape, least=t.least_pixels)
     drawn = eligible(config, drawn)
-    if t.draw == "chunks" and training:
-        return neighbours(drawn, shape, width=t.width, stride=t.stride, across=t.across)
-    if t.draw == "chunks":
+    if t.kind == "chunks" and training:
+        return neighbors(drawn, shape, width=t.width, stride=t.stride, across=t.across)
+    if t.kind == "chunks":
         clicks = CLICKS if config.prompted.prompt == "clicks" else 0
         return shown(drawn, shape, width=t.width, clicks=clicks)
     if config.algorithm == "sam" and not training:
         return boxed(episodes(drawn, shape))
-    if t.draw in ("episodes", "supervoxels"):
+    if t.kind in ("episodes", "supervoxels"):
         return episodes(drawn, shape)
     drawn = drawn if t.decathlon else balanced(drawn)
-    return (pooled if t.draw == "pooled" and training else volumes)(drawn, shape)
+    return (pooled if t.kind == "pooled" and training else volumes)(drawn, shape)
 
 
 def validated_by(config: Config) -> str:
@@ -122,10 +124,10 @@ def validated_by(config: Config) -> str:
     methods."""
     if config.algorithm == "sam":
         return ", each slice told the box around its truth"
-    if config.tasks.draw != "chunks":
+    if config.tasks.kind != "chunks":
         return ""
     by_clicks = " and CLICKS ON ITS OWN TRUTH" if config.prompted.prompt == "clicks" else ""
-    return f", each slice told its neighbour's mask{by_clicks}"
+    return f", each slice told its neighbor's mask{by_clicks}"
 
 
 def eligible(config: Config, drawn: Pool) -> Pool:
@@ -142,8 +144,8 @@ def model_and_loss(config: Config, *, testing: bool = False) -> tuple[Model, Cal
     """Make the network with one output, and its loss in training or at test time."""
     model = build_model(config, 1)
     loss = build_loss(config)(model)
-    if testing and config.inner.vary:
-        loss = varied(loss, upright(config.augment, config.inner.vary))
+    if testing and config.inner.augment:
+        loss = varied(loss, upright(config.augment, config.inner.augment))
     return model, loss
 
 
@@ -168,12 +170,12 @@ def build(
         build_algorithm(config, network, testing=testing, target=target),
         outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=at_once(config, mesh)),
-        augment=None if config.cache else lambda task: augment(task, config.augment),
+        augment=None if config.feature_cache else lambda task: augment(task, config.augment),
     )
 
 
 def outer_rule(outer: Outer, steps: int) -> optax.GradientTransformation:
-    """Make the optimiser of the meta-parameters for a training of so many steps."""
+    """Make the optimizer of the meta-parameters for a training of so many steps."""
     steps = max(2, steps)
     warmup = min(max(1, int(outer.warmup * steps)), steps - 1)
     match outer.schedule, outer.warmup > 0:
@@ -185,7 +187,7 @@ def outer_rule(outer: Outer, steps: int) -> optax.GradientTransformation:
             rate = optax.warmup_constant_schedule(0.0, outer.rate, warmup)
         case _:
             rate = outer.rate
-    if outer.optimiser == "adamw":
+    if outer.optimizer == "adamw":
         rule = optax.adamw(rate, weight_decay=outer.weight_decay, mask=learned_leaves)
     else:
         rule = optax.sgd(rate)
@@ -203,12 +205,10 @@ def at_once(config: Config, mesh: Mesh | None) -> int:
     """Say how many of its tasks a device does at once."""
     if mesh is None:
         return 1
-    each, asked = config.tasks.count // mesh.size, config.tasks.side_by_side
+    each, asked = config.tasks.batch_size // mesh.size, config.tasks.vmap
     if asked and each % asked:
-        raise BadInput(
-            f"--tasks.side-by-side {asked}: does not divide the {each} tasks of a device"
-        )
-    return asked or side_by_side(config.tasks.count, mesh)
+        raise BadInput(f"--tasks.vmap {asked}: does not divide the {each} tasks of a device")
+    return asked or side_by_side(config.tasks.batch_size, mesh)
 
 
 def build_algorithm(
@@ -237,8 +237,8 @@ def build_algorithm(
         return build_metamedseg(config, model, loss, target)
     walk = dict(steps=inner.steps, test_steps=inner.test_steps)
     learned = walk | dict(rate=inner.rate, inner=rule(1.0), decay=inner.decay)
-    learned |= dict(names=inner.part or (), memory=MEMORY[inner.memory or "remat"])
-    tune = dict(optimiser=rule(inner.rate), steps=inner.test_steps)
+    learned |= dict(names=inner.trainable or (), memory=MEMORY[inner.memory or "remat"])
+    tune = dict(optimizer=rule(inner.rate), steps=inner.test_steps)
     match config.algorithm:
         case "maml":
             return algorithms.maml(model, loss, **learned, order=2)
@@ -255,8 +255,8 @@ def build_algorithm(
         case "reptile":
             return algorithms.reptile(model, loss, **walk, inner=rule(inner.rate))
         case "imaml":
-            solve = SOLVERS[inner.solver](inner.products)
-            how = walk | dict(strength=inner.strength, solve=solve)
+            solve = SOLVERS[inner.solver](inner.cg_steps)
+            how = walk | dict(strength=inner.proximal_weight, solve=solve)
             return algorithms.imaml(model, loss, **how, inner=rule(inner.rate))
         case "transfer":
             heads = begun(build_model(config, len(config.structures)))
@@ -268,7 +268,7 @@ def build_algorithm(
 def build_metamedseg(
     config: Config, model: Model, loss: Callable, target: Examples | None
 ) -> Algorithm:
-    """Make MetaMedSeg, whose fine-tuning has an optimiser of its own.
+    """Make MetaMedSeg, whose fine-tuning has an optimizer of its own.
 
     Where nobody trains, target slices of the same shape stand in for the run's own.
     """
@@ -304,9 +304,9 @@ def build_metamedseg(
 def inner_rule(
     inner: Inner, *, differentiated: bool = True
 ) -> Callable[[float], optax.GradientTransformation]:
-    """Make rate -> the inner optimiser; Adam as usual where nobody differentiates it."""
-    plain = inner.optimiser == "adam" and not differentiated
-    rule = optax.adam if plain else OPTIMISERS[inner.optimiser]
+    """Make rate -> the inner optimizer; Adam as usual where nobody differentiates it."""
+    plain = inner.optimizer == "adam" and not differentiated
+    rule = optax.adam if plain else OPTIMIZERS[inner.optimizer]
     if not inner.clip:
         return rule
     return lambda rate: optax.chain(clip_norm(inner.clip), rule(rate))

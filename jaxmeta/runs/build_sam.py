@@ -9,13 +9,13 @@ from jaxtyping import PyTree
 
 from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm
-from jaxmeta.algorithms.ssm_sam import as_pictures
+from jaxmeta.algorithms.ssm_sam import as_uint8
 from jaxmeta.errors import BadInput
 from jaxmeta.inner_loop.rematerialise import Memory
 from jaxmeta.models.sam import SIZES, Size, sam
 from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
-from jaxmeta.models.sam.files import SIZE, read_look, read_size, read_weights
-from jaxmeta.models.sam.images import Look, slices_as_colours
+from jaxmeta.models.sam.files import SIZE, read_preprocessing, read_size, read_weights
+from jaxmeta.models.sam.images import Preprocessing, slices_as_colors
 from jaxmeta.models.sam.resize import for_image
 from jaxmeta.models.sam.weights import named
 from jaxmeta.models.ssm_sam import SsmSam, self_sampling
@@ -31,7 +31,7 @@ def size_of(config: Config) -> Size:
 
     Raises BadInput for slices that are not whole patches, and for a beginning that is none.
     """
-    size = SIZES["tiny"] if config.network.kind == "sam-tiny" else begun_size(config.begin)
+    size = SIZES["tiny"] if config.network.kind == "sam-tiny" else begun_size(config.init_from)
     side = config.tasks.size
     if side % size.patch:
         raise BadInput(
@@ -65,13 +65,13 @@ def weights_of(config: Config, learned: PyTree) -> PyTree:
     `learned` is the network of the run `config.begin`; None reads a folder of converted weights.
     Raises BadInput for one of another size, which it names.
     """
-    known, wanted = begun_size(config.begin), size_of(config)
+    known, wanted = begun_size(config.init_from), size_of(config)
     if known._replace(image=wanted.image) != wanted:
         raise BadInput(
-            f"{config.begin} is {named(known)}, and {config.network.kind} is {named(wanted)}: "
-            "leave --begin out, or ask for --network.kind sam"
+            f"{config.init_from} is {named(known)}, and {config.network.kind} is {named(wanted)}: "
+            "leave --init-from out, or ask for --network.kind sam"
         )
-    learned = read_weights(config.begin) if learned is None else learned
+    learned = read_weights(config.init_from) if learned is None else learned
     encoder, _ = for_image(learned["image_encoder"], known, wanted.image)
     return learned | {"image_encoder": encoder}
 
@@ -101,25 +101,31 @@ def build_ssm_sam(config: Config, memory: Memory) -> Algorithm:
         prompt=how.prompt,
         transposed=how.transposed_points,
         copies=how.copies,
-        colours=colours_of(config),
+        colors=colors_of(config),
         memory=memory,
     )
 
 
-def colours_of(config: Config) -> Callable:
-    """Choose how slices become colours: as the frozen encoder was shown them, or as pictures
+def colors_of(config: Config) -> Callable:
+    """Choose how slices become colors: as the frozen encoder was shown them, or as pictures
     are."""
-    if config.prompted.raw_colours:
-        return as_pictures
-    look = look_of(config)
-    return slices_as_colours if look == Look() else partial(slices_as_colours, look=look)
+    if config.prompted.raw_colors:
+        return as_uint8
+    preprocessing = preprocessing_of(config)
+    return (
+        slices_as_colors
+        if preprocessing == Preprocessing()
+        else partial(slices_as_colors, preprocessing=preprocessing)
+    )
 
 
-def look_of(config: Config) -> Look:
+def preprocessing_of(config: Config) -> Preprocessing:
     """Say how the weights that a run begins with were shown images, but for their proportions:
     slices come as squares."""
-    known = config.begin and converted(config.begin)
-    return read_look(config.begin)._replace(stretched=False) if known else Look()
+    known = config.init_from and converted(config.init_from)
+    return (
+        read_preprocessing(config.init_from)._replace(stretched=False) if known else Preprocessing()
+    )
 
 
 def ssm_network(config: Config) -> SsmSam:

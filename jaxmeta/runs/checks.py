@@ -15,11 +15,11 @@ def check(config: Config) -> None:
     tasks, network, inner = config.tasks, config.network, config.inner
     least = {
         "--steps": (config.steps, 0),
-        "--every": (config.every, 1),
+        "--checkpoint-every": (config.checkpoint_every, 1),
         "--seed": (config.seed, 0),
         "--validation-tasks": (config.validation_tasks, 1),
-        "--tasks.count": (tasks.count, 1),
-        "--tasks.side-by-side": (tasks.side_by_side, 1),
+        "--tasks.batch-size": (tasks.batch_size, 1),
+        "--tasks.vmap": (tasks.vmap, 1),
         "--tasks.size": (tasks.size, 1),
         "--tasks.shots": (tasks.shots, 1),
         "--tasks.queries": (tasks.queries, 1),
@@ -27,9 +27,9 @@ def check(config: Config) -> None:
         "--tasks.spacing": (tasks.spacing, 0),
         "--inner.steps": (inner.steps, 1 if config.algorithm == "maml++" else 0),
         "--inner.test-steps": (inner.test_steps, 0),
-        "--inner.vary": (inner.vary, 0),
+        "--inner.augment": (inner.augment, 0),
         "--inner.clip": (inner.clip, 0),
-        "--inner.products": (inner.products, 1),
+        "--inner.cg-steps": (inner.cg_steps, 1),
         "--inner.features": (inner.features, 1),
         "--inner.every": (inner.every, 1),
         "--augment.elastic-cells": (config.augment.elastic_cells, 1),
@@ -77,8 +77,8 @@ def check(config: Config) -> None:
         )
     for dashboard in config.track:
         package(dashboard)
-    if config.begin and config.algorithm == "scratch":
-        raise BadInput("--begin with scratch: it begins at random, for every support anew")
+    if config.init_from and config.algorithm == "scratch":
+        raise BadInput("--init-from with scratch: it begins at random, for every support anew")
     multiple = 2 ** (len(network.widths or (1,)) - 1)
     if tasks.size is not None and tasks.size % multiple:
         raise BadInput(
@@ -112,9 +112,9 @@ def refuse_unused(config: Config) -> None:
             what = "must be None" if loss.of_slice else "needs a value"
             option = f"--loss.{name.replace('_', '-')}"
             raise BadInput(f"{option} with --loss.of-slice {loss.of_slice}: {what}")
-    if outer.weight_decay and outer.optimiser != "adamw":
+    if outer.weight_decay and outer.optimizer != "adamw":
         raise BadInput(
-            f"--outer.weight-decay with --outer.optimiser {outer.optimiser}: adamw has it"
+            f"--outer.weight-decay with --outer.optimizer {outer.optimizer}: adamw has it"
         )
     if config.task_weights != TaskWeights() and config.algorithm != "metamedseg":
         raise BadInput(f"--task-weights with {config.algorithm}: only metamedseg weighs its tasks")
@@ -129,26 +129,26 @@ def refuse_unused(config: Config) -> None:
         )
     if config.task_weights.rule == "target" and not config.test_organs:
         raise BadInput("--task-weights.rule target needs --test-organs to look at")
-    if config.tasks.draw in ("volumes", "pooled") and config.algorithm not in (
+    if config.tasks.kind in ("volumes", "pooled") and config.algorithm not in (
         "metamedseg",
         "reptile",
         "transfer",
         "sam",
     ):
         raise BadInput(
-            f"--tasks.draw {config.tasks.draw} with {config.algorithm}: its query teaches, so it "
+            f"--tasks.kind {config.tasks.kind} with {config.algorithm}: its query teaches, so it "
             "needs episodes"
         )
-    if config.tasks.draw == "supervoxels" and config.algorithm == "transfer":
-        raise BadInput("--tasks.draw supervoxels with transfer: they have no output each")
+    if config.tasks.kind == "supervoxels" and config.algorithm == "transfer":
+        raise BadInput("--tasks.kind supervoxels with transfer: they have no output each")
     usual = Tasks()
-    for name in ("support_patients", "empty", "single_patients"):
-        if config.tasks.draw != "episodes" and getattr(config.tasks, name) != getattr(usual, name):
+    for name in ("support_patients", "negative_fraction", "single_patients"):
+        if config.tasks.kind != "episodes" and getattr(config.tasks, name) != getattr(usual, name):
             option = f"--tasks.{name.replace('_', '-')}"
-            raise BadInput(f"{option} with --tasks.draw {config.tasks.draw}: it is for episodes")
-    if config.tasks.decathlon and config.tasks.draw not in ("volumes", "pooled"):
+            raise BadInput(f"{option} with --tasks.kind {config.tasks.kind}: it is for episodes")
+    if config.tasks.decathlon and config.tasks.kind not in ("volumes", "pooled"):
         raise BadInput(
-            f"--tasks.decathlon with --tasks.draw {config.tasks.draw}: it has no weights"
+            f"--tasks.decathlon with --tasks.kind {config.tasks.kind}: it has no weights"
         )
 
 
@@ -175,9 +175,9 @@ def refuse_unprompted(config: Config) -> None:
     for name in ("adapter_width", "last_blocks"):
         if getattr(network, name) is not None and not own:
             raise BadInput(f"--network.{name.replace('_', '-')} with {algorithm}: it is ssm-sam's")
-    if (tasks.draw == "chunks") != own:
+    if (tasks.kind == "chunks") != own:
         raise BadInput(
-            f"--tasks.draw {tasks.draw} with {algorithm}: chunks are ssm-sam's tasks, and its only "
+            f"--tasks.kind {tasks.kind} with {algorithm}: chunks are ssm-sam's tasks, and its only "
             "ones"
         )
     for name in ("width", "stride"):
@@ -188,25 +188,25 @@ def refuse_unprompted(config: Config) -> None:
         raise BadInput("--tasks.across: it is for chunks")
     if config.prompted != Prompted() and not own:
         raise BadInput(f"--prompted with {algorithm}: it is ssm-sam's")
-    if config.prompted.raw_colours and not tasks.as_pictures:
+    if config.prompted.raw_colors and not tasks.as_uint8:
         raise BadInput(
-            "--prompted.raw-colours needs --tasks.as-pictures, whose slices are from 0 to 1"
+            "--prompted.raw-colors needs --tasks.as-uint8, whose slices are from 0 to 1"
         )
-    if config.cache and (not own or config.augment != STILL):
+    if config.feature_cache and (not own or config.augment != STILL):
         what = (
             "needs slices as they are: the presets ssm-sam have no --augment"
             if own
             else "is for ssm-sam"
         )
-        raise BadInput(f"--cache {config.cache}: {what}")
+        raise BadInput(f"--feature-cache {config.feature_cache}: {what}")
     if config.prompted.dropout >= 1:
         raise BadInput(f"--prompted.dropout {config.prompted.dropout}: must be below 1")
     if algorithm in PROMPTED and config.loss != OWN_LOSS:
         raise BadInput(f"--loss with {algorithm}: it has its own; all three parts must be None")
-    if network.kind == "sam" and config.begin is None:
+    if network.kind == "sam" and config.init_from is None:
         raise BadInput(
-            "--network.kind sam needs --begin: a folder that convert_sam wrote, or a run of sam; "
-            "without weights there is --network.kind sam-tiny"
+            "--network.kind sam needs --init-from: a folder that convert_sam wrote, or a run of "
+            "sam; without weights there is --network.kind sam-tiny"
         )
     if tasks.size and own:
         ssm_network(config)

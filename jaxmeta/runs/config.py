@@ -18,12 +18,12 @@ TASKS = 4  # in a step, where the devices do not ask for more
 class Tasks:
     """What a training step sees."""
 
-    draw: Literal["episodes", "volumes", "pooled", "supervoxels", "chunks"] = "episodes"
+    kind: Literal["episodes", "volumes", "pooled", "supervoxels", "chunks"] = "episodes"
     """episodes: support and query of different patients; supervoxels: without labels, a piece of
     one scan and the same or the next slices of it, changed in another way (prepare_data
     --supervoxels); volumes: the slices of one scan, every k-th where there are more than `shots`;
     pooled: `shots` slices of any patients. These two learn from the support alone and watch the
-    query. chunks: of `width` neighbouring slices, of which the middle one lends its mask to the
+    query. chunks: of `width` neighboring slices, of which the middle one gives its mask to the
     others."""
     width: int | None = None
     """Slices of a chunk: 5 where they lie close together, as in CT, 3 where they do not
@@ -38,7 +38,7 @@ class Tasks:
     decathlon: bool = False
     """Learn from the 24 sub-tasks that MetaMedSeg makes of the Medical Segmentation Decathlon, with
     their thresholds and weights; otherwise every data set counts alike."""
-    as_pictures: bool = False
+    as_uint8: bool = False
     """Slices as 8-bit pictures, each from its own least to its own largest value, as the code
     released with MetaMedSeg has them; for comparison only."""
     size: int | None = None
@@ -54,11 +54,11 @@ class Tasks:
     """Patients that the support slices come from."""
     single_patients: bool = False
     """Learn from organs of one patient too; their query slices are others of the same scans."""
-    empty: float = 0.25
+    negative_fraction: float = 0.25
     """Share of query slices without the organ, as in a whole volume."""
-    count: int | None = None
+    batch_size: int | None = None
     """Tasks in a step; by default 4, or as many more as give each GPU or TPU chip the same."""
-    side_by_side: int | None = None
+    vmap: int | None = None
     """Tasks that a device does side by side; by default 1 on a CPU, all of its own elsewhere."""
 
 
@@ -122,7 +122,7 @@ class Inner:
     """Inner rate, or where learned rates start."""
     test_rate: float | None = None
     """Rate at test time (metamedseg, ssm-sam)."""
-    optimiser: Literal["sgd", "momentum", "adam"] | None = None
+    optimizer: Literal["sgd", "momentum", "adam"] | None = None
     """Rule of the inner update."""
     clip: float | None = None
     """Largest norm of an inner gradient; longer ones are scaled down. 0: never."""
@@ -134,7 +134,7 @@ class Inner:
     every: int | None = None
     """Epochs between two falls of the rate (metamedseg)."""
     weight_decay: float | None = None
-    """L2 decay that goes through the optimiser, in training (metamedseg)."""
+    """L2 decay that goes through the optimizer, in training (metamedseg)."""
     test_weight_decay: float | None = None
     """The same at test time (metamedseg); decoupled (ssm-sam)."""
     learn_rate: bool | None = None
@@ -144,32 +144,32 @@ class Inner:
     memory: Literal["plain", "remat", "mixed"] | None = None
     """Second order keeps the convolutions of every step (plain), or of none: it recomputes steps
     (remat), or goes back by Hessian-vector products (mixed)."""
-    part: tuple[str, ...] | None = None
+    trainable: tuple[str, ...] | None = None
     """What the inner loop moves, as head or up_0/conv_1; without a name, every parameter."""
     anneal: float | None = None
     """Share of the training over which the loss after every inner step gives way to that after the
     last (maml++)."""
-    strength: float | None = None
+    proximal_weight: float | None = None
     """How strongly a solution is held near where it began: lambda (imaml)."""
     solver: Literal["cg", "neumann"] | None = None
     """Conjugate gradients or a Neumann series, damped by the curvature that it meets, solve for the
     meta-gradient (imaml)."""
-    products: int | None = None
+    cg_steps: int | None = None
     """Hessian-vector products that the solver may take (imaml)."""
     features: int | None = None
     """Channels that describe a pixel (prototypes)."""
     scale: float | None = None
     """Factor from cosines to logits (prototypes)."""
-    vary: float | None = None
+    augment: float | None = None
     """At test time each step sees the support changed anew: a factor on the changes of single
     images of `augment`, for every row of the table."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outer:
-    """The optimiser of the meta-parameters."""
+    """The optimizer of the meta-parameters."""
 
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     """sgd goes `rate` times the way that Reptile and MetaMedSeg point out."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the rate goes on after the warm-up."""
@@ -193,7 +193,7 @@ class TaskWeights:
     loss; loss-difference: by the largest fall of the training loss in an epoch; target: by the IoU
     on ten labelled slices of the organs under test, which is a leak."""
     invert: bool = False
-    """Turn the rule around: 1 - W, normalised."""
+    """Turn the rule around: 1 - W, normalized."""
     compounding: bool = False
     """As the code released with the paper, which multiplies earlier tasks by all later weights too;
     for comparison only."""
@@ -217,9 +217,9 @@ class Prompted:
     """Read the patch embedding in the wrong order for the prompts; released: yes."""
     transposed_points: bool = False
     """Read points as (y, x); released: yes."""
-    raw_colours: bool = False
+    raw_colors: bool = False
     """Show slices from 0 to 1, without ImageNet's mean and spread; released: yes, beside
-    --tasks.as-pictures."""
+    --tasks.as-uint8."""
     copies: int = 1
     """Learned queries of the sampler, one for each slice of a batch; released: the batch's size."""
 
@@ -239,15 +239,15 @@ class Loss:
     has its own (sam, ssm-sam)."""
 
 
-WALK = Inner(steps=4, test_steps=10, rate=0.15, optimiser="sgd", clip=1.0, vary=0.0)
-LEARNED = dataclasses.replace(WALK, decay=0.8, part=())
-TUNED = Inner(test_steps=100, rate=3e-3, optimiser="adam", clip=1.0, vary=0.0)
+WALK = Inner(steps=4, test_steps=10, rate=0.15, optimizer="sgd", clip=1.0, augment=0.0)
+LEARNED = dataclasses.replace(WALK, decay=0.8, trainable=())
+TUNED = Inner(test_steps=100, rate=3e-3, optimizer="adam", clip=1.0, augment=0.0)
 
 # Where each algorithm begins: the options it has, and what was best for it on validation organs.
 INNER: dict[str, Inner] = {
     "maml": dataclasses.replace(LEARNED, memory="remat"),
     "fomaml": LEARNED,
-    "anil": dataclasses.replace(LEARNED, order=1, memory="remat", part=("up_0", "head")),
+    "anil": dataclasses.replace(LEARNED, order=1, memory="remat", trainable=("up_0", "head")),
     "meta-sgd": dataclasses.replace(LEARNED, order=1, memory="remat"),
     "maml++": dataclasses.replace(LEARNED, order=1, memory="remat", anneal=0.3),
     "reptile": WALK,
@@ -256,16 +256,16 @@ INNER: dict[str, Inner] = {
         test_steps=20,
         rate=0.01,
         test_rate=0.005,
-        optimiser="adam",
+        optimizer="adam",
         clip=0.0,
         decay=0.8,
         test_decay=0.7,
         every=2,
         weight_decay=0.003,
         test_weight_decay=3e-5,
-        vary=0.0,
+        augment=0.0,
     ),
-    "imaml": dataclasses.replace(WALK, steps=8, strength=0.3, solver="cg", products=3),
+    "imaml": dataclasses.replace(WALK, steps=8, proximal_weight=0.3, solver="cg", cg_steps=3),
     "prototypes": Inner(features=16, scale=20.0),
     "sam": Inner(),
     "ssm-sam": Inner(
@@ -279,7 +279,7 @@ INNER: dict[str, Inner] = {
         learn_rate=False,
     ),
     "transfer": TUNED,
-    "scratch": dataclasses.replace(TUNED, optimiser="sgd", rate=1.0, clip=0.0),
+    "scratch": dataclasses.replace(TUNED, optimizer="sgd", rate=1.0, clip=0.0),
 }
 
 
@@ -303,7 +303,7 @@ class Config:
     """Patients held out; without any, drawn at random where a data set has test and other
     organs."""
     protocol: Literal["alpnet", "alpnet-legacy"] | None = None
-    """A protocol of the literature that says which patients train, lend and are tested; the run is
+    """A protocol of the literature that says which patients train, give and are tested; the run is
     tested by it too. alpnet: 5 folds, one slice for each of three chunks; alpnet-legacy: as papers
     after it, whose setting 2 drops only slices that show all organs."""
     fold: int | None = None
@@ -314,19 +314,19 @@ class Config:
     allow_leak: tuple[TrainingLeak, ...] = ()
     """What a test must not share and this run's does, named with every score: target-labels lets
     --task-weights.rule target see labels of the organs under test; shared-patients tests on slices
-    of the patients who lend the support, as the code released with MetaMedSeg does; organs,
+    of the support patients, as the code released with MetaMedSeg does; organs,
     patients and contents (the same voxels under another name) let what is held out be trained on,
     by this run or what it begins with."""
-    begin: Path | None = None
+    init_from: Path | None = None
     """A run whose network is where this one begins, but for a head of another size; of sam and
     ssm-sam, a run of sam or a folder of converted weights."""
-    cache: Path | None = None
+    feature_cache: Path | None = None
     """A folder that keeps of every slice what no adapter changes, so that it is computed once
     (ssm-sam); it needs slices that are not augmented. With adapters in every block that is little:
     see --network.last-blocks."""
     steps: int = 800
     """Training steps."""
-    every: int = 200
+    checkpoint_every: int = 200
     """Steps between checkpoints, each with a validation."""
     seed: int = 0
     """Seed of everything that is drawn: split, weights, tasks."""

@@ -82,11 +82,11 @@ def read(folder: Path) -> tuple[Config, Split]:
         config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
         division = split_from_json(values["split"])
     if (
-        config.begin
-        and not config.begin.exists()
-        and (beside := folder / config.begin.name).exists()
+        config.init_from
+        and not config.init_from.exists()
+        and (beside := folder / config.init_from.name).exists()
     ):
-        config = dataclasses.replace(config, begin=beside)  # it was moved with the run
+        config = dataclasses.replace(config, init_from=beside)  # it was moved with the run
     return config, division
 
 

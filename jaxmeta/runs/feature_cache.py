@@ -16,7 +16,7 @@ from jaxmeta.files import plain
 from jaxmeta.models.sam.adapters import to_parts
 from jaxmeta.parallel import devices
 from jaxmeta.progress import following, slow_start
-from jaxmeta.runs.build_sam import colours_of, look_of, ssm_network
+from jaxmeta.runs.build_sam import colors_of, preprocessing_of, ssm_network
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import fingerprint
 from jaxmeta.splits.split import Pool
@@ -34,9 +34,9 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
     whose = dict(
         network=plain(config.network), weights=fingerprint(backbone), data=cohort_of(shards)
     )
-    whose |= dict(size=tasks.size, spacing=tasks.spacing, pictures=tasks.as_pictures)
-    whose |= dict(raw=config.prompted.raw_colours, look=look_of(config))
-    cache = open_cache(config.cache, [volume.name for volume in shards.volumes], whose)
+    whose |= dict(size=tasks.size, spacing=tasks.spacing, pictures=tasks.as_uint8)
+    whose |= dict(raw=config.prompted.raw_colors, preprocessing=preprocessing_of(config))
+    cache = open_cache(config.feature_cache, [volume.name for volume in shards.volumes], whose)
     fill(config, cache, source.pool, backbone)
     return cached(source, cache, partial(shown_of, tasks.width))
 
@@ -44,8 +44,8 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
 def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
     """Compute and keep what the cache lacks."""
     network, tasks = ssm_network(config), config.tasks
-    colours = colours_of(config)
-    look = devices.jit(lambda frozen, image: to_parts(network.look(frozen, colours(image))))
+    colors = colors_of(config)
+    encode = devices.jit(lambda frozen, image: to_parts(network.encode(frozen, colors(image))))
     wanted = lacking(cache, slices_of(pool))
     first = f"prefixes: {amount(len(wanted), 'slice')} to go; {slow_start()}" if wanted else ""
     with following("prefixes", "slice", len(wanted), first=first) as tell:
@@ -58,7 +58,7 @@ def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
                 ]
             )
             image = np.pad(image, [(0, TOGETHER - len(some))] + [(0, 0)] * 3)  # one shape for all
-            parts = jax.device_get(look(backbone, image))
+            parts = jax.device_get(encode(backbone, image))
             for place, at in enumerate(some):
                 keep(cache, at, {name: array[place] for name, array in parts.items()})
             tell(more=len(some))

@@ -11,26 +11,26 @@ from jaxmeta.files import plain
 from jaxmeta.runs import config_file
 from jaxmeta.runs.config import Config
 
-BEGIN = "begin"
+INIT_FROM = "init_from"
 HELD_OUT = {"protocol", "setting"}
 # What a replicate may have of its own; who holds out what is its split's business.
-OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "every", "fold"}
+OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "checkpoint_every", "fold"}
 OWN |= {"axis", "planes", "frames", "modality", "channel", "pixels"}
 OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
-OWN |= {"tasks.side_by_side", "inner.memory", "cache"}  # which change no result
+OWN |= {"tasks.vmap", "inner.memory", "feature_cache"}  # which change no result
 
 
 def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
     found = {name: each for name, each in flat(plain(config)).items() if name not in OWN}
-    if config.begin:
-        found[BEGIN] = "another run"
+    if config.init_from:
+        found[INIT_FROM] = "another run"
         try:
-            begun = recipe(config_file.read(config.begin)[0])
+            begun = recipe(config_file.read(config.init_from)[0])
         except BadInput:  # it was moved away since
             return found
-        found[BEGIN] = begun["algorithm"]
-        found |= {f"{BEGIN}.{name}": value for name, value in begun.items()}
+        found[INIT_FROM] = begun["algorithm"]
+        found |= {f"{INIT_FROM}.{name}": value for name, value in begun.items()}
     return found
 
 
@@ -75,7 +75,7 @@ def names(algorithms: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[
 def differs(name: str, own: dict[str, Any], other: dict[str, Any]) -> bool:
     """Tell whether a setting is another; of what runs began with, only where it is known of
     both."""
-    if name.startswith(f"{BEGIN}.") and f"{BEGIN}.algorithm" not in other:
+    if name.startswith(f"{INIT_FROM}.") and f"{INIT_FROM}.algorithm" not in other:
         return False
     return other.get(name) != own[name]
 

@@ -17,8 +17,8 @@ from jaxmeta.runs.config import (
 from jaxmeta.splits.decathlon import TARGETS as DECATHLON_TARGETS
 
 STILL = Augmentation(flip=0.0, rotate=0.0, zoom=0.0, shift=0.0, gain=0.0, offset=0.0, noise=0.0)
-# Beta of MetaMedSeg; as Reptile it moves without an optimiser's memory.
-MOVE = Outer(optimiser="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0.0)
+# Beta of MetaMedSeg; as Reptile it moves without an optimizer's memory.
+MOVE = Outer(optimizer="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0.0)
 # Of plain pre-training, chosen on validation organs, see RESULTS.md.
 TRANSFER_RATES = {"unet": 6e-3, "instance-unet": 2e-2, "own": 6e-3}
 OWN_NETWORK = Network(kind="own", widths=None, groups=None, prior=None)
@@ -32,7 +32,7 @@ PROMPTED_OWN = {
     "sam": dict(
         network=TINY,
         loss=OWN_LOSS,
-        tasks=Tasks(size=256, shots=3, queries=3, empty=0.0, count=2),
+        tasks=Tasks(size=256, shots=3, queries=3, negative_fraction=0.0, batch_size=2),
         outer=Outer(rate=5e-4, clip=1.0, weight_decay=0.05),
         augment=QUICK,
         steps=600,
@@ -42,7 +42,7 @@ PROMPTED_OWN = {
         # Chosen on validation organs; the paper's rates move so small a network nowhere.
         inner=dataclasses.replace(INNER["ssm-sam"], rate=0.1, test_rate=3e-3, test_steps=40),
         loss=OWN_LOSS,
-        tasks=Tasks(draw="chunks", width=3, stride=1, size=256, shots=3, queries=2, count=3),
+        tasks=Tasks(kind="chunks", width=3, stride=1, size=256, shots=3, queries=2, batch_size=3),
         outer=Outer(rate=1e-3, clip=1.0, weight_decay=0.01),
         augment=QUICK,
         steps=60,
@@ -72,14 +72,14 @@ def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
 
 METAMEDSEG = dataclasses.replace(
     with_algorithm(Config(), "metamedseg"),  # vol_config2 of the code released with the paper
-    tasks=Tasks(draw="volumes", decathlon=True, size=256, shots=20, queries=5, count=8),
+    tasks=Tasks(kind="volumes", decathlon=True, size=256, shots=20, queries=5, batch_size=8),
     network=PAPER_NETWORK,
     loss=IOU,
     task_weights=TaskWeights("meta", invert=True),
     augment=STILL,
     test_organs=DECATHLON_TARGETS,
     steps=100,
-    every=20,
+    checkpoint_every=20,
 )
 
 SSM_SAM = dataclasses.replace(
@@ -87,12 +87,12 @@ SSM_SAM = dataclasses.replace(
     network=Network(kind="sam", widths=None, groups=None, prior=None, adapter="high-pass"),
     inner=INNER["ssm-sam"],
     tasks=Tasks(
-        draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3, side_by_side=1
+        kind="chunks", width=5, stride=5, size=1024, shots=50, queries=12, batch_size=3, vmap=1
     ),
     outer=Outer(rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01),
     augment=STILL,
     steps=200,  # 50 epochs of 12 organs, three a step
-    every=20,
+    checkpoint_every=20,
 )
 
 # Chosen on validation kidneys, see RESULTS.md: few labelled organs, each in few patients.
@@ -100,7 +100,7 @@ REAL = dataclasses.replace(
     Config(),
     tasks=Tasks(size=64, shots=5, queries=5),
     inner=dataclasses.replace(
-        INNER["meta-sgd"], steps=5, test_steps=40, rate=0.2, decay=1.0, vary=1.0
+        INNER["meta-sgd"], steps=5, test_steps=40, rate=0.2, decay=1.0, augment=1.0
     ),
     outer=Outer(rate=6e-3, clip=1.0),
     augment=dataclasses.replace(Config().augment, task_rotate=45.0, task_zoom=0.3, task_shift=0.1),
@@ -127,7 +127,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "As the code released with the paper: slices as pictures, weights that compound.",
         dataclasses.replace(
             METAMEDSEG,
-            tasks=dataclasses.replace(METAMEDSEG.tasks, as_pictures=True),
+            tasks=dataclasses.replace(METAMEDSEG.tasks, as_uint8=True),
             task_weights=dataclasses.replace(METAMEDSEG.task_weights, compounding=True),
         ),
     ),
@@ -136,11 +136,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
         with_algorithm(Config(), "sam"),
     ),
     "ssm-sam-tiny": (
-        "SSM-SAM on sam-tiny, which it trains first unless --begin names one.",
+        "SSM-SAM on sam-tiny, which it trains first unless --init-from names one.",
         with_algorithm(Config(), "ssm-sam"),
     ),
     "ssm-sam": (
-        "SSM-SAM as published, on converted weights (--begin): chunks of 5 for CT; MR: see README.",
+        "SSM-SAM as published, on converted weights (--init-from): chunks of 5 for CT; for MR see "
+        "README.",
         SSM_SAM,
     ),
     "ssm-sam-released": (
@@ -148,7 +149,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         dataclasses.replace(
             SSM_SAM,
             tasks=dataclasses.replace(
-                SSM_SAM.tasks, across=True, as_pictures=True, least_pixels=27
+                SSM_SAM.tasks, across=True, as_uint8=True, least_pixels=27
             ),
             prompted=Prompted(
                 prompt="clicks",
@@ -157,7 +158,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 copies=4,  # of a chunk's queries; MR has 2
                 mixed_tokens=True,
                 transposed_points=True,
-                raw_colours=True,
+                raw_colors=True,
             ),
         ),
     ),
@@ -165,12 +166,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "MetaMedSeg at a scale that a laptop finishes: 64x64, 3 tasks, 3 epochs, 12 slices.",
         dataclasses.replace(
             METAMEDSEG,
-            tasks=Tasks(draw="volumes", size=64, shots=12, queries=5, count=3),
+            tasks=Tasks(kind="volumes", size=64, shots=12, queries=5, batch_size=3),
             inner=dataclasses.replace(METAMEDSEG.inner, steps=3),
             outer=dataclasses.replace(MOVE, rate=0.1),  # see RESULTS.md
             test_organs=(),
             steps=50,
-            every=25,
+            checkpoint_every=25,
         ),
     ),
 }

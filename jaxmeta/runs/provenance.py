@@ -144,13 +144,13 @@ def held_by(pool: Pool) -> Held:
 
 
 def twins(pool: Pool) -> list[Leak]:
-    """Find scans that two patients of a test have: one would lend its support to the other."""
+    """Find scans that two patients of a test have: one would give its support to the other."""
     found = []
     for entry in pool.entries:
         numbers = {number for scans in entry.patients.values() for number, _ in scans}
         for same in same_scans([pool.shards.volumes[number] for number in sorted(numbers)]):
             names = " and ".join(volume.name for volume in same)
-            text = f"{names} hold the same voxels, so that one lends its labels to the other"
+            text = f"{names} hold the same voxels, so that one gives its labels to the other"
             found.append(Leak("contents", text))
     return list(dict.fromkeys(found))
 

@@ -80,7 +80,7 @@ def refuse_other(folder: Path, backbone: PyTree) -> None:
     """Refuse frozen weights that are not those which a run was trained on."""
     trained_on = config_file.read_json(folder / "config.json").get(FROZEN)
     if trained_on and backbone and trained_on != fingerprint(backbone):
-        begin = config_file.read(folder)[0].begin
+        begin = config_file.read(folder)[0].init_from
         raise BadInput(
             f"{begin} no longer holds the weights that {folder} was trained on: bring those back, "
             "or train the run again"
@@ -99,11 +99,11 @@ def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
         "clicks": "CLICKS ON THE TRUTH",
         "none": "no points",
     }[config.prompted.prompt]
-    if converted(config.begin):
-        trained = f"of {config.begin}, {ELSEWHERE}"
+    if converted(config.init_from):
+        trained = f"of {config.init_from}, {ELSEWHERE}"
     else:
-        trained = f"trained here for {config_file.read(config.begin)[0].steps} steps"
-        if unknown := unknowns(provenance_of(config.begin)):
+        trained = f"trained here for {config_file.read(config.init_from)[0].steps} steps"
+        if unknown := unknowns(provenance_of(config.init_from)):
             trained += f", on what stands on {' | '.join(unknown)}"
         elif not set(leaks) & {"organs", "patients", "contents"}:
             trained += ", on none of these organs or patients"
@@ -114,11 +114,11 @@ def beginning(config: Config, division: Split) -> PyTree:
     """Read the network that a run begins with: another run's, or of Segment Anything converted
     weights."""
     if config.network.kind not in KINDS:
-        return network_of(config.begin, division, config)
-    begun_size(config.begin)  # or it is none of Segment Anything's
+        return network_of(config.init_from, division, config)
+    begun_size(config.init_from)  # or it is none of Segment Anything's
     learned = None
-    if not converted(config.begin):
-        learned = network_of(config.begin, division, config)
+    if not converted(config.init_from):
+        learned = network_of(config.init_from, division, config)
     return weights_of(config, learned)
 
 

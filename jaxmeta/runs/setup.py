@@ -51,7 +51,7 @@ def gather(config: Config) -> Given:
     tasks = config.tasks
     tasks = dataclasses.replace(
         tasks,
-        count=devices.whole_tasks(tasks.count, TASKS, devices.to_be_fed()),
+        batch_size=devices.whole_tasks(tasks.batch_size, TASKS, devices.to_be_fed()),
         size=tasks.size or size,
         spacing=spacing if tasks.spacing is None else tasks.spacing or None,
     )
@@ -96,7 +96,7 @@ def looked_at(
     if division.val_organs:
         single = config.tasks.single_patients
         validating = pool(shards, division, "val", single_patients=single)
-    own, begun = seen_here(config, division, training, validating), provenance_of(config.begin)
+    own, begun = seen_here(config, division, training, validating), provenance_of(config.init_from)
     validation = division.val_organs
     held = held_out(shards, division.test_organs, division.test_patients, validation=validation)
     held = for_run(held, config.allow_leak)

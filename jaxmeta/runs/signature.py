@@ -28,7 +28,14 @@ from jaxmeta.training import checkpoint
 NAME = "provenance.json"
 ELSEWHERE = "trained elsewhere on what is not checked here"
 SIGNATURE = "signature"
-PATHS = ("workdir", "track", "distributed", "cache", "data", "begin")  # which change no result
+PATHS = (
+    "workdir",
+    "track",
+    "distributed",
+    "feature_cache",
+    "data",
+    "init_from",
+)  # which change no result
 
 
 def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
@@ -46,7 +53,7 @@ def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
         chain = (s if s.by else s._replace(masks=digests(both, s.organs)) for s in chain)
         return called(chain, folder)
     config, division = config_file.read(folder)  # of a version that kept names alone
-    return called(seen_here(config, division), folder) + provenance_of(config.begin)
+    return called(seen_here(config, division), folder) + provenance_of(config.init_from)
 
 
 def remembered(shards: Shards, division: Split) -> dict[str, list]:

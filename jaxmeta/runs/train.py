@@ -55,20 +55,20 @@ def trained(config: Config, stop: list[int]) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
     given = gather(config)
     config, division, source = given.config, given.division, given.source
-    mesh = devices.task_mesh(config.tasks.count)
+    mesh = devices.task_mesh(config.tasks.batch_size)
     introduce(given, mesh.size)
     backbone = backbone_of(config, division)
     claim(given, backbone, write=False)
     learner = learner_of(given, mesh)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
-    whole = config.algorithm == "sam" and config.begin
+    whole = config.algorithm == "sam" and config.init_from
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)
     print(counted(state, config.algorithm == "ssm-sam"))
-    if config.cache:
+    if config.feature_cache:
         source = with_prefixes(config, source, backbone)
-    batches = task_batches(source, seed=config.seed, tasks=config.tasks.count)
+    batches = task_batches(source, seed=config.seed, tasks=config.tasks.batch_size)
     score = validator(given)
 
     folder = config.workdir / "checkpoints"
@@ -82,7 +82,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             return True
         state = devices.replicate(with_backbone(state, backbone), mesh)
         place = partial(devices.place, mesh=mesh)
-        count = config.tasks.count // jax.process_count()
+        count = config.tasks.batch_size // jax.process_count()
         example = place(load_tasks(source, config.seed, count))
         with compiling():
             step = compiled(learner, state, example, mesh)
@@ -113,7 +113,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             batches,
             start=start,
             steps=config.steps,
-            every=config.every,
+            every=config.checkpoint_every,
             place=place,
             log=log,
             save=save,
@@ -148,7 +148,7 @@ def introduce(given: Given, parts: int) -> None:
             "note: no organ chooses the checkpoint, so the last one counts: --val-organs NAME "
             "names some"
         )
-    print(f"tasks:  {config.tasks.count} a step, {config.tasks.count // parts} a device")
+    print(f"tasks:  {config.tasks.batch_size} a step, {config.tasks.batch_size // parts} a device")
     for note in given.notes:
         print(f"note: {note}")
 
@@ -157,7 +157,7 @@ def learner_of(given: Given, mesh: Mesh) -> Learner:
     """Make the learner, with the network that it begins with and the slices that it looks at, if
     any."""
     config, network = given.config, None
-    if config.begin and config.algorithm != "ssm-sam":  # which begins with frozen weights alone
+    if config.init_from and config.algorithm != "ssm-sam":  # which begins with frozen weights alone
         network = beginning(config, given.division)
     target = target_examples(config, given.shards, given.division)
     return build(config, mesh=mesh, network=network, target=target)
@@ -207,7 +207,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
         "workdir",
         "track",
         "distributed",
-        "cache",
+        "feature_cache",
     ):  # who looks on or helps changes no result
         del told["config"][name]
     path, kept = config.workdir / "config.json", config.workdir / signature.NAME
@@ -215,7 +215,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
     if path.exists():
         stands = config_file.read_json(path)
         if other := changed(stands, told):
-            on = f", or go on from what it learned: --begin {config.workdir} --workdir ANOTHER"
+            on = f", or go on from what it learned: --init-from {config.workdir} --workdir ANOTHER"
             held_out = any(each.startswith(("test_organs ", "val_organs ")) for each in other)
             # scratch begins at random; and the run may have learned from what is held out now
             on = "" if held_out or config.algorithm == "scratch" else on
@@ -225,8 +225,8 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
             )
         if stands.get(FROZEN) != frozen.get(FROZEN):
             raise Occupied(
-                f"{path} is of a run on other frozen weights than {config.begin} holds now: give "
-                "another --workdir"
+                f"{path} is of a run on other frozen weights than {config.init_from} holds now: "
+                "give another --workdir"
             )
         signature.refuse_edited(config.workdir)
         if kept.exists() and (before := signature.volumes_of(config.workdir)) != volumes:

@@ -1,11 +1,12 @@
-"""Protocols of the literature as values: who trains, who lends the support, which slices count.
+"""Protocols of the literature as values: who trains, who is the support patient, which slices
+count.
 
 The protocol of SSL-ALPNet (Ouyang et al. 2020, arXiv 2007.09886), by which most one-shot papers on
 abdominal organs are compared:
 
 - Scans are sorted by number and cut into 5 blocks. A fold holds a block, which is tested, and the
   scan
-  after it (round the end), which lends the support; everybody else trains.
+  after it (round the end), which gives the support; everybody else trains.
 - Some organs are tested and the others trained on. Setting 1: tested organs may appear unlabelled
   in
   training slices. Setting 2: a slice that holds any of them is not trained on.
@@ -15,7 +16,7 @@ abdominal organs are compared:
   chunks of the query knows where its organ begins and ends: an oracle, without which the same
   networks are scored on the whole volume too.
 
-Descendants differ ("legacy"): their fold's first scan lends, and Setting 2 drops a slice only if it
+Descendants differ ("legacy"): their fold's first scan gives, and Setting 2 drops a slice only if it
 holds all of the organs. A protocol is printed with a digest of all of its choices, leaks included.
 """
 
@@ -42,7 +43,7 @@ class Protocol(NamedTuple):
     trained: tuple[str, ...]
     patients: tuple[str, ...]  # all, in the order that is cut
     folds: int = 5
-    lender: Literal["last", "first"] = "last"
+    support_patient: Literal["last", "first"] = "last"
     excluded: Literal["any", "all"] = "any"
     positions: tuple[float, ...] = (1 / 6, 1 / 2, 5 / 6)
     leaks: tuple[str, ...] = ()
@@ -50,7 +51,7 @@ class Protocol(NamedTuple):
 
 VARIANTS = {
     "alpnet": {},
-    "alpnet-legacy": {"lender": "first", "excluded": "all"},
+    "alpnet-legacy": {"support_patient": "first", "excluded": "all"},
 }
 
 
@@ -106,21 +107,21 @@ def digest(protocol: Protocol) -> str:
 
 
 def members(protocol: Protocol) -> tuple[tuple[str, ...], str]:
-    """Name a fold's patients under test and the one who lends the support."""
+    """Name a fold's patients under test and the support patient."""
     patients, folds = protocol.patients, protocol.folds
     cuts = [round(i * len(patients) / folds) for i in range(folds + 1)]
     block = list(patients[cuts[protocol.fold] : cuts[protocol.fold + 1]])
     after = patients[cuts[protocol.fold + 1] % len(patients)]
-    if protocol.lender == "last":
+    if protocol.support_patient == "last":
         return tuple(block), after
     first, *others = in_order([*block, after])
     return tuple(others), first
 
 
 def split_of(protocol: Protocol, shards: Shards) -> Split:
-    """Divide organs and patients: neither who is tested nor who lends is ever trained on."""
-    queries, lender = members(protocol)
-    held_out = {*queries, lender}
+    """Divide organs and patients: neither who is tested nor who gives is ever trained on."""
+    queries, support_patient = members(protocol)
+    held_out = {*queries, support_patient}
     everybody = sorted({volume.patient for volume in shards.volumes})
     return checked(
         Split(
@@ -197,13 +198,13 @@ def left_over(protocol: Protocol, shards: Shards) -> dict[str, tuple[int, int, i
 
 def describe(protocol: Protocol, counts: Mapping[str, tuple[int, int, int]]) -> str:
     """Say what a protocol is, and how much it leaves to train on."""
-    queries, lender = members(protocol)
+    queries, support_patient = members(protocol)
     text = (
         f"protocol {protocol.name}, fold {protocol.fold} of {protocol.folds}, setting "
         f"{protocol.setting}"
     )
     text += f" [{digest(protocol)}]: tested on {listed(protocol.tested)} of {listed(queries)}, "
-    text += f"support of {lender}"
+    text += f"support of {support_patient}"
     for organ, (whole, left, bare) in counts.items():
         text += f"; {organ}: {left} of {whole} training slices"
         text += f", none in {bare} patient(s)" if bare else ""

@@ -38,12 +38,13 @@ class EpisodeShape(NamedTuple):
     spacing: float | None = None
     """Millimetres a pixel, or None to stretch each slice to the square."""
     support_patients: int = 1
-    """Patients that the support slices are dealt from, where there are as many and one for the
-    query."""
+    """Patients that the support slices are taken from in turn, where there are as many and one for
+    the query."""
     empty_fraction: float = 0.25
     """Share of query slices without the organ, as in a whole volume."""
     query_patients: int = 4
-    """Patients, none of them in the support, that the query slices are dealt from at most."""
+    """Patients, none of them in the support, that the query slices are taken from in turn at most.
+    """
 
 
 class Episode(NamedTuple):
@@ -74,16 +75,20 @@ def draw_episode(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Epis
     entry = pool.entries[number]
     names = shuffled(rng, list(entry.patients))
     several = len(names) > 1
-    teachers = names[: min(shape.support_patients, len(names) - 1)] if several else names
-    pupils = names[len(teachers) :][: shape.query_patients] if several else names
+    support_names = names[: min(shape.support_patients, len(names) - 1)] if several else names
+    query_names = names[len(support_names) :][: shape.query_patients] if several else names
     shots = shape.shots if several else min(shape.shots, slice_count(entry.patients) - 1)
-    hands = [teaching_slices(rng, pool.shards, entry, name, shape) for name in teachers]
-    support = deal(hands, shots)
-    held = [[s for s in labelled(entry, name) if s not in support] for name in pupils]
-    bare = [unlabelled(pool, entry, name) for name in pupils]
+    slices_by_patient = [
+        support_slices(rng, pool.shards, entry, name, shape) for name in support_names
+    ]
+    support = round_robin(slices_by_patient, shots)
+    held = [[s for s in labelled(entry, name) if s not in support] for name in query_names]
+    bare = [unlabelled(pool, entry, name) for name in query_names]
     share = shape.queries * shape.empty_fraction
-    empty = deal([shuffled(rng, hand) for hand in bare], int(share) + (rng.random() < share % 1))
-    full = deal([shuffled(rng, hand) for hand in held], shape.queries - len(empty))
+    empty = round_robin(
+        [shuffled(rng, hand) for hand in bare], int(share) + (rng.random() < share % 1)
+    )
+    full = round_robin([shuffled(rng, hand) for hand in held], shape.queries - len(empty))
     return Episode(organ, dataset, tuple(support), tuple(full + empty), number)
 
 
@@ -149,7 +154,7 @@ def refuse_shots(entry: Entry, shots: int, patients: int, limit: int) -> None:
         )
 
 
-def teaching_slices(
+def support_slices(
     rng: np.random.Generator, shards: Shards, entry: Entry, patient: str, shape: EpisodeShape
 ) -> list[Slice]:
     """Shuffle a patient's slices with the organ, those where it hardly shows at the task's size
@@ -185,9 +190,9 @@ def unlabelled(pool: Pool, entry: Entry, patient: str) -> list[Slice]:
     ]
 
 
-def deal(hands: Sequence[Sequence[Slice]], count: int) -> list[Slice]:
+def round_robin(slices_by_patient: Sequence[Sequence[Slice]], count: int) -> list[Slice]:
     """Take `count` slices, one of each hand in turn; fewer when all hands are empty."""
-    rounds = itertools.zip_longest(*hands)
+    rounds = itertools.zip_longest(*slices_by_patient)
     return [card for cards in rounds for card in cards if card is not None][:count]
 
 

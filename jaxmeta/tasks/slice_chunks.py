@@ -1,8 +1,8 @@
-"""Tasks of SSM-SAM (arXiv 2308.16466): chunks of neighbouring slices, of which one tells the
+"""Tasks of SSM-SAM (arXiv 2308.16466): chunks of neighboring slices, of which one tells the
 others.
 
 A chunk are `width` slices in a row, of those of one scan that hold the structure; its middle slice
-lends its mask, the others are to be segmented. A task has some chunks to adapt to and others, of
+gives its mask, the others are to be segmented. A task has some chunks to adapt to and others, of
 other patients where there are any, to prove it on. No chunk crosses from one scan into another.
 """
 
@@ -26,21 +26,21 @@ from jaxmeta.tasks.episodes import (
 )
 from jaxmeta.tasks.task import Examples, Task
 
-Chunk = tuple[Slice, ...]  # the one that lends comes first
+Chunk = tuple[Slice, ...]  # the one that gives comes first
 
 
 def chunked(slices: Sequence[Slice], width: int, stride: int) -> list[Chunk]:
     """Cut a row of slices into chunks of `width`, each `stride` further.
 
     A last chunk that is shorter begins earlier instead. Where there are fewer slices than a chunk
-    has, the lender stands in for those that lack.
+    has, the support slice stands in for those that lack.
     """
     last = max(0, len(slices) - width)
     found = []
     for start in dict.fromkeys(min(at, last) for at in range(0, len(slices), stride)):
         chunk = list(slices[start : start + width])
-        lender = chunk.pop(len(chunk) // 2)
-        found.append((lender, *chunk, *[lender] * (width - 1 - len(chunk))))
+        support_slice = chunk.pop(len(chunk) // 2)
+        found.append((support_slice, *chunk, *[support_slice] * (width - 1 - len(chunk))))
     return found
 
 
@@ -120,8 +120,8 @@ def draw_chunks(
 def load_chunks(
     pool: Pool, shape: EpisodeShape, width: int, episode: Episode, seed: int, index: int
 ) -> Task:
-    """Read what was drawn: of every chunk all slices but the lender, each with the lender's
-    mask."""
+    """Read what was drawn: of every chunk all slices but the support slice, each with the support
+    slice's mask."""
 
     def load(slices: Sequence[Slice]) -> Examples:
         read = load_examples(
@@ -129,11 +129,11 @@ def load_chunks(
         )
         chunked = [leaf.reshape(-1, width, *leaf.shape[1:]) for leaf in read[:3]]
         image, mask, valid = (leaf[:, 1:].reshape(-1, *leaf.shape[2:]) for leaf in chunked)
-        lent = np.repeat(chunked[1][:, 0], width - 1, axis=0)
+        given = np.repeat(chunked[1][:, 0], width - 1, axis=0)
         first = [slices[n - n % width] for n in range(len(slices)) if n % width]
         others = shown_of(width, slices)
         stands_in = np.array([a == b for a, b in zip(first, others, strict=True)])
-        return Examples(image, mask, valid & ~stands_in, lent)
+        return Examples(image, mask, valid & ~stands_in, given)
 
     return Task(
         load(episode.support),
@@ -144,7 +144,7 @@ def load_chunks(
 
 
 def shown_of(width: int, slices: Sequence[Slice]) -> list[Slice]:
-    """List the slices of chunks that are looked at: all but those that lend."""
+    """List the slices of chunks that are looked at: all but those that give."""
     return [at for place, at in enumerate(slices) if place % width]
 
 
@@ -157,17 +157,18 @@ def load_shown(
     seed: int,
     index: int,
 ) -> Task:
-    """Read one chunk as a new structure is met: the lender with its mask is the support, the others
-    the query.
+    """Read one chunk as a new structure is met: the support slice with its mask is the support,
+    the others the query.
 
     With `clicks` each slice of the query is given as many (x, y) on its own structure.
     """
-    lender, *others = episode.query[:width]
+    support_slice, *others = episode.query[:width]
     size = dict(size=shape.size, spacing=shape.spacing)
     support, query = (
-        load_examples(pool.shards, episode.organ, slices, **size) for slices in ([lender], others)
+        load_examples(pool.shards, episode.organ, slices, **size)
+        for slices in ([support_slice], others)
     )
-    stands_in = np.array([at == lender for at in others])
+    stands_in = np.array([at == support_slice for at in others])
     rng = random_stream(seed, index, 2)
     prompt = np.stack([clicks_on(mask, clicks, rng) for mask in query.mask]) if clicks else ()
     return Task(

@@ -59,10 +59,10 @@ def supervoxels(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
     return Source(pool, draw, partial(load_episode, pool, shape))
 
 
-def neighbours(
+def neighbors(
     pool: Pool, shape: EpisodeShape, *, width: int, stride: int, across: bool = False
 ) -> Source:
-    """Draw chunks of `width` neighbouring slices: `shape.shots` to adapt to, `shape.queries` to
+    """Draw chunks of `width` neighboring slices: `shape.shots` to adapt to, `shape.queries` to
     prove it.
 
     `across` lets a chunk begin in one scan and end in the next, as the released code does.
@@ -74,7 +74,7 @@ def neighbours(
 
 
 def shown(pool: Pool, shape: EpisodeShape, *, width: int, clicks: int = 0) -> Source:
-    """Draw chunks of neighbouring slices one by one: the middle slice is the support, the others
+    """Draw chunks of neighboring slices one by one: the middle slice is the support, the others
     the query, each given so many clicks on its own structure.
     """
     refuse_narrow(width, 1)

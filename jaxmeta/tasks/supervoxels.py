@@ -1,4 +1,4 @@
-"""Tasks without labels: a supervoxel of one scan, in a slice and its neighbours.
+"""Tasks without labels: a supervoxel of one scan, in a slice and its neighbors.
 
 As self-supervised few-shot segmentation trains (Ouyang et al. 2020, arXiv 2007.09886): the support
 shows a piece of a scan, the query the same or adjacent slices of it, and augmentation changes every

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 class Examples(NamedTuple):
     """N slices with masks of one structure; of one task, and in a batch of T of them::
 
-        image   Float[Array, "N H W C"]  Float[Array, "T N H W C"]  normalised intensities, C = 1
+        image   Float[Array, "N H W C"]  Float[Array, "T N H W C"]  normalized intensities, C = 1
         mask    Integer[Array, "N H W"]  Integer[Array, "T N H W"]  1 where the structure is, else 0
         valid   Bool[Array, "N"]         Bool[Array, "T N"]         False: it only fills the shape
         prompt  PyTree, leaves "N ..."   PyTree, leaves "T N ..."   for prompted models; () else

@@ -36,7 +36,7 @@ from jaxmeta.models.model import Model
 STEPS, RATE = 2, 0.1
 HEADS = small_model(classes=2)
 ADAM = optax.adam(0.02, eps_root=1e-8)
-TUNED = dict(optimiser=ADAM, steps=STEPS)
+TUNED = dict(optimizer=ADAM, steps=STEPS)
 CONVERGED = dict(steps=400, strength=2.0, inner=optax.sgd(0.3))
 MADE, ANNEAL = 1, 3  # where MAML++ is tested: a third of the way to the last step alone
 

@@ -1,4 +1,4 @@
-"""SSM-SAM's optimisation by hand, on a network of one number that shows what it is told."""
+"""SSM-SAM's optimization by hand, on a network of one number that shows what it is told."""
 
 import inspect
 import sys
@@ -10,9 +10,9 @@ import pytest
 from models.sam.sizes import SMALL
 
 from jaxmeta.algorithms.algorithm import Meta
-from jaxmeta.algorithms.ssm_sam import Drawn, as_pictures, by_chunks, chunk_loss, cosine, ssm_sam
+from jaxmeta.algorithms.ssm_sam import Drawn, as_uint8, by_chunks, chunk_loss, cosine, ssm_sam
 from jaxmeta.models.sam.adapters import Adapter, Prefix
-from jaxmeta.models.sam.images import slices_as_colours
+from jaxmeta.models.sam.images import slices_as_colors
 from jaxmeta.models.ssm_sam import SsmSam
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.tasks.task import Examples, Task
@@ -51,10 +51,10 @@ def examples(seed, count):
 TASK = Task(examples(0, 4), examples(1, 6), jnp.array([1, 2], jnp.uint32), jnp.zeros(2, jnp.int32))
 
 
-def by_hand(w, rate, chunks_of, count, colours):
+def by_hand(w, rate, chunks_of, count, colors):
     """Give each chunk's loss as a function of w."""
     given = halo(chunks_of.prompt)[:, ::4, ::4]
-    tokens = colours(chunks_of.image)
+    tokens = colors(chunks_of.image)
 
     def loss(w, chunk):
         at = slice(2 * chunk, 2 * chunk + 2)
@@ -92,16 +92,16 @@ def test_rates_fall_as_a_cosine_and_rise_again_beyond_its_period():
     assert released[29] * 2e-4 == pytest.approx(0.845e-4, rel=0.01)
 
 
-def test_a_slice_is_shown_as_grey_in_the_encoder_s_colours():
-    shown = slices_as_colours(jnp.array([-9.0, -2.0, 0.5, 3.0, 9.0])[None, :, None, None])
+def test_a_slice_is_shown_as_grey_in_the_encoder_s_colors():
+    shown = slices_as_colors(jnp.array([-9.0, -2.0, 0.5, 3.0, 9.0])[None, :, None, None])
     wanted = (np.array([0, 0, 127.5, 255, 255]) - 123.675) / 58.395
     np.testing.assert_allclose(shown[0, :, 0, 0], wanted, rtol=1e-5)
 
 
 def test_pictures_are_shown_as_they_are():
     image = jnp.linspace(0, 1, 8).reshape(1, 2, 4, 1)
-    assert as_pictures(image).shape == (1, 2, 4, 3)
-    np.testing.assert_array_equal(as_pictures(image)[..., 2], image[..., 0])
+    assert as_uint8(image).shape == (1, 2, 4, 3)
+    np.testing.assert_array_equal(as_uint8(image)[..., 2], image[..., 0])
 
 
 def test_each_step_sees_one_chunk():
@@ -111,25 +111,25 @@ def test_each_step_sees_one_chunk():
 
 
 @pytest.mark.parametrize(
-    "order, learn_rate, colours",
+    "order, learn_rate, colors",
     [
-        (1, False, as_pictures),
-        (1, True, slices_as_colours),
-        (2, False, slices_as_colours),
-        (2, True, as_pictures),
+        (1, False, as_uint8),
+        (1, True, slices_as_colors),
+        (2, False, slices_as_colors),
+        (2, True, as_uint8),
     ],
 )
 def test_the_direction_is_the_sum_over_query_chunks_at_where_the_walk_ended(
-    order, learn_rate, colours
+    order, learn_rate, colors
 ):
     made = ssm_sam(
-        SHOWN, chunk=2, passes=2, rate=0.3, order=order, learn_rate=learn_rate, colours=colours
+        SHOWN, chunk=2, passes=2, rate=0.3, order=order, learn_rate=learn_rate, colors=colors
     )
     rates = {"w": jnp.array(0.7)} if learn_rate else ()
     meta = Meta(dict(theta={"w": jnp.array(0.5)}, rate=rates))
     assert made.init(jax.random.key(0)).learned["rate"] == ({"w": 0.3} if learn_rate else ())
-    inner = by_hand(None, None, TASK.support, 20, colours)
-    outer = by_hand(None, None, TASK.query, 5, colours)
+    inner = by_hand(None, None, TASK.support, 20, colors)
+    outer = by_hand(None, None, TASK.query, 5, colors)
 
     def walked(w, rate):
         for chunk in (0, 1, 0, 1):
@@ -172,11 +172,11 @@ def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(monkeypatch, first):
     some."""
     looked = []
 
-    def look(frozen, pixels):
+    def encode(frozen, pixels):
         looked.append(pixels.shape[0])
         return Prefix(pixels)
 
-    network = SHOWN._replace(adapter=Adapter((first,), None), look=look)
+    network = SHOWN._replace(adapter=Adapter((first,), None), preprocessing=preprocessing)
     made = ssm_sam(network, chunk=2, passes=1, rate=0.3)
     meta = made.init(jax.random.key(0))
 

@@ -1,4 +1,4 @@
-"""SSM-SAM's optimisation of the network it is made for: its meta-gradient in whole, and the room it
+"""SSM-SAM's optimization of the network it is made for: its meta-gradient in whole, and the room it
 takes."""
 
 import jax

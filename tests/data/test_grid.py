@@ -89,15 +89,15 @@ def test_a_grid_survives_json(shift, zoom, header, size):
 
 @given(st.integers(8, 90), st.integers(8, 90), st.integers(8, 90))
 def test_resizing_puts_a_ramp_where_it_belongs(height, width, size):
-    """A pixel's value is that of its centre: exactly where pixels shrink, nearly where they
+    """A pixel's value is that of its center: exactly where pixels shrink, nearly where they
     grow."""
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     resized = resize_image(np.stack([rows, columns]), size, grid_of(shape=(height, width, 2)))
     for ramp, n in zip((resized[0], resized[1].T), (height, width), strict=True):
-        centre = (np.arange(size) + 0.5) * n / size - 0.5
-        inner = (centre > max(1, n / size)) & (centre < n - 1 - max(1, n / size))
+        center = (np.arange(size) + 0.5) * n / size - 0.5
+        inner = (center > max(1, n / size)) & (center < n - 1 - max(1, n / size))
         tolerance = 1e-4 if n <= size else 0.1 * n / size
-        np.testing.assert_allclose(ramp[inner, 0], centre[inner], atol=tolerance)
+        np.testing.assert_allclose(ramp[inner, 0], center[inner], atol=tolerance)
 
 
 @given(st.integers(2, 90), st.integers(2, 90), st.integers(1, 90), st.floats(-1e4, 1e4))
@@ -143,10 +143,10 @@ def test_discs_come_back_where_they_were(height, width, seed):
     """Shrunk to 64 and back: on average within a tenth of a small pixel, also at even factors."""
     rng = np.random.default_rng(seed)
     plane = np.array([height, width])
-    centre = plane * rng.uniform(0.4, 0.6, (16, 2))
+    center = plane * rng.uniform(0.4, 0.6, (16, 2))
     radius = plane * rng.uniform(0.2, 0.35, (16, 2))
     position = np.moveaxis(np.mgrid[:height, :width], 0, -1)
-    inside = ((position - centre[:, None, None]) / radius[:, None, None]) ** 2
+    inside = ((position - center[:, None, None]) / radius[:, None, None]) ** 2
     discs = (inside.sum(-1) < 1).astype(np.uint8)
     grid = grid_of(shape=(height, width, 2))
     back = (restore(resize_mask(discs, 64, grid), grid) >= 0.5).astype(np.uint8)
@@ -169,11 +169,11 @@ def test_an_even_factor_moves_nothing(factor):
     assert ((restore(small, grid) >= 0.5) != square).sum() in (0, 4)  # its corners at most
 
 
-def test_a_physical_spacing_keeps_size_and_pads_or_crops_at_the_centre():
+def test_a_physical_spacing_keeps_size_and_pads_or_crops_at_the_center():
     """A 20 mm wide box is 10 pixels wide at 2 mm, whatever the scan's own zooms."""
     grid = grid_of(shape=(60, 80, 2), zooms=(1.0, 0.5, 4.0))  # 60 mm by 40 mm
     box = np.zeros((1, 60, 80), np.uint8)
-    box[:, 20:40, 20:60] = 1  # 20 mm by 20 mm at the centre
+    box[:, 20:40, 20:60] = 1  # 20 mm by 20 mm at the center
     small = resize_mask(box, 32, grid, spacing=2.0)[0]  # shows 64 mm by 64 mm
     assert np.argwhere(small).min(0).tolist() == [11, 11]
     assert np.argwhere(small).max(0).tolist() == [20, 20]

@@ -20,7 +20,7 @@ def brain(shape=(40, 40, 10), seed=0):
     return volume
 
 
-def normalise(values: np.ndarray, intensity: Intensity) -> np.ndarray:
+def normalize(values: np.ndarray, intensity: Intensity) -> np.ndarray:
     """Map real units to what a network sees, as the definition says."""
     clipped = np.clip(values.astype(np.float32), intensity.low, intensity.high)
     return (clipped - np.float32(intensity.mean)) / np.float32(intensity.std)
@@ -49,9 +49,9 @@ def test_what_a_network_sees_does_not_depend_on_the_scanners_scale(slope, shift,
     """Also z-scores, where the background is negative and zero an ordinary value."""
     slope = -slope if negative else slope
     volume = brain()
-    plain = normalise(volume, measure(volume, "mr"))
+    plain = normalize(volume, measure(volume, "mr"))
     scaled = measure(volume, "mr", slope=slope, intercept=shift)
-    seen = normalise(slope * volume.astype(np.float64) + shift, scaled)
+    seen = normalize(slope * volume.astype(np.float64) + shift, scaled)
     np.testing.assert_allclose(
         seen, -plain if negative else plain, atol=2e-3 * (1 + abs(shift / slope) / 1e4)
     )
@@ -60,8 +60,8 @@ def test_what_a_network_sees_does_not_depend_on_the_scanners_scale(slope, shift,
 def test_a_z_scored_volume_keeps_its_contrast():
     volume = brain().astype(np.float32)
     scores = (volume - volume.mean()) / volume.std()
-    seen = normalise(scores, measure(scores, "mr"))
-    plain = normalise(volume, measure(volume, "mr"))
+    seen = normalize(scores, measure(scores, "mr"))
+    plain = normalize(volume, measure(volume, "mr"))
     np.testing.assert_allclose(seen[:, :20], plain[:, :20], atol=0.1)
     assert seen[:, :20].std() > 0.5
 
@@ -86,20 +86,20 @@ def test_a_volume_of_two_values_still_has_a_scale():
     volume = np.zeros((10, 10, 10), np.uint8)
     volume[3:5] = 9
     found = measure(volume, "mr")
-    assert found.std > 0 and np.isfinite(normalise(volume, found)).all()
-    assert normalise(volume, found)[3, 0, 0] > normalise(volume, found)[0, 0, 0]
+    assert found.std > 0 and np.isfinite(normalize(volume, found)).all()
+    assert normalize(volume, found)[3, 0, 0] > normalize(volume, found)[0, 0, 0]
 
 
 @pytest.mark.parametrize("spacing", [None, 1.0, 3.0])
 @pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.5, -100.0), (-2.0, 7.0)])
-def test_network_input_is_the_resized_normalised_slice(spacing, slope, intercept):
+def test_network_input_is_the_resized_normalized_slice(spacing, slope, intercept):
     grid = Grid((40, 30, 10), oriented("RAS", (40, 30, 10)), b"", "axial")
     stored = np.moveaxis(brain((40, 30, 10)), 2, 0)
     found = measure(stored, "mr", slope=slope, intercept=intercept)
     seen = network_input(
         stored, grid, found, size=24, spacing=spacing, slope=slope, intercept=intercept
     )
-    window = normalise(slope * stored.astype(np.float32) + intercept, found)
+    window = normalize(slope * stored.astype(np.float32) + intercept, found)
     lowest = (found.low - found.mean) / found.std
     want = resize_image(window, 24, grid, spacing=spacing, fill=lowest)
     assert seen.shape == (10, 24, 24, 1) and seen.dtype == np.float32

@@ -168,7 +168,7 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
         data = bytearray((tmp_path / "a.nii").read_bytes())
         data[312:328] = bytes(16)  # srow_z
         path.write_bytes(gzip.compress(data))
-    elif kind == "colour":
+    elif kind == "color":
         rgb = np.zeros(image.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
         nib.save(nib.Nifti1Image(rgb, np.eye(4)), path)
     elif kind == "half":
@@ -189,9 +189,9 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
         ("text", "not a NIfTI file"),
         ("short", "truncated or damaged"),
         ("4d", "holds 2 channels; choose with --channel 0 or 1"),
-        ("nan", "2 voxels are NaN or Inf; fill them with --nan-to"),
+        ("nan", "2 voxels are NaN or Inf; fill them with --fill-nan"),
         ("flat", "singular"),
-        ("colour", "its voxels are colours"),
+        ("color", "its voxels are colors"),
     ],
 )
 def test_an_unusable_image_is_refused_in_one_line_with_its_name(tmp_path, kind, message, caplog):
@@ -212,7 +212,7 @@ def test_an_unusable_label_is_refused(tmp_path, kind, message):
 
 def test_nan_and_inf_are_filled_with_a_real_value(tmp_path):
     image, _ = anatomy()
-    found = real(read_image(spoiled(tmp_path, "nan"), nan_to=-5.0))
+    found = real(read_image(spoiled(tmp_path, "nan"), fill_nan=-5.0))
     np.testing.assert_allclose(found[[1, 0], [2, 0], [3, 0]], -5, atol=1e-2)
     assert np.isfinite(found).all() and abs(found[5, 5, 5] - image[5, 5, 5]) < 1e-2
 

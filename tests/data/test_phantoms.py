@@ -173,7 +173,7 @@ def test_no_window_of_intensities_finds_an_organ(cohort):
     """
     scores = {phase: [] for phase in PHANTOM_SPLIT}
     for name, cases in cohort.items():
-        values = [normalised(image, COHORT[name][1]) for image, _, _ in cases]
+        values = [normalized(image, COHORT[name][1]) for image, _, _ in cases]
         for organ in range(1, len(COHORT[name][2]) + 1):
             best = best_window(values, [label == organ for _, _, label in cases])
             scores[COHORT[name][0]].append(best)
@@ -191,7 +191,7 @@ def at_48(label):
     return label[np.ix_(*index)]
 
 
-def normalised(path, modality):
+def normalized(path, modality):
     image = nib.as_closest_canonical(nib.load(path)).get_fdata()
     if modality == "ct":
         return np.clip((image + 160) / 400, 0, 1)

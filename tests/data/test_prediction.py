@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import label
 
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.postprocess import highest, largest, largest_pieces, predicted_mask
+from jaxmeta.data.postprocess import highest, largest, largest_components, predicted_mask
 
 TOUCH = np.ones((3, 3, 3))
 
@@ -38,7 +38,7 @@ def test_probabilities_of_more_than_a_half_are_the_mask():
     grid = Grid((4, 4, 3), np.eye(4), b"", "axial")
     everything = predicted_mask(probability, grid)
     np.testing.assert_array_equal(everything, probability > 0.5)
-    one = predicted_mask(probability, grid, largest_piece=True)
+    one = predicted_mask(probability, grid, largest_component=True)
     assert one[2, 1:3, 1:3].all() and one.sum() == 4
 
 
@@ -60,7 +60,7 @@ def test_a_score_that_is_no_number_wins_nowhere():
 def test_of_each_structure_its_own_largest_piece_is_kept():
     labels = np.zeros((1, 5, 9), np.uint16)
     labels[0, 0, :4], labels[0, 2, :2], labels[0, 4, 4:9], labels[0, 2, 8] = 300, 300, 2, 2
-    kept = largest_pieces(labels)
+    kept = largest_components(labels)
     wanted = labels.copy()
     wanted[0, 2] = 0
     np.testing.assert_array_equal(kept, wanted)

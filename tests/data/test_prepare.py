@@ -83,7 +83,7 @@ def test_a_label_comes_back_voxel_for_voxel_on_its_own_grid(tmp_path, axis, code
 
 
 def test_images_come_back_at_their_own_size(tmp_path):
-    """Loaded at native size, undoing the normalisation gives the file's own numbers."""
+    """Loaded at native size, undoing the normalization gives the file's own numbers."""
     rng = np.random.default_rng(0)
     for name, image in [
         ("float", rng.normal(0, 1e-3, (20, 20, 6)).astype(np.float32)),

@@ -127,7 +127,7 @@ def test_nan_voxels_are_refused_or_filled(tmp_path):
     folder = decathlon(tmp_path / "belly", {"a": (image, label)})
     with pytest.raises(BadInput, match="1 voxels are NaN or Inf"):
         prepare([folder], tmp_path / "out", workers=1)
-    prepare([folder], tmp_path / "out", workers=1, nan_to=0.0)
+    prepare([folder], tmp_path / "out", workers=1, fill_nan=0.0)
     assert np.isfinite(load_images(open_shards([tmp_path / "out"]), 0, range(9), size=16)).all()
 
 

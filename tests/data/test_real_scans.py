@@ -74,7 +74,7 @@ def test_at_native_size_every_label_comes_back_voxel_for_voxel(scans, prepared, 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["CHAOS_T2SPIR", "ACDC", "LA2018", "CT_spleen_crop"])
 def test_at_128_pixels_masks_stay_whole_and_in_place(prepared, folder):
-    """Against plain nearest-pixel resize and back; the centre within a tenth of one of 128
+    """Against plain nearest-pixel resize and back; the center within a tenth of one of 128
     pixels."""
     shards = prepared(folder)
     for structure in shards.table:

@@ -58,7 +58,7 @@ def configured(data: Path, workdir: Path, **changes) -> Config:
         val_organs=("kidney",),
         test_patients=TESTED,
         steps=0,
-        tasks=Tasks(size=16, shots=1, queries=1, count=1),
+        tasks=Tasks(size=16, shots=1, queries=1, batch_size=1),
         network=Network(widths=(4,), groups=2),
         inner=dataclasses.replace(INNER["meta-sgd"], steps=1, test_steps=2),
         augment=Augmentation(invert=0.5),
@@ -97,5 +97,5 @@ def copied(study: Study, root: Path) -> Path:
 
 
 def asked(run: Run, data: Path | None = None, **options):
-    given = {"shots": (1,), "draws": 1, "data": (data,) if data else ()}
+    given = {"shots": (1,), "support_sets": 1, "data": (data,) if data else ()}
     return questions(run, Options(run=(), **(given | options)))

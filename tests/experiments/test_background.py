@@ -103,7 +103,7 @@ def outcome_of(folder: Path, step: int, split: Split):
 def test_training_is_told_in_a_sentence(tmp_path):
     patients = ("acdc/a", "acdc/b", "chaos/c", "validation/d")
     split = Split(("heart", "liver"), ("kidney",), ("spleen",), patients, ("chaos/d",))
-    told = {"steps": 8, "begin": None, "tasks": {"count": 4, "draw": "episodes"}}
+    told = {"steps": 8, "init_from": None, "tasks": {"batch_size": 4, "kind": "episodes"}}
     told["structures"] = ["acdc/heart", "chaos/liver"]
     write_json(tmp_path / "config.json", {"config": told})
     assert training(outcome_of(tmp_path, 8, split)) == (

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.algorithms.ssm_sam import as_pictures
+from jaxmeta.algorithms.ssm_sam import as_uint8
 from jaxmeta.inner_loop.rematerialise import REMAT
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
-from jaxmeta.models.sam.images import HIGH, LOW, slices_as_colours
+from jaxmeta.models.sam.images import HIGH, LOW, slices_as_colors
 from jaxmeta.runs import build_sam
 from jaxmeta.runs.config import Inner, Network, Outer, Prompted, Tasks
 from jaxmeta.runs.presets import PRESETS, STILL
@@ -27,12 +27,12 @@ def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_ot
         test_weight_decay=0.01, memory="remat",
     )  # fmt: skip
     assert clean.outer == Outer(
-        optimiser="adamw", schedule="cosine", rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01
+        optimizer="adamw", schedule="cosine", rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01
     )
-    assert clean.tasks == Tasks(**chunks, across=False, as_pictures=False, least_pixels=1)
+    assert clean.tasks == Tasks(**chunks, across=False, as_uint8=False, least_pixels=1)
     assert clean.prompted == Prompted(
         prompt="support", attends=True, dropout=0.2, period=None, mixed_tokens=False,
-        transposed_points=False, raw_colours=False, copies=1,
+        transposed_points=False, raw_colors=False, copies=1,
     )  # fmt: skip
     assert clean.network == Network(
         kind="sam", widths=None, groups=None, prior=None, adapter="high-pass", adapter_width=None,
@@ -40,10 +40,10 @@ def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_ot
     )  # fmt: skip
     assert clean.steps == 50 * 12 // 3  # epochs of as many organs, three a step
     assert clean.augment == STILL
-    assert released.tasks == Tasks(**chunks, across=True, as_pictures=True, least_pixels=27)
+    assert released.tasks == Tasks(**chunks, across=True, as_uint8=True, least_pixels=27)
     assert released.prompted == Prompted(
         prompt="clicks", attends=False, dropout=0.2, period=20, mixed_tokens=True,
-        transposed_points=True, raw_colours=True, copies=4,
+        transposed_points=True, raw_colors=True, copies=4,
     )  # fmt: skip
     alike = dict(tasks=clean.tasks, prompted=clean.prompted)
     assert dataclasses.replace(released, **alike) == clean
@@ -72,7 +72,7 @@ def test_every_option_of_ssm_sam_reaches_what_it_names(told):
     odd = dict(
         prompted=dict(
             prompt="clicks", attends=False, dropout=0.3, period=17, mixed_tokens=True,
-            transposed_points=True, raw_colours=True, copies=5,
+            transposed_points=True, raw_colors=True, copies=5,
         ),
         inner=dict(
             steps=7, rate=0.11, learn_rate=True, order=2, test_steps=13, test_rate=0.12,
@@ -90,7 +90,7 @@ def test_every_option_of_ssm_sam_reaches_what_it_names(told):
     assert network == "self_sampling" and how == dict(
         chunk=8, passes=7, rate=0.11, learn_rate=True, order=2, test_steps=13, test_rate=0.12,
         weight_decay=0.13, period=17, prompt="clicks", transposed=True, copies=5,
-        colours=as_pictures, memory=REMAT,
+        colors=as_uint8, memory=REMAT,
     )  # fmt: skip
     size = SIZES["tiny"]._replace(image=128)
     assert told["self_sampling"] == (
@@ -98,17 +98,17 @@ def test_every_option_of_ssm_sam_reaches_what_it_names(told):
     )  # fmt: skip
     assert told["high_pass"] == (size, dict(last=2, width=6, mixed=True))
     build_sam.build_ssm_sam(usual, REMAT)
-    assert told["ssm_sam"][-1]["colours"] is slices_as_colours
+    assert told["ssm_sam"][-1]["colors"] is slices_as_colors
     assert told["high_pass"][-1] == dict(last=None, width=24, mixed=False)
 
 
 def test_slices_look_as_the_frozen_encoder_learned_from_them(tmp_path):
     """MedSAM's learned from 0 to 1, whatever is the darkest and the brightest."""
-    begun = dataclasses.replace(PRESETS["ssm-sam"][1], begin=tmp_path)
+    begun = dataclasses.replace(PRESETS["ssm-sam"][1], init_from=tmp_path)
     write_size(tmp_path, SIZES["vit-b"])
-    assert build_sam.colours_of(begun) is slices_as_colours
+    assert build_sam.colors_of(begun) is slices_as_colors
     write_size(tmp_path, SIZES["vit-b"], "medsam")
-    seen = build_sam.colours_of(begun)(jnp.array([-9.0, LOW, HIGH, 9.0])[None, :, None, None])
+    seen = build_sam.colors_of(begun)(jnp.array([-9.0, LOW, HIGH, 9.0])[None, :, None, None])
     np.testing.assert_allclose(seen[0, :, 0, 1], [0, 0, 1, 1], atol=1e-6)
 
 

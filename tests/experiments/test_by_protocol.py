@@ -60,7 +60,7 @@ def test_the_fold_and_the_lender_are_held_out_and_the_fold_alone_is_scored(teste
 def test_every_row_has_a_score_with_the_oracle_beside_the_one_without(tested):
     _, outcome = tested
     rows = list(dict.fromkeys(case.row for case in outcome.tables[0].cases))
-    plain = ["adapted", "zero steps", "copied mask", "scratch"]
+    plain = ["adapted", "no adaptation", "nearest support mask", "scratch"]
     assert rows == [name + known for name in plain for known in ("", ", z-range known")]
 
 
@@ -98,7 +98,7 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
         means.append(np.mean(dice))
     lines = {line[0]: line for line in table["lines"]}
     assert lines["adapted"][1] == number(np.mean(means)) and lines["adapted"][-2] == "4"
-    assert not {"scratch", "copied mask"} & set(lines)  # of one fold alone
+    assert not {"scratch", "nearest support mask"} & set(lines)  # of one fold alone
     assert "left out: scratch (not in every report)" in text
     shown = (tmp_path / "folds" / "report.html").read_text()
     assert all(f"<td>{cell}</td>" in shown for cell in (*one, *two, lines["adapted"][1]))
@@ -125,7 +125,9 @@ def test_setting_2_does_not_begin_from_what_saw_hidden_slices(tested, ten):
     assert network_of(folder, strangers, hiding)  # who was seen there is nobody of these
 
 
-@pytest.mark.parametrize("option", [dict(shots=(1,)), dict(draws=2), dict(organs=("spleen",))])
+@pytest.mark.parametrize(
+    "option", [dict(shots=(1,)), dict(support_sets=2), dict(organs=("spleen",))]
+)
 def test_what_the_protocol_settles_cannot_be_asked_for(tested, option):
     folder, _ = tested
     with pytest.raises(BadInput, match="the protocol alpnet of .* settles it"):

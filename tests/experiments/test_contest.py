@@ -15,7 +15,7 @@ from jaxmeta.commands.test import Options
 from jaxmeta.commands.test import test as meta_test
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation import settings, tuning
-from jaxmeta.evaluation.baselines import BOUND, FRESH, FULL
+from jaxmeta.evaluation.baselines import BOUND, FULL, RANDOM
 from jaxmeta.evaluation.finetune import Finetune, Found
 from jaxmeta.evaluation.outcome import METHOD, Outcome, Table
 from jaxmeta.evaluation.protocols.within_volume_scores import RELEASED
@@ -36,7 +36,7 @@ SPLIT = Split(
     ("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3", "p4", "p5")
 )
 SHARED, WALK = Finetune("sgd", 1.0, 100), Finetune("own", 1.0, 10)
-DICE = {"copied mask": 0.2, "scratch": 0.5}
+DICE = {"nearest support mask": 0.2, "scratch": 0.5}
 
 
 def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> Outcome:
@@ -45,9 +45,11 @@ def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> O
     folder = folder or f"{algorithm}-{seed}"
     rows = {"adapted": dice, **DICE, **baselines}
     cases = [
-        Case(row, "spleen", draw, f"p{draw}", f"p{draw}:{seed}", f"p{patient}", f"p{patient}",
+        Case(row, "spleen", support_set, f"p{support_set}", f"p{support_set}:{seed}", f"p{patient}",
+        f"p{patient}",
              of + 0.1 * patient, of / 2, "scored", 5, folder, cohort)
-        for row, of in rows.items() for draw in (0, 1) for patient in range(6) if patient != draw
+        for row, of in rows.items() for support_set in (0, 1) for patient in range(6) if patient !=
+        support_set
     ]  # fmt: skip
     settings = {"adapted": Setting(WALK, "the preset's"), "scratch": Setting(SHARED, "shipped")}
     table = Table(5, cases, [], settings, 0.5)
@@ -77,7 +79,7 @@ def enter(outcomes):
 
 
 def ranked(folder, outcomes):
-    """Write a contest, and read the lines of its table and its cases back."""
+    """Write a comparison, and read the lines of its table and its cases back."""
     text = comparison.write(folder, enter(outcomes), outcomes)
     (table,) = json.loads((folder / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
@@ -86,15 +88,15 @@ def ranked(folder, outcomes):
 
 def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
     outcomes = [
-        found("reptile", 0.55, **{"zero steps": 0.3}),
+        found("reptile", 0.55, **{"no adaptation": 0.3}),
         found("maml", 0.65),
         found("anil", 0.6),
     ]
     text, table, cases = ranked(tmp_path, outcomes)
     lines = table["lines"]
-    assert list(lines) == ["maml", "anil", "reptile", "copied mask", "scratch"]
+    assert list(lines) == ["maml", "anil", "reptile", "nearest support mask", "scratch"]
     assert table["best"] == "maml"
-    margins = {"maml": 0.15, "anil": 0.1, "reptile": 0.05, "copied mask": -0.3}
+    margins = {"maml": 0.15, "anil": 0.1, "reptile": 0.05, "nearest support mask": -0.3}
     for row, margin in margins.items():
         assert lines[row]["ahead"]["supports"]["mean"] == pytest.approx(margin)
         assert lines[row]["ahead"]["supports"]["low"] == pytest.approx(margin)
@@ -106,7 +108,7 @@ def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
     assert len(cases) == 5 * 10 and {case.run for case in cases} == {"seed 0 on c, spleen left out"}
     assert "best: maml, Dice .940, +.150 [+.150, +.150] over scratch, +.050" in text
     assert "another seed may rank them otherwise" in text
-    assert "left out: zero steps (each method's own)" in text
+    assert "left out: no adaptation (each method's own)" in text
 
 
 def test_cases_are_paired_by_their_question_and_not_by_their_order(tmp_path):
@@ -173,7 +175,9 @@ def test_a_report_has_no_interval_over_runs_that_each_left_out_an_organ_of_their
 
     def lines(*runs):
         cases = [
-            case._replace(organ=organ, run=f"{organ} {seed}", dice=case.dice + gain * case.draw)
+            case._replace(
+                organ=organ, run=f"{organ} {seed}", dice=case.dice + gain * case.support_set
+            )
             for organ, seed in runs
             for case in found("maml", 0.6 + 0.02 * seed, seed=seed).tables[0].cases
             for gain in (0.01 * (case.row == METHOD),)
@@ -192,19 +196,19 @@ def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(
         walked(found("maml", 0.6, seed=seed), **{METHOD: curve})
         for seed, curve in enumerate(curves)
     ]
-    fresh = {FRESH: {0: 0.5}, "of another table": {0: 0.9}}
+    fresh = {RANDOM: {0: 0.5}, "of another table": {0: 0.9}}
     asked = [fresh | {METHOD: {0: 0.4}}, fresh]  # the method's own in one run alone: no mean
     outcomes += [
-        walked(found("anil", 0.6, seed=seed, **{FRESH: 0.4}), **curves)
+        walked(found("anil", 0.6, seed=seed, **{RANDOM: 0.4}), **curves)
         for seed, curves in enumerate(asked)
     ]
     text, table, _ = ranked(tmp_path, outcomes)
     means = {
         row: {n: each["mean"] for n, each in own.items()} for row, own in table["by_steps"].items()
     }
-    assert means == {"maml": {"0": pytest.approx(0.2)}, FRESH: {"0": pytest.approx(0.5)}}
+    assert means == {"maml": {"0": pytest.approx(0.2)}, RANDOM: {"0": pytest.approx(0.5)}}
     assert "Dice after so many inner steps     0\nmaml                            .200" in text
-    ahead = table["ahead_by_steps"][FRESH]["0"]  # .1 - .5 in one run, .3 - .5 in the other
+    ahead = table["ahead_by_steps"][RANDOM]["0"]  # .1 - .5 in one run, .3 - .5 in the other
     assert ahead["supports"]["mean"] == ahead["runs"]["mean"] == pytest.approx(-0.3)
     assert (ahead["runs"]["low"], ahead["runs"]["high"]) == pytest.approx((-1, 0.9706), abs=1e-4)
     head = "maml minus, after so many [95 % CI over patients and runs, not over supports; t]"
@@ -236,10 +240,10 @@ def test_curves_are_read_back_as_they_were(tmp_path):
         run.read(tmp_path)
 
 
-def test_a_contest_is_a_page_to_look_at_and_to_send(tmp_path):
+def test_a_comparison_is_a_page_to_look_at_and_to_send(tmp_path):
     curve = {0: 0.1, 10: 0.6}
     outcomes = [
-        walked(found(name, dice, **{"zero steps": 0.3}), **{METHOD: curve})
+        walked(found(name, dice, **{"no adaptation": 0.3}), **{METHOD: curve})
         for name, dice in {"maml": 0.65, "anil": 0.6}.items()
     ]
     ranked(tmp_path, outcomes)
@@ -250,7 +254,7 @@ def test_a_contest_is_a_page_to_look_at_and_to_send(tmp_path):
     assert "| maml | .100 | .600 |" in as_markdown
     for told in (
         "best: maml, Dice .940, +.150 [+.150, +.150] over scratch",
-        "left out: zero steps (each method&#x27;s own)",
+        "left out: no adaptation (each method&#x27;s own)",
         "scratch: sgd, rate 1, 100 steps (shipped)",
     ):
         assert told in html and told.replace("&#x27;", "'") in as_markdown
@@ -309,7 +313,7 @@ def test_what_only_some_have_is_left_out_and_named(tmp_path):
     extra = {"transfer": 0.55, "scratch, same steps": 0.4}
     outcomes = [found("maml", 0.6, **extra), found("anil", 0.6)]
     _, table, cases = ranked(tmp_path, outcomes)
-    assert {case.row for case in cases} == {"maml", "anil", "copied mask", "scratch"}
+    assert {case.row for case in cases} == {"maml", "anil", "nearest support mask", "scratch"}
     assert table["left_out"] == [
         "transfer (not in every report)",
         "scratch, same steps (each method's own)",
@@ -318,7 +322,7 @@ def test_what_only_some_have_is_left_out_and_named(tmp_path):
 
 def test_a_baseline_may_lack_in_the_reports_of_a_method_whose_own_rows_stay_out(tmp_path):
     """SSM-SAM has no scratch; its second way of scoring is its own."""
-    extra = {FRESH: 0.3, METHOD + RELEASED: 0.9}
+    extra = {RANDOM: 0.3, METHOD + RELEASED: 0.9}
     prompted = found("ssm-sam", 0.55, **extra)
     (table,) = prompted.tables
     cases = [case for case in table.cases if case.row != "scratch"]
@@ -326,7 +330,13 @@ def test_a_baseline_may_lack_in_the_reports_of_a_method_whose_own_rows_stay_out(
     prompted = prompted._replace(tables=(table._replace(cases=cases, settings=settings),))
     for outcomes in ([found("maml", 0.6), prompted], [prompted, found("maml", 0.6)]):
         _, table, cases = ranked(tmp_path, outcomes)
-        assert {c.row for c in cases} == {"maml", "ssm-sam", "copied mask", "scratch", FRESH}
+        assert {c.row for c in cases} == {
+            "maml",
+            "ssm-sam",
+            "nearest support mask",
+            "scratch",
+            RANDOM,
+        }
         assert table["lines"]["ssm-sam"]["ahead"] is not None
         assert {why.rpartition(" (")[0] for why in table["left_out"]} == {METHOD + RELEASED}
 
@@ -341,10 +351,12 @@ def test_a_transfer_that_differs_is_left_out_with_the_way_to_have_it(tmp_path):
 
 def test_a_copied_mask_of_another_size_is_left_out_and_told(tmp_path):
     _, table, cases = ranked(
-        tmp_path, [found("maml", 0.6), found("anil", 0.6, **{"copied mask": 0.3})]
+        tmp_path, [found("maml", 0.6), found("anil", 0.6, **{"nearest support mask": 0.3})]
     )
-    assert "copied mask" not in {case.row for case in cases}
-    assert table["left_out"][0].startswith("copied mask has +.100 Dice in the test of anil-0")
+    assert "nearest support mask" not in {case.row for case in cases}
+    assert table["left_out"][0].startswith(
+        "nearest support mask has +.100 Dice in the test of anil-0"
+    )
 
 
 def test_what_a_machine_rounds_is_told_and_no_reason_to_refuse(tmp_path):
@@ -372,7 +384,9 @@ def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_
     text = comparison.write(tmp_path, enter(outcomes), outcomes, 0)
     (table,) = json.loads((tmp_path / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
-    assert table["best"] == "metamedseg rule=mean" and table["against"] == "metamedseg rule=uniform"
+    assert (
+        table["best"] == "metamedseg rule=mean" and table["reference"] == "metamedseg rule=uniform"
+    )
     margins = {"mean": -0.1, "meta": 0.05}  # uniform minus it
     for rule, gap in margins.items():
         behind = lines[f"metamedseg rule={rule}"]["behind"]
@@ -418,16 +432,16 @@ def test_a_method_is_named_by_what_it_has_and_others_have_not():
 
 
 def test_what_a_run_began_with_is_part_of_its_method(run, tmp_path):
-    begun, plain = recipe(Config(begin=run)), recipe(Config())
-    assert begun["begin.algorithm"] == "meta-sgd"
-    gone = recipe(Config(begin=tmp_path))
-    assert gone == recipe(Config(begin=tmp_path / "elsewhere"))
+    begun, plain = recipe(Config(init_from=run)), recipe(Config())
+    assert begun["init_from.algorithm"] == "meta-sgd"
+    gone = recipe(Config(init_from=tmp_path))
+    assert gone == recipe(Config(init_from=tmp_path / "elsewhere"))
     assert names(["x"] * 3, [begun, plain, gone]) == [
-        "x begin=meta-sgd",
+        "x init-from=meta-sgd",
         "x",
-        "x begin=another run",
+        "x init-from=another run",
     ]
-    longer = begun | {"begin.steps": 7}
+    longer = begun | {"init_from.steps": 7}
     assert names(["x"] * 2, [begun, longer]) == [
         f"x begin.steps={begun['begin.steps']}",
         "x begin.steps=7",
@@ -441,7 +455,7 @@ def test_a_name_says_which_of_several_settings_of_one_name_it_is():
 
 def test_what_changes_no_result_makes_no_other_method():
     first = with_algorithm(Config(), "maml")
-    tasks = dataclasses.replace(first.tasks, side_by_side=2)
+    tasks = dataclasses.replace(first.tasks, vmap=2)
     inner = dataclasses.replace(first.inner, memory="plain")
     assert recipe(first) == recipe(dataclasses.replace(first, tasks=tasks, inner=inner))
 
@@ -464,7 +478,9 @@ def test_one_patient_has_no_interval(tmp_path):
     alone = [
         of_patients(("p4",), found(name, dice)) for name, dice in (("maml", 0.6), ("anil", 0.5))
     ]
-    alone = [with_table(o, cases=[c for c in o.tables[0].cases if c.draw == 0]) for o in alone]
+    alone = [
+        with_table(o, cases=[c for c in o.tables[0].cases if c.support_set == 0]) for o in alone
+    ]
     text, table, _ = ranked(tmp_path, alone)
     assert "best: maml, Dice 1.000, +.100 over scratch, +.100 over anil" in text
     assert table["lines"]["anil"]["behind"]["supports"]["low"] is None
@@ -475,7 +491,9 @@ def test_one_patient_has_no_interval(tmp_path):
 def test_heads_say_what_intervals_are_over_and_what_p_is_adjusted_over(tmp_path):
     def uneven(outcome, gain):
         cases = [
-            c._replace(dice=c.dice + gain * (c.draw + (c.patient == "p3")) * (c.row == METHOD))
+            c._replace(
+                dice=c.dice + gain * (c.support_set + (c.patient == "p3")) * (c.row == METHOD)
+            )
             for c in outcome.tables[0].cases
         ]
         return with_table(outcome, cases=cases)
@@ -493,7 +511,9 @@ def test_heads_say_what_intervals_are_over_and_what_p_is_adjusted_over(tmp_path)
     )
     text = comparison.write(tmp_path, enter(outcomes), outcomes, 1)
     assert "p, Holm (named beforehand)" in text
-    one = [with_table(o, cases=[c for c in o.tables[0].cases if c.draw == 0]) for o in outcomes]
+    one = [
+        with_table(o, cases=[c for c in o.tables[0].cases if c.support_set == 0]) for o in outcomes
+    ]
     text, _, _ = ranked(tmp_path, one)
     assert "minus scratch [95 % CI over patients, not over supports; t]" in text
 
@@ -505,7 +525,7 @@ def test_a_transfer_run_is_not_taken_for_the_baseline(tmp_path):
     assert table["lines"]["transfer"]["counts"]["cases"] == 10
 
 
-def test_a_contest_without_baselines_has_the_ranking_alone(tmp_path):
+def test_a_comparison_without_baselines_has_the_ranking_alone(tmp_path):
     outcomes = [found("maml", 0.6), found("anil", 0.5)]
     bare = [
         with_table(o, cases=[c for c in o.tables[0].cases if c.row == "adapted"]) for o in outcomes
@@ -553,7 +573,7 @@ def other_scratch(outcome):
         (
             [other_scratch(found("anil", 0.5))],
             "scratch is not the same for all, sgd, rate 1, 100 steps .* in maml-0 and adam, .* in "
-            "anil-0: test both with --settings RUN",
+            "anil-0: test both with --tuned-on RUN",
         ),
         ([found("anil", 0.5, scratch=0.45)], "scratch has -.050 Dice in the test of anil-0 over"),
     ],
@@ -569,13 +589,13 @@ def test_the_search_of_another_algorithm_settles_scratch_alone(run, rival, tmp_p
     searched = shutil.copytree(run, tmp_path / "searched")
     found = {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch", "scratch, same steps")}
     settings.save(searched, "2", found, {}, None)
-    options = Options(run=(), settings=searched)
+    options = Options(run=(), tuned_on=searched)
     theirs, same = (
         choose(open_run(rival), 2, options, None),
         choose(open_run(run), 2, options, None),
     )
     assert theirs.keys() == {"adapted", "scratch"} and theirs["scratch"] == same["scratch"]
-    assert theirs["adapted"].finetune.optimiser == tuning.OWN
+    assert theirs["adapted"].finetune.optimizer == tuning.OWN
     assert same["adapted"].finetune == SHARED
 
 
@@ -594,19 +614,21 @@ def rival(config):
 
 def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monkeypatch, capsys):
     monkeypatch.setattr(settings, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
-    ours, theirs = meta_test(Options(run=(run, rival), shots=(2,), draws=2, masks=False))
+    ours, theirs = meta_test(
+        Options(run=(run, rival), shots=(2,), support_sets=2, save_masks=False)
+    )
     printed = capsys.readouterr().out
     assert (ours.algorithm, theirs.algorithm, ours.seed) == ("meta-sgd", "prototypes", 0)
 
     def alone(outcome, row):
         return [case.dice for case in outcome.tables[0].cases if case.row == row]
 
-    for row in ("copied mask", "scratch"):  # computed twice, and the same to the last bit
+    for row in ("nearest support mask", "scratch"):  # computed twice, and the same to the last bit
         assert alone(ours, row) == alone(theirs, row)
     folder = run / "report" / "of_2_runs"
     (table,) = json.loads((folder / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
-    assert lines.keys() == {"meta-sgd", "prototypes", "copied mask", "scratch"}
+    assert lines.keys() == {"meta-sgd", "prototypes", "nearest support mask", "scratch"}
     for row, outcome in {"meta-sgd": ours, "prototypes": theirs}.items():
         gains = [a - b for a, b in zip(alone(outcome, "adapted"), alone(outcome, "scratch"))]
         assert lines[row]["ahead"]["supports"]["mean"] == pytest.approx(sum(gains) / len(gains))
@@ -618,9 +640,9 @@ def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monke
 def test_all_are_held_against_a_named_run_or_refused(run, rival, tmp_path):
     text = compare((run, rival), tmp_path / "out", run.parent / "nowhere" / ".." / run.name)
     assert "meta-sgd minus" in text
-    with pytest.raises(BadInput, match="--against .*: is not among the runs"):
+    with pytest.raises(BadInput, match="--reference .*: is not among the runs"):
         compare((run, rival), tmp_path / "out", tmp_path)
-    with pytest.raises(BadInput, match="--against .*: has no other method to be held against"):
+    with pytest.raises(BadInput, match="--reference .*: has no other method to be held against"):
         compare((run,), tmp_path / "out", run)
     with pytest.raises(BadInput, match="--names: names methods beside each other"):
         compare((run,), tmp_path / "out", names=["ours"])
@@ -637,10 +659,10 @@ def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_o
     settings.save(
         searched, "2", {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch")}, {}, None
     )
-    borrower, options = open_run(run), Options(run=(), settings=searched)
+    borrower, options = open_run(run), Options(run=(), tuned_on=searched)
     found = choose(borrower, 2, options, None)
     assert found["scratch"].finetune == SHARED
-    assert found["adapted"].finetune.optimiser == tuning.OWN
+    assert found["adapted"].finetune.optimizer == tuning.OWN
     settings.save(tmp_path, "2", {"adapted": Found(WALK, {}, ())}, {}, None)
     found = choose(borrower._replace(folder=tmp_path), 2, options, None)
     assert (found["scratch"].finetune, found["adapted"].finetune) == (SHARED, WALK)
@@ -652,11 +674,11 @@ def test_ssm_sam_borrows_the_setting_of_fresh_readers_at_the_rate_that_it_meant(
     twice = dataclasses.replace(own.inner, test_rate=2 * own.inner.test_rate)
     values = dict(config=plain(dataclasses.replace(own, inner=twice)), split=plain(trained.split))
     write_json(tmp_path / "config.json", values)
-    found = {row: Found(Finetune(tuning.OWN, 3.0, 10), {}, ()) for row in ("adapted", FRESH)}
+    found = {row: Found(Finetune(tuning.OWN, 3.0, 10), {}, ()) for row in ("adapted", RANDOM)}
     settings.save(tmp_path, "2", found, {}, None)
-    options = Options(run=(), settings=tmp_path)
+    options = Options(run=(), tuned_on=tmp_path)
     rows = choose(trained._replace(config=own), 2, options, None)
-    assert rows[FRESH].finetune == Finetune(tuning.OWN, 6.0, 10)
+    assert rows[RANDOM].finetune == Finetune(tuning.OWN, 6.0, 10)
     assert rows["adapted"].source == "the preset's"
     with pytest.raises(BadInput, match="has no baseline that"):
         choose(trained, 2, options, None)

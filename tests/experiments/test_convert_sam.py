@@ -14,8 +14,8 @@ from jaxmeta.commands import command
 from jaxmeta.commands.convert_sam import main
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import SIZES
-from jaxmeta.models.sam.files import SIZE, WEIGHTS, read_look, read_size, read_weights
-from jaxmeta.models.sam.images import LOOKS
+from jaxmeta.models.sam.files import SIZE, WEIGHTS, read_preprocessing, read_size, read_weights
+from jaxmeta.models.sam.images import PREPROCESSING
 from jaxmeta.models.sam.weights import leaves, recognised, tensors
 
 numpy_files = pytest.importorskip("safetensors.numpy")
@@ -90,10 +90,10 @@ def test_how_its_images_look_is_kept_and_every_tensor_can_be_named(
     monkeypatch, tmp_path, file, capsys
 ):
     values, out = small_tensors(), tmp_path / "out"
-    converting(monkeypatch, file(values), "--output", out, "--look", "medsam", "--names")
+    converting(monkeypatch, file(values), "--output", out, "--preprocessing", "medsam", "--names")
     told = capsys.readouterr().out
     assert all(f"match      {name}\n" in told for name in values)
-    assert read_look(out) == LOOKS["medsam"] and read_size(out) == SMALL
+    assert read_preprocessing(out) == PREPROCESSING["medsam"] and read_size(out) == SMALL
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, SIZE])

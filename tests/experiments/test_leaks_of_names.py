@@ -95,7 +95,7 @@ def test_another_name_that_what_it_begins_with_was_trained_by(tmp_path):
     data = labelled_again(tmp_path, "milz")
     first = configured(data, tmp_path / "first", test_organs=("spleen",), val_organs=())
     left_by(dataclasses.replace(first, test_organs=(), test_patients=TESTED))
-    second = configured(data, tmp_path / "run", begin=first.workdir, train_organs=("liver",))
+    second = configured(data, tmp_path / "run", init_from=first.workdir, train_organs=("liver",))
     second = dataclasses.replace(second, val_organs=())
     with pytest.raises(BadInput, match=r"first was trained on milz \(spleen by its masks\)"):
         gather(second)

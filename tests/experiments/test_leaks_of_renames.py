@@ -41,13 +41,13 @@ def test_a_run_that_was_trained_on_the_test_organ_by_the_name_of_an_earlier_prep
     changes = dict(test_organs=("liver",), train_organs=("milz",))
     first = left_by(configured(before, tmp_path / "first", **changes))
     if how == "through another run":  # which is all that is left
-        blind = dict(test_organs=("spleen",), train_organs=("liver",), begin=first.folder)
+        blind = dict(test_organs=("spleen",), train_organs=("liver",), init_from=first.folder)
         other = write(tmp_path, "other", clinic=(belly(6, 7, 8), ORGANS))
         config = configured(other, tmp_path / "second", **blind, test_patients=("clinic/case2",))
         second = left_by(config)
         shutil.rmtree(first.folder)
         first = second
-    now = dict(begin=first.folder, val_organs=(), train_organs=("kidney",))
+    now = dict(init_from=first.folder, val_organs=(), train_organs=("kidney",))
     data = study.data
     if how == "in a later folder":
         data = write(tmp_path, "later", clinic=(scans_under_test(seeds=range(4)), ORGANS))
@@ -63,7 +63,7 @@ def test_a_validation_organ_by_the_name_of_an_earlier_preparation(study, tmp_pat
     before = write(tmp_path, "before", belly=(belly(), MILZ))
     changes = dict(test_organs=("liver",), train_organs=("milz",))
     first = left_by(configured(before, tmp_path / "first", **changes))
-    now = dict(begin=first.folder, test_organs=("liver",), val_organs=("spleen",))
+    now = dict(init_from=first.folder, test_organs=("liver",), val_organs=("spleen",))
     with pytest.raises(BadInput, match=r"trained on milz \(spleen by its masks\)"):
         gather(configured(study.data, tmp_path / "run", **now))
 

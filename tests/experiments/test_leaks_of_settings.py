@@ -52,7 +52,7 @@ def search(run: Run, name: str = "1", transfer: Run | None = None) -> None:
     kept.save(run.folder, name, found, {}, kept.which(transfer), seen, others)
 
 
-LENDERS = {
+SUPPORT_SLICES = {
     "its validation organ": (
         dict(val_organs=("spleen",), test_organs=("kidney",)),
         "tuned on spleen",
@@ -64,29 +64,29 @@ LENDERS = {
 }
 
 
-@pytest.mark.parametrize("which", LENDERS)
+@pytest.mark.parametrize("which", SUPPORT_SLICES)
 @pytest.mark.parametrize("remembered", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_settings_that_were_chosen_on_what_is_tested(study, tmp_path, which, remembered):
-    changes, told = LENDERS[which]
-    lender = left_by(configured(study.data, tmp_path / "lender", **changes))
-    search(lender)
+    changes, told = SUPPORT_SLICES[which]
+    other = left_by(configured(study.data, tmp_path / "lender", **changes))
+    search(other)
     if not remembered:  # as an earlier version left it
-        values = json.loads((lender.folder / "tuning.json").read_text())
+        values = json.loads((other.folder / "tuning.json").read_text())
         values["1"] = {"found": values["1"]["found"], "transfer": None}
-        (lender.folder / "tuning.json").write_text(json.dumps(values))
+        (other.folder / "tuning.json").write_text(json.dumps(values))
     with pytest.raises(BadInput, match=f"the search of .*lender was {told}.*--allow-leak settings"):
-        asked(study.run, settings=lender.folder)
-    found = asked(study.run, settings=lender.folder, allow_leak=("settings",)).leaks
+        asked(study.run, tuned_on=other.folder)
+    found = asked(study.run, tuned_on=other.folder, allow_leak=("settings",)).leaks
     assert {leak.kind for leak in found} == {"settings"}
 
 
 def test_settings_that_were_chosen_on_scans_under_test_of_other_names(study, tmp_path):
     named = {f"scan{n}": each for n, each in enumerate(belly().values())}
     other = write(tmp_path, "other", clinic=(named, ORGANS))
-    lender = left_by(configured(other, tmp_path / "lender", test_patients=("clinic/scan0",)))
-    search(lender)
+    other = left_by(configured(other, tmp_path / "lender", test_patients=("clinic/scan0",)))
+    search(other)
     with pytest.raises(BadInput, match="tuned on clinic/scan2, voxel for voxel belly/case2"):
-        asked(study.run, settings=lender.folder)
+        asked(study.run, tuned_on=other.folder)
 
 
 TRAINED = {
@@ -101,38 +101,38 @@ def test_settings_of_a_run_that_learned_from_what_is_tested(study, tmp_path, whi
     """Its search asked about kidneys, which are not."""
     changes, told = TRAINED[which]
     elsewhere = write(tmp_path, "elsewhere", clinic=(belly(6, 7, 8), ORGANS))
-    lender = left_by(configured(study.data, tmp_path / "seen", **changes))
+    other = left_by(configured(study.data, tmp_path / "seen", **changes))
     clean = dict(test_patients=("clinic/case0",), train_organs=("liver",))
     transfer = None
     if how == "what it began with":
-        clean |= dict(begin=lender.folder, allow_leak=("organs", "patients"))
-        lender = left_by(configured(elsewhere, tmp_path / "lender", **clean))
+        clean |= dict(init_from=other.folder, allow_leak=("organs", "patients"))
+        other = left_by(configured(elsewhere, tmp_path / "lender", **clean))
     elif how == "the transfer run that it tuned":
-        transfer, lender = lender, left_by(configured(elsewhere, tmp_path / "lender", **clean))
-    search(lender, transfer=transfer)
+        transfer, other = other, left_by(configured(elsewhere, tmp_path / "lender", **clean))
+    search(other, transfer=transfer)
     told = told.replace("trained on b", "tuned on b") if how == "itself" else told
     with pytest.raises(BadInput, match=f"seen was {told}.*--allow-leak settings"):
-        asked(study.run, settings=lender.folder)
-    found = asked(study.run, settings=lender.folder, allow_leak=("settings",)).leaks
+        asked(study.run, tuned_on=other.folder)
+    found = asked(study.run, tuned_on=other.folder, allow_leak=("settings",)).leaks
     assert {leak.kind for leak in found} == {"settings"}
 
 
 def test_a_search_that_kept_no_transfer_run_is_asked_of_the_one_beside_it(study, tmp_path):
-    lender = left_by(configured(study.data, tmp_path / "lender", seed=4))
-    search(lender)
+    other = left_by(configured(study.data, tmp_path / "lender", seed=4))
+    search(other)
     changes = dict(test_organs=("liver",), train_organs=("spleen",))
-    transfer = left_by(configured(study.data, lender.folder / "transfer", **changes))
-    values = json.loads((lender.folder / "tuning.json").read_text())
+    transfer = left_by(configured(study.data, other.folder / "transfer", **changes))
+    values = json.loads((other.folder / "tuning.json").read_text())
     values["1"]["transfer"] = kept.which(transfer)
-    (lender.folder / "tuning.json").write_text(json.dumps(values))
+    (other.folder / "tuning.json").write_text(json.dumps(values))
     with pytest.raises(BadInput, match="lender/transfer was trained on spleen.*leak settings"):
-        asked(study.run, settings=lender.folder)
+        asked(study.run, tuned_on=other.folder)
 
 
 def test_settings_of_the_same_split_are_lent(study, tmp_path):
-    lender = left_by(configured(study.data, tmp_path / "lender", seed=4))
-    search(lender)
-    assert asked(study.run, settings=lender.folder).leaks == ()
+    other = left_by(configured(study.data, tmp_path / "lender", seed=4))
+    search(other)
+    assert asked(study.run, tuned_on=other.folder).leaks == ()
 
 
 def test_a_search_that_was_copied_from_another_run(study, tmp_path):
@@ -143,7 +143,7 @@ def test_a_search_that_was_copied_from_another_run(study, tmp_path):
     for use in (
         lambda: kept.read(mine.folder, "1"),
         lambda: kept.method_setting(mine, 1, kept.Protocol()),
-        lambda: asked(study.run, settings=mine.folder),
+        lambda: asked(study.run, tuned_on=mine.folder),
     ):
         with pytest.raises(BadInput, match="its search at 1 was of another run.*--tune"):
             use()
@@ -177,7 +177,7 @@ def test_a_transfer_run_that_has_seen_what_is_tested(study, tmp_path, monkeypatc
     changes = dict(test_organs=(), val_organs=("spleen",))
     seen = left_by(configured(study.data, tmp_path / "seen", **changes))
     if how == "begun":  # it holds the organ out, but stands on one that did not
-        blind = dict(test_organs=(), val_organs=(), train_organs=("liver",), begin=seen.folder)
+        blind = dict(test_organs=(), val_organs=(), train_organs=("liver",), init_from=seen.folder)
         seen = left_by(configured(study.data, tmp_path / "begun", **blind))
     monkeypatch.setattr("jaxmeta.evaluation.tuned.open_run", lambda folder: opened(folder))
     options = Options(run=(), baselines="all", transfer=(seen.folder,))
@@ -192,11 +192,11 @@ def test_a_transfer_run_that_has_seen_what_is_tested(study, tmp_path, monkeypatc
 
 def test_what_a_beginning_began_with_is_known_when_it_is_gone(study, tmp_path):
     first = left_by(configured(study.data, tmp_path / "a", test_organs=(), val_organs=()))
-    narrow = dict(test_organs=(), val_organs=(), train_organs=("liver",), begin=first.folder)
+    narrow = dict(test_organs=(), val_organs=(), train_organs=("liver",), init_from=first.folder)
     second = left_by(configured(study.data, tmp_path / "b", **narrow))
     shutil.rmtree(first.folder)
     with pytest.raises(BadInput, match="a was trained on spleen, which is held out here"):
-        gather(configured(study.data, tmp_path / "c", begin=second.folder, val_organs=()))
+        gather(configured(study.data, tmp_path / "c", init_from=second.folder, val_organs=()))
     with pytest.raises(BadInput, match="a was trained on spleen"):
         network_of(second.folder, study.run.split._replace(val_organs=()), study.run.config)
 
@@ -207,7 +207,7 @@ def test_what_a_beginning_saw_of_patients_and_scans(study, tmp_path):
     other = write(tmp_path, "other", clinic=(named, ("lung", "aorta", "rib")))
     blind = dict(test_organs=(), val_organs=(), test_patients=())
     first = left_by(configured(other, tmp_path / "first", **blind))
-    config = configured(study.data, tmp_path / "run", begin=first.folder)
+    config = configured(study.data, tmp_path / "run", init_from=first.folder)
     with pytest.raises(BadInput, match=r"first was trained on rib \(spleen by its masks\)"):
         gather(dataclasses.replace(config, val_organs=()))
     with pytest.raises(
@@ -217,7 +217,7 @@ def test_what_a_beginning_saw_of_patients_and_scans(study, tmp_path):
     blind["train_organs"] = ("liver",)
     second = left_by(configured(study.data, tmp_path / "second", **blind))
     with pytest.raises(BadInput, match="second was trained on belly/case2.*--allow-leak patients"):
-        gather(configured(study.data, tmp_path / "run", begin=second.folder))
+        gather(configured(study.data, tmp_path / "run", init_from=second.folder))
 
 
 def test_a_run_that_kept_names_alone_is_known_by_them_and_says_so(study, tmp_path):
@@ -229,7 +229,7 @@ def test_a_run_that_kept_names_alone_is_known_by_them_and_says_so(study, tmp_pat
     assert unknowns([trained, chosen]) == [
         f"{tmp_path}, trained before scans were remembered: by names alone"
     ]
-    again = configured(study.data, tmp_path / "run", begin=tmp_path, test_organs=("liver",))
+    again = configured(study.data, tmp_path / "run", init_from=tmp_path, test_organs=("liver",))
     with pytest.raises(BadInput, match="was trained on liver"):
         gather(dataclasses.replace(again, val_organs=()))
 
@@ -238,13 +238,13 @@ def test_converted_weights_are_named_through_what_began_with_them(study, tmp_pat
     weights = tmp_path / "weights"
     weights.mkdir()
     (weights / SIZE).write_text("{}")
-    first = configured(study.data, tmp_path / "first", begin=weights)
+    first = configured(study.data, tmp_path / "first", init_from=weights)
     claim(gather(first))
-    on = dataclasses.replace(study.run.config, algorithm="ssm-sam", begin=first.workdir)
+    on = dataclasses.replace(study.run.config, algorithm="ssm-sam", init_from=first.workdir)
     text = stands_on(on)
     assert f"{weights}, trained elsewhere on what is not checked here" in text
     assert "none of these" not in text
-    clean = dataclasses.replace(on, begin=study.folder)
+    clean = dataclasses.replace(on, init_from=study.folder)
     assert stands_on(clean).endswith(
         "trained here for 0 steps, on none of these organs or patients"
     )
@@ -317,7 +317,9 @@ def test_a_trained_run_is_signed_and_a_leak_stands_with_its_scores(run, scanned,
     (root / "dataset.json").write_text(json.dumps(about | {"name": "clinic", "training": pairs}))
     prepare([root], tmp_path / "out", size=16, workers=1)
     mine = Path(shutil.copytree(run, tmp_path / "run"))
-    options = Options(run=(mine,), data=(tmp_path / "out",), shots=(1,), draws=1, baselines="none")
+    options = Options(
+        run=(mine,), data=(tmp_path / "out",), shots=(1,), support_sets=1, baselines="none"
+    )
     with pytest.raises(BadInput, match="voxel for voxel clinic/n0.*--allow-leak contents"):
         test.test(options)
     capsys.readouterr()

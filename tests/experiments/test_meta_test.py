@@ -37,7 +37,7 @@ from jaxmeta.reports.run import alive, digest, lines_of
 from jaxmeta.runs.run import open_run
 
 DIAGONAL = (20**2 + 24**2 + 30**2) ** 0.5  # of 20 x 24 x 10 voxels of 1 x 1 x 3 mm
-ROWS = {"adapted", "zero steps", "copied mask", "scratch"}
+ROWS = {"adapted", "no adaptation", "nearest support mask", "scratch"}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def tested(run):
     """Test with the default baselines, but scratch fine-tuned for two steps."""
     quick = pytest.MonkeyPatch()
     quick.setattr(settings, "SHIPPED", {2: Finetune("adam", 1e-2, 2)})
-    (outcome,) = meta_test(Options(run=(run,), shots=(2, 1), draws=2, steps=(0, 2)))
+    (outcome,) = meta_test(Options(run=(run,), shots=(2, 1), support_sets=2, steps=(0, 2)))
     quick.undo()
     return outcome
 
@@ -60,11 +60,11 @@ def test_every_row_scores_every_other_patient_under_every_support(tested, run):
     for shots in (2, 1):
         for row in ROWS:
             own = [c for c in read_cases(run) if c["row"] == row and c["shots"] == str(shots)]
-            for draw in "01":
-                of_draw = [c for c in own if c["draw"] == draw]
-                lender = {c["support_patients"] for c in of_draw}
-                assert len(lender) == 1
-                assert {c["patient"] for c in of_draw} == patients - lender
+            for support_set in "01":
+                of_draw = [c for c in own if c["support_set"] == support_set]
+                other = {c["support_patients"] for c in of_draw}
+                assert len(other) == 1
+                assert {c["patient"] for c in of_draw} == patients - other
                 assert all(len(c["support_slices"].split()) == shots for c in of_draw)
 
 
@@ -112,10 +112,10 @@ def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
     changes = [
         shown(other.cases, shots=1),
         shown([c._replace(support_slices="a:1") for c in table.cases]),
-        shown([c for c in table.cases if c.draw == 0]),
+        shown([c for c in table.cases if c.support_set == 0]),
         shown(table.cases, tested._replace(leaks=("target-labels",))),
         shown(table.cases, tested._replace(measuring=Measuring("monai", 2.0))),
-        shown(table.cases, tested._replace(protocol=settings.Protocol(largest_piece=True))),
+        shown(table.cases, tested._replace(protocol=settings.Protocol(largest_component=True))),
     ]
     assert len({usual, *changes}) == 7
 
@@ -128,16 +128,18 @@ def test_the_curve_over_steps_begins_with_none_and_meets_the_method(tested):
     for table in tested.tables:
         assert set(table.by_steps) == {"adapted"}, "no other row follows the method's own rule"
         curve = table.by_steps["adapted"]
-        assert dice(curve[0]) == dice(table.cases, "zero steps")
+        assert dice(curve[0]) == dice(table.cases, "no adaptation")
         assert dice(curve[2]) == dice(table.cases)  # whose preset has two
 
 
 def test_a_curve_computes_what_no_row_of_the_table_knows(tested, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
-    asked = Options(run=(tmp_path / "run",), shots=(2,), draws=2, baselines="none", steps=(0, 5))
+    asked = Options(
+        run=(tmp_path / "run",), shots=(2,), support_sets=2, baselines="none", steps=(0, 5)
+    )
     (outcome,) = meta_test(dataclasses.replace(asked, masks=False))
     curve, known = outcome.tables[0].by_steps["adapted"], tested.tables[0]
-    assert dice(curve[0]) == pytest.approx(dice(known.cases, "zero steps"))
+    assert dice(curve[0]) == pytest.approx(dice(known.cases, "no adaptation"))
     assert [case.case for case in curve[5]] == [case.case for case in curve[0]]
     assert dice(curve[5]) not in (dice(curve[0]), dice(known.cases))
     assert {(case.run, case.shots, case.row) for case in curve[5]} == {
@@ -229,13 +231,13 @@ def test_runs_tested_one_by_one_are_compared_from_their_reports(reported, tmp_pa
 def test_runs_that_were_not_tested_alike_are_not_compared(reported, tmp_path):
     path = reported[1] / "report" / "summary.json"
     values = json.loads(path.read_text())
-    values["runs"][0]["draws"] += 1
+    values["runs"][0]["support_sets"] += 1
     path.write_text(json.dumps(values))
     with pytest.raises(
         BadInput, match="one was tested with draws 2, .*two with 3: test them alike"
     ):
         compare.compare(reported)
-    values["runs"][0]["draws"] -= 1
+    values["runs"][0]["support_sets"] -= 1
     path.write_text(json.dumps(values))
     cases = figures.read_cases(path.with_name("cases.csv"), Case)
     more = [c._replace(organ="pancreas") for c in cases]
@@ -271,8 +273,8 @@ def test_two_lines_of_one_setting_are_computed_once():
     rows, lines = rows_of(lambda name, *_: row._replace(name=name), settings, "all")
     computed = [
         "adapted",
-        "zero steps",
-        "copied mask",
+        "no adaptation",
+        "nearest support mask",
         "scratch",
         "transfer",
         "transfer, same steps",
@@ -285,13 +287,15 @@ def test_two_lines_of_one_setting_are_computed_once():
 
 def test_the_same_test_again_gives_the_same_numbers(tested, run):
     before = read_cases(run)
-    meta_test(Options(run=(run,), shots=(2, 1), draws=2, baselines="none", masks=False))
+    meta_test(Options(run=(run,), shots=(2, 1), support_sets=2, baselines="none", save_masks=False))
     again = read_cases(run)
     assert again == [c for c in before if c["row"] == "adapted"]
 
 
 def test_the_largest_piece_is_what_is_scored_and_saved(run):
-    meta_test(Options(run=(run,), shots=(2,), draws=1, baselines="none", largest_piece=True))
+    meta_test(
+        Options(run=(run,), shots=(2,), support_sets=1, baselines="none", largest_component=True)
+    )
     for case in {case["case"].replace("/", "_") for case in read_cases(run)}:
         mask = nib.load(run / "predictions" / f"{case}_spleen_2shot.nii.gz")
         assert label(np.asarray(mask.dataobj), np.ones((3, 3, 3)))[1] == 1
@@ -301,7 +305,7 @@ def test_the_largest_piece_is_what_is_scored_and_saved(run):
 
 def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
     opened = open_run(run)._replace(folder=tmp_path)
-    plain, whole = settings.Protocol(), settings.Protocol(largest_piece=True)
+    plain, whole = settings.Protocol(), settings.Protocol(largest_component=True)
     assert settings.method_setting(opened, 5, plain).source == "the preset's"
     for steps, name in [(1, "1"), (2, "8"), (3, "8, largest piece"), (4, "5, within 3")]:
         found = {"adapted": Found(Finetune("adam", 0.01, steps), {}, ())}
@@ -316,10 +320,12 @@ def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
 
 def test_settings_of_a_run_that_was_not_searched_are_refused(run):
     with pytest.raises(BadInput, match="no search at 2 there"):
-        meta_test(Options(run=(run,), shots=(2,), settings=run))
+        meta_test(Options(run=(run,), shots=(2,), tuned_on=run))
 
 
-@pytest.mark.parametrize(("name", "value"), [("shots", (0,)), ("shots", (5, -1)), ("draws", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("shots", (0,)), ("shots", (5, -1)), ("support_sets", 0)]
+)
 def test_numbers_below_one_are_refused(run, name, value):
     with pytest.raises(BadInput, match=f"--{name} .*must be at least 1"):
         meta_test(Options(run=(run,), **{name: value}))
@@ -353,8 +359,8 @@ def test_a_pre_training_is_chosen_within_volumes_for_tests_within_them(run, tmp_
 
 
 def test_a_search_beside_the_settings_of_another_is_refused(run):
-    with pytest.raises(BadInput, match="--settings .* with a search of its own"):
-        meta_test(Options(run=(run,), settings=run, tune=True))
+    with pytest.raises(BadInput, match="--tuned-on .* with a search of its own"):
+        meta_test(Options(run=(run,), tuned_on=run, tune=True))
 
 
 def test_the_pre_training_that_a_search_tuned_is_chosen_at_once(run, tmp_path, monkeypatch):
@@ -432,7 +438,7 @@ def test_each_run_needs_a_transfer_run_of_its_own(run):
 
 def test_more_shots_than_slices_are_refused(run):
     with pytest.raises(BadInput, match="99 shots"):
-        meta_test(Options(run=(run,), shots=(99,), draws=1))
+        meta_test(Options(run=(run,), shots=(99,), support_sets=1))
 
 
 @pytest.mark.slow
@@ -447,10 +453,10 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
         Options(
             run=runs,
             shots=(2,),
-            draws=2,
+            support_sets=2,
             baselines="all",
             upper_bound=True,
-            masks=False,
+            save_masks=False,
             output=tmp_path / "both",
         )
     )
@@ -486,7 +492,7 @@ def test_the_method_s_own_rule_wins_only_where_it_is_better():
 
 
 def test_searches_that_keep_other_masks_do_not_share_their_progress(tmp_path):
-    protocols = settings.Protocol(), settings.Protocol(largest_piece=True)
+    protocols = settings.Protocol(), settings.Protocol(largest_component=True)
     plain, whole = (
         tuning.progress(tmp_path, settings.searched_as(5, protocol)) for protocol in protocols
     )
@@ -564,7 +570,7 @@ def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path):
 
 
 def test_another_convention_is_named_with_every_score(run):
-    options = Options(run=(run,), shots=(1,), draws=1, baselines="none", masks=False)
+    options = Options(run=(run,), shots=(1,), support_sets=1, baselines="none", save_masks=False)
     meta_test(dataclasses.replace(options, convention="medpy", tolerance=3.0))
     (table,) = json.loads((run / "report" / "summary.json").read_text())["tables"]
     assert "by the convention medpy" in table["protocol"] and "3 mm" in table["protocol"]
@@ -591,11 +597,11 @@ def test_a_search_alone_looks_at_nothing_under_test(run, tmp_path, monkeypatch, 
     shutil.rmtree(where / "report", ignore_errors=True)
 
     def search(run, shots, transfer, protocol):
-        searched.append((run.folder, shots, protocol.largest_piece))
+        searched.append((run.folder, shots, protocol.largest_component))
         return {"adapted": Setting(Finetune("adam", 0.01, 7), "found")}
 
     monkeypatch.setattr(command, "search_settings", search)
-    options = Options(run=(where,), shots=(2, 1), only_tune=True, largest_piece=True)
+    options = Options(run=(where,), shots=(2, 1), only_tune=True, largest_component=True)
     assert meta_test(options) == []
     assert searched == [(where, 2, True), (where, 1, True)]
     assert "1 slice, adapted: adam, rate 0.01, 7 steps (found)" in capsys.readouterr().out

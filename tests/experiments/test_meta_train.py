@@ -122,7 +122,7 @@ def free_port() -> int:
 
 @pytest.mark.slow
 def test_two_processes_train_one_run_and_a_stop_of_one_stops_both(words, tmp_path):
-    words = ["--tasks.count", "4", *words]
+    words = ["--tasks.batch-size", "4", *words]
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     finish(start(words, alone))
     for resumed in (False, True):
@@ -195,7 +195,7 @@ def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run
         config,
         steps=9,
         allow_leak=("shared-patients",),
-        inner=dataclasses.replace(config.inner, rate=0.5, part=("head",)),
+        inner=dataclasses.replace(config.inner, rate=0.5, trainable=("head",)),
         tasks=dataclasses.replace(config.tasks, spacing=2.0),
     )
     with pytest.raises(BadInput) as refused:
@@ -205,8 +205,8 @@ def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run
     assert before == str(run / "config.json")
     assert after == (
         "allow_leak +shared-patients, steps 4 -> 9, tasks.spacing none -> 2.0, inner.rate 0.15 -> "
-        "0.5, inner.part +head; give another --workdir, or go on from what it learned: --begin "
-        f"{run} --workdir ANOTHER"
+        "0.5, inner.trainable +head; give another --workdir, or go on from what it learned: "
+        f"--init-from {run} --workdir ANOTHER"
     )
 
 
@@ -258,7 +258,7 @@ def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path
     [
         ("--tasks.size 50", "--tasks.size 50: a network of 4 levels needs a multiple of 8"),
         ("--network.widths 12 24", "--network.widths 12: does not split into 8 groups"),
-        ("--every 0", "--every 0: must be at least 1"),
+        ("--checkpoint-every 0", "--checkpoint-every 0: must be at least 1"),
         ("--seed -1", "--seed -1: must be at least 0"),
         ("--validation-tasks 0", "--validation-tasks 0: must be at least 1"),
         ("--augment.elastic-cells 0", "--augment.elastic-cells 0: must be at least 1"),
@@ -272,10 +272,8 @@ def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
 
 
 def test_a_chunk_that_does_not_divide_the_tasks_of_a_device_is_refused():
-    _, config = parse("unet-maml --tasks.count 8 --tasks.side-by-side 3".split())
-    with pytest.raises(
-        BadInput, match="--tasks.side-by-side 3: does not divide the 2 tasks of a device"
-    ):
+    _, config = parse("unet-maml --tasks.batch-size 8 --tasks.vmap 3".split())
+    with pytest.raises(BadInput, match="--tasks.vmap 3: does not divide the 2 tasks of a device"):
         build(config, mesh=task_mesh(4))
 
 
@@ -378,7 +376,7 @@ def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
     name, config = parse([preset, "--seed", "3", "--inner.test-steps", "7"])
     assert (name, config.seed, config.inner.test_steps) == (preset, 3, 7)
     write_size(tmp_path, SIZES["vit-b"])  # all that is read of published weights before data are
-    learner = build(dataclasses.replace(config, structures=("a/b",), begin=tmp_path))
+    learner = build(dataclasses.replace(config, structures=("a/b",), init_from=tmp_path))
     assert callable(learner.init) and callable(learner.step)
 
 
@@ -386,9 +384,9 @@ def test_the_preset_for_real_scans_is_what_the_tables_of_real_scans_were_made_wi
     """RESULTS.md, "Real scans, three runs", as its command stood there in full."""
     words = (
         "--tasks.size 64 --tasks.shots 5 --tasks.queries 5 --inner.steps 5 --inner.test-steps 40 "
-        "--inner.rate 0.2 --inner.decay 1 --inner.vary 1 --outer.clip 1 --outer.rate 6e-3 "
+        "--inner.rate 0.2 --inner.decay 1 --inner.augment 1 --outer.clip 1 --outer.rate 6e-3 "
         "--augment.task-rotate 45 --augment.task-zoom 0.3 --augment.task-shift 0.1 --steps 800 "
-        "--every 200 --validation-tasks 24"
+        "--checkpoint-every 200 --validation-tasks 24"
     )
     asked = ["--data", "shards", "--test-organs", "spleen", "--seed", "2"]
     name, config = parse(["real", *asked])
@@ -450,7 +448,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint():
 
 def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
     """After no step at all its parameters are the other's, its rates its own."""
-    begun = dataclasses.replace(config, begin=run, steps=0, workdir=tmp_path / "begun")
+    begun = dataclasses.replace(config, init_from=run, steps=0, workdir=tmp_path / "begun")
     assert meta_train(begun)
     theirs, ours = (open_run(folder).state.meta.learned for folder in (run, begun.workdir))
     jax.tree.map(np.testing.assert_array_equal, ours["theta"], theirs["theta"])
@@ -458,7 +456,9 @@ def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
 
 
 def test_a_run_does_not_begin_with_one_that_learned_what_it_holds_out(run, config, tmp_path):
-    leak = dataclasses.replace(config, begin=run, test_organs=("liver",), workdir=tmp_path / "leak")
+    leak = dataclasses.replace(
+        config, init_from=run, test_organs=("liver",), workdir=tmp_path / "leak"
+    )
     with pytest.raises(BadInput, match="was trained on liver, which is held out here: begin with"):
         meta_train(leak)
 
@@ -467,7 +467,7 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
     """A run that itself never saw liver began with one that did; and one chosen on heart has seen
     it."""
     second = dataclasses.replace(
-        config, begin=run, train_organs=("kidney",), steps=0, workdir=tmp_path / "second"
+        config, init_from=run, train_organs=("kidney",), steps=0, workdir=tmp_path / "second"
     )
     assert meta_train(second)
     _, division = config_file.read(second.workdir)
@@ -523,9 +523,9 @@ def test_a_run_is_not_tested_on_what_its_beginning_learned_from(run, config, tmp
 
 def test_scratch_begins_with_no_other_run(run, config, tmp_path):
     begun = dataclasses.replace(
-        with_algorithm(config, "scratch"), begin=run, workdir=tmp_path / "scratch"
+        with_algorithm(config, "scratch"), init_from=run, workdir=tmp_path / "scratch"
     )
-    with pytest.raises(BadInput, match="--begin with scratch"):
+    with pytest.raises(BadInput, match="--init-from with scratch"):
         meta_train(begun)
     assert not begun.workdir.exists()
 
@@ -534,7 +534,7 @@ def test_a_network_of_another_width_is_no_beginning(run, config, tmp_path):
     wider = dataclasses.replace(config.network, widths=(8, 16))
     with pytest.raises(BadInput, match="is it of another width or depth"):
         meta_train(
-            dataclasses.replace(config, begin=run, network=wider, workdir=tmp_path / "wider")
+            dataclasses.replace(config, init_from=run, network=wider, workdir=tmp_path / "wider")
         )
 
 

@@ -38,12 +38,12 @@ def small(config, tmp_path):
     method = with_algorithm(config, "metamedseg")
     return dataclasses.replace(
         method,
-        tasks=dataclasses.replace(config.tasks, draw="volumes", shots=4, count=2),
+        tasks=dataclasses.replace(config.tasks, kind="volumes", shots=4, batch_size=2),
         inner=dataclasses.replace(method.inner, steps=2, test_steps=1),
         outer=dataclasses.replace(method.outer, rate=0.5),
         task_weights=TaskWeights("meta", invert=True),
         steps=2,
-        every=2,
+        checkpoint_every=2,
         workdir=tmp_path / "run",
     )
 
@@ -56,7 +56,7 @@ def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
         np.isfinite(line["meta_gradient_norm"]) and line["meta_gradient_norm"] > 0 for line in lines
     )
     run = open_run(small.workdir)
-    assert run.config.tasks.draw == "volumes" and run.config.task_weights == small.task_weights
+    assert run.config.tasks.kind == "volumes" and run.config.task_weights == small.task_weights
     start = build(run.config).init(jax.random.key(small.seed)).meta.learned
     moved = optax.tree.norm(optax.tree.sub(start, run.state.meta.learned))
     assert moved > 0
@@ -64,12 +64,12 @@ def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
 
 def test_the_paper_s_preset_is_the_paper_s():
     config = METAMEDSEG
-    told = (config.steps, config.tasks.count, config.tasks.shots, config.inner.steps)
+    told = (config.steps, config.tasks.batch_size, config.tasks.shots, config.inner.steps)
     assert told == (100, 8, 20, 20)  # meta-iterations, tasks, slices of a volume, epochs
     inner, outer = config.inner, config.outer
     assert (inner.rate, inner.weight_decay, inner.decay, inner.every) == (0.01, 0.003, 0.8, 2)
     assert (inner.test_rate, inner.test_weight_decay, inner.test_decay) == (0.005, 3e-5, 0.7)
-    assert (outer.optimiser, outer.rate, outer.clip) == ("sgd", 0.01, 0.0)
+    assert (outer.optimizer, outer.rate, outer.clip) == ("sgd", 0.01, 0.0)
     variables = jax.eval_shape(build(config).init, jax.random.key(0)).meta.learned
     assert sum(a.size for a in jax.tree.leaves(variables)) == 470_977
 
@@ -92,7 +92,7 @@ def test_presets_name_their_runs_and_another_algorithm_its_own():
 
 
 def test_another_algorithm_begins_with_its_own_outer_rule_and_no_weights():
-    _, config = parse(["metamedseg-small", "--algorithm", "maml", "--tasks.draw", "episodes"])
+    _, config = parse(["metamedseg-small", "--algorithm", "maml", "--tasks.kind", "episodes"])
     assert config.outer == Outer() and config.task_weights == TaskWeights()
     checks.check(config)
 
@@ -111,7 +111,7 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
     with pytest.raises(Stopped):
         baselines.pretrained(run, "transfer", small.augment)
     checks.check(begun[0])
-    assert begun[0].outer.optimiser == "adamw" and begun[0].outer.schedule == "cosine"
+    assert begun[0].outer.optimizer == "adamw" and begun[0].outer.schedule == "cosine"
     assert begun[0].network == small.network and begun[0].tasks == small.tasks
     paper = PRESETS["metamedseg-small"][1]
     assert with_algorithm(paper, "transfer").outer.rate == 2e-2
@@ -120,7 +120,7 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
 
 def test_plain_descent_goes_beta_times_the_way():
     rule = outer_rule(
-        Outer(optimiser="sgd", schedule="constant", rate=0.25, warmup=0.0, clip=0.0), 9
+        Outer(optimizer="sgd", schedule="constant", rate=0.25, warmup=0.0, clip=0.0), 9
     )
     state = rule.init(jnp.zeros(2))
     for _ in range(3):
@@ -132,7 +132,7 @@ def test_plain_descent_goes_beta_times_the_way():
     "words, message",
     [
         ("metamedseg", "--tasks.decathlon needs --data"),
-        ("unet-maml --tasks.draw volumes", "--tasks.draw volumes with meta-sgd: its query teaches"),
+        ("unet-maml --tasks.kind volumes", "--tasks.kind volumes with meta-sgd: its query teaches"),
         (
             "unet-maml --task-weights.rule meta",
             "--task-weights with meta-sgd: only metamedseg weighs",
@@ -155,17 +155,17 @@ def test_plain_descent_goes_beta_times_the_way():
         ),
         (
             "metamedseg-small --outer.weight-decay 1",
-            "--outer.weight-decay with --outer.optimiser sgd",
+            "--outer.weight-decay with --outer.optimizer sgd",
         ),
         ("unet-maml --inner.every 2", "--inner.every with meta-sgd: only metamedseg can have it"),
         (
             "metamedseg-small --tasks.support-patients 2",
-            "--tasks.support-patients with --tasks.draw",
+            "--tasks.support-patients with --tasks.kind",
         ),
         ("metamedseg-small --tasks.queries 0", "--tasks.queries 0: must be at least 1"),
         (
-            "transfer --tasks.draw supervoxels",
-            "--tasks.draw supervoxels with transfer: they have no output each",
+            "transfer --tasks.kind supervoxels",
+            "--tasks.kind supervoxels with transfer: they have no output each",
         ),
         ("metamedseg-small --tasks.least-pixels 0", "--tasks.least-pixels 0: must be at least 1"),
     ],
@@ -192,7 +192,11 @@ def test_thresholds_that_leave_nothing_are_refused(small):
 @pytest.mark.slow
 def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small):
     leaky = dataclasses.replace(
-        small, task_weights=TaskWeights("target"), allow_leak=("target-labels",), steps=1, every=1
+        small,
+        task_weights=TaskWeights("target"),
+        allow_leak=("target-labels",),
+        steps=1,
+        checkpoint_every=1,
     )
     for half in (dict(allow_leak=()), dict(task_weights=TaskWeights())):
         with pytest.raises(BadInput, match="--task-weights.rule target looks at labels"):
@@ -205,7 +209,9 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
     assert shown.mask.any() and shown.valid.sum() == 10
     with pytest.raises(BadInput, match="was trained with --allow-leak target-labels"):
         network_of(small.workdir, run.split, small)
-    options = Options(run=(small.workdir,), shots=(1,), draws=1, baselines="none", masks=False)
+    options = Options(
+        run=(small.workdir,), shots=(1,), support_sets=1, baselines="none", save_masks=False
+    )
     meta_test(options)
     (table,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
     assert table["protocol"].endswith("LEAKS target-labels")
@@ -213,12 +219,14 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
 
 @pytest.mark.slow
 def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(small):
-    shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=1, every=1)
+    shared = dataclasses.replace(
+        small, allow_leak=("shared-patients",), steps=1, checkpoint_every=1
+    )
     assert meta_train(shared)
-    options = Options(run=(small.workdir,), shots=(3,), draws=2, upper_bound=True)
+    options = Options(run=(small.workdir,), shots=(3,), support_sets=2, upper_bound=True)
     (outcome,) = meta_test(options)
     (table,) = outcome.tables
-    rows = {"adapted", "zero steps", "scratch"}
+    rows = {"adapted", "no adaptation", "scratch"}
     assert {case.row for case in table.cases} == rows | {"supervised", "adapted, all slices"}
     full = {case.support_slices for case in table.cases if case.row == "adapted, all slices"}
     (every,) = full
@@ -235,8 +243,8 @@ def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(smal
     (told,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
     assert told["protocol"].endswith("LEAKS shared-patients")
     assert "slices of the same" in told["protocol"] and "never seen" not in told["protocol"]
-    with pytest.raises(BadInput, match="--largest-piece: .* is tested on slices"):
-        meta_test(dataclasses.replace(options, largest_piece=True))
+    with pytest.raises(BadInput, match="--largest-component: .* is tested on slices"):
+        meta_test(dataclasses.replace(options, largest_component=True))
 
 
 def test_tested_on_slices_the_five_seeds_of_the_paper_lend(small):
@@ -251,21 +259,23 @@ def test_tested_on_slices_the_five_seeds_of_the_paper_lend(small):
 
 @pytest.mark.slow
 def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, monkeypatch):
-    assert meta_train(dataclasses.replace(small, steps=1, every=1, val_organs=("kidney",)))
+    assert meta_train(
+        dataclasses.replace(small, steps=1, checkpoint_every=1, val_organs=("kidney",))
+    )
     monkeypatch.setattr(tuning, "GRIDS_BY_SLICE", {BY_SLICE: Grid((1e-3, 1e-2), (1,))})
     monkeypatch.setattr(tuning, "OWN_PASSES", (1,))
     found = tuning.search_settings(open_run(small.workdir), 2, None)
-    assert found["scratch"].finetune.optimiser == BY_SLICE
+    assert found["scratch"].finetune.optimizer == BY_SLICE
     assert "adam by slice, rate" in settings.describe(found["scratch"])
     assert "1 passes" in settings.describe(found["scratch"])
-    options = Options(run=(small.workdir,), shots=(2,), draws=1, masks=False)
+    options = Options(run=(small.workdir,), shots=(2,), support_sets=1, save_masks=False)
     (outcome,) = meta_test(options)
     assert {case.row for case in outcome.tables[0].cases} >= {"adapted", "scratch"}
     assert outcome.tables[0].settings["scratch"] == found["scratch"]
 
 
 def test_whatever_trains_validation_lends_slices_of_one_patient_and_asks_the_others(small):
-    config = dataclasses.replace(small, tasks=dataclasses.replace(small.tasks, draw="pooled"))
+    config = dataclasses.replace(small, tasks=dataclasses.replace(small.tasks, kind="pooled"))
     shards = open_shards(config.data)
     division = split(shards, test_organs=["spleen"], val_organs=["heart"], seed=0)
     drawn = pool(shards, division, "val")
@@ -297,6 +307,6 @@ def test_every_preset_can_be_run_but_for_data_and_published_weights(tmp_path):
     write_size(tmp_path, SIZES["vit-b"])
     for _, config in PRESETS.values():
         if config.network.kind == "sam":
-            config = dataclasses.replace(config, begin=tmp_path)
+            config = dataclasses.replace(config, init_from=tmp_path)
         if not config.tasks.decathlon:
             checks.check(config)

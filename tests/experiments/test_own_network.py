@@ -94,7 +94,7 @@ def test_the_command_line_takes_a_network_by_its_function_alone(nets):
     for words in (
         [],
         ["--algorithm", "transfer"],
-        ["--algorithm", "metamedseg", "--tasks.draw", "volumes"],
+        ["--algorithm", "metamedseg", "--tasks.kind", "volumes"],
     ):
         _, config = parse([*words, "--network.function", f"{nets}:tiny", "--tasks.size", "16"])
         assert config.network == Network(
@@ -162,7 +162,9 @@ def test_parts_of_other_networks_are_refused_beside_it(network, told):
 @pytest.fixture
 def own(config, nets, tmp_path):
     network = Network("own", f"{nets}:tiny", widths=None, groups=None, prior=None)
-    return dataclasses.replace(config, network=network, workdir=tmp_path / "run", steps=1, every=1)
+    return dataclasses.replace(
+        config, network=network, workdir=tmp_path / "run", steps=1, checkpoint_every=1
+    )
 
 
 def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
@@ -192,10 +194,10 @@ def test_it_trains_is_tested_and_predicts(own, scanned, tmp_path):
     from jaxmeta.commands.test import Options, test
 
     meta_train(own)
-    (outcome,) = test(Options(run=(own.workdir,), shots=(2,), draws=2))
+    (outcome,) = test(Options(run=(own.workdir,), shots=(2,), support_sets=2))
     assert {case.row for table in outcome.tables for case in table.cases} >= {
         "adapted",
-        "zero steps",
+        "no adaptation",
     }
     from jaxmeta.inference.predict import predict
 

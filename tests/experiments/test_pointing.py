@@ -15,7 +15,7 @@ from jaxmeta.data.postprocess import highest
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.prompts import Pointed, parse_pointed, pointer
 from jaxmeta.models.sam import Sam, Size
-from jaxmeta.models.sam.images import LOOKS
+from jaxmeta.models.sam.images import PREPROCESSING
 from jaxmeta.models.sam.prompts import INSIDE
 from tests.data.scans import oriented
 
@@ -72,22 +72,24 @@ def test_a_box_in_voxels_of_the_file_is_where_the_mask_is(one, other, codes, axi
     assert not (binary_erosion(wanted, pixel) & ~found).any()
 
 
-@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("name", PREPROCESSING)
 def test_weights_see_greys_as_they_learned_from_them(name):
     """A CT from -160 to 240 HU spans all greys, whatever a network that learns here makes of it."""
-    look, window = LOOKS[name], ends(CT)
+    preprocessing, window = PREPROCESSING[name], ends(CT)
     hounsfield = np.linspace(-300, 400, 28 * 20, dtype=np.float32).reshape(1, 20, 28)
     grid = Grid((28, 20, 1), np.eye(4), b"", "axial")
     shown = obedient()._replace(
         decode=lambda variables, seen, prompts, *, several: (seen[..., :1], jnp.ones((1, 1)))
     )
-    segment = pointer(shown, {}, look, window)
+    segment = pointer(shown, {}, preprocessing, window)
     slices = native_input(hounsfield, CT)
     _, seen = segment(slices, grid, (Pointed(boxes=(((1, 1, 0), (5, 5, 0)),)),))
     grey = np.clip((hounsfield + 160) / 400, 0, 1) * 255
-    wanted = (grey - look.mean[0]) / look.std[0]
+    wanted = (grey - preprocessing.mean[0]) / preprocessing.std[0]
     assert np.abs(seen[0] - wanted).max() < 0.2 and np.abs(seen[0] - wanted).mean() < 0.01
-    assert seen.max() == pytest.approx((255 - look.mean[0]) / look.std[0], abs=1e-4)
+    assert seen.max() == pytest.approx(
+        (255 - preprocessing.mean[0]) / preprocessing.std[0], abs=1e-4
+    )
 
 
 def test_several_structures_are_what_each_is_alone_and_one_mask_of_the_most_probable():

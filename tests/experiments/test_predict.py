@@ -55,7 +55,7 @@ def test_a_support_is_read_as_its_shards_are(scanned, shards):
     np.testing.assert_array_equal(support.examples.mask, mask)
     image = load_images(shards, number, held, size=16)
     np.testing.assert_array_equal(support.examples.image, image)
-    few, *others = drawn_supports(support, 3, draws=3)
+    few, *others = drawn_supports(support, 3, support_sets=3)
     assert few.slices == tuple(support.slices[n] for n in (1, 3, 5))
     (one,), (every,) = drawn_supports(support, 1), drawn_supports(support, len(support.place))
     assert one.slices == (support.slices[3],) and every.slices == support.slices
@@ -229,7 +229,7 @@ def whole_pair(scanned):
 
 def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp_path):
     """Each probability is that of the structure asked for alone, and the mask follows from them."""
-    how = dict(shots=2, draws=2, probabilities=True)
+    how = dict(shots=2, support_sets=2, probabilities=True)
     support = (whole_pair(scanned),)
     asked = options(run, scanned, support=support, structures=(3, 1), output=tmp_path / "a", **how)
     (path,) = predict(asked)
@@ -256,10 +256,10 @@ def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp
         (dict(box=("0,0,0,1,1,1",)), "give --support, or --box"),
         (dict(support=(), click_outside=("1,1,1",)), "alone shows no structure"),
         (dict(support=(), click=("1,1,1",), shots=2), "--shots: it is for --support"),
-        (dict(draws=2), "--draws needs --shots"),
+        (dict(support_sets=2), "--support-sets needs --shots"),
         (dict(structures=(1, 1)), "each once"),
         (dict(structures=(1, 2)), "leave VALUE out"),
-        (dict(draws=0), "--draws 0: must be at least 1"),
+        (dict(support_sets=0), "--support-sets 0: must be at least 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(run, scanned, changes, told):
@@ -277,12 +277,12 @@ def test_a_structure_too_small_to_be_seen_at_the_run_s_size_is_told_so(run, scan
         predict(options(run, scanned, support=(f"{image}:{tmp_path / 'dot.nii.gz'}",)))
 
 
-def test_colours_are_refused_by_name(run, scanned, tmp_path):
+def test_colors_are_refused_by_name(run, scanned, tmp_path):
     scan = nib.load(scanned / "belly" / "imagesTr" / "case5.nii.gz")
-    colours = np.zeros(scan.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    nib.save(nib.Nifti1Image(colours, scan.affine), tmp_path / "colours.nii.gz")
-    with pytest.raises(BadInput, match=r"voxels are colours \(R, G, B\)"):
-        predict(options(run, scanned, image=(tmp_path / "colours.nii.gz",)))
+    colors = np.zeros(scan.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colors, scan.affine), tmp_path / "colors.nii.gz")
+    with pytest.raises(BadInput, match=r"voxels are colors \(R, G, B\)"):
+        predict(options(run, scanned, image=(tmp_path / "colors.nii.gz",)))
 
 
 def test_16_bit_voxels_are_read_as_they_are(run, scanned, tmp_path):

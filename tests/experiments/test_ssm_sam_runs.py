@@ -16,7 +16,7 @@ from jaxmeta.commands import test
 from jaxmeta.commands import train as command
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluation import settings, tuning
-from jaxmeta.evaluation.baselines import FRESH, OWN
+from jaxmeta.evaluation.baselines import OWN, RANDOM
 from jaxmeta.evaluation.outcome import METHOD
 from jaxmeta.evaluation.protocols.within_volume_scores import RELEASED
 from jaxmeta.evaluation.test_plan import Options
@@ -29,7 +29,7 @@ from jaxmeta.runs.presets import PRESETS, STILL, with_algorithm
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train as train
 
-SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, looks=1)
+SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, num_heads=1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +47,7 @@ def begun(config, tmp_path_factory):
     way."""
     root = tmp_path_factory.mktemp("prompted")
     small = with_algorithm(config, "ssm-sam")
-    tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, count=2)
+    tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, batch_size=2)
     inner = dataclasses.replace(small.inner, steps=1, test_steps=1)
     own = dict(workdir=root / "run", tasks=tasks, inner=inner, steps=2, every=1, validation_tasks=2)
     small = dataclasses.replace(small, **own)
@@ -55,7 +55,7 @@ def begun(config, tmp_path_factory):
         PRESETS["sam-tiny"][1],
         tasks=dataclasses.replace(PRESETS["sam-tiny"][1].tasks, size=16, shots=1, queries=1),
         steps=2,
-        every=1,
+        checkpoint_every=1,
         validation_tasks=2,
     )
     before = PRESETS["sam-tiny"]
@@ -64,7 +64,7 @@ def begun(config, tmp_path_factory):
         small = command.on_tiny(small)
     finally:
         PRESETS["sam-tiny"] = before
-    assert small.begin == root / "run" / "sam"
+    assert small.init_from == root / "run" / "sam"
     return small
 
 
@@ -76,7 +76,7 @@ def run(begun):
 
 @pytest.mark.slow
 def test_the_frozen_encoder_is_that_of_the_other_run_and_in_no_checkpoint(begun, run, capsys):
-    found, first = open_run(run).state, open_run(begun.begin).state
+    found, first = open_run(run).state, open_run(begun.init_from).state
     own, theirs = (
         jax.tree.leaves(meta.backbone["image_encoder"])
         if meta is found.meta
@@ -107,7 +107,7 @@ def searched(run):
 def test_its_rate_is_searched_for_it_and_for_fresh_readers_alike(searched):
     assert set(searched) == {"1, within 3"} and set(searched["1, within 3"]["found"]) == {
         METHOD,
-        FRESH,
+        RANDOM,
     }
     for of in searched["1, within 3"]["found"].values():
         scores = {tuple(score[:3]): score[3] for score in of["scores"]}
@@ -118,25 +118,38 @@ def test_its_rate_is_searched_for_it_and_for_fresh_readers_alike(searched):
 
 @pytest.mark.slow
 def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys):
-    options = Options(run=(run,), shots=(2,), draws=2, steps=(0, 1), masks=False)
+    options = Options(run=(run,), shots=(2,), support_sets=2, steps=(0, 1), save_masks=False)
     (outcome,) = test.test(options)
     whole = outcome.tables[0]
-    assert {case.row for case in whole.cases} == {"adapted", "zero steps", "copied mask", FRESH}
+    assert {case.row for case in whole.cases} == {
+        "adapted",
+        "no adaptation",
+        "nearest support mask",
+        RANDOM,
+    }
     curves = whole.by_steps
-    assert {row: set(curve) for row, curve in curves.items()} == {METHOD: {0, 1}, FRESH: {0, 1}}
-    first = [[case.dice for case in curves[row][0]] for row in (METHOD, FRESH)]
+    assert {row: set(curve) for row, curve in curves.items()} == {METHOD: {0, 1}, RANDOM: {0, 1}}
+    first = [[case.dice for case in curves[row][0]] for row in (METHOD, RANDOM)]
     assert first[0] != first[1]
     trained = "frozen image encoder trained here for 2 steps, on none of these organs or patients"
     assert f"points from the support's mask, {trained}" in capsys.readouterr().out
     within = dataclasses.replace(
-        options, shots=(5, 1), draws=None, within=3, prompt="clicks", as_released=0.0, steps=()
+        options,
+        shots=(5, 1),
+        support_sets=None,
+        within=3,
+        prompt="clicks",
+        as_released=0.0,
+        steps=(),
     )
     (outcome,) = test.test(within)
     text = capsys.readouterr().out
     assert "slices labelled, of those that show the organ: spleen" in text
     assert "CLICKS ON THE TRUTH" in text
     (found,) = outcome.tables
-    assert {"adapted", "adapted" + RELEASED, "copied mask"} <= {case.row for case in found.cases}
+    assert {"adapted", "adapted" + RELEASED, "nearest support mask"} <= {
+        case.row for case in found.cases
+    }
     assert found.settings == settings.read(run, "1, within 3")
     assert {s.source for s in whole.settings.values()}.isdisjoint(
         s.source for s in found.settings.values()
@@ -155,7 +168,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
         (dict(prompt="clicks"), "clicks lie on the truth; add --within"),
         (dict(as_released=0.1), "--as-released needs --within"),
         (dict(within=3, as_released=5.0), "--as-released 5: a Dice, from 0 to 1"),
-        (dict(within=3, largest_piece=True), "--largest-piece: --within 3 settles it"),
+        (dict(within=3, largest_component=True), "--largest-component: --within 3 settles it"),
         (dict(within=1), "chunks of 1 slices"),
         (dict(baselines="all"), "without meta-learning is a run with --inner.steps 0"),
         (dict(upper_bound=True), "nothing is pre-trained here"),
@@ -170,10 +183,10 @@ def test_what_ssm_sam_is_not_asked(run, changes, told):
 @pytest.mark.slow
 def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scanned, tmp_path):
     with pytest.raises(BadInput, match="with --box or --click"):
-        test.test(Options(run=(begun.begin,)))
+        test.test(Options(run=(begun.init_from,)))
     image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
     shape = nib.load(image).shape
-    how = dict(run=begun.begin, image=(image,))
+    how = dict(run=begun.init_from, image=(image,))
     boxed = Predict(output=tmp_path / "box", box=("2,2,1,9,9,2",), **how)
     (path,) = predict(boxed)
     saved = nib.load(path)
@@ -203,7 +216,7 @@ def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scan
 
 @pytest.mark.slow
 def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_path):
-    learned = open_run(begun.begin).state.meta.learned
+    learned = open_run(begun.init_from).state.meta.learned
     leaves = jax.tree_util.tree_leaves_with_path(learned)
     named = ((tuple(step.key for step in path), np.asarray(leaf)) for path, leaf in leaves)
     write_weights(tmp_path / "weights", SMALL, named)
@@ -213,7 +226,7 @@ def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_p
         predict(Predict(output=tmp_path / "out", **how))
     predict(Predict(output=tmp_path / "out", modality="mr", **how))
     network = dataclasses.replace(begun.network, kind="sam", last_blocks=None)
-    own = dict(begin=tmp_path / "weights", network=network, workdir=tmp_path / "run")
+    own = dict(init_from=tmp_path / "weights", network=network, workdir=tmp_path / "run")
     tasks = dataclasses.replace(begun.tasks, size=32)  # tables are fitted
     config = dataclasses.replace(begun, **own, steps=1, val_organs=(), tasks=tasks)
     assert train(config)
@@ -225,14 +238,14 @@ def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_p
 def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path, monkeypatch):
     still = dataclasses.replace(begun, augment=STILL, val_organs=(), steps=1)
     pixels = dataclasses.replace(still, workdir=tmp_path / "pixels")
-    kept = dataclasses.replace(still, workdir=tmp_path / "kept", cache=tmp_path / "cache")
+    kept = dataclasses.replace(still, workdir=tmp_path / "kept", feature_cache=tmp_path / "cache")
     learned = []
     for config in (pixels, kept):
         assert train(config)
         leaves = jax.tree.leaves(open_run(config.workdir).state.meta.learned)
         learned.append(np.concatenate([np.ravel(a) for a in leaves]))
     np.testing.assert_allclose(learned[1], learned[0], atol=1e-5)
-    assert len(list(kept.cache.rglob("*.npz"))) > 5
+    assert len(list(kept.feature_cache.rglob("*.npz"))) > 5
     monkeypatch.delattr(prefixes, "load_images")
     assert train(kept), "what is kept needs no slice a second time"
 
@@ -240,9 +253,9 @@ def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path, 
 @pytest.mark.parametrize(
     "part, changes",
     [
-        ("tasks", dict(as_pictures=True)),
+        ("tasks", dict(as_uint8=True)),
         ("tasks", dict(size=128)),
-        ("prompted", dict(raw_colours=True)),
+        ("prompted", dict(raw_colors=True)),
         ("network", dict(last_blocks=2)),
     ],
 )
@@ -251,7 +264,7 @@ def test_slices_kept_of_other_images_are_refused(tmp_path, monkeypatch, part, ch
     monkeypatch.setattr(feature_cache, "fill", lambda *whatever: None)
     monkeypatch.setattr(feature_cache, "cached", lambda *whatever: None)
     source = SimpleNamespace(pool=SimpleNamespace(shards=SimpleNamespace(volumes=())))
-    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], cache=tmp_path)
+    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], feature_cache=tmp_path)
     feature_cache.with_prefixes(config, source, {})
     feature_cache.with_prefixes(config, source, {})
     other = dataclasses.replace(getattr(config, part), **changes)
@@ -277,7 +290,7 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
         ("network", dict(last_blocks=9), "has 4 blocks"),
         ("tasks", dict(width=1), "--tasks.width 1: must be at least 2"),
         ("tasks", dict(stride=None), "--tasks.stride with ssm-sam: needs a value"),
-        ("prompted", dict(raw_colours=True), "needs --tasks.as-pictures"),
+        ("prompted", dict(raw_colors=True), "needs --tasks.as-uint8"),
         ("prompted", dict(dropout=1.0), "must be below 1"),
         ("loss", dict(dice=1.0), "it has its own"),
         ("augment", dict(flip=0.1, noise=0.1), "needs slices as they are"),
@@ -288,7 +301,7 @@ def test_what_ssm_sam_cannot_be_made_of(part, changes, told):
     changed = dataclasses.replace(getattr(config, part), **changes)
     cache = Path("cache") if part == "augment" else None
     with pytest.raises(BadInput, match=told):
-        checks.check(dataclasses.replace(config, **{part: changed}, cache=cache))
+        checks.check(dataclasses.replace(config, **{part: changed}, feature_cache=cache))
 
 
 def test_what_is_ssm_sam_s_is_nobody_else_s():
@@ -305,14 +318,14 @@ def test_what_is_ssm_sam_s_is_nobody_else_s():
 def test_the_presets_of_published_size_ask_for_weights(tmp_path):
     write_size(tmp_path, build_sam.SIZES["vit-b"])
     for name in ("ssm-sam", "ssm-sam-released"):
-        with pytest.raises(BadInput, match="needs --begin"):
+        with pytest.raises(BadInput, match="needs --init-from"):
             checks.check(PRESETS[name][1])
-        checks.check(dataclasses.replace(PRESETS[name][1], begin=tmp_path))
+        checks.check(dataclasses.replace(PRESETS[name][1], init_from=tmp_path))
 
 
 def test_a_beginning_of_another_size_is_named(tmp_path):
     write_size(tmp_path, build_sam.SIZES["vit-b"])
-    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], begin=tmp_path)
+    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], init_from=tmp_path)
     with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*and sam-tiny is"):
         build_sam.weights_of(config, None)
 
@@ -322,6 +335,6 @@ def test_only_a_run_of_sam_is_a_beginning(begun, run):
     """A run of SSM-SAM has no image encoder of its own."""
     for kind in ("sam-tiny", "sam"):
         network = dataclasses.replace(begun.network, kind=kind)
-        other = dataclasses.replace(begun, network=network, begin=run, workdir=run / "other")
+        other = dataclasses.replace(begun, network=network, init_from=run, workdir=run / "other")
         with pytest.raises(BadInput, match="is of ssm-sam: begin with a run of sam, or a folder"):
             train(other)

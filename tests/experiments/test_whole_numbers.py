@@ -58,18 +58,23 @@ def test_files_may_hold_a_whole_number(path):
 
 
 def test_the_command_line_may_hold_whole_numbers():
-    for path in (("inner", "rate"), ("outer", "rate"), ("outer", "clip"), ("tasks", "empty")):
+    for path in (
+        ("inner", "rate"),
+        ("outer", "rate"),
+        ("outer", "clip"),
+        ("tasks", "negative_fraction"),
+    ):
         found = of(parse(["--" + ".".join(path), "1"])[1], path)
         assert found == 1 and isinstance(found, float)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-def test_every_rule_of_the_meta_parameters_takes_them(schedule, optimiser):
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_every_rule_of_the_meta_parameters_takes_them(schedule, optimizer):
     """A warm-up over all steps too."""
     parameters = dict(a=jnp.ones(3))
     for warmup in (0, 1):
-        how = Outer(optimiser, schedule, rate=1, warmup=warmup, clip=1, weight_decay=1)
+        how = Outer(optimizer, schedule, rate=1, warmup=warmup, clip=1, weight_decay=1)
         rule = outer_rule(how, 10)
         moved, _ = rule.update(parameters, rule.init(parameters), parameters)
         assert jnp.isfinite(moved["a"]).all()

@@ -34,7 +34,7 @@ def test_doubling_keeps_the_corners_and_is_linear_between_them():
     np.testing.assert_allclose(large[0, ..., 0], expected, atol=1e-5)
 
 
-def test_instance_normalisation_has_no_parameters_and_no_mean():
+def test_instance_normalization_has_no_parameters_and_no_mean():
     image = 3 + jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
     norm = GroupNorm(4, affine=False)
     assert not norm.init(jax.random.key(0), image)

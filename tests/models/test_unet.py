@@ -66,7 +66,7 @@ def test_depth_widths_and_outputs_are_free(widths, classes):
     variables = jax.jit(model.init)(jax.random.key(0))
     logits, state = jax.jit(model.apply)(variables, jnp.zeros((3, 8, 12, 1)))
     assert logits.shape == (3, 8, 12, classes) and state == ()
-    # a black image is normalised to nothing: what is left is the prior
+    # a black image is normalized to nothing: what is left is the prior
     np.testing.assert_allclose(logits, -2.0, atol=1e-5)
 
 

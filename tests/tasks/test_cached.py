@@ -12,7 +12,7 @@ from jaxmeta.splits.split import pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.feature_cache import cached, keep, kept, lacking, open_cache
 from jaxmeta.tasks.slice_chunks import shown_of
-from jaxmeta.tasks.source import load_task, neighbours
+from jaxmeta.tasks.source import load_task, neighbors
 from tests.tasks.cohorts import write_scans
 
 
@@ -54,7 +54,7 @@ def test_tasks_have_what_is_kept_of_each_slice_in_its_place(tmp_path):
     shards = open_shards([tmp_path / "shards"])
     division = split(shards, test_organs=[], val_organs=[], seed=0)
     shape = EpisodeShape(shots=2, queries=1, size=16)
-    source = neighbours(pool(shards, division, "train"), shape, width=3, stride=1)
+    source = neighbors(pool(shards, division, "train"), shape, width=3, stride=1)
     cache = open_cache(tmp_path / "c", [v.name for v in shards.volumes], {})
     for volume, each in enumerate(shards.volumes):
         for number in range(len(each.counts["liver"])):

@@ -28,7 +28,7 @@ def training(shards, **options):
     return pool(shards, made, "train", **options)
 
 
-def draws(pool, shape, count, seed=0):
+def support_sets(pool, shape, count, seed=0):
     return [draw_episode(pool, shape, seed, index) for index in range(count)]
 
 
@@ -90,14 +90,14 @@ def every(rows, patient):
 def test_another_process_with_the_same_numbers_draws_the_same():
     here = training(hospital())
     there = pickle.loads(pickle.dumps(here))
-    assert draws(here, SHAPE, 30) == [draw_episode(there, SHAPE, 0, i) for i in range(30)]
+    assert support_sets(here, SHAPE, 30) == [draw_episode(there, SHAPE, 0, i) for i in range(30)]
     backwards = [draw_episode(here, SHAPE, 0, i) for i in reversed(range(30))]
-    assert backwards[::-1] == draws(here, SHAPE, 30)
+    assert backwards[::-1] == support_sets(here, SHAPE, 30)
 
 
 def test_other_numbers_draw_another_episode():
     here = training(hospital())
-    episodes = draws(here, SHAPE, 200) + draws(here, SHAPE, 200, seed=1)
+    episodes = support_sets(here, SHAPE, 200) + support_sets(here, SHAPE, 200, seed=1)
     assert len(set(episodes)) > 390
 
 
@@ -106,7 +106,7 @@ def test_draws_are_balanced_over_data_set_then_organ_then_patient():
     lopsided."""
     here = training(hospital())
     count = 4000
-    episodes = draws(here, SHAPE, count)
+    episodes = support_sets(here, SHAPE, count)
     rows = here.shards.volumes
 
     def even(counts, choices, total):
@@ -118,16 +118,16 @@ def test_draws_are_balanced_over_data_set_then_organ_then_patient():
     for dataset, organs in {"belly": 3, "chest": 2, "left": 1}.items():
         there = [e for e in episodes if e.dataset == dataset]
         even(Counter(e.organ for e in there), organs, len(there))
-        teachers = [{rows[volume].patient for volume, _ in e.support} for e in there]
-        assert all(len(names) == 1 for names in teachers)
+        support_names = [{rows[volume].patient for volume, _ in e.support} for e in there]
+        assert all(len(names) == 1 for names in support_names)
         everybody = len({row.patient for row in rows if row.dataset == dataset})
-        even(Counter(next(iter(names)) for names in teachers), everybody, len(there))
+        even(Counter(next(iter(names)) for names in support_names), everybody, len(there))
 
 
 def test_support_slices_are_drawn_evenly_of_those_with_the_organ():
     here = training(cohort({"belly": [{"liver": [0, 90, 90, 90, 90, 0]}] * 2}))
     shape = SHAPE._replace(shots=2)
-    slices = Counter(n for e in draws(here, shape, 2000) for _, n in e.support)
+    slices = Counter(n for e in support_sets(here, shape, 2000) for _, n in e.support)
     assert sorted(slices) == [1, 2, 3, 4]
     assert max(abs(n - 1000) for n in slices.values()) < 5 * np.sqrt(1000)
 
@@ -138,7 +138,7 @@ def test_a_quarter_of_the_query_is_empty():
     shape = SHAPE._replace(queries=5)
     empty = [
         sum(here.shards.volumes[volume].counts[e.organ][n] == 0 for volume, n in e.query)
-        for e in draws(here, shape, 2000)
+        for e in support_sets(here, shape, 2000)
     ]
     assert set(empty) == {1, 2}
     assert abs(np.mean(empty) - 1.25) < 5 * np.sqrt(0.25 * 0.75 / 2000)
@@ -146,30 +146,30 @@ def test_a_quarter_of_the_query_is_empty():
 
 def test_query_is_full_where_no_slice_is_empty_and_short_where_few_hold_the_organ():
     full = training(cohort({"crop": [{"organ": [9] * 8}] * 2}))
-    assert all(len(e.query) == 4 for e in draws(full, SHAPE, 20))
+    assert all(len(e.query) == 4 for e in support_sets(full, SHAPE, 20))
     few = training(cohort({"few": [{"organ": [9] + [0] * 9}] * 2}))
-    assert {len(e.query) for e in draws(few, SHAPE._replace(queries=8), 20)} == {1 + 2}
+    assert {len(e.query) for e in support_sets(few, SHAPE._replace(queries=8), 20)} == {1 + 2}
 
 
 def test_slices_that_hardly_show_come_last():
     """At 16 of 20 pixels, 5 pixels are 3.2: too few, so they are drawn after the slices with 9."""
     here = training(cohort({"belly": [{"liver": [5, 5, 5, 9, 9, 5]}] * 2}))
-    for episode in draws(here, SHAPE, 50):
+    for episode in support_sets(here, SHAPE, 50):
         assert {3, 4} < {n for _, n in episode.support}
     fine = SHAPE._replace(spacing=0.5)  # four times the pixels: now all show
-    assert any(4 not in {n for _, n in e.support} for e in draws(here, fine, 50))
+    assert any(4 not in {n for _, n in e.support} for e in support_sets(here, fine, 50))
 
 
 def test_support_of_several_patients_is_dealt_evenly():
     here = training(hospital(), organs=["liver"])
     shape = SHAPE._replace(shots=5, support_patients=3)
-    for episode in draws(here, shape, 20):
+    for episode in support_sets(here, shape, 20):
         assert sorted(Counter(volume for volume, _ in episode.support).values()) == [1, 2, 2]
 
 
 def test_a_structure_of_one_patient_is_proved_on_other_slices():
     here = training(cohort({"brain": [{"cortex": [0, 9, 9, 9, 0]}]}), single_patients=True)
-    for episode in draws(here, SHAPE._replace(shots=2), 20):
+    for episode in support_sets(here, SHAPE._replace(shots=2), 20):
         assert len(episode.support) == 2
         assert {n for _, n in episode.query} - {0, 4} == {1, 2, 3} - {n for _, n in episode.support}
 

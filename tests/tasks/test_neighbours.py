@@ -1,4 +1,4 @@
-"""Chunks of neighbouring slices: who lends, who is asked, and that no chunk crosses scans."""
+"""Chunks of neighboring slices: who gives, who is asked, and that no chunk crosses scans."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.splits.split import Entry, pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.slice_chunks import chunked, chunks_across, chunks_within, showing, shown_of
-from jaxmeta.tasks.source import load_task, neighbours, shown
+from jaxmeta.tasks.source import load_task, neighbors, shown
 from tests.tasks.cohorts import write_scans
 
 SHAPE = EpisodeShape(shots=3, queries=2, size=16)
@@ -41,11 +41,11 @@ def test_where_slices_lack_the_lender_stands_in():
 def test_every_chunk_is_a_run_and_every_slice_in_some_chunk(slices, width, stride):
     slices = sorted(slices)
     found = numbers(chunked([(0, n) for n in slices], width, stride))
-    for lender, *others in found:
-        run = sorted({lender, *others})
+    for support_slice, *others in found:
+        run = sorted({support_slice, *others})
         start = slices.index(run[0])
         assert run == slices[start : start + width]
-        assert lender == run[len(run) // 2]
+        assert support_slice == run[len(run) // 2]
         assert len(others) == width - 1
     if stride <= width:
         assert {n for chunk in found for n in chunk} == set(slices)
@@ -62,7 +62,7 @@ def cut(tmp_path_factory):
 
 def test_no_chunk_crosses_scans_and_support_and_query_are_of_different_patients(cut):
     shards, division = cut
-    source = neighbours(pool(shards, division, "train"), SHAPE, width=3, stride=1)
+    source = neighbors(pool(shards, division, "train"), SHAPE, width=3, stride=1)
     patient = [volume.patient for volume in shards.volumes]
     for index in range(30):
         episode = source.draw(0, index)
@@ -98,32 +98,32 @@ def test_slices_in_which_a_structure_hardly_shows_are_in_no_chunk(cut):
                 wanted = {int(n) for n in slices if counts[n] * shrink >= 4}
                 assert kept.get(volume, set()) == wanted
     with pytest.raises(BadInput, match="shows in no slice at 2 pixels"):
-        neighbours(pool(shards, division, "train"), SHAPE._replace(size=2), width=3, stride=1)
+        neighbors(pool(shards, division, "train"), SHAPE._replace(size=2), width=3, stride=1)
 
 
 def test_each_slice_is_told_the_mask_of_its_own_lender(cut):
     shards, division = cut
-    source = neighbours(pool(shards, division, "train"), SHAPE, width=3, stride=1)
+    source = neighbors(pool(shards, division, "train"), SHAPE, width=3, stride=1)
     episode, task = source.draw(1, 2), load_task(source, 1, 2)
     assert task.support.image.shape == (6, 16, 16, 1) and task.query.prompt.shape == (4, 16, 16)
     for place in range(6):
-        volume, lender = episode.support[place // 2 * 3]
-        wanted = load_masks(shards, volume, [lender], episode.organ, size=16)[0]
+        volume, support_slice = episode.support[place // 2 * 3]
+        wanted = load_masks(shards, volume, [support_slice], episode.organ, size=16)[0]
         np.testing.assert_array_equal(task.support.prompt[place], wanted)
         volume, own = episode.support[place // 2 * 3 + 1 + place % 2]
         wanted = load_masks(shards, volume, [own], episode.organ, size=16)[0]
         np.testing.assert_array_equal(task.support.mask[place], wanted)
-        assert task.support.valid[place] == (own != lender)
+        assert task.support.valid[place] == (own != support_slice)
 
 
 def test_chunks_without_anything_to_segment_are_refused(cut):
     with pytest.raises(BadInput, match="chunks of 1 slices"):
-        neighbours(pool(*cut, "train"), SHAPE, width=1, stride=1)
+        neighbors(pool(*cut, "train"), SHAPE, width=1, stride=1)
 
 
 @pytest.mark.parametrize("across", [False, True])
 def test_chunks_cross_scans_as_released_or_never(cut, across):
-    source = neighbours(pool(*cut, "train"), SHAPE, width=3, stride=1, across=across)
+    source = neighbors(pool(*cut, "train"), SHAPE, width=3, stride=1, across=across)
     crossing = 0
     for index in range(30):
         episode = source.draw(0, index)
@@ -134,17 +134,17 @@ def test_chunks_cross_scans_as_released_or_never(cut, across):
     assert (crossing > 0) == across
 
 
-@pytest.mark.parametrize("stride, lenders", [(1, {1, 2, 3, 4}), (2, {1, 3, 4}), (3, {1, 4})])
-def test_chunks_begin_a_stride_apart(cut, stride, lenders):
+@pytest.mark.parametrize("stride, support_slices", [(1, {1, 2, 3, 4}), (2, {1, 3, 4}), (3, {1, 4})])
+def test_chunks_begin_a_stride_apart(cut, stride, support_slices):
     """Of six slices in runs of 3: the middles of those that begin at 0, stride, ... and of the
     last."""
     train = pool(*cut, "train")
     firsts = {v: int(min(s)) for e in train.entries for p in e.patients.values() for v, s in p}
-    source = neighbours(train, SHAPE, width=3, stride=stride)
+    source = neighbors(train, SHAPE, width=3, stride=stride)
     found = set()
     for index in range(20):
         found |= {n - firsts[volume] for volume, n in source.draw(0, index).support[::3]}
-    assert found == lenders
+    assert found == support_slices
 
 
 def test_of_one_patient_support_and_query_are_different_chunks(cut):
@@ -152,19 +152,19 @@ def test_of_one_patient_support_and_query_are_different_chunks(cut):
     (entry,) = train.entries
     name = sorted(entry.patients)[0]
     alone = train._replace(entries=(entry._replace(patients={name: entry.patients[name]}),))
-    source = neighbours(alone, SHAPE._replace(shots=1, queries=1), width=3, stride=3)
+    source = neighbors(alone, SHAPE._replace(shots=1, queries=1), width=3, stride=3)
     for index in range(10):
         episode = source.draw(0, index)
         assert not set(episode.support) & set(episode.query)
 
 
 def test_a_lender_that_stands_in_for_slices_that_lack_is_not_valid(cut):
-    """The liver has six slices: of a chunk of nine three are the lender again."""
+    """The liver has six slices: of a chunk of nine three are the support slice again."""
     train = pool(*cut, "train")
-    source = neighbours(train, SHAPE, width=9, stride=9)
+    source = neighbors(train, SHAPE, width=9, stride=9)
     episode, task = source.draw(0, 0), load_task(source, 0, 0)
-    lender = [episode.support[n - n % 9] for n in range(27) if n % 9]
-    wanted = [a != b for a, b in zip(lender, shown_of(9, episode.support), strict=True)]
+    support_slice = [episode.support[n - n % 9] for n in range(27) if n % 9]
+    wanted = [a != b for a, b in zip(support_slice, shown_of(9, episode.support), strict=True)]
     assert task.support.valid.tolist() == wanted and wanted.count(False) == 9
 
 
@@ -173,12 +173,12 @@ def test_shown_is_one_chunk_its_lender_the_support(cut, clicks):
     shards, _ = cut
     source = shown(pool(*cut, "train"), SHAPE, width=9, clicks=clicks)
     episode, task = source.draw(0, 3), load_task(source, 0, 3)
-    lender, *others = episode.query
-    for examples, slices in ((task.support, [lender]), (task.query, others)):
+    support_slice, *others = episode.query
+    for examples, slices in ((task.support, [support_slice]), (task.query, others)):
         for mask, (volume, n) in zip(examples.mask, slices, strict=True):
             wanted = load_masks(shards, volume, [n], episode.organ, size=16)[0]
             np.testing.assert_array_equal(mask, wanted)
-    assert task.query.valid.tolist() == [at != lender for at in others]
+    assert task.query.valid.tolist() == [at != support_slice for at in others]
     assert not task.query.valid.all() and task.support.valid.all()
     if clicks:
         for mask, places in zip(task.query.mask, task.query.prompt, strict=True):

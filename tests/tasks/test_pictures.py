@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as arrays
 
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.shards.shards import load_images, load_masks
-from jaxmeta.data.uint8_slices import picture_images, picture_masks
+from jaxmeta.data.uint8_slices import picture_images, uint8_masks
 
 GRID = Grid((8, 8, 3), np.eye(4), b"", "axial")
 slices = arrays.arrays(np.int16, (3, 8, 8), elements=st.integers(-900, 900))
@@ -38,8 +38,8 @@ def test_a_slice_alone_gives_the_picture_that_it_gives_among_others(native, spac
     if spacing == 2.0:  # what lies beyond is as dark as the slice's darkest
         assert not together[:, :2].any() and not together[:, :, -2:].any()
     masks = (native > 0).astype(np.uint8)
-    grown = [picture_masks(mask[None], 8, GRID, spacing=spacing)[0] for mask in masks]
-    np.testing.assert_array_equal(picture_masks(masks, 8, GRID, spacing=spacing), grown)
+    grown = [uint8_masks(mask[None], 8, GRID, spacing=spacing)[0] for mask in masks]
+    np.testing.assert_array_equal(uint8_masks(masks, 8, GRID, spacing=spacing), grown)
 
 
 def test_a_slope_below_zero_turns_the_picture_around():
@@ -51,14 +51,14 @@ def test_a_slope_below_zero_turns_the_picture_around():
 def test_a_small_structure_never_vanishes_and_an_empty_slice_stays_empty():
     native = np.zeros((3, 8, 8), np.uint8)
     native[1, 4, 4] = 1  # a quarter of a pixel at half the size
-    small = picture_masks(native, 4, GRID)
+    small = uint8_masks(native, 4, GRID)
     assert small[1].any() and not small[0].any() and not small[2].any()
 
 
 def test_shards_give_pictures_where_they_are_told_to(shards):
-    as_pictures = shards._replace(pictures=True)
-    image = load_images(as_pictures, 0, [4], size=16)
+    as_uint8 = shards._replace(pictures=True)
+    image = load_images(as_uint8, 0, [4], size=16)
     assert image.min() == 0 and image.max() == 1
     assert load_images(shards, 0, [4], size=16).min() < 0
     whole = load_masks(shards, 0, [4], "liver")
-    np.testing.assert_array_equal(load_masks(as_pictures, 0, [4], "liver"), whole)
+    np.testing.assert_array_equal(load_masks(as_uint8, 0, [4], "liver"), whole)

@@ -32,9 +32,9 @@ def belly(patients=10):
 def test_blocks_of_a_sorted_cohort_are_tested_and_the_next_scan_lends():
     found = [members(made(fold=fold)) for fold in range(5)]
     names = [f"belly/p{n}" for n in range(10)]
-    for fold, (queries, lender) in enumerate(found):
+    for fold, (queries, support_patient) in enumerate(found):
         assert list(queries) == names[2 * fold : 2 * fold + 2]
-        assert lender == names[(2 * fold + 2) % 10]
+        assert support_patient == names[(2 * fold + 2) % 10]
 
 
 def test_names_are_sorted_by_their_numbers():
@@ -47,20 +47,22 @@ def test_every_patient_is_a_query_once_and_never_lends_to_himself(count):
     asked = []
     for fold in range(5):
         protocol = made(shards=shards, fold=fold)
-        queries, lender = members(protocol)
+        queries, support_patient = members(protocol)
         asked += queries
-        assert lender not in queries
+        assert support_patient not in queries
         split = alpnet.split_of(protocol, shards)
-        assert set(split.test_patients) == {*queries, lender}
-        assert not set(split.train_patients) & {*queries, lender}
+        assert set(split.test_patients) == {*queries, support_patient}
+        assert not set(split.train_patients) & {*queries, support_patient}
     assert sorted(asked) == sorted({v.patient for v in shards.volumes})
 
 
 def test_descendants_let_the_first_scan_of_the_fold_lend():
-    queries, lender = members(made("alpnet-legacy", fold=1))
-    assert lender == "belly/p2" and queries == ("belly/p3", "belly/p4")
-    queries, lender = members(made("alpnet-legacy", fold=4))  # the block 8 9 and, round the end, 0
-    assert lender == "belly/p0" and queries == ("belly/p8", "belly/p9")
+    queries, support_patient = members(made("alpnet-legacy", fold=1))
+    assert support_patient == "belly/p2" and queries == ("belly/p3", "belly/p4")
+    queries, support_patient = members(
+        made("alpnet-legacy", fold=4)
+    )  # the block 8 9 and, round the end, 0
+    assert support_patient == "belly/p0" and queries == ("belly/p8", "belly/p9")
 
 
 @given(st.integers(1, 80))

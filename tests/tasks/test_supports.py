@@ -17,9 +17,11 @@ def held_out(shards, *organs):
 
 def test_draws_go_round_the_patients():
     (entry,) = held_out(hospital(), "spleen").entries
-    draws = [support_patients(entry, shots=5, draw=draw, seed=0) for draw in range(10)]
-    assert Counter(draws) == {(name,): 2 for name in entry.patients}
-    assert draws == [support_patients(entry, shots=5, draw=draw, seed=0) for draw in range(10)]
+    support_sets = [support_patients(entry, shots=5, draw=draw, seed=0) for draw in range(10)]
+    assert Counter(support_sets) == {(name,): 2 for name in entry.patients}
+    assert support_sets == [
+        support_patients(entry, shots=5, draw=draw, seed=0) for draw in range(10)
+    ]
     orders = {support_patients(entry, shots=5, draw=0, seed=seed) for seed in range(20)}
     assert len(orders) > 1
 

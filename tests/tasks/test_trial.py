@@ -24,7 +24,7 @@ def held_out(shards):
 
 
 def test_a_support_names_its_slices_and_shows_the_organ_in_each(held_out):
-    (trial,) = trials(held_out, shots=3, draws=2, size=SIZE)
+    (trial,) = trials(held_out, shots=3, support_sets=2, size=SIZE)
     for support in trial.supports:
         assert support.examples.mask.any((1, 2)).all()
         assert support.examples.valid.all()
@@ -37,13 +37,13 @@ def test_a_support_names_its_slices_and_shows_the_organ_in_each(held_out):
 
 
 def test_draws_take_other_patients_while_there_are_any(held_out):
-    (trial,) = trials(held_out, shots=2, draws=3, size=SIZE)
+    (trial,) = trials(held_out, shots=2, support_sets=3, size=SIZE)
     assert len({support.patients for support in trial.supports}) == 3
 
 
 def test_one_shot_is_the_first_of_three(held_out):
-    (few,) = trials(held_out, shots=1, draws=1, size=SIZE)
-    (many,) = trials(held_out, shots=3, draws=1, size=SIZE)
+    (few,) = trials(held_out, shots=1, support_sets=1, size=SIZE)
+    (many,) = trials(held_out, shots=3, support_sets=1, size=SIZE)
     (one,), (three,) = few.supports, many.supports
     assert one.slices == three.slices[:1]
     np.testing.assert_array_equal(one.examples.image, three.examples.image[:1])
@@ -51,7 +51,7 @@ def test_one_shot_is_the_first_of_three(held_out):
 
 
 def test_queries_are_every_volume_whole_with_its_truth_at_native_size(held_out):
-    (trial,) = trials(held_out, shots=1, draws=1, size=SIZE)
+    (trial,) = trials(held_out, shots=1, support_sets=1, size=SIZE)
     queries = [load() for load in trial.queries]
     assert {query.patient for query in queries} == set(held_out.entries[0].patients)
     for query in queries:
@@ -63,7 +63,7 @@ def test_queries_are_every_volume_whole_with_its_truth_at_native_size(held_out):
 
 
 def test_a_limit_leaves_out_volumes_and_nothing_else(held_out):
-    (trial,) = trials(held_out, shots=1, draws=1, size=SIZE, most=2)
+    (trial,) = trials(held_out, shots=1, support_sets=1, size=SIZE, most=2)
     assert len(trial.queries) == 2
 
 
@@ -130,7 +130,7 @@ def test_a_volume_without_the_organ_is_asked_too_and_its_truth_is_empty(tmp_path
     made = split(shards, test_organs=["kidney"], val_organs=[], test_patients=held, seed=0)
     (entry,) = pool(shards, made, "test").entries
     assert sorted(entry.patients) == held[:2] and len(entry.bare) == 1
-    (trial,) = trials(pool(shards, made, "test"), shots=1, draws=1, size=16)
+    (trial,) = trials(pool(shards, made, "test"), shots=1, support_sets=1, size=16)
     queries = [load() for load in trial.queries]
     assert [q.patient for q in queries] == held and not queries[-1].target.any()
     one = Row("all", lambda s, k: None, lambda f, i, place: np.ones((1, len(i), 16, 16)))

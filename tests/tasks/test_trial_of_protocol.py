@@ -38,7 +38,7 @@ def asked(shards, fold):
 
 
 def test_a_patient_of_the_fold_without_the_organ_is_asked_last_and_nobody_else(lacking):
-    """Fold 2 tests cases 4 and 5, and case 6 lends."""
+    """Fold 2 tests cases 4 and 5, and case 6 gives."""
     trial, queries = asked(lacking, 2)
     assert [query.patient for query in queries] == ["belly/case4", "belly/case5"]
     assert [bool(query.target.any()) for query in queries] == [True, False]
@@ -48,5 +48,5 @@ def test_a_patient_of_the_fold_without_the_organ_is_asked_last_and_nobody_else(l
 def test_a_fold_without_the_organ_or_whose_lender_lacks_it_is_refused(lacking):
     with pytest.raises(BadInput, match="fold 1 has no case of kidney"):
         asked(lacking, 1)
-    with pytest.raises(BadInput, match="fold 0: belly/case2, who lends the support, has no kidney"):
+    with pytest.raises(BadInput, match="fold 0: belly/case2, the support patient, has no kidney"):
         asked(lacking, 0)

@@ -1,11 +1,16 @@
-"""Slice-level questions: divided once, lent and tested apart, however leaky."""
+"""Slice-level questions: divided once, given and tested apart, however leaky."""
 
 import numpy as np
 import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.comparison import supports
-from jaxmeta.evaluation.protocols.shared_patients import LENDERS, SEEDS, divided, trials_of_slices
+from jaxmeta.evaluation.protocols.shared_patients import (
+    SEEDS,
+    SUPPORT_SLICES,
+    divided,
+    trials_of_slices,
+)
 from jaxmeta.evaluation.segmenter import case_of
 from jaxmeta.metrics import Measures
 from jaxmeta.splits.split import pool, split
@@ -19,26 +24,26 @@ def spleen(shards):
 
 def test_a_fifth_is_tested_and_no_slice_is_on_both_sides(spleen):
     (entry,) = spleen.entries
-    lenders, tested = divided(entry)
+    support_slices, tested = divided(entry)
     total = sum(len(s) for scans in entry.patients.values() for _, s in scans)
-    assert len(tested) == round(total / 5) and not set(lenders) & set(tested)
-    watched = round((total - len(tested)) / 10)  # which validates, and neither lends nor is tested
-    assert len(lenders) == total - len(tested) - watched
-    assert divided(entry) == (lenders, tested)
+    assert len(tested) == round(total / 5) and not set(support_slices) & set(tested)
+    watched = round((total - len(tested)) / 10)  # which validates, and neither gives nor is tested
+    assert len(support_slices) == total - len(tested) - watched
+    assert divided(entry) == (support_slices, tested)
 
 
 def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(spleen):
-    (trial,) = trials_of_slices(spleen, shots=4, draws=5, size=16)
+    (trial,) = trials_of_slices(spleen, shots=4, support_sets=5, size=16)
     names = {f"{spleen.shards.volumes[v].name}:{n}" for v, n in divided(trial.entry)[0]}
     assert len({support.slices for support in trial.supports}) == len(SEEDS) == 5
     for support in trial.supports:
         assert set(support.slices) <= names and len(support.slices) == 4
-        assert support.patients == LENDERS
+        assert support.patients == SUPPORT_SLICES
     measures = Measures(0.5, 0.5, "scored", *[0.0] * (len(Measures._fields) - 3))
     query = trial.queries[0]()
     cases = [case_of("a", "spleen", d, [s], query, measures) for d, s in enumerate(trial.supports)]
     assert len(set(supports(cases).unit)) == len(SEEDS), (
-        "nobody in particular lent: slices are drawn"
+        "nobody in particular given: slices are drawn"
     )
     for load in trial.queries:
         query = load()
@@ -47,7 +52,7 @@ def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(splee
         assert query.finish(np.ones((1, 16, 16), np.float32)).shape == query.target.shape
 
 
-@pytest.mark.parametrize("asked", [dict(shots=99, draws=1), dict(shots=1, draws=6)])
+@pytest.mark.parametrize("asked", [dict(shots=99, support_sets=1), dict(shots=1, support_sets=6)])
 def test_more_than_there_is_is_refused(spleen, asked):
     with pytest.raises(BadInput, match="99 shots of spleen|6 draws of slices"):
         trials_of_slices(spleen, size=16, **asked)

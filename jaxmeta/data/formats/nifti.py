@@ -39,7 +39,7 @@ class Image(NamedTuple):
 def read_image(
     path: str | Path,
     *,
-    nan_to: float | None = None,
+    fill_nan: float | None = None,
     channel: int | None = None,
     channels: Sequence[str] = (),
 ) -> Image:
@@ -52,11 +52,11 @@ def read_image(
     values = raw.values
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = ~np.isfinite(values)
-        if nan_to is None:
+        if fill_nan is None:
             raise BadInput(
-                f"{path}: {bad.sum()} voxels are NaN or Inf; fill them with --nan-to VALUE"
+                f"{path}: {bad.sum()} voxels are NaN or Inf; fill them with --fill-nan VALUE"
             )
-        fill = (nan_to - raw.intercept) / raw.slope
+        fill = (fill_nan - raw.intercept) / raw.slope
         values = np.where(bad, values.dtype.type(fill), values)
     values, step, offset = quantise(values)
     slope, intercept = raw.slope * step, raw.slope * offset + raw.intercept

@@ -54,7 +54,7 @@ def read_raw(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
         )
     if stored.dtype.names:
         raise BadInput(
-            f"{path}: its voxels are colours ({', '.join(stored.dtype.names)}); save one grey "
+            f"{path}: its voxels are colors ({', '.join(stored.dtype.names)}); save one grey "
             "value a voxel"
         )
     if stored.dtype.kind not in "iuf" or 0 in shape:

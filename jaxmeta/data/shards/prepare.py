@@ -52,7 +52,7 @@ class Options(NamedTuple):
     """What a part's bytes depend on besides its cases, and whether a bad case ends it all."""
 
     axis: str
-    nan_to: float | None
+    fill_nan: float | None
     file_bytes: int
     skip_bad: bool
     supervoxels: int
@@ -81,7 +81,7 @@ def prepare(
     pair_suffix: str | None = None,
     pairs: Sequence[str] | None = None,
     skip_bad: bool = False,
-    nan_to: float | None = None,
+    fill_nan: float | None = None,
     supervoxels: int = 0,
     workers: int | None = None,
     part_bytes: int = PART_BYTES,
@@ -98,8 +98,8 @@ def prepare(
         raise BadInput(f"--size {size}, --spacing {spacing}, --workers {workers}: must be above 0")
     if supervoxels < 0:
         raise BadInput(f"--supervoxels {supervoxels}: must be at least 0")
-    if nan_to is not None and not math.isfinite(nan_to):
-        raise BadInput(f"--nan-to {nan_to}: must be a finite number")
+    if fill_nan is not None and not math.isfinite(fill_nan):
+        raise BadInput(f"--fill-nan {fill_nan}: must be a finite number")
     cases, alone, notes = find_cases(
         folders,
         modality=modality,
@@ -115,7 +115,7 @@ def prepare(
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
         raise BadInput(f"{alone[0][1]}{more}; --skip-bad leaves such cases out")
     parts = plan(shown_alike(cases, axis), part_bytes)
-    options = Options(axis, nan_to, file_bytes, skip_bad, supervoxels)
+    options = Options(axis, fill_nan, file_bytes, skip_bad, supervoxels)
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise BadInput(f"--output {output}: is a file, not a folder")
@@ -123,7 +123,7 @@ def prepare(
     try:
         finished, reused = _run(parts, output, options, workers or _cores(), progress)
     except Unseen as error:
-        share = unseen_share(cases, nan_to)
+        share = unseen_share(cases, fill_nan)
         raise BadInput(f"{error} ({share}; --skip-bad leaves them out)") from None
     parts_there = [_read(output, name) for name in finished]
     skipped = alone + [tuple(bad) for part in parts_there for bad in part["skipped"]]
@@ -204,7 +204,7 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
     `first` is the number of its first record. A row's structure is [first slice that holds it,
     record of that slice's mask, pixels in it and in the slices up to the last that holds it].
     """
-    image, intensity = read_scan(case, options.nan_to)
+    image, intensity = read_scan(case, options.fill_nan)
     grid = grid_by(options.axis, image.values.shape, image.affine, image.header)
     if case.plane:
         grid = grid._replace(axis=case.plane, order=case.order)
@@ -339,7 +339,7 @@ def _key(part, options):
         files = case.files and {structure: _sha(file) for structure, file in case.files.items()}
         label = None if files else _sha(case.label)
         rows.append([*case._replace(image=_sha(case.image), label=label, files=files)])
-    told = [FORMAT, options.axis, options.nan_to, options.file_bytes, rows]
+    told = [FORMAT, options.axis, options.fill_nan, options.file_bytes, rows]
     told += [options.supervoxels] if options.supervoxels else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 

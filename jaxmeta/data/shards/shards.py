@@ -28,7 +28,7 @@ from jaxmeta.data.intensity import Intensity, network_input
 from jaxmeta.data.masks import decode_mask
 from jaxmeta.data.orientation import ACQUIRED, Frame, Order, nearest_frame
 from jaxmeta.data.shards.records import read_record
-from jaxmeta.data.uint8_slices import picture_images, picture_masks
+from jaxmeta.data.uint8_slices import picture_images, uint8_masks
 from jaxmeta.errors import BadInput
 
 FORMAT = 2
@@ -79,7 +79,7 @@ class Shards(NamedTuple):
     volumes: tuple[Volume, ...]
     defaults: Defaults
     table: dict[str, dict[str, list[tuple[int, np.ndarray]]]]  # what `holders` looks up
-    pictures: bool = False  # slices come as `pictures.py` makes them
+    uint8: bool = False  # slices come as `uint8_slices.py` makes them
 
 
 def open_shards(folders: Sequence[str | Path]) -> Shards:
@@ -172,7 +172,7 @@ def load_images(
     size: int,
     spacing: float | None = None,
 ) -> Float32[np.ndarray, "N S S 1"]:
-    """Read slices of a volume, windowed, resized to a square and normalised."""
+    """Read slices of a volume, windowed, resized to a square and normalized."""
     row = shards.volumes[volume]
     stored = row.stored
     height, width = _plane(row, slices)
@@ -183,7 +183,7 @@ def load_images(
         record = read_record(stored.files, stored.firsts, stored.image + int(number))
         whole = _as_stored(plane, row)
         whole[:] = np.frombuffer(record, stored.dtype).reshape(whole.shape)
-    if shards.pictures:
+    if shards.uint8:
         how = dict(size=size, spacing=spacing, slope=stored.slope)
         return picture_images(native, row.grid, **how)
     return network_input(
@@ -220,7 +220,7 @@ def load_masks(
             whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
     if size is None:
         return native
-    resize = picture_masks if shards.pictures else resize_mask
+    resize = uint8_masks if shards.uint8 else resize_mask
     return resize(native, size, row.grid, spacing=spacing)
 
 

@@ -15,32 +15,34 @@ def trials_of_protocol(
     *,
     size: int,
     mm: float | None = None,
-    largest_piece: bool = False,
+    largest_component: bool = False,
 ) -> tuple[Trial, ...]:
     """Make a trial of every tested organ of the pool: one support a chunk, of one slice of the
-    lender.
+    support patient.
 
     Last come volumes whose labels show none of the organ, which only a score without oracle asks.
 
-    Raises BadInput where the fold's lender or all of its patients lack the organ.
+    Raises BadInput where the fold's support patient or all of its patients lack the organ.
     """
-    queries, lender = members(protocol)
+    queries, support_patient = members(protocol)
     trials = []
     for entry in pool.entries:
-        if lender not in entry.patients:
+        if support_patient not in entry.patients:
             raise BadInput(
-                f"fold {protocol.fold}: {lender}, who lends the support, has no {entry.organ}; "
+                f"fold {protocol.fold}: {support_patient}, the support patient, has no "
+                f"{entry.organ}; "
                 "leave the organ out, or take another fold"
             )
         having = [name for name in queries if name in entry.patients]
         if not having:
             raise BadInput(f"fold {protocol.fold} has no case of {entry.organ}; take another fold")
-        volume, slices = entry.patients[lender][0]
+        volume, slices = entry.patients[support_patient][0]
         chosen = [(volume, n) for n in support_slices(slices, protocol.positions)]
         supports = [
-            support_of(pool.shards, entry.organ, [at], (lender,), size=size, mm=mm) for at in chosen
+            support_of(pool.shards, entry.organ, [at], (support_patient,), size=size, mm=mm)
+            for at in chosen
         ]
-        read = partial(query, pool.shards, size=size, mm=mm, largest_piece=largest_piece)
+        read = partial(query, pool.shards, size=size, mm=mm, largest_component=largest_component)
         asked = tuple(
             partial(read, number, entry.organ)
             for name in having

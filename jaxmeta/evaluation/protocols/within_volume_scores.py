@@ -1,6 +1,6 @@
-"""Scores within volumes: each chunk of neighbouring slices by a network adapted to its middle one.
+"""Scores within volumes: each chunk of neighboring slices by a network adapted to its middle one.
 
-`tasks/trial_within.py` says what is asked. The slices that lend their mask are left out of the
+`tasks/trial_within.py` says what is asked. The support slices are left out of the
 score, and with holes in a volume there are no distances between surfaces.
 """
 
@@ -17,7 +17,7 @@ from jaxmeta.metrics import Measures, measure
 from jaxmeta.tasks.slice_chunks import clicks_on
 
 RELEASED = ", scored as released"  # added to the name of a row
-DRAWS = 4  # chunks that are adapted to in one call
+SUPPORT_SETS = 4  # chunks that are adapted to in one call
 FLAT = dict(hd95=NAN, assd=NAN, asd=NAN, asd_back=NAN, nsd=NAN)
 
 
@@ -77,13 +77,13 @@ def segmented(
     width = max(len(asked) for asked in volume.asked)
     keys = draw_keys(len(volume.asked), seed, f"{trial.dataset}/{trial.organ}/{query.case}")
     rng = np.random.default_rng(keys.ravel())
-    for start in range(0, len(volume.asked), DRAWS):
-        block = np.minimum(np.arange(start, start + DRAWS), len(volume.asked) - 1)
+    for start in range(0, len(volume.asked), SUPPORT_SETS):
+        block = np.minimum(np.arange(start, start + SUPPORT_SETS), len(volume.asked) - 1)
         fitted = row.fit(together([volume.supports[n] for n in block]), keys[block])
         index = np.array([filled(volume.asked[n], width) for n in block])
         prompt = clicked(volume.truth[index], clicks, rng) if clicks else ()
         probability = np.asarray(row.segment_each(fitted, image[index], prompt))
-        for number, chunk in enumerate(volume.asked[start : start + DRAWS]):
+        for number, chunk in enumerate(volume.asked[start : start + SUPPORT_SETS]):
             found[list(chunk)] = probability[number, : len(chunk)]
     return found
 

@@ -48,16 +48,16 @@ def from_parts(parts: Mapping[str, Array]) -> Prefix:
 class Adapter(NamedTuple):
     """A way to adapt an image encoder; `variables` are its own, nothing else is trained.
 
-    look(variables, prefix) -> what all blocks share; before(variables, shared, number) -> what is
+    encode(variables, prefix) -> what all blocks share; before(variables, shared, number) -> what is
     added to the tokens before that block; taps(variables, number) -> what is added inside it.
     """
 
     blocks: tuple[int, ...]  # that are adapted
     init: Callable[[Array], PyTree]
-    look: Callable[[PyTree, Prefix], Any] = lambda variables, prefix: ()
+    encode: Callable[[PyTree, Prefix], Any] = lambda variables, prefix: ()
     before: Callable[[PyTree, Any, int], Any] = lambda variables, shared, number: 0.0
     taps: Callable[[PyTree, int], Taps] = lambda variables, number: Taps()
-    sees_image: bool = False  # `look` needs the patch embedding and the high frequencies
+    sees_image: bool = False  # `encode` needs the patch embedding and the high frequencies
 
 
 def last_blocks(size: Size, last: int | None) -> tuple[int, ...]:
@@ -86,17 +86,17 @@ def high_pass(
         edges = jnp.zeros((1, size.image, size.image, 3))
         return module.init(key, tokens, edges)["params"]
 
-    def look(variables, prefix):
+    def encode(variables, prefix):
         named, patches = {"params": variables}, prefix.patches
         if mixed:
             n, *grid, channels = patches.shape
             patches = jnp.moveaxis(patches.reshape(n, channels, *grid), 1, -1)
-        return module.apply(named, patches, prefix.edges, method=HighPass.look)
+        return module.apply(named, patches, prefix.edges, method=HighPass.encode)
 
     def before(variables, shared, number):
         return module.apply({"params": variables}, shared, number, method=HighPass.before)
 
-    return Adapter(blocks, init, look, before, sees_image=True)
+    return Adapter(blocks, init, encode, before, sees_image=True)
 
 
 class HighPass(nn.Module):
@@ -117,10 +117,10 @@ class HighPass(nn.Module):
         self.up = Dense(self.size.width, kernel_init=SMALL_NORMAL)
 
     def __call__(self, patches, edges):
-        shared = self.look(patches, edges)
+        shared = self.encode(patches, edges)
         return [self.before(shared, n) for n in self.blocks]
 
-    def look(self, patches, edges):
+    def encode(self, patches, edges):
         return self.high(edges) + self.low(patches)
 
     def before(self, shared, number):
@@ -222,7 +222,7 @@ def adapted_blocks(
     parts: Encoder, frozen: PyTree, adapter: Adapter, variables: PyTree, prefix: Prefix, depth: int
 ) -> list[Tokens]:
     """Go on from the prefix; returns the tokens after each block that is adapted."""
-    tokens, shared, found = prefix.tokens, adapter.look(variables, prefix), []
+    tokens, shared, found = prefix.tokens, adapter.encode(variables, prefix), []
     for number in range(adapter.blocks[0], depth):
         tokens = tokens + adapter.before(variables, shared, number)
         tokens = parts.block(frozen, number, tokens, adapter.taps(variables, number))
@@ -231,7 +231,7 @@ def adapted_blocks(
 
 
 def high_frequencies(image: Float[Array, "N H W C"], share: float = 0.25) -> Array:
-    """Take away the lowest frequencies, a centred square of this share of the spectrum; |what is
+    """Take away the lowest frequencies, a centered square of this share of the spectrum; |what is
     left|."""
     height, width = image.shape[1:3]
     half = int((height * width * share) ** 0.5 // 2)

@@ -112,7 +112,7 @@ def between(table: Float[Array, "L D"], side: int) -> Float[Array, "G G D"]:
 
 
 def interpolation(known: int, wanted: int) -> Float[np.ndarray, "wanted known"]:
-    """Make the matrix that resamples linearly, pixel centres at halves, edges held."""
+    """Make the matrix that resamples linearly, pixel centers at halves, edges held."""
     at = np.clip((np.arange(wanted) + 0.5) * known / wanted - 0.5, 0, known - 1)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(known))).astype(np.float32)
 

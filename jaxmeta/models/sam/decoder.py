@@ -1,4 +1,5 @@
-"""The mask decoder of Segment Anything: prompts and image look at each other, then masks come out.
+"""The mask decoder of Segment Anything: prompts and image attend to each other, then masks come
+out.
 
 Tokens for the masks and their quality stand before the prompts' own; after two rounds of attention
 both ways each mask token becomes the weights of a linear map over upsampled image features.
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmeta.models.sam.attention import attend, scaled
-from jaxmeta.models.sam.layers import NORM, Dense, LayerNorm, Perceptron, Spread, gelu
+from jaxmeta.models.sam.layers import MLP, NORM, Dense, LayerNorm, TransposedConv, gelu
 from jaxmeta.models.sam.size import Size
 
 ROUNDS = 2
@@ -18,28 +19,29 @@ MASKS = 4  # the first where one is asked for, the others where a prompt is ambi
 Vectors = Float[Array, "N _ P"]
 
 
-class LookAt(nn.Module):
+class CrossAttention(nn.Module):
     """Attention from some vectors to others, inside `width` channels."""
 
     width: int
-    looks: int  # heads
+    num_heads: int
 
     @nn.compact
     def __call__(self, q: Vectors, k: Vectors, v: Vectors) -> Vectors:
         n, _, features = q.shape
-        each = self.width // self.looks
+        each = self.width // self.num_heads
 
         def heads(x, name):
-            x = Dense(self.width, name=name)(x).reshape(n, -1, self.looks, each)
-            return x.transpose(0, 2, 1, 3).reshape(n * self.looks, -1, each)
+            x = Dense(self.width, name=name)(x).reshape(n, -1, self.num_heads, each)
+            return x.transpose(0, 2, 1, 3).reshape(n * self.num_heads, -1, each)
 
         out = attend(scaled(heads(q, "q_proj")), heads(k, "k_proj"), heads(v, "v_proj"))
-        out = out.reshape(n, self.looks, -1, each).transpose(0, 2, 1, 3)
+        out = out.reshape(n, self.num_heads, -1, each).transpose(0, 2, 1, 3)
         return Dense(features, name="out_proj")(out.reshape(n, -1, self.width))
 
 
 class Round(nn.Module):
-    """Prompts look at each other, then at the image, think, and the image looks at them."""
+    """Prompts attend to each other, then to the image, pass an MLP, and the image attends to them.
+    """
 
     size: Size
     first: bool  # whose self-attention sees no positions, and replaces what it saw
@@ -50,24 +52,28 @@ class Round(nn.Module):
             return LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
 
         features = self.size.features
-        itself = LookAt(features, self.size.looks, name="self_attn")
+        itself = CrossAttention(features, self.size.num_heads, name="self_attn")
         if self.first:
             prompts = itself(prompts, prompts, prompts)
         else:
             seen = prompts + marks
             prompts = prompts + itself(seen, seen, prompts)
         prompts = norm(prompts, 1)
-        look = LookAt(features // 2, self.size.looks, name="cross_attn_token_to_image")
-        prompts = norm(prompts + look(prompts + marks, image + places, image), 2)
-        think = Perceptron((self.size.hidden, features), ("lin1", "lin2"), nn.relu, name="mlp")
+        attend = CrossAttention(
+            features // 2, self.size.num_heads, name="cross_attn_token_to_image"
+        )
+        prompts = norm(prompts + attend(prompts + marks, image + places, image), 2)
+        think = MLP((self.size.hidden, features), ("lin1", "lin2"), nn.relu, name="mlp")
         prompts = norm(prompts + think(prompts), 3)
-        look = LookAt(features // 2, self.size.looks, name="cross_attn_image_to_token")
-        image = norm(image + look(image + places, prompts + marks, prompts), 4)
+        attend = CrossAttention(
+            features // 2, self.size.num_heads, name="cross_attn_image_to_token"
+        )
+        image = norm(image + attend(image + places, prompts + marks, prompts), 4)
         return prompts, image
 
 
 class TwoWay(nn.Module):
-    """All rounds, and a last look of the prompts at the image."""
+    """All rounds, and a last attention of the prompts to the image."""
 
     size: Size
 
@@ -77,8 +83,10 @@ class TwoWay(nn.Module):
         for number in range(ROUNDS):
             turn = Round(self.size, number == 0, name=f"layers_{number}")
             prompts, image = turn(prompts, image, marks, places)
-        look = LookAt(self.size.features // 2, self.size.looks, name="final_attn_token_to_image")
-        prompts = prompts + look(prompts + marks, image + places, image)
+        attend = CrossAttention(
+            self.size.features // 2, self.size.num_heads, name="final_attn_token_to_image"
+        )
+        prompts = prompts + attend(prompts + marks, image + places, image)
         return LayerNorm(epsilon=1e-5, name="norm_final_attn")(prompts), image
 
 
@@ -108,12 +116,12 @@ class MaskDecoder(nn.Module):
         spots = jnp.broadcast_to(places.reshape(1, -1, features), image.shape)
         marks, image = TwoWay(self.size, name="transformer")(marks, image, spots)
         image = image.reshape(embedding.shape)
-        image = Spread(features // 4, name="output_upscaling_0")(image)
+        image = TransposedConv(features // 4, name="output_upscaling_0")(image)
         image = gelu(LayerNorm(epsilon=NORM, name="output_upscaling_1")(image))
-        image = gelu(Spread(features // 8, name="output_upscaling_3")(image))
+        image = gelu(TransposedConv(features // 8, name="output_upscaling_3")(image))
         layers = ("layers_0", "layers_1", "layers_2")
         weights = [
-            Perceptron(
+            MLP(
                 (features, features, features // 8),
                 layers,
                 nn.relu,
@@ -122,5 +130,5 @@ class MaskDecoder(nn.Module):
             for number in range(MASKS)
         ]
         logits = jnp.einsum("nhwc,nmc->nhwm", image, jnp.stack(weights, axis=1))
-        judge = Perceptron((features, features, MASKS), layers, nn.relu, name="iou_prediction_head")
+        judge = MLP((features, features, MASKS), layers, nn.relu, name="iou_prediction_head")
         return logits, judge(marks[:, 0])

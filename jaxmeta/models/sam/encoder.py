@@ -16,12 +16,12 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.models.sam.attention import attend, interpolation, relative, scaled
 from jaxmeta.models.sam.layers import (
+    MLP,
     NORM,
     Convolution3,
     Dense,
     LayerNorm,
     Patches,
-    Perceptron,
     gelu,
 )
 from jaxmeta.models.sam.size import Size
@@ -37,9 +37,9 @@ def nothing(x: Array) -> float:
 class Taps(NamedTuple):
     """What an adapter adds inside a block, each a function of what stands there."""
 
-    qkv: Callable[[Array], Any] = nothing  # normalised tokens -> beside the projection to q, k, v
+    qkv: Callable[[Array], Any] = nothing  # normalized tokens -> beside the projection to q, k, v
     attention: Callable[[Array], Any] = nothing  # the attention's output -> beside it
-    mlp: Callable[[Array], Any] = nothing  # normalised tokens -> beside the perceptron
+    mlp: Callable[[Array], Any] = nothing  # normalized tokens -> beside the perceptron
 
 
 class Attention(nn.Module):
@@ -83,12 +83,12 @@ class Block(nn.Module):
             out = attention(seen, taps.qkv)
         x = x + out + taps.attention(out)
         seen = LayerNorm(epsilon=NORM, name="norm2")(x)
-        mlp = Perceptron((4 * channels, channels), ("lin1", "lin2"), gelu, name="mlp")
+        mlp = MLP((4 * channels, channels), ("lin1", "lin2"), gelu, name="mlp")
         return x + mlp(seen) + taps.mlp(seen)
 
 
 class Neck(nn.Module):
-    """From tokens to the image embedding: two convolutions, each normalised over channels."""
+    """From tokens to the image embedding: two convolutions, each normalized over channels."""
 
     features: int
 
@@ -150,7 +150,7 @@ def encoder(size: Size) -> Encoder:
 
 
 def embedding(size: Size, parts: Encoder, variables: PyTree, image: Array) -> Array:
-    """Encode images [N, S, S, 3] that are normalised and padded."""
+    """Encode images [N, S, S, 3] that are normalized and padded."""
     tokens = parts.place(variables, parts.embed(variables, image))
     for number in range(size.depth):
         tokens = parts.block(variables, number, tokens)

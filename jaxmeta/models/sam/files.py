@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
 from jaxmeta.files import DAMAGED, beside, plain, write_json
-from jaxmeta.models.sam.images import LOOKS, Look
+from jaxmeta.models.sam.images import PREPROCESSING, Preprocessing
 from jaxmeta.models.sam.size import Size
 from jaxmeta.models.sam.weights import from_leaves
 
@@ -156,11 +156,11 @@ def write_weights(
     size: Size,
     found: Iterable[tuple[tuple[str, ...], np.ndarray]],
     *,
-    look: str = "sam",
+    preprocessing: str = "sam",
 ) -> None:
     """Write a converted model, leaf by leaf; `size.json`, written last, says that it is whole.
 
-    `look` names one of LOOKS: how its images must be shown.
+    `preprocessing` names one of PREPROCESSING: how its images must be shown.
     """
     new = not folder.exists()
     try:
@@ -168,16 +168,16 @@ def write_weights(
             for names, value in found:
                 with archive.open("/".join(names) + ".npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, value)
-        write_size(folder, size, look)
+        write_size(folder, size, preprocessing)
     except BaseException:
         if new and folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
         raise
 
 
-def write_size(folder: Path, size: Size, look: str = "sam") -> None:
+def write_size(folder: Path, size: Size, preprocessing: str = "sam") -> None:
     """Write what a converted model is."""
-    write_json(folder / SIZE, plain(size) | {"look": look})
+    write_json(folder / SIZE, plain(size) | {"preprocessing": preprocessing})
 
 
 def read_size(folder: Path) -> Size:
@@ -185,12 +185,12 @@ def read_size(folder: Path) -> Size:
     return described(folder)[0]
 
 
-def read_look(folder: Path) -> Look:
+def read_preprocessing(folder: Path) -> Preprocessing:
     """Read how a converted model must be shown images."""
     return described(folder)[1]
 
 
-def described(folder: Path) -> tuple[Size, Look]:
+def described(folder: Path) -> tuple[Size, Preprocessing]:
     """Read what a converted model is."""
     path = folder / SIZE
     if not path.is_file():
@@ -200,8 +200,8 @@ def described(folder: Path) -> tuple[Size, Look]:
         )
     try:
         values = json.loads(path.read_text("utf-8"))
-        look = LOOKS[values.pop("look")]
-        return Size(**values | {"whole": tuple(values["whole"])}), look
+        preprocessing = PREPROCESSING[values.pop("preprocessing")]
+        return Size(**values | {"whole": tuple(values["whole"])}), preprocessing
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged(path) from None
 

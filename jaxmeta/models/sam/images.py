@@ -1,9 +1,9 @@
 """From images of any shape to the square that the network sees, and back.
 
 As published, the longer side is resized to the square's and the shorter one in proportion; what is
-left, below and on the right, is filled with zeros after normalisation, so that prompts need no
-shift. Weights that learned from images shown in another way want them so again: `Look` says how.
-"""
+left, below and on the right, is filled with zeros after normalization, so that prompts need no
+shift. Weights that learned from images shown in another way want them so again: `Preprocessing`
+says how."""
 
 from typing import NamedTuple
 
@@ -15,24 +15,24 @@ from jaxtyping import Array, Bool, Float, Real
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam.prompts import Prompts
 
-LOW, HIGH = -2.0, 3.0  # of a normalised slice: what is shown as black and as white
+LOW, HIGH = -2.0, 3.0  # of a normalized slice: what is shown as black and as white
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green, blue: ImageNet's
 
 
-class Look(NamedTuple):
+class Preprocessing(NamedTuple):
     """How weights were shown images when they learned."""
 
-    mean: tuple[float, float, float] = MEAN  # taken from colours from 0 to 255
+    mean: tuple[float, float, float] = MEAN  # taken from colors from 0 to 255
     std: tuple[float, float, float] = STD  # that the rest is divided by
     stretched: bool = False  # over the whole square, whatever the proportions
 
 
-LOOKS = {
-    "sam": Look(),
+PREPROCESSING = {
+    "sam": Preprocessing(),
     # MedSAM (Ma et al. 2024, arXiv 2304.12306): from 0 to 1, stretched to 1024 x 1024
-    "medsam": Look((0.0, 0.0, 0.0), (255.0, 255.0, 255.0), stretched=True),
+    "medsam": Preprocessing((0.0, 0.0, 0.0), (255.0, 255.0, 255.0), stretched=True),
 }
-TRAINED_HERE = Look(stretched=True)  # as shards are resized to squares
+TRAINED_HERE = Preprocessing(stretched=True)  # as shards are resized to squares
 
 
 class Frame(NamedTuple):
@@ -57,7 +57,7 @@ def frame_of(
     return Frame(height, width, (side, side) if stretched else inner, side)
 
 
-def as_colours(
+def as_colors(
     image: Float[Array, "N H W C"], low: float | int, high: float | int
 ) -> Float[Array, "N H W 3"]:
     """Stretch values from `low` to `high` over 0 to 255, and show one channel as grey.
@@ -66,33 +66,37 @@ def as_colours(
     """
     channels = image.shape[-1]
     if channels not in (1, 3):
-        raise BadInput(f"images of {channels} channels: 1 (grey) or 3 (colours) can be shown")
+        raise BadInput(f"images of {channels} channels: 1 (grey) or 3 (colors) can be shown")
     seen = jnp.clip((image - low) / (high - low), 0, 1) * 255
     return jnp.broadcast_to(seen, (*image.shape[:-1], 3))
 
 
-def normalised(image: Float[Array, "N H W 3"], look: Look = Look()) -> Float[Array, "N H W 3"]:
-    """Take a mean from colours from 0 to 255, and divide by a spread."""
-    return (image - jnp.array(look.mean)[None, None, None]) / jnp.array(look.std)[None, None, None]
-
-
-def slices_as_colours(
-    image: Float[Array, "N H W 1"], look: Look = Look()
+def normalized(
+    image: Float[Array, "N H W 3"], preprocessing: Preprocessing = Preprocessing()
 ) -> Float[Array, "N H W 3"]:
-    """Show slices of normalised intensities as the image encoder sees them: grey from LOW to
+    """Take a mean from colors from 0 to 255, and divide by a spread."""
+    mean, std = (jnp.array(of)[None, None, None] for of in (preprocessing.mean, preprocessing.std))
+    return (image - mean) / std
+
+
+def slices_as_colors(
+    image: Float[Array, "N H W 1"], preprocessing: Preprocessing = Preprocessing()
+) -> Float[Array, "N H W 3"]:
+    """Show slices of normalized intensities as the image encoder sees them: grey from LOW to
     HIGH."""
-    return normalised(as_colours(image, LOW, HIGH), look)
+    return normalized(as_colors(image, LOW, HIGH), preprocessing)
 
 
 def fitted(
-    image: Float[Array, "N H W 3"], frame: Frame, look: Look = Look()
+    image: Float[Array, "N H W 3"], frame: Frame, preprocessing: Preprocessing = Preprocessing()
 ) -> Float[Array, "N S S 3"]:
-    """Resize colours from 0 to 255 into the frame, normalise them, and fill up with zeros."""
+    """Resize colors from 0 to 255 into the frame, normalize them, and fill up with zeros."""
     count, high, wide = image.shape[0], *frame.inner
     if image.shape[1:3] != frame.inner:
         image = jax.image.resize(image, (count, high, wide, 3), "linear", antialias=True)
     return jnp.pad(
-        normalised(image, look), ((0, 0), (0, frame.side - high), (0, frame.side - wide), (0, 0))
+        normalized(image, preprocessing),
+        ((0, 0), (0, frame.side - high), (0, frame.side - wide), (0, 0)),
     )
 
 

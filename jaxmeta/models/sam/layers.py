@@ -52,7 +52,7 @@ def gelu(x: Array) -> Array:
     return nn.gelu(x, approximate=False)
 
 
-class Perceptron(nn.Module):
+class MLP(nn.Module):
     """Layers lin1, lin2 or layers_0, layers_1, ...: an activation after each but the last."""
 
     widths: tuple[int, ...]
@@ -84,7 +84,7 @@ class Patches(nn.Module):
         return times(patches, kernel.reshape(-1, self.features)) + bias[None, None, None]
 
 
-class Spread(nn.Module):
+class TransposedConv(nn.Module):
     """A transposed convolution whose stride is its size: each pixel becomes a patch."""
 
     features: int

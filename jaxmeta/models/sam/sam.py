@@ -18,7 +18,7 @@ PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 class Sam(NamedTuple):
     """The network; variables are a dict of its three PARTS, named as in the published checkpoints.
 
-    encode(variables, image [N, S, S, 3]) -> embedding [N, G, G, P]: normalised, padded pixels
+    encode(variables, image [N, S, S, 3]) -> embedding [N, G, G, P]: normalized, padded pixels
     decode(variables, embedding, prompts) -> (logits [N, 4 G, 4 G, M], quality [N, M]): with
     `several` the M = 3 masks that an ambiguous prompt may mean, else one
     """

@@ -16,7 +16,7 @@ class Size(NamedTuple):
     window: int = 14  # tokens along the side of a window
     features: int = 256  # channels of the image embedding, of prompts and in the mask decoder
     hidden: int = 2048  # inside the perceptrons of the mask decoder
-    looks: int = 8  # heads of every attention behind the image encoder
+    num_heads: int = 8  # heads of every attention behind the image encoder
 
     @property
     def grid(self) -> int:

@@ -15,7 +15,7 @@ from jaxmeta.models.ssm_sam.mask_attention import MaskAttention
 
 
 class Squeeze(nn.Module):
-    """Convolutions to half the features, each normalised by itself and rectified."""
+    """Convolutions to half the features, each normalized by itself and rectified."""
 
     features: int
     times: int

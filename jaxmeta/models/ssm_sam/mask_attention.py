@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmeta.models.sam.decoder import LookAt
-from jaxmeta.models.sam.layers import LayerNorm, Perceptron
+from jaxmeta.models.sam.decoder import CrossAttention
+from jaxmeta.models.sam.layers import MLP, LayerNorm
 from jaxmeta.models.sam.size import Size
 
 ROUNDS = 2
@@ -32,13 +32,15 @@ class MaskAttention(nn.Module):
         x = features.reshape(n, -1, channels)
         value = jnp.broadcast_to(mask.reshape(n, -1, 1), x.shape)
         for number in range(ROUNDS):
-            value = x * LookAt(channels, self.size.looks, name=f"layers_{number}")(
+            value = x * CrossAttention(channels, self.size.num_heads, name=f"layers_{number}")(
                 x, x * value, value
             )
         if self.idle:
-            LookAt(channels, self.size.looks, name=f"layers_{ROUNDS}")(x[:, :1], x[:, :1], x[:, :1])
+            CrossAttention(channels, self.size.num_heads, name=f"layers_{ROUNDS}")(
+                x[:, :1], x[:, :1], x[:, :1]
+            )
         y = LayerNorm(epsilon=1e-5, name="norm1")(value + x)
         y = nn.Dropout(self.dropout, deterministic=still)(y)
-        think = Perceptron((self.size.hidden, channels), ("lin1", "lin2"), nn.relu, name="mlp")
+        think = MLP((self.size.hidden, channels), ("lin1", "lin2"), nn.relu, name="mlp")
         z = LayerNorm(epsilon=1e-5, name="norm2")(think(y) + y)
         return nn.Dropout(self.dropout, deterministic=still)(z).reshape(features.shape)

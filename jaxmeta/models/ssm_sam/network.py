@@ -22,8 +22,8 @@ DEPTHS = 4
 
 
 class SsmSam(NamedTuple):
-    """init(key) -> learned; look(frozen, pixels) -> Prefix; apply(frozen, learned, prefix, points,
-    mask, key=None) -> logits [N, S, S].
+    """init(key) -> learned; encode(frozen, pixels) -> Prefix; apply(frozen, learned, prefix,
+    points, mask, key=None) -> logits [N, S, S].
 
     Of each image `points` [N, K, 2] are (x, y) in pixels, and `mask` [N, G, G] is its support's
     halo on the tokens' grid. With a key there is dropout.
@@ -32,7 +32,7 @@ class SsmSam(NamedTuple):
     size: Size
     adapter: Adapter
     init: Callable[[Array], PyTree]
-    look: Callable[[PyTree, Array], Prefix]
+    encode: Callable[[PyTree, Array], Prefix]
     apply: Callable[..., Array]
 
 
@@ -68,7 +68,7 @@ def self_sampling(
             "decoder": decoder.init(masks, [grid] * DEPTHS, grid[..., 0], still=True)["params"],
         }
 
-    def look(frozen, pixels: Float[Array, "N S S 3"]) -> Prefix:
+    def encode(frozen, pixels: Float[Array, "N S S 3"]) -> Prefix:
         fixed = frozen["image_encoder"]
         prefix = before_adapters(parts, fixed, adapter, pixels, taken)
         return prefix._replace(passed=tuple(parts.neck(fixed, x) for x in prefix.passed))
@@ -84,4 +84,4 @@ def self_sampling(
             {"params": learned["decoder"]}, scales[::-1], mask, still=key is None, rngs=drop
         )
 
-    return SsmSam(size, adapter, init, look, apply)
+    return SsmSam(size, adapter, init, encode, apply)

@@ -6,7 +6,7 @@ Coordinates are (x, y) in pixels, x along a row.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmeta.numerics import larger
+from jaxmeta.numerics import maximum
 
 
 def features_at(
@@ -14,13 +14,13 @@ def features_at(
 ) -> Float[Array, "N K C"]:
     """Interpolate features linearly at points given in pixels of an image of this side.
 
-    Neighbours beyond the border count as zeros.
+    Neighbors beyond the border count as zeros.
     """
     height, width = features.shape[1:3]
 
     def weights(at, cells):
         place = (at + 0.5) * cells / side - 0.5
-        return larger(1 - jnp.abs(place[..., None] - jnp.arange(cells)[None, None]), 0.0)
+        return maximum(1 - jnp.abs(place[..., None] - jnp.arange(cells)[None, None]), 0.0)
 
     rows, columns = weights(points[..., 1], height), weights(points[..., 0], width)
     return jnp.einsum("nkr,nrjc,nkj->nkc", rows, features, columns)

@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmeta.models.sam.decoder import LookAt
-from jaxmeta.models.sam.layers import LayerNorm, Perceptron
+from jaxmeta.models.sam.decoder import CrossAttention
+from jaxmeta.models.sam.layers import MLP, LayerNorm
 from jaxmeta.models.sam.size import Size
 from jaxmeta.models.ssm_sam.points import features_at
 
@@ -33,17 +33,19 @@ class Asked(nn.Module):
         learned = self.param("learned", nn.initializers.normal(0.1), (self.copies, LEARNED, width))
         learned = learned[jnp.arange(image.shape[0]) % self.copies]
         asking = jnp.concatenate([learned, points], axis=1)
-        heard = norm(LookAt(width, self.size.looks, name="self_attn")(asking, asking, asking), 1)
+        heard = norm(
+            CrossAttention(width, self.size.num_heads, name="self_attn")(asking, asking, asking), 1
+        )
         asking = norm(asking + heard, 2)
         learned, points = asking[:, :LEARNED], asking[:, LEARNED:]
-        think = Perceptron((self.size.hidden, width), ("lin1", "lin2"), nn.relu, name="mlp")
+        think = MLP((self.size.hidden, width), ("lin1", "lin2"), nn.relu, name="mlp")
         learned = norm(learned + think(learned), 3)
         if self.idle:
-            LookAt(width // 2, self.size.looks, name="cross_attn_token_to_image")(
+            CrossAttention(width // 2, self.size.num_heads, name="cross_attn_token_to_image")(
                 learned[:1], image[:1], image[:1]
             )
-        look = LookAt(width // 2, self.size.looks, name="cross_attn_image_to_token")
-        return points, norm(image + look(image, learned, learned), 4)
+        attend = CrossAttention(width // 2, self.size.num_heads, name="cross_attn_image_to_token")
+        return points, norm(image + attend(image, learned, learned), 4)
 
 
 class SelfSampler(nn.Module):

@@ -22,7 +22,7 @@ def dense(own, x):
 
 
 def norm(own, x):
-    """Normalise the last axis, as `LayerNorm` with PyTorch's epsilon does."""
+    """Normalize the last axis, as `LayerNorm` with PyTorch's epsilon does."""
     x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
     shape = [1] * (x.ndim - 1) + [-1]
     return x * own["scale"].reshape(shape) + own["bias"].reshape(shape)

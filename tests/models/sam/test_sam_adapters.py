@@ -97,7 +97,7 @@ def test_a_token_is_prompted_by_its_own_patch_unless_tokens_are_mixed(mixed):
     own = moved(adapter.init(jax.random.key(1)))
     prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
     other = prefix._replace(patches=prefix.patches.at[:, 1, 2].add(1.0))
-    seen = [adapter.before(own, adapter.look(own, each), 0) for each in (prefix, other)]
+    seen = [adapter.before(own, adapter.encode(own, each), 0) for each in (prefix, other)]
     changed = np.abs(seen[0] - seen[1]).max((0, 3)) > 1e-6
     only = np.zeros_like(changed)
     only[1, 2] = True

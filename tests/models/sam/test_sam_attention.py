@@ -93,7 +93,7 @@ def test_a_tilt_depends_on_the_distance_alone():
 
 def test_a_table_for_another_grid_keeps_straight_lines_straight():
     line = jnp.linspace(-1, 1, 9)[:, None]
-    wanted = np.clip((np.arange(5) + 0.5) * 9 / 5 - 0.5, 0, 8) / 4 - 1  # pixel centres at halves
+    wanted = np.clip((np.arange(5) + 0.5) * 9 / 5 - 0.5, 0, 8) / 4 - 1  # pixel centers at halves
     np.testing.assert_allclose(interpolation(9, 5) @ line[:, 0], wanted, atol=1e-6)
     np.testing.assert_allclose(between(line, 3)[:, 0, 0], wanted[2:], atol=1e-6)
     np.testing.assert_array_equal(interpolation(7, 7), np.eye(7))

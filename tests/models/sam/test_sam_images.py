@@ -11,14 +11,14 @@ from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Prompts
 from jaxmeta.models.sam.attention import interpolation
 from jaxmeta.models.sam.images import (
-    LOOKS,
     MEAN,
+    PREPROCESSING,
     STD,
-    as_colours,
+    as_colors,
     fitted,
     frame_of,
     in_frame,
-    normalised,
+    normalized,
     restored,
 )
 
@@ -44,7 +44,7 @@ def test_a_disk_comes_back_where_it_was_and_a_click_on_it_stays_on_it(shape, pla
     rows, columns = np.mgrid[:height, :width]
     disk = ((rows - y) ** 2 + (columns - x) ** 2 < 49).astype(np.float32)
     frame = frame_of(height, width, 64)
-    seen = fitted(as_colours(jnp.asarray(disk)[None, ..., None], 0, 1), frame)
+    seen = fitted(as_colors(jnp.asarray(disk)[None, ..., None], 0, 1), frame)
     red = seen[..., :1] * STD[0] + MEAN[0]  # 0 and 255 again, where the image is
     click = in_frame(Prompts(points=np.array([[[x, y]]]), labels=np.ones((1, 1), int)), frame)
     at = np.floor(np.asarray(click.points)[0, 0]).astype(int)
@@ -59,18 +59,18 @@ def pooled(image):
     return image.reshape(n, side // 4, 4, side // 4, 4, c).mean((2, 4))
 
 
-def test_padding_is_zero_after_normalisation_and_lies_below_or_on_the_right():
+def test_padding_is_zero_after_normalization_and_lies_below_or_on_the_right():
     seen = fitted(jnp.full((1, 32, 64, 3), 200.0), frame_of(32, 64, 64))
     assert (seen[:, :32] != 0).all() and (seen[:, 32:] == 0).all()
     np.testing.assert_allclose(seen[0, 0, 0], (200 - np.array(MEAN)) / STD, rtol=1e-5)
 
 
 def test_sixteen_bits_are_stretched_and_grey_becomes_three_channels():
-    seen = as_colours(jnp.array([[[[-1.0], [0.0], [32768.0], [65536.0], [1e6]]]]), 0, 65536)
+    seen = as_colors(jnp.array([[[[-1.0], [0.0], [32768.0], [65536.0], [1e6]]]]), 0, 65536)
     np.testing.assert_allclose(seen[0, 0, :, 1], [0, 0, 127.5, 255, 255])
     assert seen.shape == (1, 1, 5, 3)
     with pytest.raises(BadInput, match="images of 4 channels: 1 .grey. or 3"):
-        as_colours(jnp.zeros((1, 4, 4, 4)), 0, 1)
+        as_colors(jnp.zeros((1, 4, 4, 4)), 0, 1)
 
 
 def test_what_cannot_be_shown_is_refused_with_its_numbers():
@@ -89,10 +89,10 @@ def test_what_cannot_be_shown_is_refused_with_its_numbers():
 def test_images_are_shrunk_with_antialiasing_and_masks_without(height, width):
     frame = frame_of(4 * height, 4 * width, 64)
     fine = np.indices((4 * height, 4 * width)).sum(0) % 4 < 2  # diagonal stripes of 4 pixels
-    colours = np.broadcast_to(255.0 * fine[None, ..., None], (1, *fine.shape, 3))
-    seen = fitted(jnp.asarray(colours, jnp.float32), frame)
+    colors = np.broadcast_to(255.0 * fine[None, ..., None], (1, *fine.shape, 3))
+    seen = fitted(jnp.asarray(colors, jnp.float32), frame)
     high, wide = frame.inner
-    grey = normalised(jnp.full((1, 1, 1, 3), 127.5))
+    grey = normalized(jnp.full((1, 1, 1, 3), 127.5))
     assert np.abs(seen[:, 2 : high - 2, 2 : wide - 2] - grey).mean() < 0.5
     logits = drawn(1, 16, 16, 1)
     small = frame_of(height // 2, width // 2, 64)
@@ -106,10 +106,10 @@ def test_images_are_shrunk_with_antialiasing_and_masks_without(height, width):
 
 
 def test_medsam_sees_the_whole_square_from_0_to_1_and_a_click_where_it_lies():
-    look = LOOKS["medsam"]
-    frame = frame_of(32, 64, 64, stretched=look.stretched)
+    preprocessing = PREPROCESSING["medsam"]
+    frame = frame_of(32, 64, 64, stretched=preprocessing.stretched)
     grey = jnp.asarray(np.linspace(0, 255, 32))[None, :, None, None] * jnp.ones((1, 32, 64, 3))
-    seen = fitted(grey, frame, look)[..., 0]
+    seen = fitted(grey, frame, preprocessing)[..., 0]
     assert seen.shape == (1, 64, 64) and seen.min() == 0 and seen.max() == 1
     np.testing.assert_allclose(seen[0, :, 7], np.clip((np.arange(64) - 0.5) / 62, 0, 1), atol=1e-6)
     click = in_frame(Prompts(points=np.array([[[10, 20]]]), labels=np.ones((1, 1), int)), frame)

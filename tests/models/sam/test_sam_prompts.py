@@ -10,9 +10,9 @@ import pytest
 from models.sam.by_hand import begun, drawn, norm
 from models.sam.sizes import SMALL
 
-from jaxmeta.models.sam.decoder import MASKS, LookAt, MaskDecoder, Round
+from jaxmeta.models.sam.decoder import MASKS, CrossAttention, MaskDecoder, Round
 from jaxmeta.models.sam.encoder import encoder
-from jaxmeta.models.sam.layers import Perceptron, gelu
+from jaxmeta.models.sam.layers import MLP, gelu
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, PADDING, PromptEncoder, Prompts
 
 GRID, FEATURES = SMALL.grid, SMALL.features
@@ -88,7 +88,7 @@ def test_the_first_round_replaces_what_prompts_were_and_the_second_adds(first):
     prompts, image, marks, places = given
 
     def look(name, width, *given):
-        return jax.jit(LookAt(width, SMALL.looks).apply)({"params": own[name]}, *given)
+        return jax.jit(CrossAttention(width, SMALL.num_heads).apply)({"params": own[name]}, *given)
 
     if first:
         prompts = look("self_attn", FEATURES, prompts, prompts, prompts)
@@ -101,7 +101,7 @@ def test_the_first_round_replaces_what_prompts_were_and_the_second_adds(first):
         own["norm2"],
         prompts + look("cross_attn_token_to_image", half, prompts + marks, image + places, image),
     )
-    think = Perceptron((SMALL.hidden, FEATURES), ("lin1", "lin2"), nn.relu)
+    think = MLP((SMALL.hidden, FEATURES), ("lin1", "lin2"), nn.relu)
     prompts = norm(own["norm3"], prompts + think.apply({"params": own["mlp"]}, prompts))
     image = norm(
         own["norm4"],
@@ -125,10 +125,10 @@ def test_each_mask_is_drawn_by_its_own_token_and_the_first_token_judges():
     drawing = gelu(seen["output_upscaling_3"]["__call__"][0])
     layers = ("layers_0", "layers_1", "layers_2")
     for number in range(MASKS):
-        mlp = Perceptron((FEATURES, FEATURES, FEATURES // 8), layers, nn.relu)
+        mlp = MLP((FEATURES, FEATURES, FEATURES // 8), layers, nn.relu)
         name = f"output_hypernetworks_mlps_{number}"
         weights = mlp.apply({"params": own[name]}, marks[:, 1 + number])
         np.testing.assert_allclose(logits[0, ..., number], drawing[0] @ weights[0], atol=1e-4)
-    judge = Perceptron((FEATURES, FEATURES, MASKS), layers, nn.relu)
+    judge = MLP((FEATURES, FEATURES, MASKS), layers, nn.relu)
     judged = judge.apply({"params": own["iou_prediction_head"]}, marks[:, 0])
     np.testing.assert_allclose(quality, judged, atol=1e-4)

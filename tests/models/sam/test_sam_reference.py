@@ -45,10 +45,10 @@ def prompts_of(kind, number, values):
     return jax.tree.map(jnp.asarray, Prompts(**given))
 
 
-def test_images_are_normalised_and_padded_alike(known):
+def test_images_are_normalized_and_padded_alike(known):
     _, _, values = known
-    colours = jnp.asarray(values["input/image_rgb_0_255_nchw"].transpose(0, 2, 3, 1))
-    seen = fitted(colours, frame_of(320, 250, 256))
+    colors = jnp.asarray(values["input/image_rgb_0_255_nchw"].transpose(0, 2, 3, 1))
+    seen = fitted(colors, frame_of(320, 250, 256))
     np.testing.assert_allclose(
         seen, values["stage/preprocessed_nchw"].transpose(0, 2, 3, 1), **close
     )

@@ -21,7 +21,7 @@ from jaxmeta.models.ssm_sam.sampler import SelfSampler
 
 SIZE = SMALL._replace(depth=4, whole=(0, 2))
 NETWORK = self_sampling(SIZE, high_pass(SIZE, width=3))
-LOOK, APPLY = jax.jit(NETWORK.look), jax.jit(NETWORK.apply)
+ENCODE, APPLY = jax.jit(NETWORK.encode), jax.jit(NETWORK.apply)
 
 
 def counts(**how):
@@ -63,7 +63,7 @@ def test_features_before_the_first_adapted_block_come_with_the_prefix():
     for last, passed in ((None, 0), (2, 2), (1, 3)):
         network = self_sampling(SIZE, low_rank(SIZE, last=last))
         learned = jax.jit(network.init)(jax.random.key(1))
-        prefix = jax.jit(network.look)(frozen, pixels)
+        prefix = jax.jit(network.encode)(frozen, pixels)
         assert len(prefix.passed) == passed
         again = from_parts(to_parts(prefix))
         assert jax.tree.structure(again) == jax.tree.structure(prefix)
@@ -133,7 +133,7 @@ def told():
 @pytest.mark.parametrize("part", ["points", "mask", "adapter", "sampler", "decoder"])
 def test_everything_that_is_told_or_learned_matters(told, part):
     frozen, learned, pixels, points, mask = told
-    prefix = LOOK(frozen, pixels)
+    prefix = ENCODE(frozen, pixels)
     before = APPLY(frozen, learned, prefix, points, mask)
     assert before.shape == (2, 16, 16)
     if part == "points":
@@ -149,7 +149,7 @@ def test_everything_that_is_told_or_learned_matters(told, part):
 def test_without_its_attention_the_decoder_is_not_told_the_mask(told):
     frozen, _, pixels, points, mask = told
     network = self_sampling(SIZE, high_pass(SIZE, width=3), attends=False)
-    learned, prefix = begun(network.init), LOOK(frozen, pixels)
+    learned, prefix = begun(network.init), ENCODE(frozen, pixels)
     apply = jax.jit(network.apply)
     one, two = (apply(frozen, learned, prefix, points, m) for m in (mask, mask[:, ::-1]))
     np.testing.assert_array_equal(one, two)
@@ -165,7 +165,7 @@ def test_of_several_learned_queries_each_image_has_its_turn(told):
     pixels, points, mask = (
         jnp.tile(a[:1], (3, *[1] * (a.ndim - 1))) for a in (pixels, points, mask)
     )
-    logits = network.apply(frozen, learned, network.look(frozen, pixels), points, mask)
+    logits = network.apply(frozen, learned, network.encode(frozen, pixels), points, mask)
     np.testing.assert_allclose(logits[0], logits[2], atol=1e-6)
     assert np.abs(logits[0] - logits[1]).max() > 1e-4
 
@@ -174,7 +174,7 @@ def test_of_several_learned_queries_each_image_has_its_turn(told):
 def test_derivatives_of_every_part_equal_differences_to_second_order(told, x64):
     """Along random directions of all that is learned: first and second derivative in float64."""
     frozen, learned, pixels, points, mask = jax.tree.map(lambda a: a.astype(jnp.float64), told)
-    prefix = NETWORK.look(frozen, pixels)
+    prefix = NETWORK.encode(frozen, pixels)
     leaves, structure = jax.tree.flatten(learned)
     rng = np.random.default_rng(0)
     along = jax.tree.unflatten(structure, [rng.normal(size=a.shape) / 10 for a in leaves])
@@ -206,13 +206,13 @@ def test_the_shallowest_features_are_told_by_the_sampler_and_come_last(told):
         return FlexibleDecoder(SIZE).apply(own, scales, mask, still=True)
 
     frozen, learned, pixels, points, mask = told
-    given = frozen, learned, LOOK(frozen, pixels), points, mask
+    given = frozen, learned, ENCODE(frozen, pixels), points, mask
     np.testing.assert_allclose(APPLY(*given), by_parts(*given), atol=1e-4)
 
 
 def test_with_a_key_features_are_left_out_and_without_one_none(told):
     frozen, learned, pixels, points, mask = told
-    given = frozen, learned, LOOK(frozen, pixels), points, mask
+    given = frozen, learned, ENCODE(frozen, pixels), points, mask
     one, again, two = (APPLY(*given, key=jax.random.key(n)) for n in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - two).max() > 1e-4 and np.abs(one - APPLY(*given)).max() > 1e-4

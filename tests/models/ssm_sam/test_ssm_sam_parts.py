@@ -10,7 +10,7 @@ from models.sam.by_hand import begun, dense, drawn, norm
 from models.sam.sizes import SMALL
 from scipy.ndimage import convolve1d, zoom
 
-from jaxmeta.models.sam.decoder import LookAt
+from jaxmeta.models.sam.decoder import CrossAttention
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
 from jaxmeta.models.ssm_sam.mask_attention import MaskAttention
@@ -50,7 +50,7 @@ def test_mask_attention_is_its_formula():
     tokens = x.reshape(2, 16, -1)
     value = jnp.broadcast_to(mask.reshape(2, 16, 1), tokens.shape)
     for number in range(2):
-        look = LookAt(SMALL.features, SMALL.looks)
+        look = CrossAttention(SMALL.features, SMALL.num_heads)
         key = tokens * value
         value = tokens * jax.jit(look.apply)(
             {"params": own[f"layers_{number}"]}, tokens, key, value
@@ -73,7 +73,9 @@ def test_the_sampler_s_second_round_goes_on_with_the_points_of_the_first():
         of = own[f"layers_{number}"]
 
         def look(name, width, *given, of=of):
-            return jax.jit(LookAt(width, SMALL.looks).apply)({"params": of[name]}, *given)
+            return jax.jit(CrossAttention(width, SMALL.num_heads).apply)(
+                {"params": of[name]}, *given
+            )
 
         asking = jnp.concatenate([jnp.tile(of["learned"], (2, 1, 1)), told], axis=1)
         heard = norm(of["norm1"], look("self_attn", SMALL.features, asking, asking, asking))
