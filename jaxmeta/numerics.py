@@ -1,9 +1,10 @@
-"""The larger of two values, differentiated by which it was, however it is compiled."""
+"""Small operations that go wrong easily: a maximum with one derivative, ranks, keys."""
 
 import math
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key, UInt32
 
 
 def maximum(a: Float[Array, "..."], b: Float[Array, "..."] | float) -> Float[Array, "..."]:
@@ -22,3 +23,8 @@ def maximum(a: Float[Array, "..."], b: Float[Array, "..."] | float) -> Float[Arr
 def rank(score: float) -> float:
     """Order scores, one that is no number below all: `max` keeps it where it comes first."""
     return -math.inf if math.isnan(score) else score
+
+
+def typed_key(raw: UInt32[Array, "2"]) -> Key[Array, ""]:
+    """Make a typed key of the raw one that the host gave a task."""
+    return jax.random.wrap_key_data(raw)

@@ -14,6 +14,7 @@ from jaxtyping import Array, PyTree
 
 from jaxmeta.losses.segmentation import hard_dice
 from jaxmeta.models.model import Model
+from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Examples, Task
 
 
@@ -46,11 +47,6 @@ class Algorithm(NamedTuple):
     advance: Callable[[Meta], Meta] = lambda meta: meta
 
 
-def key_of(task: Task) -> Array:
-    """Make a typed key of the raw one that the host gave the task."""
-    return jax.random.wrap_key_data(task.key)
-
-
 def predictor_of(model: Model) -> Callable:
     """Make the `predict` of an algorithm whose phi are a model's variables."""
 
@@ -74,7 +70,7 @@ def query_gradient(query_loss: Callable, model: Model) -> Callable:
     """
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
-        keys = jax.random.split(key_of(task))
+        keys = jax.random.split(typed_key(task.key))
 
         def judged(learned):
             value, (theta, phi, after, losses) = query_loss(learned, meta, task, *keys)

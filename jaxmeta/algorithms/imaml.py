@@ -11,11 +11,12 @@ solved with Hessian-vector products alone, by conjugate gradients or by a Neuman
 import jax
 import optax
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, statistics_of
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, statistics_of
 from jaxmeta.inner_loop.adapt import descend
 from jaxmeta.inner_loop.linear_solvers import Solve, conjugate_gradient
 from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.models.model import Model
+from jaxmeta.numerics import typed_key
 
 
 def imaml(
@@ -42,7 +43,7 @@ def imaml(
         return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
 
     def outer(meta, task):
-        inner_key, query_key, curved_key = jax.random.split(key_of(task), 3)
+        inner_key, query_key, curved_key = jax.random.split(typed_key(task.key), 3)
         theta = meta.learned
         phi, losses = walk(theta, task.support, inner_key, steps)
         value, slope = jax.value_and_grad(loss)(phi, task.query, query_key)

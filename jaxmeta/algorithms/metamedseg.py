@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, statistics_of
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, statistics_of
 from jaxmeta.inner_loop.adapt import descend
 from jaxmeta.inner_loop.plan import one_by_one
 from jaxmeta.losses.segmentation import hard_iou
 from jaxmeta.models.model import Model
+from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Examples
 
 
@@ -54,7 +55,7 @@ def metamedseg(
         return descend(loss, meta.learned, support, plan, update=update, key=key)[0]
 
     def outer(meta, task):
-        inner_key, query_key = jax.random.split(key_of(task))
+        inner_key, query_key = jax.random.split(typed_key(task.key))
         theta = meta.learned
         phi, losses = walk(theta, task.support, inner_key)
         meta_gradient = jax.tree.map(lambda a, b: a - b, theta, phi)

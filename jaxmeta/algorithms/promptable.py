@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Integer, PyTree
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
+from jaxmeta.algorithms.algorithm import Algorithm, Meta
 from jaxmeta.bounding_boxes import box_around
 from jaxmeta.losses.segmentation import hard_dice, wide
 from jaxmeta.models.sam.images import slices_as_colors
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, Prompts
 from jaxmeta.models.sam.sam import Sam
 from jaxmeta.models.sam.simulate import click_on, jittered
+from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Task
 
 FOCAL, GAMMA, BALANCE = 20.0, 2.0, 0.25
@@ -34,7 +35,7 @@ def promptable(network: Sam) -> Algorithm:
         return Meta(network.init(key))
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
-        clicked, boxed = jax.random.split(key_of(task))
+        clicked, boxed = jax.random.split(typed_key(task.key))
 
         def judged(learned):
             both = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, score
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, score
 from jaxmeta.losses.segmentation import wide
 from jaxmeta.models.model import Model
+from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Examples
 
 
@@ -53,7 +54,7 @@ def prototypes(
         def query_loss(theta):
             phi = describe(theta, task.support)
             judged = Model(model.init, lambda v, *a, **options: (classify(v, phi, *a), ()))
-            value = loss_of(judged)(theta, task.query, key_of(task))
+            value = loss_of(judged)(theta, task.query, typed_key(task.key))
             return value, dict(loss=value, dice=score(judged, theta, task.query))
 
         meta_gradient, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)

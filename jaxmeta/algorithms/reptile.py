@@ -9,16 +9,11 @@ and memory is that of plain training.
 import jax
 import optax
 
-from jaxmeta.algorithms.algorithm import (
-    Algorithm,
-    Meta,
-    key_of,
-    predictor_of,
-    statistics_of,
-)
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, statistics_of
 from jaxmeta.inner_loop.adapt import descend
 from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.models.model import Model
+from jaxmeta.numerics import typed_key
 
 
 def reptile(
@@ -39,7 +34,7 @@ def reptile(
         return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
 
     def outer(meta, task):
-        inner_key, query_key = jax.random.split(key_of(task))
+        inner_key, query_key = jax.random.split(typed_key(task.key))
         theta = meta.learned
         phi, losses = walk(theta, task.support, inner_key, steps)
         meta_gradient = jax.tree.map(lambda a, b: a - b, theta, phi)

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
+from jaxmeta.algorithms.algorithm import Algorithm, Meta
 from jaxmeta.inner_loop.adapt import adapt, descend
 from jaxmeta.inner_loop.plan import Plan, whole_support
 from jaxmeta.inner_loop.rematerialise import REMAT, Memory
@@ -33,7 +33,7 @@ from jaxmeta.models.sam.images import slices_as_colors
 from jaxmeta.models.sam.simulate import drawn_on
 from jaxmeta.models.ssm_sam.blur import halo
 from jaxmeta.models.ssm_sam.network import SsmSam
-from jaxmeta.numerics import maximum
+from jaxmeta.numerics import maximum, typed_key
 from jaxmeta.tasks.task import Examples, Task
 
 POINTS_FROM = ("support", "clicks", "none")
@@ -166,7 +166,7 @@ def ssm_sam(
         return adapt(loss_with(meta, together, drawn.inner), learned["theta"], support, plan, **how)
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
-        inner_key, query_key, logged = jax.random.split(key_of(task), 3)
+        inner_key, query_key, logged = jax.random.split(typed_key(task.key), 3)
         support, query = seen(meta, task.support), seen(meta, task.query)
         chunks = jax.tree.map(lambda a: a.reshape(-1, chunk, *a.shape[1:]), query)
         keys = jax.random.split(query_key, chunks.mask.shape[0])

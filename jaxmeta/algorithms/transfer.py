@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of, predictor_of, score
+from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, score
 from jaxmeta.inner_loop.adapt import descend
 from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.models.model import Model
+from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Task
 
 
@@ -46,7 +47,9 @@ def transfer(
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
         own = one_output(heads, task.task_id[1])
-        value, meta_gradient = jax.value_and_grad(loss_of(own))(meta.learned, slices, key_of(task))
+        value, meta_gradient = jax.value_and_grad(loss_of(own))(
+            meta.learned, slices, typed_key(task.key)
+        )
         return meta_gradient, dict(
             loss=value,
             dice=score(own, meta.learned, task.query),

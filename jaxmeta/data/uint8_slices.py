@@ -13,7 +13,7 @@ from jaxtyping import Float32, Real, UInt8
 from jaxmeta.data.grid import Grid, resize_image
 
 
-def picture_images(
+def uint8_images(
     slices: Real[np.ndarray, "N H W"],
     grid: Grid,
     *,

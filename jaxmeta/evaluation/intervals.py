@@ -36,6 +36,7 @@ are all alike (two cases that were missed), which are no certainty. A level nest
 is not left out (patients of a cohort that one run has) varies with it and is counted there alone.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, PyTree
 
-from jaxmeta.algorithms.algorithm import key_of
 from jaxmeta.evaluation.trial import Query, Support, Trial, places
 from jaxmeta.metrics import Measures, measure
+from jaxmeta.numerics import typed_key
 from jaxmeta.parallel.devices import jit, replicate, task_mesh
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Task
@@ -81,7 +81,7 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
     @jit
     def adapt(state, tasks):
         def one(state, task):
-            return (), predictor(state).adapt(task.support, key_of(task))
+            return (), predictor(state).adapt(task.support, typed_key(task.key))
 
         return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Integer, PyTree
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, key_of
+from jaxmeta.algorithms.algorithm import Algorithm, Meta
+from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Examples, Task
 
 
@@ -88,7 +89,7 @@ def episodic(
     """
 
     def outer(meta: Meta, task: Task):
-        changed, own = jax.random.key_data(jax.random.split(key_of(task)))
+        changed, own = jax.random.key_data(jax.random.split(typed_key(task.key)))
         if augment:
             task = augment(task._replace(key=changed))
         return algorithm.outer(meta, task._replace(key=own))

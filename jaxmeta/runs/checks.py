@@ -189,9 +189,7 @@ def refuse_unprompted(config: Config) -> None:
     if config.prompted != Prompted() and not own:
         raise BadInput(f"--prompted with {algorithm}: it is ssm-sam's")
     if config.prompted.raw_colors and not tasks.as_uint8:
-        raise BadInput(
-            "--prompted.raw-colors needs --tasks.as-uint8, whose slices are from 0 to 1"
-        )
+        raise BadInput("--prompted.raw-colors needs --tasks.as-uint8, whose slices are from 0 to 1")
     if config.feature_cache and (not own or config.augment != STILL):
         what = (
             "needs slices as they are: the presets ssm-sam have no --augment"

@@ -34,7 +34,7 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
     whose = dict(
         network=plain(config.network), weights=fingerprint(backbone), data=cohort_of(shards)
     )
-    whose |= dict(size=tasks.size, spacing=tasks.spacing, pictures=tasks.as_uint8)
+    whose |= dict(size=tasks.size, spacing=tasks.spacing, uint8=tasks.as_uint8)
     whose |= dict(raw=config.prompted.raw_colors, preprocessing=preprocessing_of(config))
     cache = open_cache(config.feature_cache, [volume.name for volume in shards.volumes], whose)
     fill(config, cache, source.pool, backbone)

@@ -148,9 +148,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "As the code released with the paper: no mask attention, points transposed, tokens mixed.",
         dataclasses.replace(
             SSM_SAM,
-            tasks=dataclasses.replace(
-                SSM_SAM.tasks, across=True, as_uint8=True, least_pixels=27
-            ),
+            tasks=dataclasses.replace(SSM_SAM.tasks, across=True, as_uint8=True, least_pixels=27),
             prompted=Prompted(
                 prompt="clicks",
                 attends=False,

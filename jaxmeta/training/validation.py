@@ -7,9 +7,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.algorithms.algorithm import key_of
 from jaxmeta.learners.learner import Learner
 from jaxmeta.losses.segmentation import hard_dice
+from jaxmeta.numerics import typed_key
 from jaxmeta.parallel.devices import jit
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Task
@@ -22,7 +22,7 @@ def validation(
 
     def outer(state, task):
         predictor = learner.predictor(state)
-        phi = predictor.adapt(task.support, key_of(task))
+        phi = predictor.adapt(task.support, typed_key(task.key))
         logits = predictor.predict(phi, task.query.image, task.query.prompt)
         return (), hard_dice(logits[..., 0], task.query.mask, task.query.valid)
 

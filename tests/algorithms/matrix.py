@@ -26,12 +26,13 @@ from jaxmeta.algorithms import (
     scratch,
     transfer,
 )
-from jaxmeta.algorithms.algorithm import Algorithm, key_of
+from jaxmeta.algorithms.algorithm import Algorithm
 from jaxmeta.algorithms.maml_plus_plus import importance
 from jaxmeta.inner_loop.adapt import adapt
 from jaxmeta.inner_loop.linear_solvers import conjugate_gradient, neumann
 from jaxmeta.inner_loop.plan import one_by_one, whole_support
 from jaxmeta.models.model import Model
+from jaxmeta.numerics import typed_key
 
 STEPS, RATE = 2, 0.1
 HEADS = small_model(classes=2)
@@ -181,7 +182,7 @@ def giving(logits):
 
 def inner(task):
     """Give the key of the walk down the support's loss."""
-    return jax.random.split(key_of(task))[0]
+    return jax.random.split(typed_key(task.key))[0]
 
 
 def walking(model=MODEL, **fixed):

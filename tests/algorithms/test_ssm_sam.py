@@ -176,7 +176,7 @@ def test_what_is_not_kept_or_seen_few_at_a_time_is_the_same(monkeypatch, first):
         looked.append(pixels.shape[0])
         return Prefix(pixels)
 
-    network = SHOWN._replace(adapter=Adapter((first,), None), preprocessing=preprocessing)
+    network = SHOWN._replace(adapter=Adapter((first,), None), encode=encode)
     made = ssm_sam(network, chunk=2, passes=1, rate=0.3)
     meta = made.init(jax.random.key(0))
 

@@ -431,7 +431,7 @@ def test_a_training_that_was_asked_to_end_says_by_what(number, config, tmp_path,
         signal.raise_signal(number)
         return not stop
 
-    monkeypatch.setattr(training, "trained", asked_at_once)
+    monkeypatch.setattr(train, "trained", asked_at_once)
     with pytest.raises(Stopped, match="goes on where it was") as ended:
         meta_train(config)
     assert ended.value.by == number
@@ -486,7 +486,7 @@ def test_a_run_does_not_begin_with_one_that_learned_from_patients_it_holds_out(
     held = Split(("kidney",), (), ("spleen",), ("belly/3",), ("belly/2",))
     learned = SimpleNamespace(meta=SimpleNamespace(learned={"theta": "a network"}))
     opened = Run(tmp_path, Config(), theirs, learned, 1)
-    monkeypatch.setattr(saved, "read", lambda folder: (Config(), theirs))
+    monkeypatch.setattr(config_file, "read", lambda folder: (Config(), theirs))
     monkeypatch.setattr("jaxmeta.runs.run.open_run", lambda folder: opened)
     with pytest.raises(BadInput, match="was trained on belly/2, which is held out here"):
         network_of(tmp_path, held, Config())

@@ -104,7 +104,7 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
         begun.append(config)
         raise Stopped("so")
 
-    monkeypatch.setattr(rows, "meta_train", stopped)
+    monkeypatch.setattr(baselines, "meta_train", stopped)
     run = SimpleNamespace(
         config=small, folder=small.workdir, split=SimpleNamespace(test_patients=())
     )

@@ -246,7 +246,7 @@ def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path, 
         learned.append(np.concatenate([np.ravel(a) for a in leaves]))
     np.testing.assert_allclose(learned[1], learned[0], atol=1e-5)
     assert len(list(kept.feature_cache.rglob("*.npz"))) > 5
-    monkeypatch.delattr(prefixes, "load_images")
+    monkeypatch.delattr(feature_cache, "load_images")
     assert train(kept), "what is kept needs no slice a second time"
 
 

@@ -28,7 +28,7 @@ from jaxmeta.data.intensity import Intensity, network_input
 from jaxmeta.data.masks import decode_mask
 from jaxmeta.data.orientation import ACQUIRED, Frame, Order, nearest_frame
 from jaxmeta.data.shards.records import read_record
-from jaxmeta.data.uint8_slices import picture_images, uint8_masks
+from jaxmeta.data.uint8_slices import uint8_images, uint8_masks
 from jaxmeta.errors import BadInput
 
 FORMAT = 2
@@ -185,7 +185,7 @@ def load_images(
         whole[:] = np.frombuffer(record, stored.dtype).reshape(whole.shape)
     if shards.uint8:
         how = dict(size=size, spacing=spacing, slope=stored.slope)
-        return picture_images(native, row.grid, **how)
+        return uint8_images(native, row.grid, **how)
     return network_input(
         native,
         row.grid,

@@ -40,8 +40,7 @@ class CrossAttention(nn.Module):
 
 
 class Round(nn.Module):
-    """Prompts attend to each other, then to the image, pass an MLP, and the image attends to them.
-    """
+    """Prompts attend to each other, to the image, pass an MLP, and the image attends to them."""
 
     size: Size
     first: bool  # whose self-attention sees no positions, and replaces what it saw
