@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 _HOMES = {
     "Examples": "jaxmeta.tasks.task",
     "Task": "jaxmeta.tasks.task",
-    "episodic": "jaxmeta.learners.learner",
+    "episodic": "jaxmeta.learners.episodic",
     "maml": "jaxmeta.algorithms",
     "open_shards": "jaxmeta.data.shards.shards",
     "reptile": "jaxmeta.algorithms",

@@ -49,7 +49,7 @@ WALLS = (
         "jaxmeta.training",
         ("jaxmeta.inner_loop", "jaxmeta.algorithms", "jaxmeta.models", "jaxmeta.data"),
     ),
-    ("jaxmeta.reports", ("jax", "jaxmeta.parallel", "jaxmeta.training.loop")),
+    ("jaxmeta.reports.figures", ("jax", "jaxmeta.data", "jaxmeta.runs")),
 )
 BORDER = "jaxmeta.tasks.loader"  # the one file of the tasks that may know JAX
 

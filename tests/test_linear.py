@@ -119,12 +119,14 @@ def test_three_products_point_where_the_exact_implicit_gradient_points(x64, solv
     @jax.jit
     def both(meta, task):
         def proximal(phi, examples, key):
-            away = jax.tree.map(jnp.subtract, phi, meta.learned)
+            away = jax.tree.map(jnp.subtract, phi, meta.learned["theta"])
             return loss(phi, examples, key) + strength / 2 * optax.tree.norm(away, squared=True)
 
         plan = whole_support(task.support, preset.steps)
         key = jax.random.key(0)
-        phi, _ = descend(proximal, meta.learned, task.support, plan, update=update, key=key)
+        phi, _ = descend(
+            proximal, meta.learned["theta"], task.support, plan, update=update, key=key
+        )
         flat, whole = ravel_pytree(phi)
         curved = jax.hessian(lambda v: loss(whole(v), task.support, key))(flat)
         slope = jax.grad(lambda v: loss(whole(v), task.query, key))(flat)

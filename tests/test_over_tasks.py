@@ -13,7 +13,7 @@ from small import LOSS, MODEL, in_float64, small_batch
 
 from jaxmeta.algorithms import maml
 from jaxmeta.errors import BadInput
-from jaxmeta.learners.learner import episodic
+from jaxmeta.learners.episodic import episodic
 from jaxmeta.parallel import devices
 from jaxmeta.parallel.over_tasks import over_tasks
 

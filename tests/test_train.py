@@ -12,7 +12,7 @@ from small import LOSS, MODEL, small_batch
 
 from jaxmeta.algorithms import maml
 from jaxmeta.errors import BadInput
-from jaxmeta.learners.learner import episodic
+from jaxmeta.learners.episodic import episodic
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.training import checkpoint, metrics_log
 from jaxmeta.training.loop import cost, train
@@ -132,7 +132,7 @@ def test_a_killed_run_repeats_what_was_behind_its_checkpoint(step, tmp_path):
 def test_a_loss_that_is_not_a_number_names_its_task(step):
     def poisoned(state, batch):
         state, metrics = step(state, batch)
-        metrics["tasks"]["loss"] = metrics["tasks"]["loss"].at[1].set(np.nan)
+        metrics["per_task"]["loss"] = metrics["per_task"]["loss"].at[1].set(np.nan)
         return state, metrics
 
     with pytest.raises(BadInput, match="step 1: the loss is nan in task 0 of the fox"):
@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_a_number_names_its_task(step):
             place=lambda batch: batch,
             log=lambda number, values: None,
             save=lambda number, state, due: None,
-            name_task="task {} of the fox".format,
+            name_task=lambda per_task, place: f"task {per_task['index'][place]} of the fox",
         )
 
 
@@ -168,20 +168,20 @@ def test_training_improves_the_loss_of_its_own_tasks(step):
     values = []
     for _ in range(30):
         state, metrics = step(state, batch)
-        values.append(float(metrics["tasks"]["loss"].mean()))
+        values.append(float(metrics["per_task"]["loss"].mean()))
     assert values[-1] < values[0] - 0.05
 
 
 def test_validation_adapts_to_each_task_by_itself():
     state, batch = LEARNER.init(jax.random.key(0)), small_batch(4)
-    dice = validation(LEARNER)(state, batch)
+    dice = validation(LEARNER.predictor)(state, batch)
     alone = jax.tree.map(lambda a: a[2:3], batch)
-    np.testing.assert_allclose(validation(LEARNER)(state, alone), dice[2:3], rtol=1e-5)
+    np.testing.assert_allclose(validation(LEARNER.predictor)(state, alone), dice[2:3], rtol=1e-5)
 
 
 def test_structures_weigh_alike_however_many_tasks_they_have():
-    task_id = np.array([[0, 7], [1, 7], [2, 7], [3, 8]])
-    assert mean_over_structures(np.array([0.2, 0.4, 0.6, 1.0]), task_id) == pytest.approx(0.7)
+    numbers = np.array([7, 7, 7, 8])
+    assert mean_over_structures(np.array([0.2, 0.4, 0.6, 1.0]), numbers) == pytest.approx(0.7)
 
 
 def test_the_cost_of_a_step_is_known_before_it_runs(step):

@@ -86,7 +86,7 @@ def build(name: str, width: int, *, steps: int, order: int, memory: Memory) -> A
         case "maml":
             return algorithms.maml(model, loss, **walk)
         case "anil":
-            return algorithms.maml(model, loss, **walk, names=("head",))
+            return algorithms.maml(model, loss, **walk, trainable=("head",))
         case "meta-sgd":
             return algorithms.maml(model, loss, **walk, learn_rate=True)
         case "maml++":

@@ -32,9 +32,10 @@ def volumes(
     def without_rests(meta, task):
         plan = one_by_one(task.support, epochs)._replace(active=np.ones(epochs * slices, bool))
         phi, losses = descend(
-            loss, meta.learned, task.support, plan, update=ADAM, key=jax.random.key(0)
+            loss, meta.learned["theta"], task.support, plan, update=ADAM, key=jax.random.key(0)
         )
-        return jax.tree.map(lambda a, b: a - b, meta.learned, phi), dict(last=losses[-1])
+        away = jax.tree.map(lambda a, b: a - b, meta.learned["theta"], phi)
+        return dict(theta=away), dict(last=losses[-1])
 
     image = np.random.default_rng(0).normal(size=(tasks, slices, size, size, 1)).astype(np.float32)
     full = a_batch(image, (image[..., 0] > 0.5).astype(np.uint8))

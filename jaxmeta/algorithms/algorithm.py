@@ -24,7 +24,7 @@ class Meta(NamedTuple):
     All of it is an argument of every jitted function, never a captured constant.
     """
 
-    learned: Any
+    learned: dict[str, Any]  # theta, the network's parameters, and whatever is learned beside
     state: Any = ()  # counters and the like of an algorithm's own
     backbone: Any = ()  # frozen weights from elsewhere: not made by `init`, in no checkpoint
 

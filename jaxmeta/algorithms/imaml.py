@@ -40,11 +40,13 @@ def imaml(
         return descend(proximal, theta, support, plan, update=inner, key=key)
 
     def adapt_to(meta, support, key):
-        return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]
+        return walk(
+            meta.learned["theta"], support, key, steps if test_steps is None else test_steps
+        )[0]
 
     def outer(meta, task):
         inner_key, query_key, curved_key = jax.random.split(typed_key(task.key), 3)
-        theta = meta.learned
+        theta = meta.learned["theta"]
         phi, losses = walk(theta, task.support, inner_key, steps)
         value, slope = jax.value_and_grad(loss)(phi, task.query, query_key)
 
@@ -57,6 +59,10 @@ def imaml(
 
         meta_gradient = solve(product, slope)
         statistics = statistics_of(model, theta, phi, task.query, value, losses)
-        return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
+        norm = optax.tree.norm(meta_gradient)
+        return dict(theta=meta_gradient), statistics | dict(grad_norm=norm)
 
-    return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predictor_of(model), outer)
+    def init(key):
+        return Meta(dict(theta=model.init(key)))
+
+    return Algorithm(init, adapt_to, predictor_of(model), outer)

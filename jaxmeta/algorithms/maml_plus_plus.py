@@ -17,9 +17,10 @@ import optax
 from jaxtyping import Array, Float, Integer
 
 from jaxmeta.algorithms.algorithm import Algorithm, Meta, predictor_of, query_gradient
-from jaxmeta.algorithms.walk import adapt_part, falling
+from jaxmeta.inner_loop.adapt import adapt
 from jaxmeta.inner_loop.checks import check_differentiable
 from jaxmeta.inner_loop.parameters import part_of
+from jaxmeta.inner_loop.plan import decaying, whole_support
 from jaxmeta.inner_loop.rematerialise import REMAT, Memory
 from jaxmeta.inner_loop.transforms import scale_by_step
 from jaxmeta.models.model import Model
@@ -36,7 +37,7 @@ def maml_plus_plus(
     inner: optax.GradientTransformation = optax.sgd(1.0),
     test_steps: int | None = None,
     decay: float = 1.0,
-    names: Sequence[str] = (),
+    trainable: Sequence[str] = (),
     memory: Memory = REMAT,
 ) -> Algorithm:
     """Learn an initialization and the rates of `steps` steps; later test steps go on with the last.
@@ -51,7 +52,7 @@ def maml_plus_plus(
 
     def init(key) -> Meta:
         theta = model.init(key)
-        moved, _ = part_of(theta, names)
+        moved, _ = part_of(theta, trainable)
         if order == 2:  # `adapt` cannot ask a rule that closes over learned rates
             check_differentiable(inner, moved)
         rates = jax.tree.map(lambda p: jnp.full(steps, rate, p.dtype), moved)
@@ -59,9 +60,9 @@ def maml_plus_plus(
 
     def walk(learned, support, key, count, watch=None):
         update = optax.chain(inner, scale_by_step(learned["rate"]))
-        how = dict(update=update, key=key, order=order, memory=memory, watch=watch)
-        factors = falling(count, steps, decay)
-        return adapt_part(loss, learned["theta"], names, support, factors, **how)
+        how = dict(update=update, key=key, order=order, memory=memory, trainable=trainable)
+        plan = whole_support(support, count)._replace(rate=decaying(count, steps, decay))
+        return adapt(loss, learned["theta"], support, plan, watch=watch, **how)
 
     def adapt_to(meta, support, key):
         return walk(meta.learned, support, key, steps if test_steps is None else test_steps)[0]

@@ -52,11 +52,11 @@ def metamedseg(
         count = epochs if tuning_epochs is None else tuning_epochs
         plan = one_by_one(support, count, decay=tuning_decay, every=every)
         update = tuning or inner
-        return descend(loss, meta.learned, support, plan, update=update, key=key)[0]
+        return descend(loss, meta.learned["theta"], support, plan, update=update, key=key)[0]
 
     def outer(meta, task):
         inner_key, query_key = jax.random.split(typed_key(task.key))
-        theta = meta.learned
+        theta = meta.learned["theta"]
         phi, losses = walk(theta, task.support, inner_key)
         meta_gradient = jax.tree.map(lambda a, b: a - b, theta, phi)
         value = loss(phi, task.query, query_key)
@@ -70,9 +70,11 @@ def metamedseg(
             logits, _ = model.apply(phi, meta.state.image, meta.state.prompt)
             seen = meta.state.mask, meta.state.valid
             statistics |= dict(target_iou=hard_iou(logits[..., 0], *seen))
-        return meta_gradient, statistics
+        return dict(theta=meta_gradient), statistics
 
     def init(key):
-        return Meta(model.init(key), () if target is None else jax.tree.map(jnp.asarray, target))
+        return Meta(
+            dict(theta=model.init(key)), () if target is None else jax.tree.map(jnp.asarray, target)
+        )
 
     return Algorithm(init, adapt_to, predictor_of(model), outer, task_weights)

@@ -32,20 +32,21 @@ def promptable(network: Sam) -> Algorithm:
     side = network.size.image
 
     def init(key) -> Meta:
-        return Meta(network.init(key))
+        return Meta(dict(theta=network.init(key)))
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         clicked, boxed = jax.random.split(typed_key(task.key))
 
         def judged(learned):
+            theta = learned["theta"]
             both = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
-            seen = network.encode(learned, slices_as_colors(both.image))
+            seen = network.encode(theta, slices_as_colors(both.image))
             count = task.support.mask.shape[0]
             hands = (
                 (seen[:count], task.support.mask, clicked),
                 (seen[count:], task.query.mask, boxed),
             )
-            told = [rounds(learned, *hand, boxed=n > 0) for n, hand in enumerate(hands)]
+            told = [rounds(theta, *hand, boxed=n > 0) for n, hand in enumerate(hands)]
             losses, before, after = (jnp.concatenate(each) for each in zip(*told, strict=True))
             valid = both.valid & both.mask.any((1, 2))  # nobody points at nothing
             means = [
@@ -58,12 +59,12 @@ def promptable(network: Sam) -> Algorithm:
         norm = optax.tree.norm(meta_gradient)
         return meta_gradient, dict(loss=loss, dice_before=before, dice=after, grad_norm=norm)
 
-    def rounds(learned, seen, mask, key, *, boxed: bool):
+    def rounds(theta, seen, mask, key, *, boxed: bool):
         """Prompt, correct, and judge both masks of every slice: losses, and Dice of each round
         [N]."""
         first, wrong = jax.random.split(key)
         prompts = box_prompts(mask, first) if boxed else click_prompts(mask, first)
-        logits, quality = network.decode(learned, seen, prompts, several=not boxed)
+        logits, quality = network.decode(theta, seen, prompts, several=not boxed)
         losses = mask_losses(large(logits, side), quality, mask)
         best = losses.argmin(1)[:, None]
         first_loss = jnp.take_along_axis(losses, best, axis=1)[:, 0]
@@ -71,7 +72,7 @@ def promptable(network: Sam) -> Algorithm:
         chosen = large(coarse, side)[..., 0]
         told = correction(prompts, chosen, mask, wrong)
         told = told._replace(masks=coarse[..., 0])
-        again, quality = network.decode(learned, seen, told)
+        again, quality = network.decode(theta, seen, told)
         again = large(again, side)
         second = mask_losses(again, quality, mask)[:, 0]
         dice = jax.vmap(lambda logits, mask: hard_dice(logits[None], mask[None], jnp.ones(1, bool)))
@@ -83,8 +84,8 @@ def promptable(network: Sam) -> Algorithm:
     def predict(meta: Meta, phi, image, prompt=()):
         if isinstance(prompt, tuple):
             raise ValueError("it segments what is pointed at: give a box [N, 4] with every slice")
-        seen = network.encode(meta.learned, slices_as_colors(image))
-        logits, _ = network.decode(meta.learned, seen, Prompts(boxes=prompt))
+        seen = network.encode(meta.learned["theta"], slices_as_colors(image))
+        logits, _ = network.decode(meta.learned["theta"], seen, Prompts(boxes=prompt))
         return large(logits, side)
 
     return Algorithm(init, adapt, predict, outer)

@@ -5,9 +5,8 @@ nothing.
     logit = scale * (cos(feature, p_1) - cos(feature, p_0))          c = 1 the structure, 0 the rest
 
 Prototypical networks (Snell et al. 2017, arXiv 1703.05175) for pixels, as PANet has them (Wang et
-al. 2019, arXiv 1908.06391), without its alignment loss. Direction: the plain gradient of the query
-loss.
-"""
+al. 2019, arXiv 1908.06391), without its alignment loss. Meta-gradient: the plain gradient of the
+query loss."""
 
 from collections.abc import Callable
 
@@ -45,13 +44,14 @@ def prototypes(
         return scale * (near[..., 1:] - near[..., :1])
 
     def adapt_to(meta: Meta, support: Examples, key) -> Float[Array, "2 C"]:
-        return describe(meta.learned, support)
+        return describe(meta.learned["theta"], support)
 
     def predict(meta: Meta, phi, image, prompt=()):
-        return classify(meta.learned, phi, image, prompt)
+        return classify(meta.learned["theta"], phi, image, prompt)
 
     def outer(meta: Meta, task):
-        def query_loss(theta):
+        def query_loss(learned):
+            theta = learned["theta"]
             phi = describe(theta, task.support)
             judged = Model(model.init, lambda v, *a, **options: (classify(v, phi, *a), ()))
             value = loss_of(judged)(theta, task.query, typed_key(task.key))
@@ -60,7 +60,10 @@ def prototypes(
         meta_gradient, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
         return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
 
-    return Algorithm(lambda key: Meta(model.init(key)), adapt_to, predict, outer)
+    def init(key):
+        return Meta(dict(theta=model.init(key)))
+
+    return Algorithm(init, adapt_to, predict, outer)
 
 
 def unit(vectors: Float[Array, "... C"]) -> Float[Array, "... C"]:

@@ -40,23 +40,26 @@ def transfer(
 
     def adapt_to(meta, support, key):
         fresh, walk = jax.random.split(key)
-        phi = {**meta.learned, head: model.init(fresh)[head]}
+        phi = {**meta.learned["theta"], head: model.init(fresh)[head]}
         plan = whole_support(support, steps)
         return descend(loss, phi, support, plan, update=optimizer, key=walk)[0]
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         slices = jax.tree.map(lambda *a: jnp.concatenate(a), task.support, task.query)
         own = one_output(heads, task.task_id[1])
-        value, meta_gradient = jax.value_and_grad(loss_of(own))(
-            meta.learned, slices, typed_key(task.key)
-        )
-        return meta_gradient, dict(
+        theta = meta.learned["theta"]
+        slope = jax.value_and_grad(loss_of(own))
+        value, meta_gradient = slope(theta, slices, typed_key(task.key))
+        return dict(theta=meta_gradient), dict(
             loss=value,
-            dice=score(own, meta.learned, task.query),
+            dice=score(own, theta, task.query),
             grad_norm=optax.tree.norm(meta_gradient),
         )
 
-    return Algorithm(lambda key: Meta(heads.init(key)), adapt_to, predictor_of(model), outer)
+    def init(key):
+        return Meta(dict(theta=heads.init(key)))
+
+    return Algorithm(init, adapt_to, predictor_of(model), outer)
 
 
 def one_output(heads: Model, number: Array) -> Model:
@@ -80,6 +83,6 @@ def scratch(
         return descend(loss, model.init(fresh), support, plan, update=optimizer, key=walk)[0]
 
     def outer(meta, task):
-        return (), dict(loss=jnp.zeros(()), grad_norm=jnp.zeros(()))
+        return dict(theta=()), dict(loss=jnp.zeros(()), grad_norm=jnp.zeros(()))
 
-    return Algorithm(lambda key: Meta(()), adapt_to, predictor_of(model), outer)
+    return Algorithm(lambda key: Meta(dict(theta=())), adapt_to, predictor_of(model), outer)

@@ -23,7 +23,8 @@ from jaxmeta.evaluation.finetune import (
     supervised,
 )
 from jaxmeta.evaluation.segmenter import Row, networks
-from jaxmeta.learners.learner import Predictor, with_backbone
+from jaxmeta.learners.episodic import with_backbone
+from jaxmeta.learners.learner import Predictor
 from jaxmeta.parallel.devices import replicate, side_by_side, task_mesh
 from jaxmeta.runs.build import build, model_and_loss
 from jaxmeta.runs.config import Config, TaskWeights

@@ -98,7 +98,7 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Preprocess
             f"{folder} is of {run.config.algorithm}, which learns from a support and not from "
             "pointing: --box and --click are for runs of sam-tiny and converted weights"
         )
-    return sam(size_of(run.config)), run.state.meta.learned, TRAINED_HERE
+    return sam(size_of(run.config)), run.state.meta.learned["theta"], TRAINED_HERE
 
 
 def pointer(

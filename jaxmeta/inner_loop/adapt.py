@@ -6,7 +6,7 @@ that adapts by gradients is this function with other arguments: MAML differentia
 Reptile looks only at where it ends, transfer and scratch start it elsewhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.inner_loop.checks import check_differentiable, check_floating, scalar
+from jaxmeta.inner_loop.parameters import part_of
 from jaxmeta.inner_loop.plan import Plan, all_active
 from jaxmeta.inner_loop.rematerialise import REMAT, Memory
 from jaxmeta.tasks.task import Examples
@@ -30,6 +31,7 @@ def adapt(
     key: Array,
     order: int = 2,
     memory: Memory = REMAT,
+    trainable: Sequence[str] = (),
     watch: Callable[[PyTree], Any] | None = None,
 ) -> tuple[PyTree, tuple[Float[Array, " S"], Any]]:
     """Walk down the support loss: phi <- phi + rate * update(grad loss(phi)), step by step of the
@@ -39,6 +41,10 @@ def adapt(
     derivative d phi / d theta. `order=1` treats every inner gradient as a constant: d phi / d theta
     is the identity (Finn et al. 2017, arXiv 1703.03400, section 5.2), while whatever else the
     update rule closes over, a learned rate for instance, still gets its gradient.
+
+    Only what lies under the names in `trainable` ("head", "up_0/conv_1") moves; without any,
+    every parameter does. `update` and its closed-over rates see trees of that part alone
+    (`parameters.part_of`); the loss, `watch` and the result are of the whole.
 
     With the `memory` modes REMAT and MIXED nothing is kept of a second-order step but phi and the
     optimizer's state, so memory hardly grows with S.
@@ -50,11 +56,18 @@ def adapt(
     """
     if order not in (1, 2):
         raise ValueError(f"order is 1 or 2, not {order}")
-    check_floating(phi)
+    moved, whole = part_of(phi, trainable)
+    check_floating(moved)
     if order == 2:
-        check_differentiable(update, phi)
+        check_differentiable(update, moved)
 
-    value_and_grad = (jax if order == 1 else memory).value_and_grad(scalar(loss))
+    def loss_of_part(part, *rest):
+        return loss(whole(part), *rest)
+
+    def watched(part):
+        return watch and watch(whole(part))
+
+    value_and_grad = (jax if order == 1 else memory).value_and_grad(scalar(loss_of_part))
 
     def walk(carry, now):
         phi, state = carry
@@ -66,11 +79,11 @@ def adapt(
             g, seen = jax.lax.stop_gradient((g, phi))
         delta, after = update.update(g, state, seen)
         new = jax.tree.map(lambda p, d: (p + rate * d).astype(p.dtype), phi, delta)
-        return (new, after), (value, watch and watch(new))
+        return (new, after), (value, watched(new))
 
     def rest(carry, now):
         nothing = jax.eval_shape(walk, carry, now)[1][0]
-        return carry, (jnp.zeros((), nothing.dtype), watch and watch(carry[0]))
+        return carry, (jnp.zeros((), nothing.dtype), watched(carry[0]))
 
     def step(carry, now):  # a step that rests costs nothing, where tasks are not side by side
         return (
@@ -85,8 +98,8 @@ def adapt(
         # without the barrier against common subexpressions: safe, and faster, in a scan
         step = jax.checkpoint(step, prevent_cse=False, policy=memory.keep)
     steps = jnp.arange(len(plan.active)), jax.tree.map(jnp.asarray, plan)
-    (phi, _), trace = jax.lax.scan(step, (phi, update.init(phi)), steps)
-    return phi, trace
+    (moved, _), trace = jax.lax.scan(step, (moved, update.init(moved)), steps)
+    return whole(moved), trace
 
 
 def descend(

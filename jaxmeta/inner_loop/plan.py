@@ -38,3 +38,10 @@ def one_by_one(support: Examples, epochs: int, *, decay: float = 1.0, every: int
 def all_active(plan: Plan) -> bool:
     """Say whether it is known, when the loop is compiled, that no step rests."""
     return isinstance(plan.active, np.ndarray) and bool(plan.active.all())
+
+
+def decaying(count: int, steps: int, decay: float) -> Float[np.ndarray, " S"]:
+    """Factors of `count` steps' rates: 1 for the `steps` of training, then `decay` from step to
+    step."""
+    beyond = np.maximum(np.arange(count) - steps + 1, 0)
+    return np.float32(decay) ** beyond.astype(np.float32)

@@ -2,8 +2,8 @@
 
 Everything with an axis for tasks is made here, so scan, `vmap`, chunks and devices are decided in
 one place. The whole of an algorithm's `outer` is mapped, its differentiation included, and
-directions are summed in the carry of a scan: memory is one chunk's, however many tasks there are.
-"""
+meta-gradients are summed in the carry of a scan: memory is one chunk's, however many tasks there
+are."""
 
 from collections.abc import Callable
 
@@ -12,21 +12,19 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
-from jaxmeta.tasks.task import Task
-
 
 def over_tasks(
-    outer: Callable[[PyTree, Task], tuple[PyTree, PyTree]],
+    outer: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
     *,
     mesh: Mesh | None = None,
     chunk: int = 1,
     task_weights: Callable[[PyTree], jax.Array] | None = None,
-) -> Callable[[PyTree, Task], tuple[PyTree, PyTree]]:
+) -> Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]:
     """Make (meta, tasks [T, ...]) -> (meta_gradient, statistics [T, ...]) of (meta, task) -> the
     same.
 
-    `tasks` is a `Task` (of two `Examples`) with one more leading axis T on every leaf, a multiple
-    of `chunk` on each device; `outer` sees it without. A meta-gradient is a tree like what is
+    `tasks` is any tree with one more leading axis T on every leaf (a `Task`, say), a multiple of
+    `chunk` on each device; `outer` sees it without. A meta-gradient is a tree like what is
     learned, statistics are scalars.
 
     The meta-gradient is the mean over all tasks, or their sum weighted by `task_weights(statistics
@@ -51,7 +49,7 @@ def over_tasks(
         return jax.tree.map(lambda a: a[None], one)
 
     def chunked(tasks):
-        count = jax.tree.leaves(tasks)[0].shape[0]
+        count = count_of(tasks)
         if count % chunk:
             raise ValueError(f"{count} tasks on a device do not split into chunks of {chunk}")
         return jax.tree.map(lambda a: a.reshape(count // chunk, chunk, *a.shape[1:]), tasks)
@@ -73,7 +71,7 @@ def over_tasks(
             lambda some: side_by_side(meta, some), chunked(tasks)
         )
         meta_gradients, statistics = merged(meta_gradients), merged(statistics)
-        statistics["deviation"] = deviation(meta_gradients, tasks.task_id.shape[0])
+        statistics["deviation"] = deviation(meta_gradients, count_of(tasks))
         weights = gather(task_weights)(statistics)
         return jax.tree.map(lambda d: jnp.tensordot(weights, d, 1), meta_gradients), statistics
 
@@ -88,12 +86,11 @@ def over_tasks(
         return sum(jax.tree.leaves(apart))
 
     def everywhere(meta, tasks):
-        local = tasks.task_id.shape[0]
+        local = count_of(tasks)
         total = local * (mesh.size if mesh else 1)
 
-        def gather(
-            task_weights,
-        ):  # weights of all tasks of the step, of which each device keeps its own
+        # weights of all tasks of the step, of which each device keeps its own
+        def gather(task_weights):
             def own(statistics):
                 if mesh is None:
                     return task_weights(statistics)
@@ -122,6 +119,11 @@ def over_tasks(
         out_specs=(same, spread),
         check_vma=False,
     )
+
+
+def count_of(tasks: PyTree) -> int:
+    """Count the tasks of a batch: the leading axis of any leaf."""
+    return jax.tree.leaves(tasks)[0].shape[0]
 
 
 def merged(values: PyTree) -> PyTree:

@@ -21,7 +21,8 @@ from jaxmeta.errors import BadInput
 from jaxmeta.inner_loop.linear_solvers import conjugate_gradient, neumann
 from jaxmeta.inner_loop.rematerialise import MIXED, PLAIN, REMAT
 from jaxmeta.inner_loop.transforms import clip_norm
-from jaxmeta.learners.learner import Learner, episodic
+from jaxmeta.learners.episodic import episodic
+from jaxmeta.learners.learner import Learner
 from jaxmeta.losses.of_slices import LOSSES, slice_loss
 from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.models import Model, begin_with, instance_unet, unet
@@ -157,11 +158,13 @@ def build(
     test_steps: int | None = None,
     network: PyTree = None,
     target: Examples | None = None,
+    backbone: PyTree = (),
 ) -> Learner:
     """Make the learner that trains, or when `testing` predicts.
 
     `test_steps` stands in for those of the configuration; `network` are variables to begin with,
-    `target` the slices that the rule of that name looks at.
+    `target` the slices that the rule of that name looks at, `backbone` frozen weights that no
+    checkpoint holds.
     """
     if test_steps is not None:
         inner = dataclasses.replace(config.inner, test_steps=test_steps)
@@ -171,6 +174,7 @@ def build(
         outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=at_once(config, mesh)),
         augment=None if config.feature_cache else lambda task: augment(task, config.augment),
+        backbone=backbone,
     )
 
 
@@ -237,7 +241,7 @@ def build_algorithm(
         return build_metamedseg(config, model, loss, target)
     walk = dict(steps=inner.steps, test_steps=inner.test_steps)
     learned = walk | dict(rate=inner.rate, inner=rule(1.0), decay=inner.decay)
-    learned |= dict(names=inner.trainable or (), memory=MEMORY[inner.memory or "remat"])
+    learned |= dict(trainable=inner.trainable or (), memory=MEMORY[inner.memory or "remat"])
     tune = dict(optimizer=rule(inner.rate), steps=inner.test_steps)
     match config.algorithm:
         case "maml":

@@ -11,7 +11,6 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
-from jaxmeta.learners.learner import with_backbone
 from jaxmeta.runs import config_file
 from jaxmeta.runs.build import build
 from jaxmeta.runs.build_sam import KINDS, begun_size, converted, weights_of
@@ -48,15 +47,16 @@ def open_run(folder: Path) -> Run:
     """Read a run's configuration, its split and its best checkpoint."""
     config, division = config_file.read(folder)
     refuse_edited(folder)
-    here = SingleDeviceSharding(jax.devices()[0])
-    state = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-        jax.eval_shape(build(config).init, jax.random.key(config.seed)),
-    )
-    step, _, state = checkpoint.load_best(folder / "checkpoints", state)
     backbone = backbone_of(config, division)
     refuse_other(folder, backbone)
-    state = with_backbone(jax.device_get(state), backbone)
+    learner = build(config, backbone=backbone)
+    here = SingleDeviceSharding(jax.devices()[0])
+    saved = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+        jax.eval_shape(learner.init, jax.random.key(config.seed)),
+    )
+    step, _, saved = checkpoint.load_best(folder / "checkpoints", saved)
+    state = learner.from_save(jax.device_get(saved))
     return Run(folder, config, division, state, step, provenance_of(folder))
 
 
@@ -128,10 +128,10 @@ def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
     Raises BadInput where it, or anything that it stands on, has seen what the other holds out.
     """
     refuse_begun(provenance_of(folder), division, begun)
-    learned = open_run(folder).state.meta.learned
-    if not learned:
+    theta = open_run(folder).state.meta.learned["theta"]
+    if not jax.tree.leaves(theta):
         raise BadInput(f"{folder} has learned no network: begin with another")
-    return learned["theta"] if "theta" in learned else learned
+    return theta
 
 
 def refuse_begun(provenance: Iterable[Seen], division: Split, begun: Config) -> None:

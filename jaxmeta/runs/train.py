@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from jaxmeta.errors import Occupied, Stopped
 from jaxmeta.files import plain, write_json
-from jaxmeta.learners.learner import Learner, with_backbone, without_backbone
+from jaxmeta.learners.learner import Learner
 from jaxmeta.parallel import devices
 from jaxmeta.progress import compiling, following, say
 from jaxmeta.runs import config_file, signature
@@ -33,7 +33,7 @@ from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.source import Source, describe_task, load_task
 from jaxmeta.tasks.task import Task
 from jaxmeta.training import checkpoint, dashboards, metrics_log
-from jaxmeta.training.loop import cost, train
+from jaxmeta.training.loop import cost, summary, train
 from jaxmeta.training.validation import mean_over_structures, validation
 
 DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
@@ -59,7 +59,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     introduce(given, mesh.size)
     backbone = backbone_of(config, division)
     claim(given, backbone, write=False)
-    learner = learner_of(given, mesh)
+    learner = learner_of(given, mesh, backbone)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
     whole = config.algorithm == "sam" and config.init_from
     init = learner.init if whole else devices.jit(learner.init)
@@ -80,7 +80,7 @@ def trained(config: Config, stop: list[int]) -> bool:
                 checkpoint.save(checkpoints, 0, state, batches, None, about)
             print(f"trained already: {start} steps")
             return True
-        state = devices.replicate(with_backbone(state, backbone), mesh)
+        state = devices.replicate(learner.from_save(state), mesh)
         place = partial(devices.place, mesh=mesh)
         count = config.tasks.batch_size // jax.process_count()
         example = place(load_tasks(source, config.seed, count))
@@ -105,7 +105,7 @@ def trained(config: Config, stop: list[int]) -> bool:
                 told = f"Dice {value:.3f} on validation organs{validated_by(config)}"
                 say(f"step {number}: {told}")
                 write(number, dict(validation_dice=value))
-            checkpoint.save(checkpoints, number, without_backbone(state), batches, value, about)
+            checkpoint.save(checkpoints, number, learner.to_save(state), batches, value, about)
 
         number, state, spent = train(
             step,
@@ -118,7 +118,8 @@ def trained(config: Config, stop: list[int]) -> bool:
             log=log,
             save=save,
             interrupted=lambda: devices.any_process(bool(stop)),
-            name_task=partial(describe_task, source, config.seed),
+            name_task=partial(named_task, source, config.seed),
+            summarize=summarized,
         )
     seconds = time.perf_counter() - began
     parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
@@ -153,14 +154,28 @@ def introduce(given: Given, parts: int) -> None:
         print(f"note: {note}")
 
 
-def learner_of(given: Given, mesh: Mesh) -> Learner:
+def learner_of(given: Given, mesh: Mesh, backbone: PyTree) -> Learner:
     """Make the learner, with the network that it begins with and the slices that it looks at, if
     any."""
     config, network = given.config, None
     if config.init_from and config.algorithm != "ssm-sam":  # which begins with frozen weights alone
         network = beginning(config, given.division)
     target = target_examples(config, given.shards, given.division)
-    return build(config, mesh=mesh, network=network, target=target)
+    return build(config, mesh=mesh, network=network, target=target, backbone=backbone)
+
+
+def named_task(source: Source, seed: int, per_task: dict, place: int) -> str:
+    """Say to a person which task of a step's batch it is."""
+    return describe_task(source, seed, int(per_task["index"][place]))
+
+
+def summarized(metrics: dict) -> dict:
+    """Flatten a step's metrics, with the structures that were drawn and the Dice of each task."""
+    per_task = metrics["per_task"]
+    each = {"structures": np.asarray(per_task["structure"]).tolist()}
+    if "dice" in per_task:
+        each["task_dice"] = np.round(np.asarray(per_task["dice"], float), 4).tolist()
+    return summary(metrics) | each
 
 
 def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Callable:
@@ -258,11 +273,11 @@ def validator(given: Given) -> Callable:
     tasks = load_tasks(source, seed, config.validation_tasks)
     mesh = devices.task_mesh(config.validation_tasks, local=True)  # every process finds the same
     learner = build(config, testing=True)
-    dice, placed = validation(learner, mesh), devices.place(tasks, mesh)
+    dice, placed = validation(learner.predictor, mesh), devices.place(tasks, mesh)
 
     def score(state) -> float:
         values = dice(devices.replicate(jax.device_get(state), mesh), placed)
-        return mean_over_structures(jax.device_get(values), tasks.task_id)
+        return mean_over_structures(jax.device_get(values), tasks.task_id[:, 1])
 
     return score
 

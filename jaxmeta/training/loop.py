@@ -16,26 +16,28 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
-from jaxmeta.tasks.task import Task
 
 
 def train(
-    step: Callable[[PyTree, Task], tuple[PyTree, dict]],
+    step: Callable[[PyTree, PyTree], tuple[PyTree, dict]],
     state: PyTree,
-    batches: Iterator[Task],
+    batches: Iterator[PyTree],
     *,
     start: int,
     steps: int,
     every: int,
-    place: Callable[[Task], Task],
+    place: Callable[[PyTree], PyTree],
     log: Callable[[int, dict], None],
     save: Callable[[int, PyTree, bool], None],
     interrupted: Callable[[], bool] = lambda: False,
-    name_task: Callable[[int], str] = str,
+    name_task: Callable[[dict, int], str] = lambda per_task, place: f"task {place} of the step",
+    summarize: Callable[[dict], dict] | None = None,
 ) -> tuple[int, PyTree, dict[str, float]]:
     """Make the steps behind `start` up to `steps`, saving each `every` steps and at the end.
 
-    `save` is told whether that is due, or an interruption made it so.
+    `save` is told whether that is due, or an interruption made it so. `log` gets what `summarize`
+    makes of a step's metrics, by default `summary`, and the seconds of the step;
+    `name_task(per_task, place)` says to a person which task of the batch it is.
 
     Returns the last step made, the state and the seconds spent on data, device and checkpoints.
     Raises BadInput at the first loss or meta-gradient that is not a number, naming the task.
@@ -49,9 +51,9 @@ def train(
             return
         with timed(spent, "device"):
             values = jax.device_get(waiting[1])
-        refuse_nan(waiting[0], values["tasks"], name_task)
+        refuse_nan(waiting[0], values["per_task"], name_task)
         now = time.perf_counter()
-        log(waiting[0], summary(values) | dict(seconds=now - began))
+        log(waiting[0], (summarize or summary)(values) | dict(seconds=now - began))
         waiting, began = None, now
 
     while number < steps and not interrupted():
@@ -73,25 +75,24 @@ def train(
     return number, state, dict(spent)
 
 
-def summary(values: dict) -> dict[str, Any]:
-    """Flatten a step's metrics: the mean over tasks of each, and what names the tasks."""
-    tasks = dict(values["tasks"])
-    task_id = np.asarray(tasks.pop("task_id"))
-    means = {name: float(np.mean(of_tasks)) for name, of_tasks in tasks.items()}
-    norms = {name: float(value) for name, value in values.items() if name != "tasks"}
-    each = {"structures": task_id[:, 1].tolist()}
-    if "dice" in tasks:
-        each["task_dice"] = np.round(np.asarray(tasks["dice"], float), 4).tolist()
-    return means | norms | each
+def summary(metrics: dict) -> dict[str, Any]:
+    """Flatten a step's metrics: the mean over tasks of each that is a measure, then the scalars."""
+    per_task = {name: np.asarray(values) for name, values in metrics["per_task"].items()}
+    means = {
+        name: float(np.mean(values))
+        for name, values in per_task.items()
+        if not np.issubdtype(values.dtype, np.integer)  # those name or number tasks
+    }
+    return means | {name: float(value) for name, value in metrics["scalars"].items()}
 
 
-def refuse_nan(number: int, tasks: dict, name_task: Callable[[int], str]) -> None:
+def refuse_nan(number: int, per_task: dict, name_task: Callable[[dict, int], str]) -> None:
     """Stop at the first task whose loss or gradient is not finite."""
     for name in ("loss", "grad_norm"):
-        for value, task_id in zip(np.asarray(tasks[name]), np.asarray(tasks["task_id"])):
+        for place, value in enumerate(np.asarray(per_task[name])):
             if not np.isfinite(value):
                 raise BadInput(
-                    f"step {number}: the {name} is {value} in {name_task(int(task_id[0]))}; the "
+                    f"step {number}: the {name} is {value} in {name_task(per_task, place)}; the "
                     "last checkpoint is sound: lower the inner or outer rate, or look at that task"
                 )
 

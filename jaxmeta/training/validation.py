@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.learners.learner import Learner
+from jaxmeta.learners.learner import Predictor
 from jaxmeta.losses.segmentation import hard_dice
 from jaxmeta.numerics import typed_key
 from jaxmeta.parallel.devices import jit
@@ -16,12 +16,12 @@ from jaxmeta.tasks.task import Task
 
 
 def validation(
-    learner: Learner, mesh: Mesh | None = None
+    predictor_of: Callable[[PyTree], Predictor], mesh: Mesh | None = None
 ) -> Callable[[PyTree, Task], Float[Array, " T"]]:
     """Make the jitted (state, tasks) -> query Dice of each task after adapting to its support."""
 
     def outer(state, task):
-        predictor = learner.predictor(state)
+        predictor = predictor_of(state)
         phi = predictor.adapt(task.support, typed_key(task.key))
         logits = predictor.predict(phi, task.query.image, task.query.prompt)
         return (), hard_dice(logits[..., 0], task.query.mask, task.query.valid)
@@ -29,8 +29,8 @@ def validation(
     return jit(lambda state, tasks: over_tasks(outer, mesh=mesh)(state, tasks)[1])
 
 
-def mean_over_structures(dice: Float[np.ndarray, " T"], task_id: np.ndarray) -> float:
+def mean_over_structures(dice: Float[np.ndarray, " T"], structure: np.ndarray) -> float:
     """Average over structures the average over their tasks, so that a frequent one weighs no
     more."""
-    numbers = np.asarray(task_id)[:, 1]
+    numbers = np.asarray(structure)
     return float(np.mean([np.mean(np.asarray(dice)[numbers == n]) for n in np.unique(numbers)]))

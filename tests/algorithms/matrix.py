@@ -142,11 +142,11 @@ def with_updates_held(case, learned, task):
 def where_it_ends(case, learned, task, plan=partial(whole_support, steps=STEPS)):
     """A linear function whose slope is theta - phi, phi from `adapt` itself."""
     phi, _ = adapt(
-       pixel_loss(case.model), learned, task.support, plan(task.support),
+       pixel_loss(case.model), learned["theta"], task.support, plan(task.support),
        update=ADAM, key=inner(task), order=1,
    )  # fmt: skip
-    gap = jax.tree.map(lambda a, b: a - b, learned, phi)
-    return lambda values: optax.tree.vdot(values, gap)
+    gap = jax.tree.map(lambda a, b: a - b, learned["theta"], phi)
+    return lambda values: optax.tree.vdot(values["theta"], gap)
 
 
 def of_the_prediction(case, learned, task):
@@ -157,7 +157,7 @@ def of_the_prediction(case, learned, task):
         meta = algorithm.init(jax.random.key(0))._replace(learned=values)
         phi = algorithm.adapt(meta, task.support, inner(task))
         logits = algorithm.predict(meta, phi, task.query.image)
-        return pixel_loss(giving(logits))(values, task.query, None)
+        return pixel_loss(giving(logits))(values["theta"], task.query, None)
 
     return query_loss
 
@@ -168,7 +168,7 @@ def of_all_slices(case, learned, task):
     number = int(task.task_id[1])
 
     def slice_loss(values):
-        logits, _ = HEADS.apply(values, slices.image)
+        logits, _ = HEADS.apply(values["theta"], slices.image)
         own = giving(logits[..., number][..., None])
         return pixel_loss(own)(values, slices, None)
 
@@ -203,7 +203,7 @@ def implicit(solve):
 
 BOTH = ("order", "memory")
 FREE = dict(learn_rate=True)
-PART = FREE | dict(names=("trunk", "head/bias"))
+PART = FREE | dict(trainable=("trunk", "head/bias"))
 MILD = dict(rate=0.02, inner=optax.adam(1.0, eps_root=1e-4))
 ENDS = dict(steps=STEPS, inner=ADAM)
 EPOCHS = dict(epochs=STEPS, decay=0.5, every=1)
@@ -212,7 +212,7 @@ CASES = {
     "maml": Case(walking(), of_the_whole, has=BOTH),
     "fomaml": Case(walking(order=1), with_updates_held),
     "meta-sgd": Case(walking(**FREE), of_the_whole, has=BOTH),
-    "anil": Case(walking(names=("head",)), of_the_whole, has=BOTH),
+    "anil": Case(walking(trainable=("head",)), of_the_whole, has=BOTH),
     "maml++": Case(plus_plus, of_every_step, has=BOTH),
     "imaml": Case(implicit(conjugate_gradient(40)), of_the_whole, has=("steps",)),
     "reptile": Case(lambda of: reptile(MODEL, of(MODEL), **ENDS), where_it_ends),
@@ -228,7 +228,7 @@ VARIANTS = {
     "meta-sgd, first order": Case(walking(**FREE, order=1), with_updates_held),
     "meta-sgd of a subtree": Case(walking(**PART), of_the_whole, has=BOTH),
     "meta-sgd of equinox": Case(walking(EQUINOX, **FREE), of_the_whole, EQUINOX, BOTH),
-    "anil of equinox": Case(walking(EQUINOX, names=("head",)), of_the_whole, EQUINOX, BOTH),
+    "anil of equinox": Case(walking(EQUINOX, trainable=("head",)), of_the_whole, EQUINOX, BOTH),
     "imaml, neumann": Case(implicit(neumann(200, 0.5)), of_the_whole, has=("steps",)),
     "reptile of equinox": Case(
         lambda of: reptile(EQUINOX, of(EQUINOX), **ENDS), where_it_ends, EQUINOX

@@ -14,7 +14,7 @@ from test_ssm_sam import SHOWN, TASK
 
 from jaxmeta.algorithms import ssm_sam
 from jaxmeta.augmentation.augment import Augmentation, augment, varied
-from jaxmeta.learners.learner import episodic
+from jaxmeta.learners.episodic import episodic
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
 

@@ -37,7 +37,7 @@ def test_transfer_trains_the_output_of_the_structure_alone():
     algorithm = CASES["transfer"].make(pixel_loss)
     meta = algorithm.init(jax.random.key(0))
     meta_gradient, _ = algorithm.outer(meta, small_task(1))
-    kernel = np.asarray(meta_gradient["head"]["kernel"])
+    kernel = np.asarray(meta_gradient["theta"]["head"]["kernel"])
     assert (kernel[:, 0] == 0).all() and (kernel[:, 1] != 0).any()
 
 

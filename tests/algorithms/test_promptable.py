@@ -67,7 +67,7 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
     slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
     assert along(meta_gradient, towards) == pytest.approx(slope, rel=1e-4)
     assert np.isfinite(told["grad_norm"]) and told["grad_norm"] > 0
-    assert not meta_gradient["prompt_encoder"]["frequencies"].any()
+    assert not meta_gradient["theta"]["prompt_encoder"]["frequencies"].any()
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_box_teaches_the_mask_that_answers_it_and_a_click_the_other_three():
     meta = begun(LEARNER.init)
 
     def taught(task):
-        meta_gradient = OUTER(meta, task)[0]["mask_decoder"]
+        meta_gradient = OUTER(meta, task)[0]["theta"]["mask_decoder"]
         of = [meta_gradient[f"output_hypernetworks_mlps_{n}"] for n in range(4)]
         return [any(leaf.any() for leaf in jax.tree.leaves(each)) for each in of]
 

@@ -14,7 +14,7 @@ from small import MODEL, in_float64, small_batch, small_task
 
 from jaxmeta.algorithms import metamedseg
 from jaxmeta.algorithms import task_weighting as rules
-from jaxmeta.learners.learner import episodic
+from jaxmeta.learners.episodic import episodic
 from jaxmeta.parallel import devices
 from jaxmeta.parallel.over_tasks import over_tasks
 
