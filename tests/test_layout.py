@@ -27,6 +27,7 @@ FLOORS = (
     ("jaxmeta.algorithms",),
     ("jaxmeta.learners",),
     ("jaxmeta.training",),
+    ("jaxmeta.methods",),
     ("jaxmeta.runs",),
     ("jaxmeta.evaluation",),
     ("jaxmeta.reports",),

@@ -26,7 +26,9 @@ from jaxmeta.runs.run import open_run
 from jaxmeta.splits.split import pool
 
 pytestmark = pytest.mark.slow
-SUPPORT_SETS = 4
+# With four supports, as in the default table, Student's t of few degrees is so wide that a gain of
+# .13 is not told from 0 on every machine; with six its interval ends near .07.
+SUPPORT_SETS = 6
 
 
 @pytest.fixture(scope="module")

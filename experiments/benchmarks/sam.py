@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta.algorithms import Algorithm, Meta, ssm_sam
+from jaxmeta.algorithms.ssm_sam import Online
 from jaxmeta.models.sam import SIZES, Size, sam
 from jaxmeta.models.sam.adapters import high_pass
 from jaxmeta.models.ssm_sam import self_sampling
@@ -48,7 +49,7 @@ def adaptation(size: str, image: int | None, steps: int, chunk: int, repeat: int
     """Time what SSM-SAM does with one new slice, and with a chunk under it; its memory as
     compiled."""
     size = sized(size, image)
-    algorithm = learner(size, chunk, test_steps=steps)
+    algorithm = learner(size, chunk, online=Online(steps))
     meta, support = begun(size, algorithm), examples(size, 1)
     adapt = devices.jit(algorithm.adapt).lower(meta, support, jax.random.key(0)).compile()
     predict = devices.jit(algorithm.predict)

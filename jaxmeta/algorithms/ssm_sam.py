@@ -50,6 +50,16 @@ class Drawn(NamedTuple):
     asked: int = 30  # when new slices are segmented
 
 
+class Online(NamedTuple):
+    """How a new structure is adapted to: AdamW, its rate a cosine that ends after `period` steps,
+    by default the last; the released code has 20 of 30 or 40."""
+
+    steps: int = 30
+    rate: float | Float[Array, ""] = 2e-4
+    weight_decay: float = 0.01
+    period: int | None = None
+
+
 class Adapted(NamedTuple):
     """The network for one structure, and what it is told with every slice."""
 
@@ -57,12 +67,6 @@ class Adapted(NamedTuple):
     masks: Float[Array, "K G G"]  # the halo of each support slice
     points: Float[Array, "K P 2"]  # drawn on each support slice
     valid: Bool[Array, " K"]
-
-
-def as_uint8(image: Float[Array, "N H W 1"]) -> Float[Array, "N H W 3"]:
-    """Show slices that come as pictures, from 0 to 1, just so in all colors, as the released code
-    does."""
-    return jnp.broadcast_to(image, (*image.shape[:-1], 3))
 
 
 def together(mask: Shaped[Array, "N H W"], count: int, key: Array) -> Float[Array, "N K 2"]:
@@ -84,14 +88,9 @@ def ssm_sam(
     rate: float = 1e-4,
     learn_rate: bool = False,
     order: int = 1,
-    test_steps: int = 30,
-    test_rate: float | Float[Array, ""] = 2e-4,
-    weight_decay: float = 0.01,
-    period: int | None = None,
+    online: Online = Online(),
     drawn: Drawn = Drawn(),
     points_from: str = "support",
-    transposed: bool = False,
-    copies: int = 1,
     colors: Callable[[Array], Array] = slices_as_colors,
     memory: Memory = REMAT,
 ) -> Algorithm:
@@ -101,14 +100,11 @@ def ssm_sam(
     `meta.backbone` holds the image encoder's weights, under its name. Slices of support and query
     come as chunks of `chunk` neighbors; `prompt` of each is the mask of the support slice. For
     images there may be the named parts of their prefix, computed before. Without any passes it is
-    the same network trained jointly on all structures. `period` is after how many online steps the
-    rate reaches its end, by default the last; the released code has 20 of 30 or 40.
+    the same network trained jointly on all structures.
 
     The points that new slices are segmented with come, as `points_from` says, from the mask of the
-    support, are "clicks" given with each slice [N, K, 2], or there are none. `transposed` reads
-    points as (y, x), `copies` repeats each support slice online, for a sampler that has as many
-    copies of what it learns, and `colors` makes pixels of slices: for comparison with the released
-    code.
+    support, are "clicks" given with each slice [N, K, 2], or there are none. `colors` makes pixels
+    of slices. What the released code does otherwise is in `methods/ssm_sam/released.py`.
 
     Raises ValueError for another `points_from`.
     """
@@ -145,7 +141,6 @@ def ssm_sam(
         return examples._replace(image=image, prompt=on_grid(halo(told), network))
 
     def segment(meta: Meta, learned, image, points, mask, *, key=None):
-        points = points[..., ::-1] if transposed else points
         prefix = encode(meta, image)
         return network.apply(meta.backbone, learned, prefix, points, mask, key=key)
 
@@ -206,17 +201,15 @@ def ssm_sam(
     def adapt_to(meta: Meta, support: Examples, key) -> Adapted:
         walked, where = jax.random.split(key)
         told = seen(meta, support._replace(prompt=()))
-        halos = told.prompt
-        told = jax.tree.map(lambda a: jnp.repeat(a, copies, axis=0), told)
-        plan = whole_support(told, test_steps)
-        plan = plan._replace(rate=cosine(test_steps, period or test_steps))
-        update = optax.adamw(test_rate, weight_decay=weight_decay)
+        plan = whole_support(told, online.steps)
+        plan = plan._replace(rate=cosine(online.steps, online.period or online.steps))
+        update = optax.adamw(online.rate, weight_decay=online.weight_decay)
         theta = meta.learned["theta"]
         learned, _ = descend(
             loss_with(meta, alone, drawn.online), theta, told, plan, update=update, key=walked
         )
         points = alone(support.mask, 0 if points_from == "none" else drawn.asked, where)
-        return Adapted(learned, halos, points, support.valid)
+        return Adapted(learned, told.prompt, points, support.valid)
 
     def predict(meta: Meta, phi: Adapted, image, prompt=()):
         if (points_from == "clicks") != (not isinstance(prompt, tuple)):

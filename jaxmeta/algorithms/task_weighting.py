@@ -46,15 +46,8 @@ def target_validation(statistics: dict) -> Float[Array, " T"]:
     return statistics["target_iou"]
 
 
-def weighting(
-    scores: Scores, *, invert: bool = False, compounding: bool = False
-) -> Callable[[dict], Float[Array, " T"]]:
-    """Make (statistics of all tasks) -> one weight a task of a rule's scores.
-
-    `compounding` gives the coefficients of the released code, which multiplies the running sum by
-    each weight after its addition: prod_{j >= i} W_j in the order of the tasks. For comparison
-    only.
-    """
+def weighting(scores: Scores, *, invert: bool = False) -> Callable[[dict], Float[Array, " T"]]:
+    """Make (statistics of all tasks) -> one weight a task of a rule's scores."""
 
     def task_weights(statistics: dict) -> Float[Array, " T"]:
         d = jax.lax.stop_gradient(scores(statistics))
@@ -62,7 +55,7 @@ def weighting(
         if invert:
             left = (1 - w).sum()  # 0 where there is one task alone
             w = jnp.where(left > 0, (1 - w) / jnp.where(left > 0, left, 1), 1.0)
-        return jnp.cumprod(w[::-1])[::-1] if compounding else w
+        return w
 
     return task_weights
 

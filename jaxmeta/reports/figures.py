@@ -268,7 +268,8 @@ def curves(
         head, _, tail = name.partition("/")
         plots.setdefault(head, {})[tail or name] = points
     most = max(map(len, plots.values()), default=0)
-    size = (4 if most <= BESIDE else 7) * max(1, len(plots)), max(3, 0.16 * most)
+    rows = [sum(written(name).count("\n") + 1 for name in of) for of in plots.values()]
+    size = (4 if most <= BESIDE else 7) * max(1, len(plots)), max(3, 0.16 * max(rows, default=0))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, plots.items(), strict=False):

@@ -25,6 +25,8 @@ from jaxmeta.learners.episodic import episodic
 from jaxmeta.learners.learner import Learner
 from jaxmeta.losses.of_slices import LOSSES, slice_loss
 from jaxmeta.losses.segmentation import segmentation_loss
+from jaxmeta.methods.metamedseg.released import compounding
+from jaxmeta.methods.ssm_sam.released import chunks_across
 from jaxmeta.models import Model, begin_with, instance_unet, unet
 from jaxmeta.parallel.devices import side_by_side
 from jaxmeta.parallel.over_tasks import over_tasks
@@ -34,6 +36,7 @@ from jaxmeta.runs.own_network import own_network
 from jaxmeta.splits.decathlon import decathlon
 from jaxmeta.splits.split import Pool, Split, pool
 from jaxmeta.tasks.episodes import EpisodeShape
+from jaxmeta.tasks.slice_chunks import chunks_within
 from jaxmeta.tasks.source import (
     Source,
     boxed,
@@ -108,7 +111,8 @@ def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source
         return supervoxels(drawn, shape, least=t.least_pixels)
     drawn = eligible(config, drawn)
     if t.kind == "chunks" and training:
-        return neighbors(drawn, shape, width=t.width, stride=t.stride, across=t.across)
+        cut = chunks_across if t.across else chunks_within
+        return neighbors(drawn, shape, width=t.width, stride=t.stride, cut=cut)
     if t.kind == "chunks":
         clicks = CLICKS if config.prompted.prompt == "clicks" else 0
         return shown(drawn, shape, width=t.width, clicks=clicks)
@@ -289,7 +293,8 @@ def build_metamedseg(
 
     task_weights = None
     if how.rule != "uniform" or how.compounding:
-        task_weights = weighting(RULES[how.rule], invert=how.invert, compounding=how.compounding)
+        task_weights = weighting(RULES[how.rule], invert=how.invert)
+        task_weights = compounding(task_weights) if how.compounding else task_weights
     return algorithms.metamedseg(
         model,
         loss,

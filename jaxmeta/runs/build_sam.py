@@ -9,9 +9,10 @@ from jaxtyping import PyTree
 
 from jaxmeta import algorithms
 from jaxmeta.algorithms import Algorithm
-from jaxmeta.algorithms.ssm_sam import as_uint8
+from jaxmeta.algorithms.ssm_sam import Online
 from jaxmeta.errors import BadInput
 from jaxmeta.inner_loop.rematerialise import Memory
+from jaxmeta.methods.ssm_sam import released
 from jaxmeta.models.sam import SIZES, Size, sam
 from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
 from jaxmeta.models.sam.files import SIZE, read_preprocessing, read_size, read_weights
@@ -87,30 +88,27 @@ def build_sam(config: Config, network: PyTree) -> Algorithm:
 def build_ssm_sam(config: Config, memory: Memory) -> Algorithm:
     """Make SSM-SAM."""
     inner, how = config.inner, config.prompted
-    return algorithms.ssm_sam(
-        ssm_network(config),
+    network = ssm_network(config)
+    made = algorithms.ssm_sam(
+        released.transposed_points(network) if how.transposed_points else network,
         chunk=config.tasks.width - 1,
         passes=inner.steps,
         rate=inner.rate,
         learn_rate=inner.learn_rate,
         order=inner.order,
-        test_steps=inner.test_steps,
-        test_rate=inner.test_rate,
-        weight_decay=inner.test_weight_decay,
-        period=how.period,
-        prompt=how.prompt,
-        transposed=how.transposed_points,
-        copies=how.copies,
+        online=Online(inner.test_steps, inner.test_rate, inner.test_weight_decay, how.period),
+        points_from=how.prompt,
         colors=colors_of(config),
         memory=memory,
     )
+    return released.repeated_support(made, how.copies) if how.copies > 1 else made
 
 
 def colors_of(config: Config) -> Callable:
     """Choose how slices become colors: as the frozen encoder was shown them, or as pictures
     are."""
     if config.prompted.raw_colors:
-        return as_uint8
+        return released.raw_colors
     preprocessing = preprocessing_of(config)
     return (
         slices_as_colors
@@ -131,23 +129,24 @@ def preprocessing_of(config: Config) -> Preprocessing:
 def ssm_network(config: Config) -> SsmSam:
     """Make the network of SSM-SAM."""
     how, size = config.prompted, size_of(config)
+    adapter = adapter_of(config.network, size)
     return self_sampling(
         size,
-        adapter_of(config.network, size, mixed=how.mixed_tokens),
+        released.mixed_tokens(adapter) if how.mixed_tokens else adapter,
         attends=how.attends,
         dropout=how.dropout,
         copies=how.copies,
     )
 
 
-def adapter_of(network: Network, size: Size, *, mixed: bool) -> Adapter:
+def adapter_of(network: Network, size: Size) -> Adapter:
     """Make the adapter."""
     last, width = network.last_blocks, network.adapter_width
     if last is not None and not 0 < last <= size.depth:
         raise BadInput(f"--network.last-blocks {last}: the image encoder has {size.depth} blocks")
     match network.adapter:
         case "high-pass":
-            return high_pass(size, last=last, width=width or 24, mixed=mixed)
+            return high_pass(size, last=last, width=width or 24)
         case "low-rank":
             return low_rank(size, last=last, rank=width or 4)
         case "bottleneck":

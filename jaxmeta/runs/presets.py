@@ -46,7 +46,7 @@ PROMPTED_OWN = {
         outer=Outer(rate=1e-3, clip=1.0, weight_decay=0.01),
         augment=QUICK,
         steps=60,
-        every=20,
+        checkpoint_every=20,
         validation_tasks=12,
     ),
 }

@@ -6,7 +6,7 @@ gives its mask, the others are to be segmented. A task has some chunks to adapt 
 other patients where there are any, to prove it on. No chunk crosses from one scan into another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -26,7 +26,8 @@ from jaxmeta.tasks.episodes import (
 )
 from jaxmeta.tasks.task import Examples, Task
 
-Chunk = tuple[Slice, ...]  # the one that gives comes first
+Chunk = tuple[Slice, ...]  # the support slice comes first
+Cut = Callable[[Entry, Sequence[str], int, int], list[Chunk]]  # (entry, patients, width, stride)
 
 
 def chunked(slices: Sequence[Slice], width: int, stride: int) -> list[Chunk]:
@@ -79,24 +80,19 @@ def chunks_within(entry: Entry, patients: Sequence[str], width: int, stride: int
     ]
 
 
-def chunks_across(entry: Entry, patients: Sequence[str], width: int, stride: int) -> list[Chunk]:
-    """Cut the slices of all patients as if they were of one scan."""
-    every = [
-        (volume, int(n))
-        for patient in patients
-        for volume, slices in entry.patients[patient]
-        for n in sorted(slices)
-    ]
-    return chunked(every, width, stride)
-
-
 def draw_chunks(
-    pool: Pool, shape: EpisodeShape, width: int, stride: int, across: bool, seed: int, index: int
+    pool: Pool,
+    shape: EpisodeShape,
+    width: int,
+    stride: int,
+    cut: Cut,
+    seed: int,
+    index: int,
 ) -> Episode:
     """Draw data set and organ, and `shots` chunks to adapt to, `queries` to prove it on.
 
     Both are of different patients, half of them each, or of different chunks of one. Where there
-    are too few, some come again.
+    are too few, some come again. `cut` makes chunks of patients' scans.
     """
     rng = random_stream(seed, index, 0)
     dataset = pick(rng, sorted({entry.dataset for entry in pool.entries}))
@@ -105,11 +101,10 @@ def draw_chunks(
     names = shuffled(rng, sorted(entry.patients))
     half = (len(names) + 1) // 2
     sides = (names[:half], names[half:]) if len(names) > 1 else (names, names)
-    cut = chunks_across if across else chunks_within
     every = [shuffled(rng, cut(entry, side, width, stride)) for side in sides]
     if len(names) == 1 and len(every[0]) > 1:
-        cut = len(every[0]) // 2
-        every = [every[0][:cut], every[0][cut:]]
+        middle = len(every[0]) // 2
+        every = [every[0][:middle], every[0][middle:]]
     support, query = (
         [chunk for n in range(count) for chunk in some[n % len(some)]]
         for some, count in zip(every, (shape.shots, shape.queries), strict=True)

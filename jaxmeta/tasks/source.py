@@ -19,7 +19,15 @@ from jaxmeta.tasks.episodes import (
     draw_episode,
     load_episode,
 )
-from jaxmeta.tasks.slice_chunks import draw_chunks, load_chunks, load_shown, refuse_narrow, showing
+from jaxmeta.tasks.slice_chunks import (
+    Cut,
+    chunks_within,
+    draw_chunks,
+    load_chunks,
+    load_shown,
+    refuse_narrow,
+    showing,
+)
 from jaxmeta.tasks.supervoxels import draw_pseudo
 from jaxmeta.tasks.task import Task
 from jaxmeta.tasks.volumetric import draw_pooled, draw_volume
@@ -60,16 +68,16 @@ def supervoxels(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
 
 
 def neighbors(
-    pool: Pool, shape: EpisodeShape, *, width: int, stride: int, across: bool = False
+    pool: Pool, shape: EpisodeShape, *, width: int, stride: int, cut: Cut = chunks_within
 ) -> Source:
     """Draw chunks of `width` neighboring slices: `shape.shots` to adapt to, `shape.queries` to
     prove it.
 
-    `across` lets a chunk begin in one scan and end in the next, as the released code does.
+    `cut` says how patients' scans become chunks.
     """
     refuse_narrow(width, stride)
     pool = showing(pool, shape)
-    draw = partial(draw_chunks, pool, shape, width, stride, across)
+    draw = partial(draw_chunks, pool, shape, width, stride, cut)
     return Source(pool, draw, partial(load_chunks, pool, shape, width))
 
 
@@ -80,7 +88,7 @@ def shown(pool: Pool, shape: EpisodeShape, *, width: int, clicks: int = 0) -> So
     refuse_narrow(width, 1)
     pool = showing(pool, shape)
     one = shape._replace(shots=1, queries=1)
-    draw = partial(draw_chunks, pool, one, width, 1, False)
+    draw = partial(draw_chunks, pool, one, width, 1, chunks_within)
     return Source(pool, draw, partial(load_shown, pool, one, width, clicks))
 
 

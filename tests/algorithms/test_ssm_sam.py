@@ -10,7 +10,8 @@ import pytest
 from models.sam.sizes import SMALL
 
 from jaxmeta.algorithms.algorithm import Meta
-from jaxmeta.algorithms.ssm_sam import Drawn, as_uint8, by_chunks, chunk_loss, cosine, ssm_sam
+from jaxmeta.algorithms.ssm_sam import Drawn, Online, by_chunks, chunk_loss, cosine, ssm_sam
+from jaxmeta.methods.ssm_sam.released import raw_colors, repeated_support, transposed_points
 from jaxmeta.models.sam.adapters import Adapter, Prefix
 from jaxmeta.models.sam.images import slices_as_colors
 from jaxmeta.models.ssm_sam import SsmSam
@@ -100,8 +101,8 @@ def test_a_slice_is_shown_as_grey_in_the_encoder_s_colors():
 
 def test_pictures_are_shown_as_they_are():
     image = jnp.linspace(0, 1, 8).reshape(1, 2, 4, 1)
-    assert as_uint8(image).shape == (1, 2, 4, 3)
-    np.testing.assert_array_equal(as_uint8(image)[..., 2], image[..., 0])
+    assert raw_colors(image).shape == (1, 2, 4, 3)
+    np.testing.assert_array_equal(raw_colors(image)[..., 2], image[..., 0])
 
 
 def test_each_step_sees_one_chunk():
@@ -113,10 +114,10 @@ def test_each_step_sees_one_chunk():
 @pytest.mark.parametrize(
     "order, learn_rate, colors",
     [
-        (1, False, as_uint8),
+        (1, False, raw_colors),
         (1, True, slices_as_colors),
         (2, False, slices_as_colors),
-        (2, True, as_uint8),
+        (2, True, raw_colors),
     ],
 )
 def test_the_direction_is_the_sum_over_query_chunks_at_where_the_walk_ended(
@@ -215,9 +216,9 @@ def test_what_nobody_says_is_as_published():
     """By the code released with arXiv 2308.16466."""
     usual = {name: it.default for name, it in inspect.signature(ssm_sam).parameters.items()}
     assert usual.items() >= dict(
-        passes=3, rate=1e-4, learn_rate=False, order=1, test_steps=30, test_rate=2e-4,
-        weight_decay=0.01, period=None, drawn=Drawn(inner=20, outer=5, online=3, asked=30),
-        points_from="support", transposed=False, copies=1,
+        passes=3, rate=1e-4, learn_rate=False, order=1, online=Online(30, 2e-4, 0.01, None),
+        drawn=Drawn(inner=20, outer=5, online=3, asked=30),
+        points_from="support",
     ).items()  # fmt: skip
 
 
@@ -264,14 +265,14 @@ def test_online_a_network_without_gradient_only_decays_as_fast_as_the_cosine_of_
     still = SHOWN._replace(
         apply=lambda f, learned, prefix, points, mask, *, key=None: 0 * learned["w"] + large(mask)
     )
-    made = ssm_sam(still, chunk=2, test_steps=6, test_rate=0.1, weight_decay=0.5, period=4)
+    made = ssm_sam(still, chunk=2, online=Online(6, 0.1, 0.5, period=4))
     phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
     wanted = 0.5 * np.prod(1 - 0.1 * 0.5 * cosine(6, 4))
     np.testing.assert_allclose(phi.learned["w"], wanted, rtol=1e-5)
 
 
 def test_a_support_slice_given_four_times_teaches_as_it_does_once():
-    made, one = ssm_sam(SHOWN, chunk=2, test_steps=3, test_rate=0.1), examples(3, 1)
+    made, one = ssm_sam(SHOWN, chunk=2, online=Online(3, 0.1)), examples(3, 1)
     four = jax.tree.map(lambda a: jnp.repeat(a, 4, axis=0), one)
     adapt, meta = jax.jit(made.adapt), made.init(jax.random.key(0))
     once, again = (adapt(meta, given, jax.random.key(5)).learned["w"] for given in (one, four))
@@ -287,7 +288,7 @@ def test_one_support_slice_teaches_every_copy_of_what_is_learned():
         return apply(frozen, {"w": own[:, None, None]}, prefix, points, mask)
 
     network = SHOWN._replace(apply=in_turn, init=lambda key: {"w": jnp.array([0.5, 0.7])})
-    made = ssm_sam(network, chunk=2, test_steps=2, test_rate=0.1, copies=2)
+    made = repeated_support(ssm_sam(network, chunk=2, online=Online(2, 0.1)), 2)
     meta = made.init(jax.random.key(0))
     phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
     assert (np.abs(phi.learned["w"] - meta.learned["theta"]["w"]) > 0.01).all()
@@ -296,7 +297,7 @@ def test_one_support_slice_teaches_every_copy_of_what_is_learned():
 
 
 def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own():
-    made = ssm_sam(SHOWN, chunk=2, test_steps=1)
+    made = ssm_sam(SHOWN, chunk=2, online=Online(1))
     meta, image = made.init(jax.random.key(0)), examples(4, 2).image
     phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
     plain = made.predict(meta, phi, image)
@@ -319,8 +320,8 @@ def test_transposed_points_are_read_the_other_way_round():
 
     network = SHOWN._replace(apply=tilted)
     plain, other = (
-        ssm_sam(network, chunk=2, test_steps=1, points_from="clicks", transposed=which)
-        for which in (False, True)
+        ssm_sam(of, chunk=2, online=Online(1), points_from="clicks")
+        for of in (network, transposed_points(network))
     )
     meta, image = plain.init(jax.random.key(0)), examples(4, 2).image
     phi = jax.jit(plain.adapt)(meta, examples(3, 1), jax.random.key(5))
@@ -332,13 +333,13 @@ def test_transposed_points_are_read_the_other_way_round():
 
 @pytest.mark.parametrize("prompt, count", [("support", 30), ("none", 0)])
 def test_new_slices_are_asked_with_points_of_the_support_or_none(prompt, count):
-    made = ssm_sam(SHOWN, chunk=2, test_steps=1, points_from=prompt, drawn=Drawn())
+    made = ssm_sam(SHOWN, chunk=2, online=Online(1), points_from=prompt, drawn=Drawn())
     phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
     assert phi.points.shape == (1, count, 2)
 
 
 def test_the_halo_on_the_grid_is_that_of_every_fourth_pixel_from_the_first():
-    made = ssm_sam(SHOWN, chunk=2, test_steps=1)
+    made = ssm_sam(SHOWN, chunk=2, online=Online(1))
     support = examples(3, 1)
     phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), support, jax.random.key(5))
     np.testing.assert_allclose(phi.masks, halo(support.mask)[:, ::4, ::4], atol=1e-6)
@@ -351,7 +352,7 @@ def test_training_and_adaptation_leave_features_out_and_prediction_does_not():
         keys.append(key is not None)
         return apply(*told)
 
-    made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1, test_steps=1)
+    made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1, online=Online(1))
     meta = made.init(jax.random.key(0))
     phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
     assert keys and all(keys)
@@ -373,7 +374,7 @@ def test_labels_of_the_query_do_not_reach_the_walk():
 
 
 def test_several_support_slices_answer_by_the_mean_of_their_probabilities():
-    made = ssm_sam(SHOWN, chunk=2, test_steps=1)
+    made = ssm_sam(SHOWN, chunk=2, online=Online(1))
     meta = made.init(jax.random.key(0))
     phi = jax.jit(made.adapt)(meta, examples(3, 2), jax.random.key(5))
     image = 3 * examples(4, 1).image

@@ -15,6 +15,7 @@ from small import MODEL, in_float64, small_batch, small_task
 from jaxmeta.algorithms import metamedseg
 from jaxmeta.algorithms import task_weighting as rules
 from jaxmeta.learners.episodic import episodic
+from jaxmeta.methods.metamedseg.released import compounding
 from jaxmeta.parallel import devices
 from jaxmeta.parallel.over_tasks import over_tasks
 
@@ -63,7 +64,8 @@ def test_equal_scores_are_the_average_either_way():
 def test_the_released_code_compounds_equal_weights_to_powers(tasks, total, first):
     """Its coefficients as derived: only the task drawn last matters, and the step is 4 to 7 times
     smaller."""
-    w = weights([1e3] * tasks, compounding=True)
+    found = compounding(rules.weighting(lambda s: s["d"]))
+    w = np.asarray(found(dict(d=jnp.full(tasks, 1e3))))
     np.testing.assert_allclose(w, (1 / tasks) ** np.arange(tasks, 0, -1), rtol=1e-4)
     assert w.sum() == pytest.approx(total, rel=2e-3)
     assert w[0] == pytest.approx(first, rel=0.01)

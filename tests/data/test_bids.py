@@ -261,7 +261,7 @@ def test_prepared_masks_are_the_files_values_and_an_atlas_names_only_what_is_the
 
 def test_a_user_is_told_in_one_line_with_exit_code_2(tmp_path):
     folder = data_set(tmp_path / "d", "hand/_dseg", "net/_dseg")
-    command = [sys.executable, "-m", "jaxmeta.commands.prepare", "--output", tmp_path / "out"]
+    command = [sys.executable, "-m", "experiments.prepare_data", "--output", tmp_path / "out"]
     ended = subprocess.run(
         [*command, "--input", folder],
         capture_output=True,

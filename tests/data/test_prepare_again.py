@@ -133,7 +133,13 @@ def test_nan_voxels_are_refused_or_filled(tmp_path):
 
 @pytest.mark.parametrize(
     "told",
-    [{"axis": "oblique"}, {"size": 0}, {"spacing": -1.0}, {"workers": 0}, {"nan-to": float("nan")}],
+    [
+        {"axis": "oblique"},
+        {"size": 0},
+        {"spacing": -1.0},
+        {"workers": 0},
+        {"fill-nan": float("nan")},
+    ],
 )
 def test_impossible_options_are_refused(cohort, tmp_path, told):
     with pytest.raises(BadInput, match=f"--{next(iter(told))}"):
@@ -141,7 +147,7 @@ def test_impossible_options_are_refused(cohort, tmp_path, told):
 
 
 def command(*words) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", "jaxmeta.commands.prepare", *map(str, words)]
+    words = [sys.executable, "-m", "experiments.prepare_data", *map(str, words)]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -165,7 +171,7 @@ def test_the_command_ends_bad_input_with_one_line_and_code_2(tmp_path):
 
 KILLED = """
 import time
-from jaxmeta.data import prepare as module, records
+from jaxmeta.data.shards import prepare as module, records
 
 class SlowWriter:  # so that the kill finds it in the middle of a file
     def __init__(self, *told):

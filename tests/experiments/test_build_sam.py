@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.algorithms.ssm_sam import as_uint8
+from jaxmeta.algorithms.ssm_sam import Online
 from jaxmeta.inner_loop.rematerialise import REMAT
+from jaxmeta.methods.ssm_sam import released
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
 from jaxmeta.models.sam.images import HIGH, LOW, slices_as_colors
@@ -19,8 +20,8 @@ from jaxmeta.runs.presets import PRESETS, STILL
 def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_otherwise():
     """arXiv 2308.16466, and the code released with it."""
     (_, clean), (_, released) = PRESETS["ssm-sam"], PRESETS["ssm-sam-released"]
-    chunks = dict(draw="chunks", width=5, stride=5, size=1024, shots=50, queries=12, count=3)
-    chunks |= dict(side_by_side=1)
+    chunks = dict(kind="chunks", width=5, stride=5, size=1024, shots=50, queries=12)
+    chunks |= dict(batch_size=3, vmap=1)
     assert clean.algorithm == "ssm-sam"
     assert clean.inner == Inner(
         steps=3, rate=1e-4, order=1, learn_rate=False, test_steps=30, test_rate=2e-4,
@@ -63,6 +64,8 @@ def told(monkeypatch):
 
     for name in ("self_sampling", "high_pass", "low_rank", "bottleneck"):
         monkeypatch.setattr(build_sam, name, note(name))
+    for name in ("transposed_points", "mixed_tokens", "repeated_support"):
+        monkeypatch.setattr(released, name, lambda *given, name=name: f"{name} {given}")
     monkeypatch.setattr(build_sam.algorithms, "ssm_sam", note("ssm_sam"))
     return seen
 
@@ -85,21 +88,21 @@ def test_every_option_of_ssm_sam_reaches_what_it_names(told):
         usual,
         **{part: dataclasses.replace(getattr(usual, part), **how) for part, how in odd.items()},
     )
-    build_sam.build_ssm_sam(config, REMAT)
+    assert build_sam.build_ssm_sam(config, REMAT) == "repeated_support ('ssm_sam', 5)"
     network, how = told["ssm_sam"]
-    assert network == "self_sampling" and how == dict(
-        chunk=8, passes=7, rate=0.11, learn_rate=True, order=2, test_steps=13, test_rate=0.12,
-        weight_decay=0.13, period=17, prompt="clicks", transposed=True, copies=5,
-        colors=as_uint8, memory=REMAT,
+    assert network == "transposed_points ('self_sampling',)" and how == dict(
+        chunk=8, passes=7, rate=0.11, learn_rate=True, order=2,
+        online=Online(13, 0.12, 0.13, 17), points_from="clicks", colors=released.raw_colors,
+        memory=REMAT,
     )  # fmt: skip
     size = SIZES["tiny"]._replace(image=128)
     assert told["self_sampling"] == (
-        size, "high_pass", dict(attends=False, dropout=0.3, copies=5),
+        size, "mixed_tokens ('high_pass',)", dict(attends=False, dropout=0.3, copies=5),
     )  # fmt: skip
-    assert told["high_pass"] == (size, dict(last=2, width=6, mixed=True))
-    build_sam.build_ssm_sam(usual, REMAT)
+    assert told["high_pass"] == (size, dict(last=2, width=6))
+    assert build_sam.build_ssm_sam(usual, REMAT) == "ssm_sam"
     assert told["ssm_sam"][-1]["colors"] is slices_as_colors
-    assert told["high_pass"][-1] == dict(last=None, width=24, mixed=False)
+    assert told["high_pass"][-1] == dict(last=None, width=24)
 
 
 def test_slices_look_as_the_frozen_encoder_learned_from_them(tmp_path):
@@ -125,5 +128,5 @@ def test_every_kind_of_adapter_is_as_wide_as_asked(told, kind, width, wanted):
     network = dataclasses.replace(
         PRESETS["ssm-sam-tiny"][1].network, adapter=kind, adapter_width=width, last_blocks=3
     )
-    build_sam.adapter_of(network, SIZES["tiny"], mixed=False)
+    build_sam.adapter_of(network, SIZES["tiny"])
     assert told[kind.replace("-", "_")] == (SIZES["tiny"], wanted)

@@ -46,7 +46,7 @@ def test_a_preparation_in_several_processes_ends_in_one_line(tmp_path):
         write_scans(tmp_path / name, ["liver", "spleen"], 6, 0, shape=(160, 160, 60))
     words = ["--input", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "shards"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "jaxmeta.commands.prepare", *map(str, words), "--workers", "2"],
+        [sys.executable, "-m", "experiments.prepare_data", *map(str, words), "--workers", "2"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

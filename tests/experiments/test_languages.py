@@ -71,7 +71,7 @@ def test_scans_in_folders_of_any_name_are_prepared_in_any_locale(tmp_path, local
     name = "Größe_肝"
     write_scans(tmp_path / name, ["liver", "niere_ä"], 2, 0)
     output = tmp_path / "Ausgabe_中"
-    words = [sys.executable, "-m", "jaxmeta.commands.prepare", "--input", str(tmp_path / name)]
+    words = [sys.executable, "-m", "experiments.prepare_data", "--input", str(tmp_path / name)]
     words += ["--output", str(output), "--size", "16"]
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG"))}
     done = subprocess.run(

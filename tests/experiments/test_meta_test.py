@@ -562,7 +562,7 @@ def test_settings_of_several_runs_are_all_told():
 
 
 def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path):
-    command = [sys.executable, "-m", "jaxmeta.commands.test", "--run", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments.meta_test", "--run", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr

@@ -53,7 +53,7 @@ def words(config, tmp_path):
 
 
 def start(words, folder, **environment):
-    command = [sys.executable, "-m", "jaxmeta.commands.train", *words, str(folder)]
+    command = [sys.executable, "-m", "experiments.meta_train", *words, str(folder)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
     return subprocess.Popen(
         command,

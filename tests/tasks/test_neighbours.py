@@ -9,9 +9,10 @@ from jaxmeta.data.grid import sliced_shape
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import load_masks, open_shards
 from jaxmeta.errors import BadInput
+from jaxmeta.methods.ssm_sam.released import chunks_across
 from jaxmeta.splits.split import Entry, pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.slice_chunks import chunked, chunks_across, chunks_within, showing, shown_of
+from jaxmeta.tasks.slice_chunks import chunked, chunks_within, showing, shown_of
 from jaxmeta.tasks.source import load_task, neighbors, shown
 from tests.tasks.cohorts import write_scans
 
@@ -121,9 +122,9 @@ def test_chunks_without_anything_to_segment_are_refused(cut):
         neighbors(pool(*cut, "train"), SHAPE, width=1, stride=1)
 
 
-@pytest.mark.parametrize("across", [False, True])
-def test_chunks_cross_scans_as_released_or_never(cut, across):
-    source = neighbors(pool(*cut, "train"), SHAPE, width=3, stride=1, across=across)
+@pytest.mark.parametrize("how", [chunks_within, chunks_across])
+def test_chunks_cross_scans_as_released_or_never(cut, how):
+    source = neighbors(pool(*cut, "train"), SHAPE, width=3, stride=1, cut=how)
     crossing = 0
     for index in range(30):
         episode = source.draw(0, index)
@@ -131,7 +132,7 @@ def test_chunks_cross_scans_as_released_or_never(cut, across):
         crossing += sum(
             len({volume for volume, _ in side[n : n + 3]}) > 1 for n in range(0, len(side), 3)
         )
-    assert (crossing > 0) == across
+    assert (crossing > 0) == (how is chunks_across)
 
 
 @pytest.mark.parametrize("stride, support_slices", [(1, {1, 2, 3, 4}), (2, {1, 3, 4}), (3, {1, 4})])

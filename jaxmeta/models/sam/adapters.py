@@ -65,16 +65,11 @@ def last_blocks(size: Size, last: int | None) -> tuple[int, ...]:
     return tuple(range(size.depth - (size.depth if last is None else last), size.depth))
 
 
-def high_pass(
-    size: Size, *, last: int | None = None, width: int = 24, mixed: bool = False
-) -> Adapter:
+def high_pass(size: Size, *, last: int | None = None, width: int = 24) -> Adapter:
     """Prompt every block by the image's high frequencies and its patch embedding (SAM-Adapter,
     arXiv 2304.09148; in SSM-SAM, arXiv 2308.16466).
 
         before block i:  x <- x + up(gelu(tune_i(high(edges) + low(patches))))
-
-    `mixed` reads the patch embedding [H, W, D] as if it were [D, H, W], so that a token sees pieces
-    of many patches, as code released with both papers does: for comparison only.
     """
     blocks = last_blocks(size, last)
     fan_out = size.patch**2 * width
@@ -87,11 +82,8 @@ def high_pass(
         return module.init(key, tokens, edges)["params"]
 
     def encode(variables, prefix):
-        named, patches = {"params": variables}, prefix.patches
-        if mixed:
-            n, *grid, channels = patches.shape
-            patches = jnp.moveaxis(patches.reshape(n, channels, *grid), 1, -1)
-        return module.apply(named, patches, prefix.edges, method=HighPass.encode)
+        own = {"params": variables}
+        return module.apply(own, prefix.patches, prefix.edges, method=HighPass.encode)
 
     def before(variables, shared, number):
         return module.apply({"params": variables}, shared, number, method=HighPass.before)

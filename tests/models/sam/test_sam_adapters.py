@@ -9,6 +9,7 @@ import pytest
 from models.sam.by_hand import dense, drawn
 from models.sam.sizes import SMALL
 
+from jaxmeta.methods.ssm_sam.released import mixed_tokens
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.adapters import (
     adapted_blocks,
@@ -93,7 +94,8 @@ def test_the_prefix_before_the_last_blocks_is_the_network_s_own():
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_token_is_prompted_by_its_own_patch_unless_tokens_are_mixed(mixed):
     """As released, row 1 column 2 of the embedding is spread over the channels of other tokens."""
-    adapter = high_pass(SMALL, width=3, mixed=mixed)
+    adapter = high_pass(SMALL, width=3)
+    adapter = mixed_tokens(adapter) if mixed else adapter
     own = moved(adapter.init(jax.random.key(1)))
     prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
     other = prefix._replace(patches=prefix.patches.at[:, 1, 2].add(1.0))
@@ -148,7 +150,8 @@ def test_a_bottleneck_beside_the_attention_is_whole_and_beside_the_perceptron_ha
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_high_pass_prompts_are_the_published_formula_added_before_each_block(mixed):
-    adapter = high_pass(SMALL, width=3, mixed=mixed)
+    adapter = high_pass(SMALL, width=3)
+    adapter = mixed_tokens(adapter) if mixed else adapter
     own = moved(adapter.init(jax.random.key(1)))
     prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
     patches = np.asarray(PARTS.embed(FROZEN, IMAGE))
