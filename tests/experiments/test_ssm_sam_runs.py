@@ -49,7 +49,14 @@ def begun(config, tmp_path_factory):
     small = with_algorithm(config, "ssm-sam")
     tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, batch_size=2)
     inner = dataclasses.replace(small.inner, steps=1, test_steps=1)
-    own = dict(workdir=root / "run", tasks=tasks, inner=inner, steps=2, every=1, validation_tasks=2)
+    own = dict(
+        workdir=root / "run",
+        tasks=tasks,
+        inner=inner,
+        steps=2,
+        checkpoint_every=1,
+        validation_tasks=2,
+    )
     small = dataclasses.replace(small, **own)
     quick = dataclasses.replace(
         PRESETS["sam-tiny"][1],
@@ -285,7 +292,7 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
         ("network", dict(kind="unet"), "--network.kind"),
         ("network", dict(adapter=None), "--network.adapter None"),
         ("network", dict(widths=(4,)), "--network.widths"),
-        ("tasks", dict(draw="episodes"), "chunks are ssm-sam's tasks"),
+        ("tasks", dict(kind="episodes"), "chunks are ssm-sam's tasks"),
         ("tasks", dict(size=18), "--tasks.size 18: must be a multiple of a patch of 4 x 4 pixels"),
         ("network", dict(last_blocks=9), "has 4 blocks"),
         ("tasks", dict(width=1), "--tasks.width 1: must be at least 2"),
