@@ -18,6 +18,8 @@ import jax
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+import tests.helpers.typed  # noqa: F401  (the check of types is looked up, not imported)
+
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
 from jaxmeta.inner_loop.adapt import adapt
 from jaxmeta.inner_loop.plan import Plan, one_by_one, whole_support
 from jaxmeta.inner_loop.rematerialise import MIXED, PLAIN, REMAT
 from jaxmeta.inner_loop.transforms import scale_by
+from tests.helpers.small import LOSS, MODEL, along, in_float64, random_like, slope, small_task
 
 OPTIMIZERS = {
     "sgd": optax.sgd(0.1),

@@ -19,7 +19,7 @@ from jaxmeta.evaluation.trial import Query, Support, Trial, places
 from jaxmeta.learners.learner import Predictor
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
-from tests import small
+from tests.helpers import small
 
 SIZE = 4
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
-from small import MODEL, in_float64, small_task
 
 from jaxmeta.algorithms import imaml
 from jaxmeta.inner_loop.adapt import descend
@@ -19,6 +18,7 @@ from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.inner_loop.transforms import clip_norm
 from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.runs.config import INNER
+from tests.helpers.small import MODEL, in_float64, small_task
 
 
 def system(eigenvalues, seed=0):

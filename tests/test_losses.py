@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from small import MODEL, on_arrays, small_task
 
 from jaxmeta.algorithms.promptable import mask_losses
 from jaxmeta.algorithms.prototypes import unit
@@ -14,6 +13,7 @@ from jaxmeta.losses.of_slices import LOSSES, slice_loss
 from jaxmeta.losses.segmentation import cross_entropy, hard_dice, segmentation_loss, soft_dice
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
+from tests.helpers.small import MODEL, on_arrays, small_task
 
 ALL = jnp.ones(1, bool)
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import MODEL, small_task
 
 from jaxmeta.losses.of_slices import LOSSES, slice_loss
 from jaxmeta.losses.segmentation import hard_iou
+from tests.helpers.small import MODEL, small_task
 
 # p = 1/2 everywhere, two of six pixels in the mask
 LOGITS, MASK = jnp.zeros((2, 3)), jnp.array([[1.0, 1, 0], [0, 0, 0]])

@@ -9,13 +9,13 @@ import numpy as np
 import optax
 import pytest
 from jax import export
-from small import LOSS, MODEL, in_float64, small_batch
 
 from jaxmeta.algorithms import maml
 from jaxmeta.errors import BadInput
 from jaxmeta.learners.episodic import episodic
 from jaxmeta.parallel import devices
 from jaxmeta.parallel.over_tasks import over_tasks
+from tests.helpers.small import LOSS, MODEL, in_float64, small_batch
 
 ALGORITHM = maml(MODEL, LOSS, steps=2, rate=0.1, learn_rate=True)
 TASKS = 4

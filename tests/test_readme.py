@@ -9,7 +9,7 @@ import pytest
 
 from jaxmeta.commands.train import parse
 from jaxmeta.data.shards.prepare import prepare
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 (NOTEBOOK,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

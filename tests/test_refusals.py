@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from small import LOSS, MODEL, small_task
 
 from jaxmeta.algorithms import maml, maml_plus_plus
 from jaxmeta.inner_loop.adapt import adapt
 from jaxmeta.inner_loop.checks import check_differentiable
 from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.inner_loop.transforms import clip_norm, scale_by
+from tests.helpers.small import LOSS, MODEL, small_task
 
 SINGULAR = {
     "adam": optax.adam(0.1),

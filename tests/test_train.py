@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import optax
 import pytest
-from small import LOSS, MODEL, small_batch
 
 from jaxmeta.algorithms import maml
 from jaxmeta.errors import BadInput
@@ -17,6 +16,7 @@ from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.training import checkpoint, metrics_log
 from jaxmeta.training.loop import cost, train
 from jaxmeta.training.validation import mean_over_structures, validation
+from tests.helpers.small import LOSS, MODEL, small_batch
 
 LEARNER = episodic(maml(MODEL, LOSS, steps=1, rate=0.1), optax.adam(1e-2), over_tasks)
 

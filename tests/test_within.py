@@ -21,7 +21,7 @@ from jaxmeta.evaluation.protocols.within_volume_scores import (
 )
 from jaxmeta.evaluation.segmenter import Row, nearest_support_mask
 from jaxmeta.splits.split import pool, split
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.integers(2, 6))

@@ -7,8 +7,8 @@
 # SHARDS of CHAOS T2-SPIR, ACDC, the left atria and Decathlon's hippocampus; ORGAN liver, spleen, left_kidney,
 # right_kidney or heart; SEED 0, 1 or 2. One and a half to two and a half hours on one core.
 #
-# one_organ_out.tar.xz has the reports that came of it. Unpacked, `python -m experiments.compare [--within]
-# --run liver-2-ssm liver-2-joint liver-2-maml ...` makes the tables of them again.
+# one_organ_out.csv has the cases that came of it: `python -m experiments.studies.one_organ_out` makes the tables
+# of RESULTS.md of them again.
 set -euo pipefail
 case "${3:-} ${4:-}" in
   liver\ [012] | spleen\ [012] | left_kidney\ [012] | right_kidney\ [012] | heart\ [012]) ;;

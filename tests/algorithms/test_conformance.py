@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from matrix import CASES, MADE, STEPS, VARIANTS, of_the_prediction, pixel_loss
-from small import along, in_float64, random_like, slope, small_batch, small_task
 
 from jaxmeta.inner_loop.rematerialise import MIXED, PLAIN
 from jaxmeta.learners.episodic import episodic
 from jaxmeta.parallel import devices
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.training import checkpoint
+from tests.helpers.matrix import CASES, MADE, STEPS, VARIANTS, of_the_prediction, pixel_loss
+from tests.helpers.small import along, in_float64, random_like, slope, small_batch, small_task
 
 TASKS, DEVICES = 8, 4
 ALL = CASES | VARIANTS

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from keys import used_keys, used_twice
-from matrix import CASES, pixel_loss
-from small import small_batch
-from test_ssm_sam import SHOWN, TASK
 
 from jaxmeta.algorithms import ssm_sam
 from jaxmeta.augmentation.augment import Augmentation, augment, varied
 from jaxmeta.learners.episodic import episodic
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
+from tests.helpers.keys import used_keys, used_twice
+from tests.helpers.matrix import CASES, pixel_loss
+from tests.helpers.one_number import SHOWN, TASK
+from tests.helpers.small import small_batch
 
 NOTHING = Augmentation(*[0.0] * 13)
 ALL = Augmentation(flip=0.5, invert=0.5, curve=0.1, shift=0.1, elastic=0.01, elastic_cells=2)

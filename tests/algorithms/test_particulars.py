@@ -3,14 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matrix import CASES, STEPS, pixel_loss
-from small import LOSS, MODEL, small_task
 
 from jaxmeta.algorithms import maml, prototypes
 from jaxmeta.algorithms.maml_plus_plus import importance
 from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
+from tests.helpers.matrix import CASES, STEPS, pixel_loss
+from tests.helpers.small import LOSS, MODEL, small_task
 
 
 def test_zero_inner_steps_is_joint_training():

@@ -5,14 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import begun
-from models.sam.sizes import SMALL
-from small import along, in_float64, random_like
 
 from jaxmeta.algorithms.promptable import correction, mask_losses, promptable
 from jaxmeta.models.sam import sam
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, Prompts
 from jaxmeta.tasks.task import Examples, Task
+from tests.helpers.by_hand import begun
+from tests.helpers.sizes import SMALL
+from tests.helpers.small import along, in_float64, random_like
 
 SIZE = SMALL._replace(width=4, depth=1, heads=1, whole=(0,), hidden=4)
 LEARNER = promptable(sam(SIZE))

@@ -7,49 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.sizes import SMALL
 
 from jaxmeta.algorithms.algorithm import Meta
 from jaxmeta.algorithms.ssm_sam import Drawn, Online, by_chunks, chunk_loss, cosine, ssm_sam
 from jaxmeta.methods.ssm_sam.released import raw_colors, repeated_support, transposed_points
 from jaxmeta.models.sam.adapters import Adapter, Prefix
 from jaxmeta.models.sam.images import slices_as_colors
-from jaxmeta.models.ssm_sam import SsmSam
 from jaxmeta.models.ssm_sam.blur import halo
-from jaxmeta.tasks.task import Examples, Task
-
-
-def large(mask):
-    return jnp.repeat(jnp.repeat(mask, 4, axis=1), 4, axis=2)
-
-
-def apply(frozen, learned, prefix, points, mask, *, key=None):
-    """Logits are w times the halo, tilted by the pixels and by how many points there are."""
-    told = 2 * large(mask) - 1 + 0.1 * prefix.tokens[..., 0]
-    return learned["w"] * told + 0.02 * points.shape[1]
-
-
-SHOWN = SsmSam(
-    SMALL,
-    Adapter((0,), None),
-    lambda key: {"w": jnp.array(0.5)},
-    lambda frozen, pixels: Prefix(pixels),
-    apply,
-)
-
-
-def examples(seed, count):
-    rng = np.random.default_rng(seed)
-    image = jnp.asarray(rng.normal(size=(count, 16, 16, 1)), jnp.float32)
-    mask = np.zeros((count, 16, 16), np.uint8)
-    lent = np.zeros_like(mask)
-    for n in range(count):
-        mask[n, n : n + 6, 2:9] = 1
-        lent[n, 5 + n // 2 : 9 + n // 2, 3:12] = 1
-    return Examples(image, jnp.asarray(mask), jnp.ones(count, bool), jnp.asarray(lent))
-
-
-TASK = Task(examples(0, 4), examples(1, 6), jnp.array([1, 2], jnp.uint32), jnp.zeros(2, jnp.int32))
+from tests.helpers.one_number import SHOWN, TASK, apply, examples, large
 
 
 def by_hand(w, rate, chunks_of, count, colors):

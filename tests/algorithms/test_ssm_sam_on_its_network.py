@@ -5,8 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import begun
-from models.sam.sizes import SMALL
 
 from jaxmeta.algorithms.ssm_sam import ssm_sam
 from jaxmeta.models.sam import sam
@@ -14,6 +12,8 @@ from jaxmeta.models.sam.adapters import high_pass
 from jaxmeta.models.ssm_sam import self_sampling
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Examples, Task
+from tests.helpers.by_hand import begun
+from tests.helpers.sizes import SMALL
 
 pytestmark = pytest.mark.slow
 SIZE = SMALL._replace(width=4, depth=4, heads=1, whole=(0, 2), hidden=4)

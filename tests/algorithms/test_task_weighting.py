@@ -9,8 +9,6 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matrix import pixel_loss
-from small import MODEL, in_float64, small_batch, small_task
 
 from jaxmeta.algorithms import metamedseg
 from jaxmeta.algorithms import task_weighting as rules
@@ -18,6 +16,8 @@ from jaxmeta.learners.episodic import episodic
 from jaxmeta.methods.metamedseg.released import compounding
 from jaxmeta.parallel import devices
 from jaxmeta.parallel.over_tasks import over_tasks
+from tests.helpers.matrix import pixel_loss
+from tests.helpers.small import MODEL, in_float64, small_batch, small_task
 
 RULES = {
     "uniform": rules.uniform,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.scans import anatomy, decathlon
+from tests.helpers.scans import anatomy, decathlon
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from jaxmeta.data.layouts.bids import parsed
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import load_masks, open_shards
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, save, touch
+from tests.helpers.scans import anatomy, save, touch
 
 TABLE = "index\tname\tcolor\n0\tbackground\t#0\n1\tLeft Kidney\t#f\n2\tLiver\t#e\n9\tSpleen\t#d\n"
 

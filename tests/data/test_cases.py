@@ -7,7 +7,7 @@ import pytest
 from jaxmeta.data.cases import find_cases
 from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, decathlon, save, touch
+from tests.helpers.scans import anatomy, decathlon, save, touch
 
 
 def pairs(folder, **told):

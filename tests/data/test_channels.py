@@ -16,7 +16,7 @@ from jaxmeta.data.grid import Grid
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, contents, decathlon, oriented, real, save, touch
+from tests.helpers.scans import anatomy, contents, decathlon, oriented, real, save, touch
 
 NAMES = {"0": "FLAIR", "1": "T1w", "2": "t1 gd"}
 

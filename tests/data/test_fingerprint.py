@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.formats.nifti import read_image, rescaled
 from jaxmeta.data.identity import fingerprint
-from tests.data.scans import oriented
+from tests.helpers.scans import oriented
 
 SHAPE = (17, 19, 11)
 STORED = {

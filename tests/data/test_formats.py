@@ -11,7 +11,7 @@ from jaxmeta.data.grid import Grid
 from jaxmeta.data.names import case_stem
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.support import parsed
-from tests.data.scans import anatomy, save, touch
+from tests.helpers.scans import anatomy, save, touch
 
 TOOLS = {
     "a.nrrd": "SimpleITK",

@@ -22,7 +22,7 @@ from jaxmeta.data.grid import (
     to_slices,
 )
 from jaxmeta.data.orientation import AXES
-from tests.data.scans import oriented
+from tests.helpers.scans import oriented
 
 CODES = [
     "".join(pair[flip >> axis & 1] for axis, pair in enumerate(order))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jaxmeta.data.grid import Grid, resize_image
 from jaxmeta.data.intensity import CT, Intensity, histogram, measure, network_input
 from jaxmeta.errors import BadInput
-from tests.data.scans import oriented
+from tests.helpers.scans import oriented
 
 
 def brain(shape=(40, 40, 10), seed=0):

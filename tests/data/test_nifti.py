@@ -14,7 +14,7 @@ from jaxmeta.data.formats.nifti import quantise, read_image, read_label, read_pa
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.names import case_stem
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, oriented, real, save
+from tests.helpers.scans import anatomy, oriented, real, save
 
 
 @given(

@@ -21,7 +21,7 @@ from jaxmeta.data.orientation import (
     plane_of,
     slice_axis,
 )
-from tests.data.scans import oriented
+from tests.helpers.scans import oriented
 
 SHAPE, ZOOMS = (12, 10, 7), (1.25, 1.25, 8.0)  # a stack: slices 8 mm apart along the last axis
 STORED = [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jaxmeta.data.cases import find_cases
 from jaxmeta.data.words import IMAGE, LABEL, template
 from jaxmeta.errors import BadInput
-from tests.data.scans import touch
+from tests.helpers.scans import touch
 
 
 def found(folder, **told):

@@ -11,7 +11,7 @@ from jaxmeta.data.formats.nifti import read_image, read_pair, save_mask
 from jaxmeta.data.grid import Grid, spacing
 from jaxmeta.data.placement import Note, agreement, displacement, told_notes
 from jaxmeta.errors import BadInput
-from tests.data.scans import SHAPE, anatomy, oriented, save
+from tests.helpers.scans import SHAPE, anatomy, oriented, save
 
 UNITS = {"meter": 1e-3, "mm": 1.0, "micron": 1e3, "unknown": 1.0}
 

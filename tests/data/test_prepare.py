@@ -21,7 +21,7 @@ from jaxmeta.data.orientation import AXES
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards, structures
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, contents, oriented, real, save
+from tests.helpers.scans import anatomy, contents, oriented, real, save
 
 ROOT = Path(__file__).resolve().parents[2]
 

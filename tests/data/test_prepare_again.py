@@ -14,7 +14,7 @@ from jaxmeta.data.cases import Case
 from jaxmeta.data.shards.prepare import plan, prepare
 from jaxmeta.data.shards.shards import load_images, open_shards
 from jaxmeta.errors import BadInput
-from tests.data.scans import anatomy, contents, decathlon, save
+from tests.helpers.scans import anatomy, contents, decathlon, save
 
 ROOT = Path(__file__).resolve().parents[2]
 

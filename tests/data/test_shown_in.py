@@ -10,7 +10,7 @@ from jaxmeta.data.grid import from_slices, grid_by, sliced_shape, to_slices
 from jaxmeta.data.orientation import ACQUIRED
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards, shown_in
-from tests.data.scans import anatomy, oriented, save
+from tests.helpers.scans import anatomy, oriented, save
 
 IMAGE, LABEL = anatomy()
 # All in which slices lie along the head's axis, as they were acquired.

@@ -12,7 +12,7 @@ from jaxmeta.data.grid import from_slices, sliced_shape
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards
 from jaxmeta.errors import BadInput
-from tests.data.scans import SHAPE, anatomy, contents, save, touch
+from tests.helpers.scans import SHAPE, anatomy, contents, save, touch
 
 
 def boxed(*box, value=1):

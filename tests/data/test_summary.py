@@ -6,8 +6,8 @@ from jaxmeta.data.grid import grid_by
 from jaxmeta.data.orientation import ACQUIRED
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.summary import cut_of, doubtful
-from tests.data.scans import anatomy, oriented, save
 from tests.data.test_orientation import TURNS, turned
+from tests.helpers.scans import anatomy, oriented, save
 
 
 def grid(rule=ACQUIRED, codes="RAS", shape=(20, 24, 13), zooms=(1.25, 1.25, 8.0), turn="axial"):

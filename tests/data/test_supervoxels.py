@@ -13,7 +13,7 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import load_masks, open_shards, structures
 from jaxmeta.data.supervoxels import SIDE, nearest, supervoxels
 from jaxmeta.errors import BadInput
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 
 def blocks():

@@ -9,7 +9,7 @@ from jaxmeta.data.cases import find_cases
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import load_images, open_shards
 from jaxmeta.errors import BadInput
-from tests.data.scans import SHAPE, anatomy, decathlon, oriented, save
+from tests.helpers.scans import SHAPE, anatomy, decathlon, oriented, save
 
 NONE = {"0 to 1": lambda hu: (hu + 1024) / 4095, "1024": lambda hu: hu + 1024}
 

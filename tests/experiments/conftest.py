@@ -9,8 +9,8 @@ from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.runs.config import INNER, Config, Network, Tasks
 from jaxmeta.runs.train import meta_train
-from tests.experiments.leaking import ORGANS, Study, belly, configured, left_by, write
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
+from tests.helpers.leaking import ORGANS, Study, belly, configured, left_by, write
 
 
 @pytest.fixture(scope="session")

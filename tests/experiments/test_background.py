@@ -15,7 +15,7 @@ from jaxmeta.reports.run import worst_to_best
 from jaxmeta.runs.setup import gather
 from jaxmeta.runs.train import claim
 from jaxmeta.splits.split import Split
-from tests.experiments.leaking import configured, scan, write
+from tests.helpers.leaking import configured, scan, write
 
 NOWHERE = float("nan")
 

@@ -18,7 +18,7 @@ from jaxmeta.runs import checks
 from jaxmeta.runs.protocol import protocol_of, refuse_empty
 from jaxmeta.runs.run import network_of
 from jaxmeta.runs.train import meta_train
-from tests.tasks.cohorts import cohort, hospital, write_scans
+from tests.helpers.cohorts import cohort, hospital, write_scans
 
 
 @pytest.fixture(scope="module")

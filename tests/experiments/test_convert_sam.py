@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models.sam.sizes import SMALL, golden
 
 from jaxmeta.commands import command
 from jaxmeta.commands.convert_sam import main
@@ -17,6 +16,7 @@ from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import SIZE, WEIGHTS, read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import PREPROCESSING
 from jaxmeta.models.sam.weights import leaves, recognised, tensors
+from tests.helpers.sizes import SMALL, golden
 
 numpy_files = pytest.importorskip("safetensors.numpy")
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*ROOT.glob("jaxmeta/**/*.py"), *ROOT.glob("experiments/**/*.py")])

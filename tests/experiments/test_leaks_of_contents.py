@@ -25,8 +25,7 @@ from jaxmeta.runs.provenance import contents_of, held_by, leaks, seen_here
 from jaxmeta.runs.setup import gather
 from jaxmeta.runs.train import claim
 from jaxmeta.splits.split import pool, split
-from tests.data.scans import decathlon, oriented, save
-from tests.experiments.leaking import (
+from tests.helpers.leaking import (
     ORGANS,
     TESTED,
     asked,
@@ -39,6 +38,7 @@ from tests.experiments.leaking import (
     scan,
     write,
 )
+from tests.helpers.scans import decathlon, oriented, save
 
 
 def test_an_honest_run_and_an_honest_test_go_through(study, tmp_path):

@@ -19,8 +19,7 @@ from jaxmeta.runs.provenance import namesakes
 from jaxmeta.runs.run import refuse_begun
 from jaxmeta.runs.setup import gather
 from jaxmeta.splits.split import Split, split
-from tests.data.scans import decathlon
-from tests.experiments.leaking import (
+from tests.helpers.leaking import (
     ORGANS,
     TESTED,
     asked,
@@ -31,6 +30,7 @@ from tests.experiments.leaking import (
     scan,
     write,
 )
+from tests.helpers.scans import decathlon
 
 # --- one organ under two names
 

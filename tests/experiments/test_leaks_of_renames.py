@@ -12,7 +12,7 @@ from jaxmeta.evaluation.tuning import validation_pool
 from jaxmeta.runs import signature
 from jaxmeta.runs.provenance import TRAINED, Held, Seen, leaks
 from jaxmeta.runs.setup import gather
-from tests.experiments.leaking import (
+from tests.helpers.leaking import (
     ORGANS,
     TESTED,
     asked,

@@ -30,8 +30,7 @@ from jaxmeta.runs.run import Run, network_of, open_run, stands_on
 from jaxmeta.runs.setup import gather
 from jaxmeta.runs.train import claim
 from jaxmeta.training import checkpoint
-from tests.data.scans import save
-from tests.experiments.leaking import (
+from tests.helpers.leaking import (
     ORGANS,
     asked,
     belly,
@@ -42,6 +41,7 @@ from tests.experiments.leaking import (
     scan,
     write,
 )
+from tests.helpers.scans import save
 
 # --- settings, searches, and transfer
 

@@ -37,7 +37,7 @@ from jaxmeta.runs.setup import named
 from jaxmeta.runs.train import meta_train, trained
 from jaxmeta.splits.split import Entry, Split, pool
 from jaxmeta.training import metrics_log
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8

@@ -19,7 +19,7 @@ from jaxmeta.runs.own_network import own_network
 from jaxmeta.runs.presets import with_algorithm
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train
-from tests.experiments.test_predict import options
+from tests.helpers.predicting import options
 
 TINY = """
 import json

@@ -17,7 +17,7 @@ from jaxmeta.inference.prompts import Pointed, parse_pointed, pointer
 from jaxmeta.models.sam import Sam, Size
 from jaxmeta.models.sam.images import PREPROCESSING
 from jaxmeta.models.sam.prompts import INSIDE
-from tests.data.scans import oriented
+from tests.helpers.scans import oriented
 
 SHAPE, SIDE = (24, 20, 28), 56
 

@@ -14,11 +14,12 @@ from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.inference.predict import Options, predict
+from jaxmeta.inference.predict import predict
 from jaxmeta.inference.scan import Reading, read_scan, reading_for
 from jaxmeta.inference.support import drawn_supports, parsed, read_support
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.setup import common
+from tests.helpers.predicting import options, pair
 
 READING = Reading(16, None, "axial", "mr", None)
 
@@ -26,17 +27,6 @@ READING = Reading(16, None, "axial", "mr", None)
 @pytest.fixture(scope="module")
 def shards(scanned):
     return open_shards([scanned / "shards"])
-
-
-def pair(scanned, case=0, value=3):
-    folder = scanned / "belly"
-    return f"{folder}/imagesTr/case{case}.nii.gz:{folder}/labelsTr/case{case}.nii.gz:{value}"
-
-
-def options(run, scanned, **changes):
-    image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
-    given = {"run": run, "support": (pair(scanned),), "image": (image,)}
-    return Options(**({**given, "output": scanned / "out"} | changes))
 
 
 def test_a_scan_is_read_as_its_shards_are(scanned, shards):

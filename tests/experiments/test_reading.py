@@ -10,7 +10,7 @@ from jaxmeta.inference.predict import Options, outputs
 from jaxmeta.inference.scan import Reading, check_rescale, read_scan
 from jaxmeta.inference.support import parsed, read_support
 from jaxmeta.runs.config import Config
-from tests.data.scans import SHAPE, anatomy, oriented, save, touch
+from tests.helpers.scans import SHAPE, anatomy, oriented, save, touch
 
 CT = Reading(16, None, "axial", "ct")
 

@@ -16,7 +16,7 @@ from jaxmeta.inference.predict import predict
 from jaxmeta.inference.scan import read_scan, reading_for
 from jaxmeta.inference.support import parsed, read_support
 from jaxmeta.runs.run import open_run
-from tests.experiments.test_predict import options, pair
+from tests.helpers.predicting import options, pair
 
 
 def changed(scanned, path, affine=None):

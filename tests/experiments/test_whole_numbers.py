@@ -8,9 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from algorithms.matrix import pixel_loss
-from algorithms.test_ssm_sam import SHOWN, TASK
-from small import MODEL, small_task
 
 from jaxmeta.algorithms import imaml, maml, maml_plus_plus, metamedseg, prototypes, ssm_sam
 from jaxmeta.augmentation.warps import pose
@@ -21,6 +18,9 @@ from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.runs.build import build, outer_rule
 from jaxmeta.runs.config import Config, Outer
 from jaxmeta.runs.config_file import from_json
+from tests.helpers.matrix import pixel_loss
+from tests.helpers.one_number import SHOWN, TASK
+from tests.helpers.small import MODEL, small_task
 
 
 def floats(kind, path=()):

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from small import on_arrays
 
 from jaxmeta.models.convolution import (
     as_product,
@@ -15,6 +14,7 @@ from jaxmeta.models.convolution import (
     on_processor,
 )
 from jaxmeta.models.layers import mean_pool
+from tests.helpers.small import on_arrays
 
 NAMES = ("NHWC", "HWIO", "NHWC")
 

@@ -2,9 +2,9 @@
 
 import jax
 import numpy as np
-from small import small_model
 
 from jaxmeta.models import begin_with
+from tests.helpers.small import small_model
 
 
 def test_what_fits_is_taken_over_and_another_head_is_drawn_as_before():

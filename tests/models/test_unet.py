@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from small import on_arrays
 
 from jaxmeta.models import unet
 from jaxmeta.models.layers import Convolution, GroupNorm, max_pool, mean_pool
+from tests.helpers.small import on_arrays
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import Shards, open_shards
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.feature_cache import cached, keep, kept, lacking, open_cache
 from jaxmeta.tasks.slice_chunks import shown_of
 from jaxmeta.tasks.source import load_task, neighbors
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 
 def test_what_is_kept_comes_back_and_what_lacks_is_listed(tmp_path):

@@ -18,7 +18,7 @@ from jaxmeta.tasks.episodes import (
     draw_episode,
     load_episode,
 )
-from tests.tasks.cohorts import cohort, cohorts, hospital
+from tests.helpers.cohorts import cohort, cohorts, hospital
 
 SHAPE = EpisodeShape(shots=3, queries=4, size=16)
 

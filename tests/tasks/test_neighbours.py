@@ -14,7 +14,7 @@ from jaxmeta.splits.split import Entry, pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.slice_chunks import chunked, chunks_within, showing, shown_of
 from jaxmeta.tasks.source import load_task, neighbors, shown
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 SHAPE = EpisodeShape(shots=3, queries=2, size=16)
 

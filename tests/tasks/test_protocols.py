@@ -15,7 +15,7 @@ from jaxmeta.splits.alpnet import chunks_of, digest, members, protocol_of, suppo
 from jaxmeta.splits.split import pool
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import episodes
-from tests.tasks.cohorts import cohort, hospital
+from tests.helpers.cohorts import cohort, hospital
 
 CHAOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "CHAOS_T2SPIR"
 

@@ -10,7 +10,7 @@ from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import load_task, supervoxels
 from jaxmeta.tasks.supervoxels import unlabelled_pool
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 SHAPE = EpisodeShape(shots=2, queries=3, size=16)
 

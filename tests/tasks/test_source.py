@@ -15,7 +15,7 @@ from jaxmeta.splits.split import pool, split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import describe_task, episodes, load_task, pooled, volumes
 from jaxmeta.tasks.volumetric import balanced, strided, with_pixels
-from tests.tasks.cohorts import cohort, cohorts, hospital
+from tests.helpers.cohorts import cohort, cohorts, hospital
 
 SHAPE = EpisodeShape(shots=5, queries=3, size=16)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxmeta.data.shards.shards import holders, structures
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.split import Split, count_table, pool, split, split_from_json
-from tests.tasks.cohorts import cohort, cohorts, hospital
+from tests.helpers.cohorts import cohort, cohorts, hospital
 
 
 @given(cohorts(), st.data())

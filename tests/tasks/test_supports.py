@@ -7,7 +7,7 @@ import pytest
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.supports import draw_support, support_patients
 from jaxmeta.splits.split import pool, split
-from tests.tasks.cohorts import cohort, hospital
+from tests.helpers.cohorts import cohort, hospital
 
 
 def held_out(shards, *organs):

@@ -10,7 +10,7 @@ from jaxmeta.data.shards.shards import holders, load_masks, open_shards
 from jaxmeta.evaluation.segmenter import Row, score
 from jaxmeta.evaluation.trial import Trial, every_label, folds_of, places, trials, whole_volumes
 from jaxmeta.splits.split import pool, split
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 SIZE = 16
 

@@ -10,7 +10,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocols.alpnet import trials_of_protocol
 from jaxmeta.splits.alpnet import protocol_of, split_of
 from jaxmeta.splits.split import pool
-from tests.tasks.cohorts import write_scans
+from tests.helpers.cohorts import write_scans
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import dense, drawn
-from models.sam.sizes import SMALL
 
 from jaxmeta.methods.ssm_sam.released import mixed_tokens
 from jaxmeta.models.sam import SIZES
@@ -21,6 +19,8 @@ from jaxmeta.models.sam.adapters import (
 )
 from jaxmeta.models.sam.encoder import encoder
 from jaxmeta.models.sam.layers import gelu
+from tests.helpers.by_hand import dense, drawn
+from tests.helpers.sizes import SMALL
 
 KINDS = {"high_pass": high_pass, "low_rank": low_rank, "bottleneck": bottleneck}
 PARTS = encoder(SMALL)

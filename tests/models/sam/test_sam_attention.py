@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from small import on_arrays
 
 from jaxmeta.models.sam.attention import (
     SCORES,
@@ -16,6 +15,7 @@ from jaxmeta.models.sam.attention import (
     relative,
     some_at_a_time,
 )
+from tests.helpers.small import on_arrays
 
 
 def drawn(*shape, seed=0):

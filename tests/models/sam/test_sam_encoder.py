@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam import SIZES, sam
 from jaxmeta.models.sam.encoder import Taps, embedding, encoder, from_windows, to_windows
+from tests.helpers.sizes import SMALL
 
 PARTS = encoder(SMALL)
 VARIABLES = jax.tree.map(

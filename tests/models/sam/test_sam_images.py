@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.sam.by_hand import drawn
 
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import Prompts
@@ -21,6 +20,7 @@ from jaxmeta.models.sam.images import (
     normalized,
     restored,
 )
+from tests.helpers.by_hand import drawn
 
 sides = st.integers(20, 90)
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import begun, drawn, norm
-from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam.decoder import MASKS, CrossAttention, MaskDecoder, Round
 from jaxmeta.models.sam.encoder import encoder
 from jaxmeta.models.sam.layers import MLP, gelu
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE, PADDING, PromptEncoder, Prompts
+from tests.helpers.by_hand import begun, drawn, norm
+from tests.helpers.sizes import SMALL
 
 GRID, FEATURES = SMALL.grid, SMALL.features
 MODULE = PromptEncoder(SMALL)

@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.sizes import reference
 
 from jaxmeta.models.sam import Prompts, sam
 from jaxmeta.models.sam.images import fitted, frame_of, restored
 from jaxmeta.models.sam.weights import from_leaves, leaves
+from tests.helpers.sizes import reference
 
 KINDS = ("points", "box", "points_box_mask", "none")
 close = dict(atol=1e-4, rtol=0)  # blocks reach 3; the largest difference seen is 4e-6

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from models.sam.by_hand import begun, drawn
-from models.sam.sizes import SMALL
 
 from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import sam
 from jaxmeta.models.sam.resize import for_image
+from tests.helpers.by_hand import begun, drawn
+from tests.helpers.sizes import SMALL
 
 LARGER = 2 * SMALL.image
 

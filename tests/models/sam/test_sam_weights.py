@@ -5,10 +5,10 @@ import json
 import jax
 import numpy as np
 import pytest
-from models.sam.sizes import SMALL, golden
 
 from jaxmeta.models.sam import SIZES, sam
 from jaxmeta.models.sam.weights import converted, fit, from_leaves, leaves, tensors
+from tests.helpers.sizes import SMALL, golden
 
 
 @pytest.mark.parametrize("name, count", [("vit-b", 314), ("vit-l", 482), ("vit-h", 594)])

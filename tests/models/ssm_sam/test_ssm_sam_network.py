@@ -5,8 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import begun
-from models.sam.sizes import SMALL
 
 from jaxmeta.models.sam import SIZES, sam
 from jaxmeta.models.sam.adapters import adapted_blocks, from_parts, high_pass, low_rank, to_parts
@@ -18,6 +16,8 @@ from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
 from jaxmeta.models.ssm_sam.network import depths
 from jaxmeta.models.ssm_sam.points import features_at
 from jaxmeta.models.ssm_sam.sampler import SelfSampler
+from tests.helpers.by_hand import begun
+from tests.helpers.sizes import SMALL
 
 SIZE = SMALL._replace(depth=4, whole=(0, 2))
 NETWORK = self_sampling(SIZE, high_pass(SIZE, width=3))

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.sam.by_hand import begun, dense, drawn, norm
-from models.sam.sizes import SMALL
 from scipy.ndimage import convolve1d, zoom
 
 from jaxmeta.models.sam.decoder import CrossAttention
@@ -16,6 +14,8 @@ from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
 from jaxmeta.models.ssm_sam.mask_attention import MaskAttention
 from jaxmeta.models.ssm_sam.points import features_at
 from jaxmeta.models.ssm_sam.sampler import SelfSampler
+from tests.helpers.by_hand import begun, dense, drawn, norm
+from tests.helpers.sizes import SMALL
 
 
 def test_the_halo_is_one_wide_blur_and_three_narrow_ones_the_structure_set_to_one_after_each():

@@ -20,7 +20,7 @@ from jaxmeta.runs.run import Run
 from jaxmeta.runs.setup import gather
 from jaxmeta.runs.train import claim
 from jaxmeta.training import checkpoint
-from tests.data.scans import anatomy, decathlon
+from tests.helpers.scans import anatomy, decathlon
 
 ORGANS = ("liver", "kidney", "spleen")
 TESTED = ("belly/case2", "belly/case3")

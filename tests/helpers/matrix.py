@@ -14,7 +14,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from small import MODEL, small_model
 
 from jaxmeta.algorithms import (
     imaml,
@@ -33,6 +32,7 @@ from jaxmeta.inner_loop.linear_solvers import conjugate_gradient, neumann
 from jaxmeta.inner_loop.plan import one_by_one, whole_support
 from jaxmeta.models.model import Model
 from jaxmeta.numerics import typed_key
+from tests.helpers.small import MODEL, small_model
 
 STEPS, RATE = 2, 0.1
 HEADS = small_model(classes=2)

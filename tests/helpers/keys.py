@@ -11,7 +11,8 @@ import numpy as np
 
 USING = ("split", "fold_in", "uniform", "normal", "bernoulli", "bits", "randint", "permutation")
 USING += ("truncated_normal", "categorical", "choice", "gumbel")
-OWN = (str(Path(__file__).resolve().parents[1] / "jaxmeta"), str(Path(__file__).resolve().parent))
+ROOT = Path(__file__).resolve().parents[2]
+OWN = (str(ROOT / "jaxmeta"), str(ROOT / "tests"))
 
 
 def place() -> str:

@@ -10,7 +10,7 @@ from jaxmeta.models.sam import Size
 
 # Windows of 3 on a grid of 4: padded, as 14 on 64 are.
 SMALL = Size(8, 2, 2, (1,), image=16, patch=4, window=3, features=16, hidden=12)
-GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden"
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
 
 def golden(name: str) -> Path:
