@@ -16,8 +16,14 @@ COMMANDS = {
     "compare": "compare runs that were tested one by one",
     "convert-sam": "convert published weights of Segment Anything",
 }
-USAGE = "usage: jaxmeta COMMAND [options]; jaxmeta COMMAND --help tells them\n\n" + "\n".join(
-    f"    {name:12} {text}" for name, text in COMMANDS.items()
+USAGE = "\n".join(
+    [
+        "usage: jaxmeta COMMAND [options]",
+        "",
+        *(f"    {name:12} {text}" for name, text in COMMANDS.items()),
+        "",
+        "jaxmeta COMMAND --help tells a command's options; jaxmeta --version the version.",
+    ]
 )
 
 
@@ -32,8 +38,8 @@ def called() -> None:
     if name in ("-h", "--help"):
         print(USAGE)
         return
-    if name == "--version":
-        print(__version__)
+    if name in ("-V", "--version"):
+        print(f"jaxmeta {__version__}")
         return
     if name not in COMMANDS:
         raise BadInput(f"unknown command {name!r}: known are {', '.join(COMMANDS)}")

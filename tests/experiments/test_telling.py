@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.grid import Grid, pixel
 from jaxmeta.errors import BadInput
-from jaxmeta.inference import predict as command
+from jaxmeta.inference import few_shot
 from jaxmeta.inference.notes import teller, unlike
 from jaxmeta.inference.predict import predict
 from jaxmeta.inference.scan import read_scan, reading_for
@@ -65,8 +65,8 @@ def read_as(run, modality=None):
 def test_every_scan_is_told_as_it_was_read_and_an_empty_mask_is_told_too(
     run, scanned, tmp_path, capsys, monkeypatch
 ):
-    segment = command.whole_volume
-    monkeypatch.setattr(command, "whole_volume", lambda *told: segment(*told) * 0 + 0.25)
+    segment = few_shot.whole_volume
+    monkeypatch.setattr(few_shot, "whole_volume", lambda *told: segment(*told) * 0 + 0.25)
     predict(options(run, scanned, output=tmp_path / "masks"))
     out = capsys.readouterr().out
     for name in ("case0", "case5"):  # the support, and what is segmented

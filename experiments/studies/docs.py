@@ -1,0 +1,266 @@
+"""Write the two files of the reference that the code itself gives: every option, every function.
+
+    python -m experiments.studies.docs
+
+Options are read from the dataclasses that the commands parse, and from the texts below their
+fields; functions from the package's source. A test holds that the files are what this gives.
+"""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tyro
+
+from experiments.studies import command_lines
+from jaxmeta.commands.command import run
+from jaxmeta.runs.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[2]
+MADE = "<!-- made by `python -m experiments.studies.docs`: change the code, and run it again -->\n"
+
+
+class Option(NamedTuple):
+    """One option of a command."""
+
+    name: str  # as it is typed
+    takes: str
+    default: str
+    text: str
+
+
+def main() -> None:
+    """Write both files."""
+    for path, text in pages().items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
+        print(path)
+
+
+def pages() -> dict[str, str]:
+    """Give the text of each generated file."""
+    return {"docs/reference/options.md": options_page(), "docs/reference/api.md": api_page()}
+
+
+def options_page() -> str:
+    """Write every option of every command."""
+    parts = [
+        MADE,
+        "# Options\n",
+        "`--help` of each command says the same. A value of `-` is one that the method at hand has "
+        "not; `needed` has no default. An option that takes `yes` or `no` is typed `--x` or "
+        "`--no-x`. Options with a point in their name belong to a part of the configuration, as in "
+        "`--tasks.shots 5`.\n",
+    ]
+    for name, home in command_lines.modules().items():
+        if home == __spec__.name:  # which takes no words
+            continue
+        asked = command_lines.asked(home)
+        short = command_lines.installed(home)
+        parts.append(f"## {name.removeprefix('experiments.')}\n")
+        parts.append(f"`python -m {name}`" + (f", installed `{short}`" if short else "") + "\n")
+        parts.append(sentence(module(home).__doc__) + "\n")
+        if isinstance(asked.kind, dict):
+            for title, function in asked.kind.items():
+                parts += [f"### {name.rpartition('.')[2]} {title}\n", *of_function(function)]
+            continue
+        first = flat(asked.kind, asked.default)
+        for group in dict.fromkeys(option.name.rpartition(".")[0] for option in first):
+            if group:
+                parts.append(f"### {group}.\\*\n")
+            parts.append(table([o for o in first if o.name.rpartition(".")[0] == group]))
+        if isinstance(asked.default, asked.kind):
+            parts += beginnings(home, asked)
+    return "\n".join(parts)
+
+
+def module(name: str) -> types.ModuleType:
+    """Find a command's module."""
+    return importlib.import_module(name)
+
+
+def beginnings(home: str, asked: command_lines.Asked) -> Iterator[str]:
+    """Write where each preset and each algorithm begins otherwise than the default."""
+    usual = {option.name: option.default for option in flat(asked.kind, asked.default)}
+
+    def differs(*words: str) -> tuple[str, str]:
+        own = command_lines.asked(home, words)
+        new = [
+            option
+            for option in flat(own.kind, own.default)
+            if usual.get(option.name) != option.default and option.name != words[0]
+        ]
+        sets = ", ".join(f"`{o.name} {o.default}`" for o in new if o.default != "-")
+        lacks = ", ".join(f"`{o.name}`" for o in new if o.default == "-")
+        return sets or "nothing", lacks
+
+    yield "### Presets\n"
+    rows = [(f"`{name}`", cell(text), *differs(name)) for name, (text, _) in PRESETS.items()]
+    yield grid(("preset", "what it is", "sets otherwise than the first", "has no"), rows)
+    algorithms = typing.get_args(typing.get_type_hints(asked.kind).get("algorithm"))
+    if algorithms:
+        yield "### Algorithms\n"
+        rows = [(f"`{name}`", *differs("--algorithm", name)) for name in algorithms]
+        yield grid(("algorithm", "sets otherwise than the default", "has no"), rows)
+
+
+def flat(kind: type, default: Any = None, prefix: str = "--") -> list[Option]:
+    """List the options of a dataclass and of those in it, in their order; `default` is an instance
+    to begin with."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    texts, own, nested = texts_of(kind), [], []
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        marks = getattr(hint, "__metadata__", ())
+        if tyro.conf.Suppress in marks:
+            continue
+        value = getattr(default, field.name) if default is not None else first_of(field)
+        name = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            nested += flat(type(value), value, name + ".")
+            continue
+        if tyro.conf.Positional in marks:
+            name = field.name.upper()
+        own.append(Option(name, takes(hint), shown(value), texts.get(field.name, "")))
+    return own + nested
+
+
+def first_of(field: dataclasses.Field) -> Any:
+    """Give a field's default."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def texts_of(kind: type) -> dict[str, str]:
+    """Read the texts below the fields of a class."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    found = {}
+    for one, after in zip(node.body, node.body[1:]):
+        if isinstance(one, ast.AnnAssign) and isinstance(after, ast.Expr):
+            found[one.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def of_function(function) -> Iterator[str]:
+    """Write the options of a subcommand that is a function."""
+    text, _, listed = inspect.getdoc(function).partition("Args:")
+    texts = dict(re.findall(r"^ +(\w+): ((?:.|\n(?! +\w+: ))+)", listed, re.MULTILINE))
+    hints = typing.get_type_hints(function, include_extras=True)
+    yield sentence(text) + "\n"
+    yield table(
+        [
+            Option(
+                "--" + name.replace("_", "-"),
+                takes(hints[name]),
+                shown(
+                    dataclasses.MISSING
+                    if parameter.default is parameter.empty
+                    else parameter.default
+                ),
+                " ".join(texts.get(name, "").split()),
+            )
+            for name, parameter in inspect.signature(function).parameters.items()
+        ]
+    )
+
+
+def takes(hint: Any) -> str:
+    """Say in words what may follow an option."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return takes(inner[0])
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (typing.Union, types.UnionType):
+        return ", ".join(takes(each) for each in inner if each is not type(None))
+    if origin is tuple:
+        each = ", ".join(takes(one) for one in inner if one is not Ellipsis)
+        return f"{each} ..." if Ellipsis in inner else each
+    words = {bool: "yes, no", int: "whole number", float: "number", str: "text", Path: "path"}
+    return words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def shown(value: Any) -> str:
+    """Write a default as it is typed."""
+    if value is dataclasses.MISSING:
+        return "needed"
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(map(shown, value)) or "none"
+    return str(value)
+
+
+def table(options: list[Option]) -> str:
+    """Write a table of options."""
+    rows = [(f"`{o.name}`", cell(o.takes), cell(o.default), cell(o.text)) for o in options]
+    return grid(("option", "takes", "default", "what it does"), rows)
+
+
+def grid(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Write a Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def cell(text: str) -> str:
+    """Write text so that it stays in its cell."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def api_page() -> str:
+    """Write every public function and class of the package, by module."""
+    parts = [
+        MADE,
+        "# Functions\n",
+        "Every public name of the package: its signature, and the first sentence of its docstring, "
+        "which goes on in the source. Axes have the same letters everywhere: T tasks, N slices, H "
+        "and W, C channels, K classes or structures.\n",
+    ]
+    for path in sorted((ROOT / "jaxmeta").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        lines = [line for node in tree.body if (line := public(node))]
+        if lines:
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            doc = ast.get_docstring(tree)
+            parts += [f"## {name}\n", sentence(doc) + "\n" if doc else "", *lines, ""]
+    return "\n".join(parts)
+
+
+def public(node: ast.stmt) -> str:
+    """Write one line of a public function or class; nothing of what is private."""
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+        return ""
+    told = f"`{node.name}{signature(node)}`"
+    doc = ast.get_docstring(node)
+    return f"- {told}: {sentence(doc)}" if doc else f"- {told}"
+
+
+def signature(node: ast.FunctionDef | ast.ClassDef) -> str:
+    """Write a signature as the source has it; of a class of data, its fields."""
+    if isinstance(node, ast.ClassDef):
+        fields = [n.target.id for n in node.body if isinstance(n, ast.AnnAssign)]
+        return f"({', '.join(fields)})" if fields else ""
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"({ast.unparse(node.args)}){returns}"
+
+
+def sentence(doc: str) -> str:
+    """Take the first sentence of a docstring."""
+    first = " ".join(doc.split("\n\n")[0].split())
+    return re.split(r"(?<=[^.][.:])\s+(?=[A-Z`(\[])", first)[0]
+
+
+if __name__ == "__main__":
+    run(main)

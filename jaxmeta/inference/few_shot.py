@@ -1,0 +1,87 @@
+"""Segment volumes by a few labelled slices: a run is adapted once, then every image is segmented.
+
+Everything is as in a test: the same reading, intensities, slicing, adaptation and way back.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from jaxmeta.data.grid import restore
+from jaxmeta.data.postprocess import predicted_labels
+from jaxmeta.errors import BadInput
+from jaxmeta.evaluation.baselines import row_maker
+from jaxmeta.evaluation.segmenter import draw_keys, together, whole_volume
+from jaxmeta.evaluation.settings import Protocol, describe, method_setting
+from jaxmeta.inference.found import Found
+from jaxmeta.inference.notes import known_scans, teller
+from jaxmeta.inference.options import Options, said
+from jaxmeta.inference.scan import (
+    check_rescale,
+    read_scan,
+    reading_for,
+    tell_channel,
+)
+from jaxmeta.inference.support import drawn_supports, padded, parsed, read_support
+from jaxmeta.progress import following, slow_start
+from jaxmeta.runs.run import Run, open_run
+
+FEW = 5  # slices that SSM-SAM adapts to unless told otherwise: it answers once for each
+
+
+def segmented(options: Options) -> Iterator[Found]:
+    """Adapt to the support, then give what is found in each image, one after the other."""
+    run = open_run(options.run)
+    if run.config.tasks.as_uint8:
+        raise BadInput(
+            f"{options.run} learned from slices as pictures (--tasks.as-uint8), which is for "
+            "comparison alone: train a run without it to predict"
+        )
+    run = prompted(run)
+    pairs = [parsed(text) for text in options.support]
+    reading = reading_for(run, **said(options))
+    known = known_scans(run.provenance)
+    alone = {image for image, _, _ in pairs}.difference(options.image)  # no mask is made of these
+    how = dict(modality=options.modality, known=known, supports=alone)
+    tell = teller(options.run, run.config, reading, **how)
+    reading = reading._replace(tell=tell)
+    scans = [*(image for image, _, _ in pairs), *options.image]
+    check_rescale(scans, reading)
+    tell_channel(scans, reading, options.channel)
+    few = FEW if run.config.algorithm == "ssm-sam" else None
+    how = dict(support_sets=options.support_sets, seed=options.seed, few=few)
+    each = options.structures or (None,)
+    supports = [
+        drawn
+        for value in each
+        for drawn in drawn_supports(
+            read_support(pairs, reading, value, tell=value == each[0]), options.shots, **how
+        )
+    ]
+    shots = max(len(support.place) for support in supports)
+    setting = method_setting(run, shots, Protocol(largest_component=options.largest_component))
+    row = row_maker(run, len(supports))("adapted", "adapted", setting.finetune)
+    print(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
+    values = options.structures or (1,)
+    with following("predict", "volume", len(options.image), first=slow_start()) as further:
+        fitted = row.fit(together(padded(supports)), draw_keys(len(supports), options.seed))
+        for image in options.image:
+            slices, grid = read_scan(image, reading)
+            found = whole_volume(row, fitted, slices)
+            found = found.reshape(-1, options.support_sets, *found.shape[1:]).mean(1)
+            how = dict(spacing=reading.mm, largest_component=options.largest_component)
+            labels, whole = predicted_labels(found, values, grid, **how)
+            native = restore(slices[..., 0], grid, spacing=reading.mm)
+            highest = tuple(float(each.max()) for each in whole)
+            yield Found(image, grid, native, values, labels, highest, whole)
+            further(more=1, note=image.name)
+
+
+def prompted(run: Run) -> Run:
+    """Let points come from the support's mask, where clicks on the truth are what a run was trained
+    with."""
+    how = run.config.prompted
+    if how.prompt != "clicks":
+        return run
+    print("points on new slices come from the support's mask: clicks would lie on the truth")
+    how = dataclasses.replace(how, prompt="support")
+    return run._replace(config=dataclasses.replace(run.config, prompted=how))

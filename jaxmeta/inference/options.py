@@ -1,0 +1,90 @@
+"""What `predict` is asked: the options of the command, and what of them goes together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jaxmeta.errors import BadInput
+from jaxmeta.inference.support import parsed
+
+
+@dataclass(frozen=True)
+class Options:
+    """Segment structures in one's own volumes."""
+
+    run: Path
+    """The run folder; to point, a run of sam-tiny or a folder that convert_sam wrote."""
+    image: tuple[Path, ...]
+    """Volumes to segment."""
+    output: Path
+    """Folder for the masks, each named like its image."""
+    support: tuple[str, ...] = ()
+    """Labelled volumes, as IMAGE:LABEL or IMAGE:LABEL:VALUE; without VALUE every label above 0."""
+    structures: tuple[int, ...] = ()
+    """Values of the support's labels that are a structure each: one mask holds them all, each voxel
+    the value of the most probable."""
+    box: tuple[str, ...] = ()
+    """X,Y,Z,X,Y,Z: opposite corners of a box around a structure, in voxels of the file's array from
+    0; it is segmented in each slice that the box crosses. VALUE:X,Y,Z,X,Y,Z says which value it has
+    in the mask, so that one mask may hold several."""
+    click: tuple[str, ...] = ()
+    """X,Y,Z or VALUE:X,Y,Z: a voxel of a structure; its slice is segmented."""
+    click_outside: tuple[str, ...] = ()
+    """X,Y,Z or VALUE:X,Y,Z: a voxel beside the structure, for a slice that has a box or a click of
+    it."""
+    shots: int | None = None
+    """Labelled slices to adapt to, evenly spaced among those that hold the structure; by default
+    all of them (ssm-sam: 5, for it answers once for each)."""
+    support_sets: int = 1
+    """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly
+    spaced, the others are random."""
+    probabilities: bool = False
+    """Also save the probability of each structure, as NAME_prob_VALUE.nii.gz."""
+    modality: Literal["ct", "mr"] | None = None
+    """What the volumes are; needed where the run learned from both."""
+    axis: Literal["acquired", "axial", "coronal", "sagittal"] | None = None
+    """Which slices are cut; by default as those that the run learned from: "acquired", or one
+    plane."""
+    channel: str | None = None
+    """Which channel of volumes that hold several, as (x, y, z, channel): NAME where a dataset.json
+    beside declares names, or NUMBER from 0; by default the one that the run learned from."""
+    fill_nan: float | None = None
+    """Value for voxels that are NaN or Inf; without it they are refused."""
+    rescale: tuple[str, ...] = ()
+    """SLOPE,INTERCEPT that turn a CT's numbers to HU, for files in other units (1,-1024 where 1024
+    was added); PATTERN=SLOPE,INTERCEPT for files that match."""
+    largest_component: bool = False
+    """Keep the largest connected piece of each mask: for a structure that is one body."""
+    seed: int = 0
+    """Of the adaptation, where the method draws anything."""
+
+
+def check(options: Options) -> None:
+    """Refuse what does not go together."""
+    pointing = options.box + options.click + options.click_outside
+    if bool(options.support) == bool(pointing):
+        raise BadInput(
+            "give --support, or --box and --click: labelled slices, or a structure pointed at"
+        )
+    if pointing and len(options.image) > 1:
+        raise BadInput("--box and --click point into one volume: give one --image")
+    usual = Options(run=options.run, image=(), output=options.output)
+    for name in ("structures", "shots", "support_sets") if pointing else ():
+        if getattr(options, name) != getattr(usual, name):
+            raise BadInput(f"--{name}: it is for --support")
+    if options.support_sets < 1:
+        raise BadInput(f"--support-sets {options.support_sets}: must be at least 1")
+    if options.support_sets > 1 and options.shots is None:
+        raise BadInput("--support-sets needs --shots: draws of all slices are all the same")
+    if len(set(options.structures)) < len(options.structures) or 0 in options.structures:
+        raise BadInput(
+            f"--structures {' '.join(map(str, options.structures))}: each once, and never 0"
+        )
+    if options.structures and any(parsed(text)[2] is not None for text in options.support):
+        raise BadInput("--structures with --support IMAGE:LABEL:VALUE: leave VALUE out")
+
+
+def said(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:
+    """Gather what the command line says of how files are read."""
+    names = ("modality", "axis", "channel", "fill_nan", "rescale")
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
