@@ -13,6 +13,8 @@ from jaxmeta.runs.config import Algorithm, Config, Network
 from jaxmeta.runs.presets import with_algorithm
 from jaxmeta.splits.split import Split, split_from_json
 
+FORMAT = 2  # of a run's folder: config.json, provenance.json and the tree in its checkpoints
+
 
 def from_json(kind: Any, values: Any, base: Any = None) -> Any:
     """Read a value of a type back from JSON; raises BadInput for what the type does not have.
@@ -49,6 +51,8 @@ def from_json(kind: Any, values: Any, base: Any = None) -> Any:
 def read_config(path: Path) -> Config:
     """Read a configuration file: that of a run, or one's own with some of its fields."""
     values = read_json(path)
+    if "config" in values:
+        check_format(path, values)
     with of_file(path):
         return _config(values.get("config", values))
 
@@ -78,6 +82,7 @@ def read(folder: Path) -> tuple[Config, Split]:
     if not path.exists():
         raise BadInput(f"{folder} is not a run: it has no config.json")
     values = read_json(path)
+    check_format(path, values)
     with of_file(path):
         config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
         division = split_from_json(values["split"])
@@ -88,6 +93,17 @@ def read(folder: Path) -> tuple[Config, Split]:
     ):
         config = dataclasses.replace(config, init_from=beside)  # it was moved with the run
     return config, division
+
+
+def check_format(path: Path, values: dict) -> None:
+    """Refuse the folder of a run that another version wrote; the first had no number."""
+    found = values.get("format", 1)
+    if found != FORMAT:
+        raise BadInput(
+            f"{path} is of a run of format {found}, and this version of jaxmeta reads format "
+            f"{FORMAT}: train the run again, into another --workdir, or go on with the version "
+            "that trained it"
+        )
 
 
 def read_json(path: Path) -> dict:

@@ -229,6 +229,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
     volumes = signature.remembered(given.shards, division)
     if path.exists():
         stands = config_file.read_json(path)
+        config_file.check_format(path, stands)
         if other := changed(stands, told):
             on = f", or go on from what it learned: --init-from {config.workdir} --workdir ANOTHER"
             held_out = any(each.startswith(("test_organs ", "val_organs ")) for each in other)
@@ -256,7 +257,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
     if not (path.exists() and kept.exists()):  # what stands without the other is of nobody
         write_json(kept, signature.to_json(given.provenance, volumes))
     if not path.exists():
-        write_json(path, told | frozen)
+        write_json(path, {"format": config_file.FORMAT} | told | frozen)
     return {signature.SIGNATURE: signature.signed(config.workdir)}
 
 
