@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxmeta.evaluation.protocols.alpnet_scores import by_chunk, by_height, score_by_chunks
-from jaxmeta.evaluation.segmenter import Row, nearest_support_mask, together
+from jaxmeta.evaluation.protocols.alpnet import by_chunk, by_height, score_by_chunks
+from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask, together
 from jaxmeta.evaluation.trial import Query, Support, Trial
 from jaxmeta.tasks.task import Examples
 
@@ -50,11 +50,11 @@ def test_without_it_each_slice_follows_the_nearest_in_relative_height():
 
 
 def test_both_scores_are_of_the_same_networks_and_differ_by_what_the_oracle_knows():
-    everything = Row(
+    everything = Segmenter(
         "all", lambda s, k: None, lambda f, image, place: np.ones((3, len(image), 4, 4))
     )
     trial = Trial("organ", "d", None, SUPPORTS, (lambda: query(10, 2, 6),))
-    found = {case.row: (case, mask) for case, _, mask in score_by_chunks([everything], trial)}
+    found = {score.row: (score, mask) for score, _, mask in score_by_chunks([everything], trial)}
     assert list(found) == ["all", "all, z-range known"]
     whole, known = found["all"][0], found["all, z-range known"][0]
     assert known.dice == 1 and whole.dice == pytest.approx(2 * 5 / (10 + 5))
@@ -64,17 +64,17 @@ def test_both_scores_are_of_the_same_networks_and_differ_by_what_the_oracle_know
 
 
 def test_where_there_is_no_organ_only_the_score_without_oracle_is_asked():
-    everything = Row(
+    everything = Segmenter(
         "all", lambda s, k: None, lambda f, image, place: np.ones((3, len(image), 4, 4))
     )
     trial = Trial("organ", "d", None, SUPPORTS, (lambda: query(10, 2, 1),))
-    ((case, _, _),) = score_by_chunks([everything], trial)
-    assert (case.row, case.dice, case.outcome) == ("all", 0, "false alarm")
+    ((score, _, _),) = score_by_chunks([everything], trial)
+    assert (score.row, score.dice, score.outcome) == ("all", 0, "false alarm")
 
 
 def test_a_copied_mask_is_that_of_the_slice_s_own_support():
     trial = Trial("organ", "d", None, SUPPORTS, (lambda: query(9, 0, 8),))
     found = {
-        case.row: mask for case, _, mask in score_by_chunks([nearest_support_mask("copy")], trial)
+        score.row: mask for score, _, mask in score_by_chunks([nearest_support_mask("copy")], trial)
     }
     assert found["copy, z-range known"][:, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]

@@ -7,9 +7,9 @@ import pytest
 
 from jaxmeta.evaluation.comparison import (
     difference,
+    evaluation_cases,
     margin,
     other_means,
-    questions,
     row_mean,
     runs,
     standings,
@@ -17,13 +17,13 @@ from jaxmeta.evaluation.comparison import (
 )
 from jaxmeta.evaluation.intervals import holm
 from jaxmeta.evaluation.protocols.shared_patients import SUPPORT_SLICES
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.scoring import Score
 
 
-def case(
+def score(
     row, patient, dice, *, organ="heart", support_set=0, run="r", outcome="scored", slices=None
 ):
-    return Case(
+    return Score(
         row=row,
         organ=organ,
         support_set=support_set,
@@ -40,26 +40,26 @@ def case(
 
 
 def test_organs_weigh_the_same_in_a_row_s_mean():
-    cases = [case("x", 1, 0.8), case("x", 2, 0.6), case("x", 1, 0.1, organ="liver")]
-    mean, counts = row_mean(cases)
+    scores = [score("x", 1, 0.8), score("x", 2, 0.6), score("x", 1, 0.1, organ="liver")]
+    mean, counts = row_mean(scores)
     assert mean.mean == pytest.approx((0.7 + 0.1) / 2)
     assert counts.cases == 3
 
 
 def test_cases_without_a_number_are_counted():
-    cases = [
-        case("x", 1, 0.8),
-        case("x", 2, np.nan, outcome="empty"),
-        case("x", 3, 0, outcome="missed"),
+    scores = [
+        score("x", 1, 0.8),
+        score("x", 2, np.nan, outcome="empty"),
+        score("x", 3, 0, outcome="missed"),
     ]
-    mean, counts = row_mean(cases)
+    mean, counts = row_mean(scores)
     assert mean.mean == pytest.approx(0.4)
     assert (counts.cases, counts.valid, counts.missed, counts.empty) == (3, 2, 1, 1)
 
 
 def test_differences_are_taken_case_by_case_and_only_where_both_have_one():
-    ours = [case("x", 1, 0.9), case("x", 2, 0.5), case("x", 3, 0.3)]
-    theirs = [case("y", 2, 0.4), case("y", 1, 0.6), case("y", 4, 0.0)]
+    ours = [score("x", 1, 0.9), score("x", 2, 0.5), score("x", 3, 0.3)]
+    theirs = [score("y", 2, 0.4), score("y", 1, 0.6), score("y", 4, 0.0)]
     result = difference(ours, theirs)
     assert result.mean == pytest.approx((0.3 + 0.1) / 2)
     assert result.records == 2
@@ -67,7 +67,7 @@ def test_differences_are_taken_case_by_case_and_only_where_both_have_one():
 
 def test_a_gain_that_all_patients_share_is_certain_however_much_they_differ():
     rng = np.random.default_rng(0)
-    theirs = [case("y", n, value) for n, value in enumerate(rng.uniform(0, 0.8, 20))]
+    theirs = [score("y", n, value) for n, value in enumerate(rng.uniform(0, 0.8, 20))]
     ours = [c._replace(row="x", dice=c.dice + 0.1) for c in theirs]
     result = difference(ours, theirs)
     assert result[:3] == pytest.approx((0.1, 0.1, 0.1))
@@ -76,7 +76,7 @@ def test_a_gain_that_all_patients_share_is_certain_however_much_they_differ():
 
 
 def test_a_gain_that_hangs_on_the_support_is_uncertain_however_many_patients_there_are():
-    theirs = [case("y", n, 0.5, support_set=d) for n in range(50) for d in range(4)]
+    theirs = [score("y", n, 0.5, support_set=d) for n in range(50) for d in range(4)]
     ours = [c._replace(row="x", dice=0.5 + (0.4 if c.support_set < 2 else -0.2)) for c in theirs]
     result = difference(ours, theirs)
     assert result.mean == pytest.approx(0.1)
@@ -85,7 +85,7 @@ def test_a_gain_that_hangs_on_the_support_is_uncertain_however_many_patients_the
 
 def test_an_interval_over_runs_too_is_wider_where_runs_decide():
     theirs = [
-        case("y", n, 0.5, run=r, support_set=d) for n in range(8) for r in "abc" for d in range(6)
+        score("y", n, 0.5, run=r, support_set=d) for n in range(8) for r in "abc" for d in range(6)
     ]
     gain = {"a": 0.3, "b": 0.0, "c": 0.0}
     ours = [c._replace(row="x", dice=0.5 + gain[c.run]) for c in theirs]
@@ -98,19 +98,19 @@ def test_an_interval_over_runs_too_is_wider_where_runs_decide():
 
 
 def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_inside_their_run():
-    shared = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b")])
+    shared = supports([score("x", 1, 0, run="a"), score("x", 1, 0, run="b")])
     assert len(set(shared.unit)) == 1
-    own = supports([case("x", 1, 0, run="a"), case("x", 1, 0, run="b", support_set=1)])
+    own = supports([score("x", 1, 0, run="a"), score("x", 1, 0, run="b", support_set=1)])
     assert len(set(own.unit)) == len(set(own.stratum)) == 2
 
 
 def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
     """A patient unlike others gives badly for every organ: two organs of theirs are no two
     proofs."""
-    cases = [case("x", 1, 0), case("x", 1, 0, organ="liver"), case("x", 1, 0, slices="a/s0:7")]
-    assert len(set(supports(cases).unit)) == len(set(supports(cases).stratum)) == 1
-    for nobody in (SUPPORT_SLICES, ()):  # as a cell of cases.csv has them
-        own = [c._replace(support_patients=" ".join(nobody)) for c in cases]
+    scores = [score("x", 1, 0), score("x", 1, 0, organ="liver"), score("x", 1, 0, slices="a/s0:7")]
+    assert len(set(supports(scores).unit)) == len(set(supports(scores).stratum)) == 1
+    for nobody in (SUPPORT_SLICES, ()):  # as a cell of scores.csv has them
+        own = [c._replace(support_patients=" ".join(nobody)) for c in scores]
         assert len(set(supports(own).unit)) == 2, "then the slices are what is drawn"
 
 
@@ -120,7 +120,7 @@ def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(cou
     same."""
     rng = np.random.default_rng(0)
     theirs = [
-        case("y", n, 0.5, organ=o, support_set=d, slices=f"a/s{d}:{s}")
+        score("y", n, 0.5, organ=o, support_set=d, slices=f"a/s{d}:{s}")
         for s, (o, d, n) in enumerate(itertools.product(("heart", "liver"), range(3), range(6)))
     ]
     theirs = [
@@ -129,8 +129,8 @@ def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(cou
     ]
     ours = [c._replace(row="x", dice=c.dice + g) for c, g in zip(theirs, rng.normal(0, 0.1, 36))]
 
-    def named(cases):
-        return [c._replace(support_patients=c.support_patients.replace("a/", "")) for c in cases]
+    def named(scores):
+        return [c._replace(support_patients=c.support_patients.replace("a/", "")) for c in scores]
 
     assert len(set(supports(named(ours)).unit)) == 3
     assert len(set(supports(named(ours)).stratum)) == 1
@@ -140,12 +140,12 @@ def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(cou
 def test_runs_are_exchanged_with_those_that_left_out_the_same_organ():
     """Else how organs differ would be taken for how runs do."""
     organ = dict.fromkeys("abcdef", "heart") | dict.fromkeys("ghijkl", "liver")
-    theirs = [case("y", n, 0.5, run=r, organ=organ[r]) for n in range(8) for r in organ]
+    theirs = [score("y", n, 0.5, run=r, organ=organ[r]) for n in range(8) for r in organ]
     ours = [c._replace(row="x", dice=0.9 if c.organ == "heart" else 0.5) for c in theirs]
     found = difference(ours, theirs, runs_too=True)
     assert (found.low, found.mean, found.high) == pytest.approx((0.2, 0.2, 0.2))
     assert margin(ours, theirs).runs == found
-    alone = [[c for c in cases if c.run in "abcdefg"] for cases in (ours, theirs)]
+    alone = [[c for c in scores if c.run in "abcdefg"] for scores in (ours, theirs)]
     assert margin(*alone).runs is None, "nothing tells how runs for the liver differ"
 
 
@@ -153,7 +153,7 @@ def test_runs_that_each_left_out_an_organ_of_their_own_have_no_interval_over_run
     """Nothing replicates, so an interval over runs would be the other one again, bit for bit."""
     organ = dict(a="heart", b="liver", c="lung")
     theirs = [
-        case("y", n, 0.05 * n, run=r, organ=organ[r], support_set=d)
+        score("y", n, 0.05 * n, run=r, organ=organ[r], support_set=d)
         for n in range(6)
         for r in "abc"
         for d in range(3)
@@ -169,7 +169,7 @@ def test_runs_that_each_left_out_an_organ_of_their_own_have_no_interval_over_run
 
 
 def test_one_support_is_not_covered_and_one_patient_has_no_interval():
-    theirs = [case("y", n, 0.5) for n in range(4)]
+    theirs = [score("y", n, 0.5) for n in range(4)]
     ours = [c._replace(row="x", dice=0.5 + 0.1 * n) for n, c in enumerate(theirs)]
     assert difference(ours, theirs).over == ("patients",)
     assert row_mean(ours)[0].over == ("patients",)
@@ -178,26 +178,26 @@ def test_one_support_is_not_covered_and_one_patient_has_no_interval():
 
 
 def test_the_interval_of_a_dice_stays_where_a_dice_can_lie():
-    cases = [case("x", 1, 0.95), case("x", 2, 0.75)]
-    found, _ = row_mean(cases)
+    scores = [score("x", 1, 0.95), score("x", 2, 0.75)]
+    found, _ = row_mean(scores)
     assert found.high == 1.0 and found.low == 0.0
     gap = difference(
-        cases, [c._replace(row="y", dice=0.9 if n else 0.1) for n, c in enumerate(cases)]
+        scores, [c._replace(row="y", dice=0.9 if n else 0.1) for n, c in enumerate(scores)]
     )
     assert (gap.low, gap.high) == (-1.0, 1.0)
 
 
 def test_runs_that_share_an_organ_are_exchanged_though_one_has_another_besides():
-    cases = [case("x", 1, 0, run="a"), case("x", 1, 0, run="b")]
-    cases += [case("x", 1, 0, run="b", organ="liver"), case("x", 1, 0, run="c", organ="lung")]
-    stratum = runs(cases).stratum
+    scores = [score("x", 1, 0, run="a"), score("x", 1, 0, run="b")]
+    scores += [score("x", 1, 0, run="b", organ="liver"), score("x", 1, 0, run="c", organ="lung")]
+    stratum = runs(scores).stratum
     assert stratum[0] == stratum[1] == stratum[2] != stratum[3]
 
 
 def comparison(runs="a"):
     """Make cases of two methods and scratch: the first is .2 ahead of scratch, the second .05."""
     scratch = [
-        case("scratch", n, 0.4 + 0.05 * n + 0.02 * d, support_set=d, run=r)
+        score("scratch", n, 0.4 + 0.05 * n + 0.02 * d, support_set=d, run=r)
         for n in range(6)
         for d in range(2)
         for r in runs
@@ -237,18 +237,20 @@ def test_the_best_of_these_cases_is_one_of_all_pairs_and_a_named_row_of_its_own_
     """Three methods: the best has two comparisons of three that chose it; a named one has just its
     two."""
     rng = np.random.default_rng(0)
-    scratch = [case("c", n, 0.4 + 0.02 * n) for n in range(8)]
-    cases = [
+    scratch = [score("c", n, 0.4 + 0.02 * n) for n in range(8)]
+    scores = [
         c._replace(row=row, dice=c.dice + more + rng.normal(0, 0.03))
         for row, more in (("a", 0.06), ("b", 0.03), ("c", 0.0))
         for c in scratch
     ]
-    rows = {row: [c for c in cases if c.row == row] for row in "abc"}
+    rows = {row: [c for c in scores if c.row == row] for row in "abc"}
     p = {pair: difference(rows[pair[0]], rows[pair[1]]).p for pair in ("ab", "ac", "bc")}
-    best = {line.row: line.chance for line in standings(cases, list("abc"), "none")}
+    best = {line.row: line.chance for line in standings(scores, list("abc"), "none")}
     every = dict(zip(p, holm(list(p.values())), strict=True))
     assert best["b"] == every["ab"] and best["c"] == every["ac"] and np.isnan(best["a"])
-    named = {line.row: line.chance for line in standings(cases, list("abc"), "none", reference="a")}
+    named = {
+        line.row: line.chance for line in standings(scores, list("abc"), "none", reference="a")
+    }
     assert [named["b"], named["c"]] == holm([p["ab"], p["ac"]])
     assert named["b"] < best["b"]
 
@@ -258,11 +260,11 @@ def test_an_interval_is_over_runs_too_where_there_are_several():
     assert one[1].behind.runs is one[0].ahead.runs is None
     assert several[1].behind.runs is None, "how two equal runs differ from others nobody knows"
     assert several[1].behind.supports.mean == pytest.approx(0.15)
-    cases = [
+    scores = [
         c._replace(dice=c.dice + (0.1 if (c.row, c.run) == ("first", "b") else 0))
         for c in comparison("ab")
     ]
-    margin = standings(cases, ["second", "first"], "scratch")[1].behind
+    margin = standings(scores, ["second", "first"], "scratch")[1].behind
     assert margin.supports.mean == margin.runs.mean == pytest.approx(0.2)  # of .15 and .25
     # two runs of deviation .0707, t with 1 degree 12.706
     assert (margin.runs.low, margin.runs.high) == pytest.approx(
@@ -272,7 +274,7 @@ def test_an_interval_is_over_runs_too_where_there_are_several():
 
 
 def test_rows_apart_and_comparisons_without_scratch_have_no_distance_to_it():
-    bound = [case("bound", n, 0.9) for n in range(4)]
+    bound = [score("bound", n, 0.9) for n in range(4)]
     lines = standings(comparison() + bound, ["first", "second"], "scratch", apart=["bound"])
     assert lines[-1].row == "bound" and lines[-1].ahead is None
     without = [c for c in comparison() if c.row != "scratch"]
@@ -280,33 +282,33 @@ def test_rows_apart_and_comparisons_without_scratch_have_no_distance_to_it():
 
 
 def test_a_method_without_a_number_comes_last():
-    cases = [c._replace(dice=np.nan) if c.row == "second" else c for c in comparison()]
-    assert [line.row for line in standings(cases, ["second", "first"], "x")][:2] == [
+    scores = [c._replace(dice=np.nan) if c.row == "second" else c for c in comparison()]
+    assert [line.row for line in standings(scores, ["second", "first"], "x")][:2] == [
         "first",
         "second",
     ]
 
 
 def test_questions_tell_supports_apart_that_have_the_same_number():
-    ours, theirs = [case("x", 1, 0.5)], [case("y", 1, 0.1)]
-    assert questions(ours) == questions(theirs)
-    assert questions(ours) != questions([case("y", 1, 0.1, slices="a/s0:4")])
+    ours, theirs = [score("x", 1, 0.5)], [score("y", 1, 0.1)]
+    assert evaluation_cases(ours) == evaluation_cases(theirs)
+    assert evaluation_cases(ours) != evaluation_cases([score("y", 1, 0.1, slices="a/s0:4")])
 
 
 def test_other_means_are_of_organs_first_and_apart_without_misses():
-    cases = [
-        case("x", 1, 0.5, organ="liver")._replace(hd95=10.0),
-        case("x", 2, 0.0, organ="liver", outcome="missed")._replace(hd95=90.0),
-        case("x", 1, 0.5, organ="lung")._replace(hd95=4.0),
+    scores = [
+        score("x", 1, 0.5, organ="liver")._replace(hd95=10.0),
+        score("x", 2, 0.0, organ="liver", outcome="missed")._replace(hd95=90.0),
+        score("x", 1, 0.5, organ="lung")._replace(hd95=4.0),
     ]
-    found = other_means(cases)
+    found = other_means(scores)
     assert found["hd95"] == ((50 + 4) / 2, (10 + 4) / 2)
     assert np.isnan(found["nsd"].all)  # which no case has
 
 
 def test_people_of_no_data_set_are_compared_among_each_other():
     """A patient whose name is his own (--patient-pattern with a person) is no group of one."""
-    cases = [case("x", n, 0.1 * n)._replace(patient=f"person{n}") for n in range(10)]
-    in_one = [case("x", n, 0.1 * n) for n in range(10)]
-    own, usual = row_mean(cases)[0], row_mean(in_one)[0]
+    scores = [score("x", n, 0.1 * n)._replace(patient=f"person{n}") for n in range(10)]
+    in_one = [score("x", n, 0.1 * n) for n in range(10)]
+    own, usual = row_mean(scores)[0], row_mean(in_one)[0]
     assert own.low < own.mean < own.high and own.high - own.low == usual.high - usual.low

@@ -7,14 +7,8 @@ import optax
 import pytest
 
 from jaxmeta.evaluation.finetune import finetuned, supervised
-from jaxmeta.evaluation.segmenter import (
-    draw_keys,
-    nearest_support_mask,
-    networks,
-    score,
-    together,
-    whole_volume,
-)
+from jaxmeta.evaluation.scoring import score_volumes, support_set_keys, whole_volume
+from jaxmeta.evaluation.segmenter import nearest_support_mask, networks, together
 from jaxmeta.evaluation.trial import Query, Support, Trial, places
 from jaxmeta.learners.learner import Predictor
 from jaxmeta.models.model import Model
@@ -68,7 +62,7 @@ def tuned_row(predictor=None, rate=0.1, support_sets=2, name="tuned", weights=No
 def test_fine_tuning_follows_the_same_path_as_a_python_loop():
     supports = [made_support(0), made_support(1)]
     row = tuned_row()
-    phi = row.fit(together(supports), draw_keys(2, 0))
+    phi = row.fit(together(supports), support_set_keys(2, 0))
     for support_set, support in enumerate(supports):
         expected = start()
         for _ in range(3):
@@ -81,7 +75,7 @@ def test_fine_tuning_follows_the_same_path_as_a_python_loop():
 
 def test_another_draw_in_the_same_call_changes_no_bit_of_this_one():
     row = tuned_row()
-    keys = draw_keys(2, 0)
+    keys = support_set_keys(2, 0)
     one = row.fit(together([made_support(0), made_support(1)]), keys)
     other = row.fit(together([made_support(0), made_support(2)]), keys)
     assert one["w"][0] == other["w"][0]
@@ -91,7 +85,7 @@ def test_another_draw_in_the_same_call_changes_no_bit_of_this_one():
 @pytest.mark.parametrize("slices", [1, 3, 4, 7])
 def test_chunks_and_their_padding_do_not_show(slices):
     row = tuned_row()
-    phi = row.fit(together([made_support(0), made_support(1)]), draw_keys(2, 0))
+    phi = row.fit(together([made_support(0), made_support(1)]), support_set_keys(2, 0))
     query = made_query(5, slices, "a/9")
     chunked = whole_volume(row, phi, query.image, chunk=3)
     assert chunked.shape == (2, slices, SIZE, SIZE)
@@ -116,12 +110,12 @@ def test_volumes_of_any_length_other_rates_and_other_weights_trace_nothing_anew(
     begin = networks(still, support_sets=2)
     make = networks(finetuned(Model(None, apply), loss, optax.sgd(1.0), 2), support_sets=2)
     first = make("first", np.float32(0.1), begin("zero", start()))
-    list(score([first], made_trial([3, 8, 5]), chunk=4))
+    list(score_volumes([first], made_trial([3, 8, 5]), chunk=4))
     before = len(traced)
     assert before
     other = jax.tree.map(lambda a: a + 1, start())
     second = make("second", np.float32(0.5), begin("zero", other))
-    assert len(list(score([second], made_trial([9, 2]), chunk=4))) == 4
+    assert len(list(score_volumes([second], made_trial([9, 2]), chunk=4))) == 4
     assert len(traced) == before
 
 
@@ -133,8 +127,10 @@ def made_trial(lengths, supports=None):
 
 def test_a_volume_is_never_scored_under_its_own_patient_s_support():
     supports = [made_support(0, patient="a/1"), made_support(1, patient="a/7")]
-    cases = [case for case, _, _ in score([tuned_row()], made_trial([2, 2, 2], supports))]
-    assert {(case.support_set, case.patient) for case in cases} == {
+    scores = [
+        score for score, _, _ in score_volumes([tuned_row()], made_trial([2, 2, 2], supports))
+    ]
+    assert {(score.support_set, score.patient) for score in scores} == {
         (0, "a/0"),
         (0, "a/2"),
         (1, "a/0"),
@@ -144,9 +140,9 @@ def test_a_volume_is_never_scored_under_its_own_patient_s_support():
 
 
 def test_the_score_is_that_of_the_mask_at_one_half():
-    for case, query, mask in score([tuned_row()], made_trial([3])):
+    for score, query, mask in score_volumes([tuned_row()], made_trial([3])):
         both = 2 * (mask.astype(bool) & query.target).sum()
-        assert case.dice == pytest.approx(both / (mask.sum() + query.target.sum()))
+        assert score.dice == pytest.approx(both / (mask.sum() + query.target.sum()))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +159,7 @@ def test_the_copied_mask_is_that_of_the_nearest_height_inside_the_labelled_stret
     shots = len(heights)
     support = made_support(0, shots)._replace(place=np.array(heights, np.float32))
     row = nearest_support_mask("copied")
-    fitted = row.fit(together([support]), draw_keys(1, 0))
+    fitted = row.fit(together([support]), support_set_keys(1, 0))
     image = np.zeros((5, SIZE, SIZE, 1), np.float32)
     probability = whole_volume(row, fitted, image, chunk=3)[0]
     masks = {"l": support.examples.mask[0], "h": support.examples.mask[-1]}
@@ -183,7 +179,7 @@ def test_supervised_training_never_draws_a_slice_that_only_fills_the_shape():
     valid = np.array([True, True, False, False])
     support = made._replace(examples=made.examples._replace(image=poisoned, valid=valid))
     trained = supervised(LINEAR, square, optax.sgd(1.0), steps=20, batch=3)
-    phi = tuned_row(trained, support_sets=1).fit(together([support]), draw_keys(1, 0))
+    phi = tuned_row(trained, support_sets=1).fit(together([support]), support_set_keys(1, 0))
     assert np.isfinite(phi["w"]).all()
     assert phi["w"][0] != start()["w"]
 
@@ -202,7 +198,7 @@ def test_slices_that_only_fill_a_support_do_not_change_what_is_learned():
         np.concatenate([mask, np.ones_like(mask)]),
         np.array([True, True, False, False]),
     )
-    keys = draw_keys(1, 0)
+    keys = support_set_keys(1, 0)
     bare = row.fit(together([support]), keys)
     more = row.fit(together([support._replace(examples=filled)]), keys)
     for one, other in zip(jax.tree.leaves(bare), jax.tree.leaves(more), strict=True):
@@ -211,6 +207,8 @@ def test_slices_that_only_fill_a_support_do_not_change_what_is_learned():
 
 
 def test_every_draw_of_every_organ_begins_with_a_key_of_its_own():
-    keys = np.concatenate([draw_keys(3, seed, of) for seed in (0, 1) for of in ("a/x", "a/y")])
+    keys = np.concatenate(
+        [support_set_keys(3, seed, of) for seed in (0, 1) for of in ("a/x", "a/y")]
+    )
     assert keys.shape == (12, 2) and len(np.unique(keys, axis=0)) == 12
-    np.testing.assert_array_equal(draw_keys(3, 0, "a/x"), keys[:3])
+    np.testing.assert_array_equal(support_set_keys(3, 0, "a/x"), keys[:3])

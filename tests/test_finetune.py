@@ -37,7 +37,7 @@ def peak(rate, steps, optimizer="adam"):
 
 def test_a_peak_inside_the_grid_is_found_in_one_round_and_not_flagged():
     found, grids = search({"scratch": peak(3e-3, 100)}, SMALL)
-    assert found["scratch"].winner == Finetune("adam", 3e-3, 100)
+    assert found["scratch"].finetune == Finetune("adam", 3e-3, 100)
     assert found["scratch"].edges == ()
     assert grids == SMALL
     assert len(found["scratch"].scores) == 9
@@ -45,7 +45,7 @@ def test_a_peak_inside_the_grid_is_found_in_one_round_and_not_flagged():
 
 def test_a_winner_at_the_edge_widens_the_grid_until_it_is_inside():
     found, grids = search({"scratch": peak(3e-2, 100)}, SMALL)
-    assert found["scratch"].winner == Finetune("adam", 3e-2, 100)
+    assert found["scratch"].finetune == Finetune("adam", 3e-2, 100)
     assert found["scratch"].edges == ()
     assert grids["adam"].rates == (1e-3, 3e-3, 1e-2, 3e-2, 9e-2)
 
@@ -53,7 +53,7 @@ def test_a_winner_at_the_edge_widens_the_grid_until_it_is_inside():
 def test_competitors_are_scored_on_equal_grids_though_one_alone_asks_for_more():
     found, _ = search({"scratch": peak(3e-2, 900), "transfer": peak(3e-3, 100)}, SMALL)
     assert found["scratch"].scores.keys() == found["transfer"].scores.keys()
-    assert found["transfer"].winner == Finetune("adam", 3e-3, 100)
+    assert found["transfer"].finetune == Finetune("adam", 3e-3, 100)
 
 
 def test_an_edge_that_no_round_could_leave_is_reported():
@@ -74,7 +74,7 @@ def test_no_setting_is_scored_twice():
 
 def test_the_optimizer_is_chosen_too():
     found, _ = search({"scratch": peak(0.1, 100, "sgd")}, GRIDS)
-    assert found["scratch"].winner == Finetune("sgd", 0.1, 100)
+    assert found["scratch"].finetune == Finetune("sgd", 0.1, 100)
     assert len(settings(GRIDS)) == 24
 
 
@@ -95,7 +95,7 @@ def test_one_step_is_as_few_as_there_are():
 @pytest.mark.parametrize("steps", [5, 100, 900])
 def test_every_neighbor_of_a_winner_was_tried_but_not_the_far_corner_of_a_wider_grid(rate, steps):
     found, grids = search({"scratch": peak(rate, steps)}, SMALL)
-    winner, scores, _ = found["scratch"]
+    winner, _, _, scores = found["scratch"]
     assert set(around(winner, grids)) <= set(scores)
     corner = Finetune("adam", grids["adam"].rates[0], grids["adam"].steps[-1])
     assert (corner in scores) == (corner in settings(SMALL) + around(winner, grids))
@@ -108,14 +108,14 @@ def test_around_a_corner_are_four_settings_and_around_the_middle_nine():
 
 def test_steps_end_where_the_next_factor_would_cost_too_much_and_the_edge_is_reported():
     found, grids = search({"scratch": peak(3e-3, 1e5)}, SMALL)
-    assert found["scratch"].winner == Finetune("adam", 3e-3, 900)
+    assert found["scratch"].finetune == Finetune("adam", 3e-3, 900)
     assert found["scratch"].edges == ("most steps",)
     assert grids["adam"].steps == (20, 100, 300, 900)
 
 
 def test_steps_go_further_where_each_costs_less():
     found, grids = search({"scratch": peak(3e-3, 1e5)}, SMALL, most=4500)
-    assert found["scratch"].winner == Finetune("adam", 3e-3, 2700)
+    assert found["scratch"].finetune == Finetune("adam", 3e-3, 2700)
     assert grids["adam"].steps == (20, 100, 300, 900, 2700)
 
 

@@ -15,11 +15,14 @@ import pytest
 
 from jaxmeta.commands import test, train
 from jaxmeta.data.shards.shards import open_shards
-from jaxmeta.evaluation.baselines import SUPERVISED, row_maker, upper_bounds
 from jaxmeta.evaluation.comparison import difference, row_mean
-from jaxmeta.evaluation.scores import FOLDS
-from jaxmeta.evaluation.segmenter import score
-from jaxmeta.evaluation.trial import Trial, every_label, trials, whole_volumes
+from jaxmeta.evaluation.fitting import segmenter_maker
+from jaxmeta.evaluation.fully_supervised import SUPERVISED, upper_bounds
+from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocols.few_shot import trials
+from jaxmeta.evaluation.protocols.supervised import FOLDS, every_label
+from jaxmeta.evaluation.scoring import score_volumes
+from jaxmeta.evaluation.trial import Trial, whole_volumes
 from jaxmeta.evaluation.tuned import choose
 from jaxmeta.runs.presets import PRESETS
 from jaxmeta.runs.run import open_run
@@ -54,8 +57,8 @@ def rows(outcome, request):
     """Name of a row -> its cases, at 5 slices and at 1."""
     (table,) = (table for table in outcome.tables if table.shots == request.param)
     found = {}
-    for case in table.cases:
-        found.setdefault(case.row, []).append(case)
+    for score in table.scores:
+        found.setdefault(score.row, []).append(score)
     return found
 
 
@@ -64,8 +67,8 @@ def opened_pool(run):
     return opened, pool(open_shards(opened.config.data), opened.split, "test")
 
 
-def mean(cases):
-    return row_mean(cases)[0].mean
+def mean(scores):
+    return row_mean(scores)[0].mean
 
 
 def test_the_task_is_learnable_when_every_patient_is_labelled(run):
@@ -78,7 +81,7 @@ def test_the_task_is_learnable_when_every_patient_is_labelled(run):
         supports = every_label(held_out, entry, folds=FOLDS, size=size)[:2]
         queries = whole_volumes(held_out, entry, size=size, mm=None)
         trial = Trial(entry.organ, entry.dataset, entry, supports, queries)
-        found += [case for case, _, _ in score([row], trial)]
+        found += [score for score, _, _ in score_volumes([row], trial)]
     assert mean(found) >= 0.85
 
 
@@ -88,7 +91,7 @@ def test_copying_the_support_mask_is_no_answer(rows):
 
 def test_scratch_is_neither_hopeless_nor_enough(outcome):
     (table,) = (table for table in outcome.tables if table.shots == 5)
-    assert 0.2 < mean([case for case in table.cases if case.row == "scratch"]) < 0.6
+    assert 0.2 < mean([score for score in table.scores if score.row == "scratch"]) < 0.6
 
 
 def test_adapting_gains_over_zero_steps(rows):
@@ -103,14 +106,14 @@ def test_adapting_beats_scratch_with_its_own_setting(rows):
 def test_the_support_decides_what_is_segmented(run):
     """Adapted to organ A, scored as organ B of the same patients: nothing."""
     opened, held_out = opened_pool(run)
-    asked = trials(held_out, shots=5, support_sets=SUPPORT_SETS, size=opened.config.tasks.size)
+    asked = trials(held_out, Request(opened.config, 5, support_sets=SUPPORT_SETS))
     setting = choose(opened, 5, test.Options(run=(run,)), None)["adapted"].finetune
-    row = row_maker(opened, SUPPORT_SETS)("adapted", "adapted", setting)
-    scores = []
+    row = segmenter_maker(opened, SUPPORT_SETS)("adapted", "adapted", setting)
+    dice = []
     for ours in asked:
         for other in asked:
             if other.dataset == ours.dataset and other.organ != ours.organ:
                 swapped = other._replace(supports=ours.supports)
-                scores += [case.dice for case, _, _ in score([row], swapped)]
-    assert len(scores) > 100
-    assert np.nanmean(scores) < 0.15
+                dice += [score.dice for score, _, _ in score_volumes([row], swapped)]
+    assert len(dice) > 100
+    assert np.nanmean(dice) < 0.15

@@ -6,22 +6,21 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from jaxmeta.evaluation.comparison import Margin, TableRow
 from jaxmeta.evaluation.intervals import Interval, Means
-from jaxmeta.evaluation.segmenter import Case
-from jaxmeta.metrics import Counts
+from jaxmeta.evaluation.scoring import Score
+from jaxmeta.metrics import Counts, Measures
+from jaxmeta.reports.columns import cells, measured, share, table
 from jaxmeta.reports.figures import (
-    Line,
     Picture,
     beside,
     boxes,
-    cells,
     chance,
     curves,
     grid,
     number,
     overlay,
-    table,
-    write_cases,
+    write_scores,
 )
 
 NONE = float("nan")
@@ -29,8 +28,9 @@ NONE = float("nan")
 
 def line(row, value, behind=None):
     others = {"hd95": Means(34.5, 9.5), "nsd": Means(0.75, 0.8)}
-    return Line(row, Interval(value, value - 0.1, value + 0.1, 8), Interval(value / 2, 0, 1, 8),
-                Counts(8, 8, 1, 0, 0), behind, others=others)  # fmt: skip
+    dice, iou = Interval(value, value - 0.1, value + 0.1, 8), Interval(value / 2, 0, 1, 8)
+    margin = behind and Margin(behind, None)
+    return TableRow(row, dice, iou, Counts(8, 8, 1, 0, 0), behind=margin, others=others)
 
 
 def test_the_table_shows_each_row_with_its_cases_misses_and_distance():
@@ -61,11 +61,11 @@ def test_heads_say_what_intervals_are_over_and_cells_where_theirs_is_over_less()
         return Interval(0.1, 0.0, 0.2, 8, 0.1, over)
 
     lines = [
-        Line(row, of("patients"), of("patients"), Counts(8, 8, 1, 0, 0), behind, runs)
-        for row, behind, runs in (
-            ("adapted", None, None),
-            ("scratch", of("patients", "supports"), of("patients", "supports", "runs")),
-            ("copied", of("patients"), None),
+        TableRow(row, of("patients"), of("patients"), Counts(8, 8, 1, 0, 0), behind=behind)
+        for row, behind in (
+            ("adapted", None),
+            ("scratch", Margin(of("patients", "supports"), of("patients", "supports", "runs"))),
+            ("copied", Margin(of("patients"), None)),
         )
     ]
     head, _, scratch, copied = cells(lines, "difference (x - row)")
@@ -106,16 +106,26 @@ def test_numbers_are_written_as_tables_of_the_field_do(value, text):
 
 
 def test_cases_have_one_line_each_and_an_empty_cell_for_no_number(tmp_path):
-    cases = [
-        Case("x", "heart", 0, "a/1", "a/1:3", "a/2", "a/2", 0.5, 1 / 3, "scored", 1, "r", ""),
-        Case("x", "heart", 0, "a/1", "a/1:3", "a/3", "a/3", NONE, NONE, "empty", 1, "r", ""),
+    scores = [
+        Score("x", "heart", 0, "a/1", "a/1:3", "a/2", "a/2", 0.5, 1 / 3, "scored", 1, "r", ""),
+        Score("x", "heart", 0, "a/1", "a/1:3", "a/3", "a/3", NONE, NONE, "empty", 1, "r", ""),
     ]
-    write_cases(tmp_path / "cases.csv", cases)
-    with (tmp_path / "cases.csv").open() as file:
+    write_scores(tmp_path / "scores.csv", scores)
+    with (tmp_path / "scores.csv").open() as file:
         read = list(csv.DictReader(file))
     assert [row["dice"] for row in read] == ["0.5", ""]
-    assert float(read[0]["iou"]) == cases[0].iou
+    assert float(read[0]["iou"]) == scores[0].iou
     assert read[1]["outcome"] == "empty"
+
+
+def test_a_score_has_every_measure_and_a_table_row_whatever_is_measured_beside_dice_and_iou():
+    assert set(Measures._fields) <= set(Score._fields)
+    row = TableRow("x", *[Interval(0.5, 0.4, 0.6, 8)] * 2, Counts(8, 8, 1, 0, 0))
+    beside = row._replace(others={"recall": Means(0.25, 0.5), "hd95": Means(NONE, NONE)})
+    column = measured("sensitivity", "recall", share)
+    assert column.head([beside]) == "sensitivity" and column.cell(beside, [beside]) == ".250"
+    assert column.shown([beside, row]) and not column.shown([row])
+    assert not measured("HD95", "hd95", share).shown([beside])
 
 
 def test_the_overlay_draws_truth_on_one_side_and_prediction_on_the_other(tmp_path):

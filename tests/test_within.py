@@ -11,15 +11,24 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
-from jaxmeta.evaluation.protocols import within_volume_scores
-from jaxmeta.evaluation.protocols.within_volume import Volume, budget, cut_chunks, trials_within
-from jaxmeta.evaluation.protocols.within_volume_scores import (
+from jaxmeta.evaluation.protocol import Conditions, Request
+from jaxmeta.evaluation.protocols import PROTOCOLS
+from jaxmeta.evaluation.protocols.released import (
     RELEASED,
     Released,
+    as_released,
     dice_as_released,
-    score_within,
 )
-from jaxmeta.evaluation.segmenter import Row, nearest_support_mask
+from jaxmeta.evaluation.protocols.within_volume import (
+    Volume,
+    budget,
+    cut_chunks,
+    score_within,
+    segmented,
+    trials,
+)
+from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask
+from jaxmeta.runs.config import Config, Tasks
 from jaxmeta.splits.split import pool, split
 from tests.helpers.cohorts import write_scans
 
@@ -53,6 +62,13 @@ def test_the_nearest_to_the_middle_lends():
     assert cut_chunks([1, 2, 3], set(), 3) == []
 
 
+def asked_of(held_out, neighbors, size=16):
+    config = Config(tasks=Tasks(size=size))
+    request = Request(config, conditions=Conditions(neighbors=neighbors))
+    (trial,) = trials(held_out, request)
+    return trial
+
+
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory):
     root = tmp_path_factory.mktemp("within")
@@ -65,8 +81,7 @@ def held_out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asked(held_out):
-    (trial,) = trials_within(held_out, width=3, size=16)
-    return trial
+    return asked_of(held_out, 3)
 
 
 def knowing(asked):
@@ -89,33 +104,33 @@ def knowing(asked):
                 found[number, place] = volume.truth[n] * (n in chunk)
         return found
 
-    return Row("knowing", fit, None, segment_each)
+    return Segmenter("knowing", fit, None, segment_each)
 
 
 def test_a_slice_is_answered_by_its_own_chunk_and_lenders_do_not_count(asked):
-    cases = list(score_within([knowing(asked), nearest_support_mask("copied")], asked))
-    rows = {case.row for case, _, _ in cases}
-    assert rows == {"knowing", "copied"} and len(cases) == 2 * len(asked.queries)
-    for case, query, mask in cases:
-        if case.row == "knowing":
-            assert case.dice > 0.8  # 1 but for the resize from 16 pixels
-        assert np.isnan(case.hd95) and case.support_patients == query.patient
-        given = [int(at.split(":")[1]) for at in case.support_slices.split()]
+    scores = list(score_within([knowing(asked), nearest_support_mask("copied")], asked))
+    rows = {score.row for score, _, _ in scores}
+    assert rows == {"knowing", "copied"} and len(scores) == 2 * len(asked.queries)
+    for score, query, mask in scores:
+        if score.row == "knowing":
+            assert score.dice > 0.8  # 1 but for the resize from 16 pixels
+        assert np.isnan(score.hd95) and score.support_patients == query.patient
+        given = [int(at.split(":")[1]) for at in score.support_slices.split()]
         assert not mask[given].any() and not query.target[given].any()
         others = query.target.any((1, 2))
         assert not mask[~others].any()  # nor where nothing was asked
     nothing = knowing(asked)._replace(
         name="nothing", segment_each=lambda f, i, g=(): np.zeros(i.shape[:4], np.float32)
     )
-    for case, _, _ in score_within([nothing], asked):
-        assert case.dice == 0
+    for score, _, _ in score_within([nothing], asked):
+        assert score.dice == 0
 
 
 def test_clicks_lie_on_the_truth_of_what_is_asked(asked):
     seen = []
 
     def segment_each(fitted, image, prompt=()):
-        seen.append((fitted, given))
+        seen.append((fitted, prompt))
         return np.zeros(image.shape[:4], np.float32)
 
     row = knowing(asked)._replace(segment_each=segment_each)
@@ -171,17 +186,18 @@ def test_each_part_of_the_released_score_can_be_left_out():
 
 
 def test_a_released_score_stands_beside_the_other(asked):
-    cases = [case for case, _, _ in score_within([knowing(asked)], asked, released=Released(0.3))]
-    assert {case.row for case in cases} == {"knowing", "knowing" + RELEASED}
+    protocol = as_released(PROTOCOLS["within-volume"], Released(0.3))
+    scores = [score for score, _, _ in protocol.score([knowing(asked)], asked)]
+    assert {score.row for score in scores} == {"knowing", "knowing" + RELEASED}
 
 
-@pytest.mark.parametrize("draws", [1, 2, 4])
+@pytest.mark.parametrize("support_sets", [1, 2, 4])
 def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a_call(
     held_out, monkeypatch, support_sets
 ):
     """A row that answers with the number of the slice that it was adapted to."""
-    monkeypatch.setattr(within_volume_scores, "DRAWS", support_sets)
-    (trial,) = trials_within(held_out, width=2, size=16)
+    monkeypatch.setattr("jaxmeta.evaluation.protocols.within_volume.SUPPORT_SETS", support_sets)
+    trial = asked_of(held_out, 2)
 
     def fit(supports, keys):
         return [float(slices[0].split(":")[1]) for slices in supports.slices]
@@ -191,9 +207,7 @@ def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a
 
     volume = trial.queries[0]()
     assert len(volume.asked) == 3
-    found = within_volume_scores.segmented(
-        Row("support slice", fit, None, segment_each), volume, trial, 0, 0
-    )
+    found = segmented(Segmenter("support slice", fit, None, segment_each), volume, trial, 0, 0)
     for support, asked in zip(volume.supports, volume.asked, strict=True):
         assert (found[list(asked)] == float(support.slices[0].split(":")[1])).all()
 
@@ -223,7 +237,7 @@ def test_who_lends_shows_the_organ_at_the_network_s_own_size(tmp_path):
     prepare([tmp_path / "belly"], tmp_path / "shards", size=64, workers=1)
     shards = open_shards([tmp_path / "shards"])
     division = split(shards, test_organs=["kidney"], val_organs=[], seed=0)
-    (trial,) = trials_within(pool(shards, division, "test"), width=3, size=8)
+    trial = asked_of(pool(shards, division, "test"), 3, size=8)
     for load in trial.queries:
         volume = load()
         for support in volume.supports:

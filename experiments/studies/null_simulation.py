@@ -26,7 +26,7 @@ from jaxmeta.commands.command import parse_words
 from jaxmeta.commands.command import run as run_command
 from jaxmeta.evaluation.comparison import organs, patients, runs, supports
 from jaxmeta.evaluation.intervals import Level, chance, estimate, half_width, numbered
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.scoring import Score
 
 LEAST = 0.93  # coverage that every design must have
 
@@ -187,10 +187,10 @@ DESIGNS = (
 )
 
 
-def cases_of(design: Design) -> list[Case]:
+def cases_of(design: Design) -> list[Score]:
     """Ask what the design asks: cases of one row, whose scores are yet to come."""
     return [
-        Case(
+        Score(
             row="a",
             organ=f"organ {set}.{organ}",
             support_set=support_set,
@@ -219,7 +219,7 @@ def support_patient(design: Design, organ: int, support_set: int) -> int:
     return (support_set + design.apart * organ) % design.patients
 
 
-def levels_of(design: Design, cases: list[Case]) -> list[Level]:
+def levels_of(design: Design, cases: list[Score]) -> list[Level]:
     """Name what the interval is over."""
     named = {"patients": patients, "supports": supports, "runs": runs}
     wanted = list(named)[: list(named).index(design.over) + 1]
@@ -227,7 +227,7 @@ def levels_of(design: Design, cases: list[Case]) -> list[Level]:
 
 
 def drawn(
-    design: Design, cases: list[Case], samples: int, rng: np.random.Generator
+    design: Design, cases: list[Score], samples: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "R B"]:
     """Draw the records of a design again and again: all effects, and their sum."""
 
@@ -264,7 +264,7 @@ SHAPES: dict[str, Callable] = {
 }
 
 
-def slices(cases: list[Case]) -> Level:
+def slices(cases: list[Score]) -> Level:
     """Name supports as the bootstrap did: by their slices, drawn inside an organ."""
     units = [(case.cohort, case.organ, case.support_slices) for case in cases]
     return Level(units, [unit[:2] for unit in units])

@@ -4,7 +4,7 @@
 
 `one_organ_out.csv` holds the Dice of every case of every kept split (seed 2 of the abdomen, all
 seeds of the heart), a line a case: as the network of that column answered after so many steps of
-adaptation. Its lines are the `cases.csv` and `steps.csv` of the reports that `one_organ_out.sh`
+adaptation. Its lines are the `scores.csv` and `steps.csv` of the reports that `one_organ_out.sh`
 writes, to five decimals; the nearest support mask is that of SSM-SAM's tests, at 256 pixels.
 """
 

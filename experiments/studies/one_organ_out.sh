@@ -50,6 +50,6 @@ train real --workdir "$run-maml"
 for method in ssm joint maml; do
   baselines=default
   [ $method = joint ] && baselines=none # which are ssm's
-  ask "$run-$method" within --within 3 --baselines $baselines
+  ask "$run-$method" within --protocol within-volume --neighbors 3 --baselines $baselines
   ask "$run-$method" report --shots 1 --support-sets 3 --baselines $baselines
 done

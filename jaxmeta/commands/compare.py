@@ -15,7 +15,8 @@ from pathlib import Path
 from jaxmeta.commands.command import parse_words
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.outcome import Outcome
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.protocols import PROTOCOLS, Name, alpnet
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.reports import comparison, cross_validation
 from jaxmeta.reports.pairing import Entry, called, entered, refuse_overlapping
 from jaxmeta.reports.run import read, tested, write
@@ -40,15 +41,15 @@ class Options:
     allow_leak: tuple[AnyLeak, ...] = ()
     """Leaks (as meta_test --allow-leak names them) that some of the tests have and others have not:
     compare them all the same; the table names whose they are."""
-    within: bool = False
-    """Compare tests within volumes (meta_test --within)."""
+    protocol: Name = "few-shot"
+    """Whose reports are compared: with within-volume or supervised those in a folder of their own
+    beside RUN/report."""
 
 
 def main() -> None:
     """Parse and compare."""
     options = parse_words(Options, __doc__)
-    report = "within" if options.within else "report"
-    how = dict(report=report, allow_leak=options.allow_leak)
+    how = dict(report=PROTOCOLS[options.protocol].folder, allow_leak=options.allow_leak)
     print(compare(options.run, options.output, options.reference, options.names, **how))
 
 
@@ -68,7 +69,7 @@ def compare(
     refuse_twice(folders)
     outcomes = [read(folder, report) for folder in folders]
     beside = folders[0] / report / f"of_{len(outcomes)}_runs"
-    if any(outcome.literature for outcome in outcomes):
+    if any(outcome.protocol == alpnet.PROTOCOL.name for outcome in outcomes):
         if reference is not None or names:
             raise BadInput(
                 "--reference and --names: folds of a protocol make one table of one method"
@@ -76,7 +77,7 @@ def compare(
         refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
         return cross_validation.write(output or beside, outcomes)
     entries = entered(
-        [Entry(o.folder, o.algorithm, o.seed, cases_of(o)[0].cohort, o.split) for o in outcomes],
+        [Entry(o.folder, o.algorithm, o.seed, scores_of(o)[0].cohort, o.split) for o in outcomes],
         [outcome.recipe for outcome in outcomes],
     )
     several = len({entry.method for entry in entries}) > 1
@@ -87,7 +88,7 @@ def compare(
     if names and not several:
         raise BadInput("--names: names methods beside each other, and these runs are all of one")
     if names:
-        entries = called(entries, names, {case.row for o in outcomes for case in cases_of(o)})
+        entries = called(entries, names, {score.row for o in outcomes for score in scores_of(o)})
     refuse_overlapping([(o.folder, o.split, tested(o)) for o in outcomes])
     refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
     asked = [alike(outcome) for outcome in outcomes]
@@ -104,9 +105,9 @@ def compare(
     return comparison.write(output or beside, entries, outcomes, place)
 
 
-def cases_of(outcome: Outcome) -> list[Case]:
+def scores_of(outcome: Outcome) -> list[Score]:
     """Take the cases of all numbers of shots."""
-    return [case for table in outcome.tables for case in table.cases]
+    return [score for table in outcome.tables for score in table.scores]
 
 
 def refuse_twice(folders: Sequence[Path]) -> None:
@@ -133,7 +134,8 @@ def alike(outcome: Outcome) -> dict[str, object]:
     return {
         "shots": tuple(table.shots for table in outcome.tables),
         "support_sets": outcome.support_sets,
-        **outcome.protocol._asdict(),
+        "protocol": outcome.protocol,
+        **outcome.conditions._asdict(),
         **outcome.measuring._asdict(),
-        "rows": sorted({case.row for case in cases_of(outcome)}),
+        "rows": sorted({score.row for score in scores_of(outcome)}),
     }

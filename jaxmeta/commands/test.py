@@ -14,11 +14,19 @@ from collections.abc import Sequence
 from jaxmeta.commands.command import parse_words
 from jaxmeta.commands.compare import compare, refuse_other_leaks, refuse_twice
 from jaxmeta.data.shards.shards import cohort_of
+from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.leaks import kinds
+from jaxmeta.evaluation.of_method import follows_own_rule
 from jaxmeta.evaluation.outcome import Outcome, labelled
-from jaxmeta.evaluation.scores import score_run
+from jaxmeta.evaluation.run_test import score_run
 from jaxmeta.evaluation.settings import describe
-from jaxmeta.evaluation.test_plan import Asked, Options, check, protocol_of, questions
+from jaxmeta.evaluation.test_plan import (
+    EvaluationPlan,
+    Options,
+    check,
+    conditions_of,
+    plan_test,
+)
 from jaxmeta.evaluation.tuned import settings_of_other, transfer_run
 from jaxmeta.evaluation.tuning import search_settings
 from jaxmeta.parallel import devices
@@ -41,36 +49,38 @@ def test(options: Options) -> list[Outcome]:
     refuse_twice(options.run)
     check(options)
     runs = [prompted(open_run(folder), options) for folder in options.run]
-    asked = [questions(run, options) for run in runs]  # refused before hours of work, if at all
-    refuse_incomparable(runs, asked)
-    leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, asked, strict=True)]
+    plans = [plan_test(run, options) for run in runs]  # refused before hours of work, if at all
+    refuse_incomparable(runs, plans)
+    leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, plans, strict=True)]
     refuse_other_leaks(list(zip(options.run, leaked, strict=True)), options.allow_leak)
-    for run, one in zip(runs, asked, strict=True):
+    for run, one in zip(runs, plans, strict=True):
         for shots in one.trials if options.tuned_on else ():
             settings_of_other(run, shots, options)
-    for run, one in zip(runs, asked, strict=True):
+    for run, one in zip(runs, plans, strict=True):
         for leak in one.leaks:
             print(f"LEAK {leak.kind}: {leak.text}")
         for note in namesakes(run.provenance, one.held) if options.data else ():
             print(f"note: {note}")
+    if len({one.protocol.folder for one in plans}) > 1:
+        raise BadInput("runs that are trained for several protocols: name one --protocol for all")
     outcomes = []
     for number, run in enumerate(runs):
-        transfer = transfer_run(run, options, number, asked[number])
+        transfer = transfer_run(run, options, number, plans[number])
         if options.only_tune:
-            tuned(run, asked[number], options, transfer)
+            tell_tuned(run, plans[number], options, transfer)
             continue
-        outcomes.append(score_run(run, options, asked[number], transfer))
-        print(write(run.folder / report_of(options), outcomes[-1:]))
+        outcomes.append(score_run(run, options, plans[number], transfer))
+        print(write(run.folder / plans[number].protocol.folder, outcomes[-1:]))
     if len(outcomes) > 1:
-        how = dict(report=report_of(options), allow_leak=options.allow_leak)
+        how = dict(report=plans[0].protocol.folder, allow_leak=options.allow_leak)
         print(compare(options.run, options.output, **how))
     return outcomes
 
 
-def refuse_incomparable(runs: Sequence[Run], asked: Sequence[Asked]) -> None:
+def refuse_incomparable(runs: Sequence[Run], plans: Sequence[EvaluationPlan]) -> None:
     """Refuse runs whose tests would not make one table; folds of a protocol ask of other patients
     each."""
-    if any(one.protocol for one in asked):
+    if any(run.config.protocol for run in runs):
         return
     entries = [
         Entry(
@@ -80,29 +90,24 @@ def refuse_incomparable(runs: Sequence[Run], asked: Sequence[Asked]) -> None:
             cohort_of(one.held_out.shards),
             run.split,
         )
-        for run, one in zip(runs, asked, strict=True)
+        for run, one in zip(runs, plans, strict=True)
     ]
     refuse_unpaired(entered(entries, [recipe(run.config) for run in runs]))
-    tested = [{entry.organ for entry in one.held_out.entries} for one in asked]
+    tested = [{entry.organ for entry in one.held_out.entries} for one in plans]
     refuse_overlapping([(r.folder, r.split, t) for r, t in zip(runs, tested, strict=True)])
-
-
-def report_of(options: Options) -> str:
-    """Name the folder of a run's report."""
-    return "within" if options.within else "report"
 
 
 def prompted(run: Run, options: Options) -> Run:
     """Take the source of points that the test asks for."""
-    if run.config.algorithm != "ssm-sam" or options.prompt is None:
+    if not follows_own_rule(run.config) or options.prompt is None:
         return run
     prompt = dataclasses.replace(run.config.prompted, prompt=options.prompt)
     return run._replace(config=dataclasses.replace(run.config, prompted=prompt))
 
 
-def tuned(run: Run, asked: Asked, options: Options, transfer: Run | None) -> None:
+def tell_tuned(run: Run, plan: EvaluationPlan, options: Options, transfer: Run | None) -> None:
     """Search the settings of a run, and tell them."""
-    for shots in asked.trials:
-        found = search_settings(run, shots, transfer, protocol_of(options))
+    for shots in plan.trials:
+        found = search_settings(run, shots, transfer, conditions_of(options))
         for row, setting in found.items():
             print(f"{run.folder}, {labelled(shots)}, {row}: {describe(setting)}")

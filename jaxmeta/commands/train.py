@@ -22,7 +22,7 @@ from jaxmeta.commands import test
 from jaxmeta.commands.command import refuse_repeated
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput, Stopped
-from jaxmeta.evaluation.baselines import PASSED_ON
+from jaxmeta.evaluation.pretraining import PASSED_ON
 from jaxmeta.parallel import devices
 from jaxmeta.phantoms.write import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.runs.checks import check
@@ -57,12 +57,13 @@ def main() -> None:
         asked = "--image SCAN --box X,Y,Z,X,Y,Z --output masks"
         print(f"next: python -m experiments.predict --run {config.workdir} {asked}")
     elif phantoms:
-        within = config.tasks.width if config.prompted.prompt == "clicks" else None
-        test.test(test.Options(run=(config.workdir,), shots=(5, 1), within=within))
+        clicks = config.prompted.prompt == "clicks"
+        how = dict(protocol="within-volume", neighbors=config.tasks.width) if clicks else {}
+        test.test(test.Options(run=(config.workdir,), **{"shots": (5, 1)} | how))
     elif config.test_organs:
         organs = "" if config.protocol else f" --organs {shlex.join(config.test_organs)}"
         if config.prompted.prompt == "clicks":
-            organs += f" --within {config.tasks.width}"
+            organs += f" --protocol within-volume --neighbors {config.tasks.width}"
         print(f"next: python -m experiments.meta_test --run {config.workdir}{organs}")
 
 

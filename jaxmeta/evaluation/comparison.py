@@ -1,4 +1,4 @@
-"""What a table of cases says: a mean for every row, and paired differences between rows.
+"""What a table of scores says: a mean for every row, and paired differences between rows.
 
 Patients, supports and training seeds are all drawn at random, so all of them make a mean uncertain.
 A row's own interval is over patients (what a table of this field shows). A difference between two
@@ -16,14 +16,14 @@ import numpy as np
 
 from jaxmeta.evaluation.intervals import Interval, Level, Means, holm, interval
 from jaxmeta.evaluation.protocols.shared_patients import SUPPORT_SLICES
-from jaxmeta.evaluation.segmenter import NAN, Case
+from jaxmeta.evaluation.scoring import LATER, NAN, Score
 from jaxmeta.metrics import Counts, count
 
 LIMITS = {"dice": (0.0, 1.0), "iou": (0.0, 1.0)}  # between which no mean can help to lie
 ANY = (-math.inf, math.inf)
 # what stands for support patients where slices were drawn, not people
 NOBODY = ("", *SUPPORT_SLICES)
-OTHERS = ("precision", "recall", "volume_error", "hd95", "assd", "nsd")
+OTHERS = tuple(name for name in LATER if name not in ("asd", "asd_back"))  # halves of ASSD
 
 
 class Margin(NamedTuple):
@@ -40,98 +40,99 @@ class Margin(NamedTuple):
         return self.runs or self.supports
 
 
-class Standing(NamedTuple):
-    """A line of a comparison: its scores, how far it is ahead of the baseline and behind the best,
-    or behind another line that all are held against."""
+class TableRow(NamedTuple):
+    """A row of a table: its scores, how far it is ahead of the baseline, and how far behind the
+    method, the best, or another row that all are held against."""
 
     row: str
     dice: Interval
     iou: Interval
     counts: Counts
-    ahead: Margin | None
-    behind: Margin | None
-    others: dict[str, Means]
+    ahead: Margin | None = None
+    behind: Margin | None = None
+    others: Mapping[str, Means] = {}  # by measure
     chance: float = NAN  # p of `behind`, adjusted by Holm over all comparisons of the family
+    note: str = ""
 
 
-def row_mean(cases: Sequence[Case], measure: str = "dice") -> tuple[Interval, Counts]:
+def row_mean(scores: Sequence[Score], measure: str = "dice") -> tuple[Interval, Counts]:
     """Mean over organs of the mean over their cases, with its interval over patients; and what
     stands behind it."""
-    values = np.array([getattr(case, measure) for case in cases], np.float64)
-    found = interval(values, organs(cases), [patients(cases)], limits=LIMITS.get(measure, ANY))
-    return found, count(c.outcome for c in cases)
+    values = np.array([getattr(score, measure) for score in scores], np.float64)
+    found = interval(values, organs(scores), [patients(scores)], limits=LIMITS.get(measure, ANY))
+    return found, count(c.outcome for c in scores)
 
 
-def other_means(cases: Sequence[Case]) -> dict[str, Means]:
+def other_means(scores: Sequence[Score]) -> dict[str, Means]:
     """Average what is measured beside Dice and IoU, inside organs first."""
-    scored = [case for case in cases if case.outcome == "scored"]
-    return {name: Means(mean(cases, name), mean(scored, name)) for name in OTHERS}
+    scored = [score for score in scores if score.outcome == "scored"]
+    return {name: Means(mean(scores, name), mean(scored, name)) for name in OTHERS}
 
 
-def mean(cases: Sequence[Case], measure: str) -> float:
+def mean(scores: Sequence[Score], measure: str) -> float:
     """Mean over organs of the mean over their cases; those without a number are left out."""
     values = {}
-    for case in cases:
-        if not math.isnan(value := getattr(case, measure)):
-            values.setdefault(case.organ, []).append(value)
+    for score in scores:
+        if not math.isnan(value := getattr(score, measure)):
+            values.setdefault(score.organ, []).append(value)
     return float(np.mean([np.mean(own) for own in values.values()])) if values else math.nan
 
 
 def difference(
-    ours: Sequence[Case], theirs: Sequence[Case], *, runs_too: bool = False, measure: str = "dice"
+    ours: Sequence[Score], theirs: Sequence[Score], *, runs_too: bool = False, measure: str = "dice"
 ) -> Interval:
     """Mean of ours - theirs over cases that both have; its interval is over patients and supports
     (and runs).
 
     A pair in which one of the two has no number (both masks empty) has none either.
     """
-    other = {pair_of(case): getattr(case, measure) for case in theirs}
-    cases = [case for case in ours if pair_of(case) in other]
-    values = np.array([getattr(c, measure) - other[pair_of(c)] for c in cases], np.float64)
-    levels = [patients(cases), supports(cases)] + ([runs(cases)] if runs_too else [])
+    other = {case_of(score): getattr(score, measure) for score in theirs}
+    scores = [score for score in ours if case_of(score) in other]
+    values = np.array([getattr(c, measure) - other[case_of(c)] for c in scores], np.float64)
+    levels = [patients(scores), supports(scores)] + ([runs(scores)] if runs_too else [])
     low, high = LIMITS.get(measure, ANY)
-    return interval(values, organs(cases), levels, limits=(low - high, high - low))
+    return interval(values, organs(scores), levels, limits=(low - high, high - low))
 
 
-def pair_of(case: Case) -> tuple:
-    """Name the question that a case answers, whichever row answers it."""
-    return case.run, case.shots, case.organ, case.support_set, case.case
+def case_of(score: Score) -> tuple:
+    """Name the evaluation case that a score is of, whichever row has it."""
+    return score.run, score.shots, score.organ, score.support_set, score.case
 
 
-def questions(cases: Sequence[Case]) -> set[tuple]:
-    """Collect what cases were asked: of which support, about which volume."""
-    return {(*pair_of(case), case.support_slices, case.cohort) for case in cases}
+def evaluation_cases(scores: Sequence[Score]) -> set[tuple]:
+    """Collect the evaluation cases: of which support, about which volume."""
+    return {(*case_of(score), score.support_slices, score.cohort) for score in scores}
 
 
-def margin(ours: Sequence[Case], theirs: Sequence[Case]) -> Margin:
+def margin(ours: Sequence[Score], theirs: Sequence[Score]) -> Margin:
     """Take the difference, with the wider interval too where runs replicate."""
     over_runs = difference(ours, theirs, runs_too=True)
     return Margin(difference(ours, theirs), over_runs if "runs" in over_runs.over else None)
 
 
 def standings(
-    cases: Sequence[Case],
+    scores: Sequence[Score],
     methods: Sequence[str],
     baseline: str,
     *,
     apart: Sequence[str] = (),
     reference: str | None = None,
-) -> list[Standing]:
+) -> list[TableRow]:
     """Rank the rows that compete by their Dice, the other rows behind them in their own order.
 
     Every row but those `apart` (which answer other questions) is held against the baseline where
-    there is one. Against the row named `against` too, and these comparisons are the family that p
+    there is one. Against the `reference` row too, and these comparisons are the family that p
     is adjusted over. Where none is named beforehand, every method is held against the best of
     them: who is chosen as the best of these very cases was compared with all, so all pairs of
     methods are the family.
     """
     rows = {}
-    for case in cases:
-        rows.setdefault(case.row, []).append(case)
-    scores = {row: row_mean(own) for row, own in rows.items()}
+    for score in scores:
+        rows.setdefault(score.row, []).append(score)
+    means = {row: row_mean(own) for row, own in rows.items()}
 
     def dice(row: str) -> float:
-        mean = scores[row][0].mean
+        mean = means[row][0].mean
         return -math.inf if math.isnan(mean) else mean
 
     ranked = sorted(methods, key=dice, reverse=True)
@@ -147,8 +148,8 @@ def standings(
         own, held = rows[row], baseline in rows and row not in (baseline, *apart)
         ahead = margin(own, rows[baseline]) if held else None
         behind, chance = margins.get((first, row)), chances.get((first, row), NAN)
-        (score, counts), (iou, _) = scores[row], row_mean(own, "iou")
-        lines.append(Standing(row, score, iou, counts, ahead, behind, other_means(own), chance))
+        (score, counts), (iou, _) = means[row], row_mean(own, "iou")
+        lines.append(TableRow(row, score, iou, counts, ahead, behind, other_means(own), chance))
     return lines
 
 
@@ -157,22 +158,22 @@ def adjusted(margins: Mapping[tuple[str, str], Margin]) -> dict[tuple[str, str],
     return dict(zip(margins, holm([each.widest.p for each in margins.values()]), strict=True))
 
 
-def organs(cases: Sequence[Case]) -> list[str]:
+def organs(scores: Sequence[Score]) -> list[str]:
     """Give the group of each case."""
-    return [case.organ for case in cases]
+    return [score.organ for score in scores]
 
 
-def patients(cases: Sequence[Case]) -> Level:
+def patients(scores: Sequence[Score]) -> Level:
     """Name patients, drawn inside their data set; the same patient in several runs is one."""
     return Level(
-        [(case.cohort, case.patient) for case in cases],
+        [(score.cohort, score.patient) for score in scores],
         # people with a name of their own (--patient-pattern) are of no data set, and of one group
-        [(case.cohort, case.patient.rpartition("/")[0]) for case in cases],
+        [(score.cohort, score.patient.rpartition("/")[0]) for score in scores],
         "patients",
     )
 
 
-def supports(cases: Sequence[Case]) -> Level:
+def supports(scores: Sequence[Score]) -> Level:
     """Name supports by who given them, drawn inside a data set among those that the same runs were
     given.
 
@@ -181,14 +182,14 @@ def supports(cases: Sequence[Case]) -> Level:
     """
     units = [
         (
-            case.cohort,
-            case.support_slices if case.support_patients in NOBODY else case.support_patients,
+            score.cohort,
+            score.support_slices if score.support_patients in NOBODY else score.support_patients,
         )
-        for case in cases
+        for score in scores
     ]
     given = {}
-    for unit, case in zip(units, cases, strict=True):
-        given.setdefault(unit, set()).add(case.run)
+    for unit, score in zip(units, scores, strict=True):
+        given.setdefault(unit, set()).add(score.run)
     strata = [(unit[0], dataset_of(unit[1]), frozenset(given[unit])) for unit in units]
     return Level(units, strata, "supports")
 
@@ -199,13 +200,13 @@ def dataset_of(support_patients: str) -> str:
     return before.rpartition(" ")[2] if slash else ""
 
 
-def runs(cases: Sequence[Case]) -> Level:
+def runs(scores: Sequence[Score]) -> Level:
     """Name training runs, drawn among those that share an organ with each other."""
     asked, shared = {}, []
-    for case in cases:
-        asked.setdefault(case.run, set()).add(case.organ)
+    for score in scores:
+        asked.setdefault(score.run, set()).add(score.organ)
     for own in asked.values():
         joined = [group for group in shared if group & own]
         shared = [group for group in shared if not group & own] + [own.union(*joined)]
     group = {organ: number for number, group in enumerate(shared) for organ in group}
-    return Level([case.run for case in cases], [group[case.organ] for case in cases], "runs")
+    return Level([score.run for score in scores], [group[score.organ] for score in scores], "runs")

@@ -19,6 +19,8 @@ from jaxmeta.learners.learner import Predictor
 from jaxmeta.models.model import Model
 from jaxmeta.numerics import rank
 
+OWN = "own"  # the method's own inner rule, with its own (learned) rates
+
 
 class Finetune(NamedTuple):
     """A setting of fine-tuning: the optimizer's name, its rate, and how many steps (passes, if it
@@ -61,8 +63,8 @@ def supervised(
     def predictor(rate) -> Predictor:
         def adapt_to(begun, key):
             support, phi = begun
-            walk, draw = jax.random.split(key)
-            index = jax.random.randint(draw, (steps, batch), 0, support.valid.sum())
+            walk, sample = jax.random.split(key)
+            index = jax.random.randint(sample, (steps, batch), 0, support.valid.sum())
             factor = 0.5 * (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps))
             plan = Plan(index, rate * factor, np.ones(steps, bool))
             return descend(loss, phi, support, plan, update=update, key=walk)[0]
@@ -82,10 +84,10 @@ def pass_by_pass(model: Model, loss: Callable, update: optax.GradientTransformat
     def predictor(rate) -> Predictor:
         def adapt_to(begun, key):
             support, phi = begun
-            walk, draw = jax.random.split(key)
+            walk, sample = jax.random.split(key)
             shots = support.valid.shape[0]
             orders = jax.vmap(lambda key: jax.random.permutation(key, shots))
-            index = orders(jax.random.split(draw, epochs)).ravel()
+            index = orders(jax.random.split(sample, epochs)).ravel()
             plan = Plan(index[:, None], jnp.full(index.shape, rate), support.valid[index])
             return descend(loss, phi, support, plan, update=update, key=walk)[0]
 
@@ -117,13 +119,14 @@ GRIDS_BY_SLICE = {BY_SLICE: Grid((1e-3, 3e-3, 1e-2, 3e-2), (5, 20))}
 MOST_STEPS = 900  # of a widened grid, where nothing else is said
 
 
-class Found(NamedTuple):
-    """What a search chose for one competitor, every score it saw, and the edges it could not
-    leave."""
+class Tuned(NamedTuple):
+    """A row's fine-tuning and where it comes from; of a search the edges that it could not leave,
+    and every score it saw."""
 
-    winner: Finetune
-    scores: dict[Finetune, float]
-    edges: tuple[str, ...]
+    finetune: Finetune
+    source: str = ""
+    edges: tuple[str, ...] = ()
+    scores: Mapping[Finetune, float] = {}
 
 
 def settings(grids: Grids) -> list[Finetune]:
@@ -188,7 +191,7 @@ def search(
     *,
     rounds: int = 4,
     most: int = MOST_STEPS,
-) -> tuple[dict[str, Found], Grids]:
+) -> tuple[dict[str, Tuned], Grids]:
     """Score the same settings for every competitor: the grids, then what lies around the winners.
 
     A winner at an edge widens its grid, and whatever neighbor of a winner was not tried yet is
@@ -208,6 +211,7 @@ def search(
                 grids = widened(grids, winner, most)
             asked = [setting for winner in winners.values() for setting in around(winner, grids)]
     found = {
-        name: Found(winner, scores[name], edges(winner, grids)) for name, winner in winners.items()
+        name: Tuned(winner, "", edges(winner, grids), scores[name])
+        for name, winner in winners.items()
     }
     return found, grids

@@ -11,23 +11,21 @@ from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import from_slices, sliced_shape
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.shards import Shards, cohort_of
+from jaxmeta.evaluation.baselines import METHOD
+from jaxmeta.evaluation.finetune import Tuned
 from jaxmeta.evaluation.pictures import Picture, pictures_of
-from jaxmeta.evaluation.protocols.alpnet_scores import KNOWN
-from jaxmeta.evaluation.protocols.within_volume_scores import RELEASED
-from jaxmeta.evaluation.segmenter import Case
-from jaxmeta.evaluation.settings import Protocol, Setting
+from jaxmeta.evaluation.protocol import Conditions, Description
+from jaxmeta.evaluation.protocols import SUFFIXES
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.trial import Query
 from jaxmeta.metrics import CONVENTIONS, Measures, measure
 from jaxmeta.metrics.conventions import overlap_alone, refused
 from jaxmeta.runs.run import Run
 from jaxmeta.splits.split import Split
 
-METHOD = "adapted"
-
-
 # By row: its cases after so many of the method's steps.
-Curves = dict[str, dict[int, list[Case]]]
-Step = NamedTuple("Step", [("steps", int), *Case.__annotations__.items()])  # a line of steps.csv
+Curves = dict[str, dict[int, list[Score]]]
+Step = NamedTuple("Step", [("steps", int), *Score.__annotations__.items()])  # a line of steps.csv
 
 
 class Measuring(NamedTuple):
@@ -66,11 +64,12 @@ class Table(NamedTuple):
     """What one number of shots gave."""
 
     shots: int
-    cases: list[Case]
-    pictures: list[tuple[Case, tuple[Picture, ...]]]  # of the method, each volume once
-    settings: dict[str, Setting]
+    scores: list[Score]
+    pictures: list[tuple[Score, tuple[Picture, ...]]]  # of the method, each volume once
+    settings: dict[str, Tuned]
     seconds: float  # of one adaptation
     by_steps: Curves = {}
+    told: Description = Description("", "")  # what the protocol asked
 
 
 class Outcome(NamedTuple):
@@ -82,61 +81,60 @@ class Outcome(NamedTuple):
     step: int  # of its best checkpoint
     split: Split
     support_sets: int
-    protocol: Protocol
+    conditions: Conditions
     devices: str  # on which adaptations were timed
     tables: tuple[Table, ...]
     recipe: dict[str, Any]  # its settings, which tell it from others of its algorithm
     heads: dict[str, float]  # Dice of each pre-training head of the transfer run, if there is one
     measuring: Measuring = Measuring()
     leaks: tuple[str, ...] = ()  # what the run's training shared with the test
-    literature: str = ""  # the protocol of the literature that it was tested by, with its digest
-    within: str = ""  # what was asked within volumes
+    protocol: str = "few-shot"  # by which it was tested
     stands_on: str = ""  # what points and frozen weights it uses, and what those have seen
 
 
 def parted(row: str) -> tuple[str, str]:
     """Part the name of a row from what says that it was scored in another way."""
-    suffix = next((each for each in (KNOWN, RELEASED) if row.endswith(each)), "")
+    suffix = next((each for each in SUFFIXES if row.endswith(each)), "")
     return row.removesuffix(suffix), suffix
 
 
 def keep(
-    found: Iterable[tuple[Case, Query, np.ndarray]],
+    found: Iterable[tuple[Score, Query, np.ndarray]],
     run: Run,
     shards: Shards,
     shots: int,
     *,
     masks: Path | None,
-) -> tuple[list[Case], list[tuple[Case, tuple[Picture, ...]]]]:
+) -> tuple[list[Score], list[tuple[Score, tuple[Picture, ...]]]]:
     """Collect cases; of each volume's first one by the method pictures, and the mask as NIfTI in
     `masks`."""
     cohort = cohort_of(shards)
-    cases, pictures, seen = [], [], set()
-    for case, query, mask in found:
-        case = placed(case, run, shots, cohort)
-        cases.append(case)
-        if case.row != METHOD or (case.organ, case.case) in seen:
+    scores, pictures, seen = [], [], set()
+    for score, query, mask in found:
+        score = placed(score, run, shots, cohort)
+        scores.append(score)
+        if score.row != METHOD or (score.organ, score.case) in seen:
             continue
-        seen.add((case.organ, case.case))
-        pictures.append((case, pictures_of(shards, case, query, mask)))
+        seen.add((score.organ, score.case))
+        pictures.append((score, pictures_of(shards, score, query, mask)))
         if masks and len(mask) == sliced_shape(shards.volumes[query.volume].grid)[0]:
-            name = f"{case.case}_{case.organ}_{shots}shot.nii.gz".replace("/", "_")
+            name = f"{score.case}_{score.organ}_{shots}shot.nii.gz".replace("/", "_")
             save_prediction(masks / name, mask, shards, query.volume)
-    return cases, pictures
+    return scores, pictures
 
 
-def placed(case: Case, run: Run, shots: int, cohort: str) -> Case:
+def placed(score: Score, run: Run, shots: int, cohort: str) -> Score:
     """Say of a case which run it is of, after how many slices, and on which data."""
-    return case._replace(shots=shots, run=str(run.folder), cohort=cohort)
+    return score._replace(shots=shots, run=str(run.folder), cohort=cohort)
 
 
 def to_steps(curves: Curves) -> list[tuple]:
     """List the lines of steps.csv."""
     return [
-        Step(count, *case)
+        Step(count, *score)
         for own in curves.values()
-        for count, cases in own.items()
-        for case in cases
+        for count, scores in own.items()
+        for score in scores
     ]
 
 
@@ -144,8 +142,8 @@ def from_steps(lines: Iterable[tuple]) -> Curves:
     """Sort the lines of steps.csv."""
     curves: Curves = {}
     for count, *values in lines:
-        case = Case(*values)
-        curves.setdefault(case.row, {}).setdefault(count, []).append(case)
+        score = Score(*values)
+        curves.setdefault(score.row, {}).setdefault(count, []).append(score)
     return curves
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from jaxmeta.data.grid import restore, sliced_shape, spacing
 from jaxmeta.data.shards.shards import Shards, load_images
 from jaxmeta.evaluation.intervals import number as written
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.trial import Query
 
 
@@ -22,7 +22,9 @@ class Picture(NamedTuple):
     spacing: tuple[float, float]  # mm along X, along Y
 
 
-def pictures_of(shards: Shards, case: Case, query: Query, mask: np.ndarray) -> tuple[Picture, ...]:
+def pictures_of(
+    shards: Shards, score: Score, query: Query, mask: np.ndarray
+) -> tuple[Picture, ...]:
     """Show the slice that holds most of the structure, and the one with most false voxels, if it is
     another.
 
@@ -31,12 +33,12 @@ def pictures_of(shards: Shards, case: Case, query: Query, mask: np.ndarray) -> t
     """
     fullest = int(query.target.sum((1, 2)).argmax())
     number, what = most_false(query.target, mask)
-    first = f"{case.organ}, {case.case}\nDice {written(case.dice)}, slice"
+    first = f"{score.organ}, {score.case}\nDice {written(score.dice)}, slice"
     titles = {fullest: f"{first} {query.first + fullest}"}
     if what:
         told = f"slice {query.first + number}: {what}"
         titles[number] = (
-            f"{titles[fullest]}\n{what}" if number == fullest else f"{case.case}\n{told}"
+            f"{titles[fullest]}\n{what}" if number == fullest else f"{score.case}\n{told}"
         )
     grid = shards.volumes[query.volume].grid
     shown = [query.first + number for number in titles]

@@ -1,33 +1,30 @@
-"""From a support set to masks of whole volumes, and to the scores of every case.
+"""What answers in a test: anything that can be fitted to support slices and then segments slices.
 
-A `Row` is one line of the final table: anything that can be fitted to support slices and then
-segments slices. All T support sets of an organ are fitted in one call and spread over devices
-like tasks in training; every query volume passes once through all T fitted networks. Volumes are
-cut into chunks of one size, the last one padded, so each function compiles once however long a
-volume is. The learner's state is an argument of what is compiled, never a constant in it.
+All T support sets of an organ are fitted in one call and spread over devices like tasks in
+training; every query volume passes once through all T fitted networks. Volumes are cut into chunks
+of one size, so each function compiles once however long a volume is. The learner's state is an
+argument of what is compiled, never a constant in it.
 
-Read `Row`, `whole_volume`, then `score`; what is asked is in `tasks/trial.py`.
+`scoring.py` asks a segmenter of whole volumes; what is asked stands in `trial.py`.
 """
 
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, PyTree
+from jaxtyping import Float, PyTree
 
-from jaxmeta.evaluation.trial import Query, Support, Trial, places
-from jaxmeta.metrics import Measures, measure
+from jaxmeta.evaluation.trial import Support
 from jaxmeta.numerics import typed_key
 from jaxmeta.parallel.devices import jit, replicate, task_mesh
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.tasks.task import Task
 
-NAN = float("nan")
+ONWARD = np.uint32(0x9E3779B9)  # makes another key of a raw one
 
 
-class Row(NamedTuple):
+class Segmenter(NamedTuple):
     """One line of the table: fit(supports, keys) -> fitted; segment(fitted, image, place) -> p.
 
     `fit` gets T supports as one `Support` of stacked arrays and T raw keys [T, 2]; `segment` gives
@@ -39,41 +36,16 @@ class Row(NamedTuple):
     fit: Callable[[Support, np.ndarray], Any]
     segment: Callable[[Any, np.ndarray, np.ndarray], Any]
     segment_each: Callable[..., Any] | None = None  # where nobody asks within volumes
+    by_height: bool = False  # goes by where a slice lies in its volume, which a slice alone lacks
 
 
-class Case(NamedTuple):
-    """The score of one query volume under one support: a line of `cases.csv`."""
+def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Callable[..., Segmenter]:
+    """Make (name, state, begin=None) -> Segmenter of a `predictor`; `support_sets` is T, those of
+    one call.
 
-    row: str
-    organ: str
-    support_set: int
-    support_patients: str
-    support_slices: str
-    patient: str
-    case: str
-    dice: float
-    iou: float
-    outcome: str
-    shots: int = 0
-    run: str = ""
-    cohort: str = ""  # tells apart patients of the same name in other data
-    precision: float = NAN
-    recall: float = NAN
-    volume_error: float = NAN
-    hd95: float = NAN  # this and the next three in mm
-    assd: float = NAN
-    asd: float = NAN
-    asd_back: float = NAN
-    nsd: float = NAN
-
-
-def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Callable[..., Row]:
-    """Make (name, state, begin=None) -> Row of a `predictor`; `draws` is T, the supports of one
-    call.
-
-    Rows that differ in their state alone (other weights, another rate) share what is compiled. With
-    `begin`, another row, each support comes to `adapt` as (support, what `begin` makes of it). A
-    device does `chunk` supports side by side.
+    Those that differ in their state alone (other weights, another rate) share what is compiled.
+    With `begin`, another one, each support comes to `adapt` as (support, what `begin` makes of
+    it). A device does `chunk` supports side by side.
     """
     mesh = task_mesh(support_sets)
     task_ids = np.zeros((support_sets, 2), np.int32)
@@ -101,7 +73,7 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
 
         return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
 
-    def row(name: str, state: PyTree, begin: Row | None = None) -> Row:
+    def make(name: str, state: PyTree, begin: Segmenter | None = None) -> Segmenter:
         state = replicate(state, mesh)
 
         def fit(support, keys):
@@ -116,13 +88,13 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
         def segment_each(phi, image, prompt=()):
             return probability_each(state, Task((phi, image, prompt), (), (), task_ids))
 
-        return Row(name, fit, segment, segment_each)
+        return Segmenter(name, fit, segment, segment_each)
 
-    return row
+    return make
 
 
-def nearest_support_mask(name: str) -> Row:
-    """The row that learns nothing: every slice gets the support mask nearest in relative height.
+def nearest_support_mask(name: str) -> Segmenter:
+    """Make what learns nothing: every slice gets the support mask nearest in relative height.
 
     The field of view is taken for the same stretch of body in every patient. Slices that lie
     further outside of the labelled stretch than its slices lie apart (on average) stay empty; one
@@ -145,7 +117,7 @@ def nearest_support_mask(name: str) -> Row:
         masks, _ = fitted
         return np.repeat(masks[:, :1], image.shape[1], axis=1).astype(np.float32)
 
-    return Row(name, fit, segment, segment_each)
+    return Segmenter(name, fit, segment, segment_each, by_height=True)
 
 
 def reach(known: Float[np.ndarray, "T K"]) -> tuple[np.ndarray, np.ndarray]:
@@ -162,88 +134,4 @@ def together(supports: Sequence[Support]) -> Support:
         np.stack([s.place for s in supports]),
         tuple(s.patients for s in supports),
         tuple(s.slices for s in supports),
-    )
-
-
-ONWARD = np.uint32(0x9E3779B9)  # makes another key of a raw one
-
-
-def draw_keys(support_sets: int, seed: int, of: str = "") -> np.ndarray:
-    """Make one raw key a draw, other ones for every organ: rows begin anew with each support."""
-    organ = zlib.crc32(of.encode())
-    streams = [
-        np.random.default_rng((seed, organ, support_set, 1)) for support_set in range(support_sets)
-    ]
-    return np.stack([stream.integers(2**32, size=2, dtype=np.uint32) for stream in streams])
-
-
-def whole_volume(
-    row: Row, fitted: Any, image: Float[np.ndarray, "N H W C"], *, chunk: int = 16
-) -> Float[np.ndarray, "T N H W"]:
-    """Segment all slices of a volume, `chunk` at a time; the last chunk repeats its last slice."""
-    place = places(len(image))
-    parts = []
-    for start in range(0, len(image), chunk):
-        index = np.minimum(np.arange(start, start + chunk), len(image) - 1)
-        parts.append(row.segment(fitted, image[index], place[index]))
-    return np.concatenate([np.asarray(part) for part in parts], axis=1)[:, : len(image)]
-
-
-def score(
-    rows: Sequence[Row],
-    trial: Trial,
-    *,
-    seed: int = 0,
-    chunk: int = 16,
-    measured: Callable[..., Measures] = measure,
-) -> Iterator[tuple[Case, Query, Bool[np.ndarray, "N H W"]]]:
-    """Fit every row to every support of a trial, then score every query volume in 3-D.
-
-    `measured(mask, truth, spacing=)` says by which convention. Yields each case with its volume and
-    its mask.
-    """
-    for row, query, probability in segmented(rows, trial, seed=seed, chunk=chunk):
-        for support_set, support in enumerate(trial.supports):
-            asked = trial.answers.get(query.patient, support_set) == support_set
-            if query.patient in support.patients or not asked:
-                continue
-            mask = query.finish(probability[support_set])
-            found = measured(mask, query.target, spacing=query.spacing)
-            yield case_of(row.name, trial.organ, support_set, [support], query, found), query, mask
-
-
-def segmented(
-    rows: Sequence[Row], trial: Trial, *, seed: int, chunk: int
-) -> Iterator[tuple[Row, Query, Float[np.ndarray, "T N H W"]]]:
-    """Fit every row to every support of a trial, then segment every query volume by all of them.
-
-    One volume is in memory at a time.
-    """
-    stacked = together(trial.supports)
-    keys = draw_keys(len(trial.supports), seed, f"{trial.dataset}/{trial.organ}")
-    fitted = [row.fit(stacked, keys) for row in rows]
-    for load in trial.queries:
-        query = load()
-        for row, parameters in zip(rows, fitted, strict=True):
-            yield row, query, whole_volume(row, parameters, query.image, chunk=chunk)
-
-
-def case_of(
-    row: str,
-    organ: str,
-    support_set: int,
-    supports: Sequence[Support],
-    query: Query,
-    found: Measures,
-) -> Case:
-    """Name a score: who answered, which question, from whose slices."""
-    return Case(
-        row=row,
-        organ=organ,
-        support_set=support_set,
-        support_patients=" ".join(dict.fromkeys(p for s in supports for p in s.patients)),
-        support_slices=" ".join(at for s in supports for at in s.slices),
-        patient=query.patient,
-        case=query.case,
-        **found._asdict(),
     )

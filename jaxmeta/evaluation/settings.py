@@ -7,11 +7,11 @@ test asks, with every score they saw.
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import OWN, RANDOM
-from jaxmeta.evaluation.finetune import BY_SLICE, Finetune, Found, Grids
+from jaxmeta.evaluation.finetune import BY_SLICE, OWN, Finetune, Grids, Tuned
+from jaxmeta.evaluation.of_method import RANDOM, follows_own_rule, searched_with
+from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.files import write_json
 from jaxmeta.runs.provenance import Seen
 from jaxmeta.runs.run import Run
@@ -22,51 +22,35 @@ from jaxmeta.runs.signature import identity
 SHIPPED = {1: Finetune("sgd", 1.0, 900), 5: Finetune("sgd", 1.0, 100)}
 
 
-class Protocol(NamedTuple):
-    """How a test asks, and so a search that chooses its settings."""
-
-    patients: int = 1  # who give the slices of a support
-    largest_component: bool = False  # all that is kept of each mask
-    within: int | None = None  # of how many neighbors one is labelled, in tests within volumes
-
-
-class Setting(NamedTuple):
-    """A row's fine-tuning, and where it comes from."""
-
-    finetune: Finetune
-    source: str
-    edges: tuple[str, ...] = ()
-
-
-def describe(setting: Setting) -> str:
-    """Write a setting in words, with a warning where a search could not leave the grid's edge."""
-    optimizer, rate, steps = setting.finetune
+def describe(tuned: Tuned) -> str:
+    """Write how a row is tuned, with a warning where a search could not leave the grid's edge."""
+    optimizer, rate, steps = tuned.finetune
     how = "its own rule" if optimizer == OWN else f"{optimizer}, rate {rate:g}"
     how += f", {rate:g} times its rate" if optimizer == OWN and rate != 1 else ""
     unit = "passes" if optimizer == BY_SLICE else "steps"
     how += f", {steps} {unit}" if steps else ""
-    warning = f"; AT THE GRID'S EDGE: {', '.join(setting.edges)}" if setting.edges else ""
-    return f"{how} ({setting.source}{warning})"
+    warning = f"; AT THE GRID'S EDGE: {', '.join(tuned.edges)}" if tuned.edges else ""
+    return f"{how} ({tuned.source}{warning})"
 
 
-def settings_for(run: Run, shots: int, found: Mapping[str, Setting]) -> dict[str, Setting]:
+def settings_for(run: Run, shots: int, found: Mapping[str, Tuned]) -> dict[str, Tuned]:
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
     own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
-    if run.config.algorithm == "ssm-sam":
-        rows = dict.fromkeys(("adapted", RANDOM), Setting(own, "the preset's"))
+    if follows_own_rule(run.config):
+        rows = dict.fromkeys(("adapted", RANDOM), Tuned(own, "the preset's"))
         return rows | {row: each for row, each in found.items() if row in rows}
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
-    shipped = Setting(
+    shipped = Tuned(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
     )
     if run.config.network.kind != "unet":
         shipped = shipped._replace(
             source="shipped for another network, so UNTUNED; --tune searches"
         )
-    return {"adapted": Setting(own, "the preset's"), "scratch": shipped} | dict(found)
+    return {"adapted": Tuned(own, "the preset's"), "scratch": shipped} | dict(found)
 
 
-def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
+def method_setting(run: Run, shots: int, conditions: Conditions) -> Tuned:
     """Choose how the method adapts to any number of slices: as the nearest search on file found.
 
     One that kept the same of each mask, and gave the same prompt, is nearer than any other; those
@@ -75,36 +59,34 @@ def method_setting(run: Run, shots: int, protocol: Protocol) -> Setting:
 
     def distance(name: str) -> tuple[bool, int]:
         few = int(name.partition(",")[0])
-        return name != searched_by(run, few, protocol), abs(few - shots)
+        return name != searched_by(run, few, conditions), abs(few - shots)
 
     known = [name for name in stored(run.folder) if "within" not in name]
-    name = min(known, key=distance, default=searched_by(run, shots, protocol))
+    name = min(known, key=distance, default=searched_by(run, shots, conditions))
     return settings_for(run, shots, read(run.folder, name))["adapted"]
 
 
-def searched_as(shots: int, protocol: Protocol, prompt: str | None = None) -> str:
+def searched_as(shots: int, conditions: Conditions, prompt: str = "") -> str:
     """Name a search in RUN/tuning.json."""
-    many = protocol.patients > 1
     parts = {
         f"{shots}": True,
-        f"{protocol.patients} patients": many,
-        "largest piece": protocol.largest_component,
-        f"within {protocol.within}": protocol.within,
-        "no points": prompt == "none",
+        f"{conditions.patients} patients": conditions.patients > 1,
+        "largest piece": conditions.largest_component,
+        f"within {conditions.neighbors}": conditions.neighbors,
+        prompt: prompt,
     }
     return ", ".join(part for part, there in parts.items() if there)
 
 
-def searched_by(run: Run, shots: int, protocol: Protocol) -> str:
+def searched_by(run: Run, shots: int, conditions: Conditions) -> str:
     """Name the search of a run's settings."""
-    prompted = run.config.algorithm == "ssm-sam"
-    return searched_as(shots, protocol, run.config.prompted.prompt if prompted else None)
+    return searched_as(shots, conditions, searched_with(run.config))
 
 
 def save(
     folder: Path,
     name: str,
-    found: Mapping[str, Found],
+    found: Mapping[str, Tuned],
     grids: Grids,
     transfer: list | None,
     seen: Seen | None = None,
@@ -124,7 +106,7 @@ def save(
         "transfer": transfer,
         "found": {
             kind: {
-                "winner": each.winner,
+                "winner": each.finetune,
                 "edges": each.edges,
                 "scores": [[*setting, value] for setting, value in each.scores.items()],
             }
@@ -134,7 +116,7 @@ def save(
     write_json(folder / "tuning.json", known)
 
 
-def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Setting]:
+def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Tuned]:
     """Read what an earlier search of this name chose; empty where there was none.
 
     What it chose for another pre-training than `transfer` is left out.
@@ -144,7 +126,7 @@ def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Sett
     if transfer and kept.get("transfer") != which(transfer):
         found = {kind: each for kind, each in found.items() if not kind.startswith("transfer")}
     return {
-        kind: Setting(
+        kind: Tuned(
             Finetune(**each["winner"]),
             f"chosen on validation organs of {folder}",
             tuple(each["edges"]),

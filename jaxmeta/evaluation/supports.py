@@ -1,7 +1,7 @@
-"""Support sets for testing: which patients give their labels in draw d, and which of their slices.
+"""Support sets for testing: which patients give the labels of set s, and which of their slices.
 
 Episodes mix organs and patients to learn from; a test wants to know how the result depends on the
-support, so here each draw of an organ takes other patients as far as there are any, and other
+support, so here each set of an organ takes other patients as far as there are any, and other
 slices.
 """
 
@@ -26,11 +26,11 @@ COMMON = 64
 
 
 def support_patients(
-    entry: Entry, *, shots: int, draw: int, seed: int, count: int = 1
+    entry: Entry, *, shots: int, support_set: int, seed: int, count: int = 1
 ) -> tuple[str, ...]:
-    """Name the `count` patients who give the support of draw number `draw`.
+    """Name the `count` patients who give the support set of this number.
 
-    Draws go round the patients in an order that the seed shuffles. Those who together have fewer
+    Sets go round the patients in an order that the seed shuffles. Those who together have fewer
     than `shots` slices are passed over, so that a number of shots means what it says.
     """
     names = shuffled(random_stream(seed, identity(entry), 0), sorted(entry.patients))
@@ -47,10 +47,10 @@ def support_patients(
     able = [group for group, size in zip(groups, sizes, strict=True) if size >= shots]
     if not able:
         refuse_shots(entry, shots, count, max(sizes))
-    return able[draw % len(able)]
+    return able[support_set % len(able)]
 
 
-def draw_support(
+def sample_support(
     pool: Pool,
     entry: Entry,
     patients: Sequence[str],
@@ -58,15 +58,15 @@ def draw_support(
     shots: int,
     size: int,
     seed: int,
-    draw: int = 0,
+    support_set: int = 0,
     spacing: float | None = None,
 ) -> tuple[Slice, ...]:
-    """Draw the support slices of these patients, taken in turn; another `draw`, other slices.
+    """Sample the support slices of these patients, in turn; another set has other slices.
 
-    All sizes from COMMON on draw the same.
+    All sizes from COMMON on sample the same.
     """
     shape = EpisodeShape(shots, 1, min(size, COMMON), spacing)
-    rng = random_stream(seed, identity(entry), draw + 1)
+    rng = random_stream(seed, identity(entry), support_set + 1)
     slices_by_patient = [support_slices(rng, pool.shards, entry, name, shape) for name in patients]
     if sum(map(len, slices_by_patient)) < shots:
         refuse_shots(entry, shots, len(patients), sum(map(len, slices_by_patient)))
@@ -74,6 +74,7 @@ def draw_support(
 
 
 def identity(entry: Entry) -> int:
-    """Number an entry by its names, so that its draws do not depend on what else is in the pool."""
+    """Number an entry by its names, so that its support sets do not depend on the rest of the
+    pool."""
     names = filter(None, (entry.dataset, entry.organ, entry.modality, entry.channel))
     return zlib.crc32("/".join(names).encode())

@@ -1,4 +1,4 @@
-"""What a test asks of a run: its options, and the questions that come of them."""
+"""What a test asks of a run: its options, and the plan that comes of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,20 @@ from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.shards.shards import shown_in
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.leaks import checked, held_in
-from jaxmeta.evaluation.outcome import Measuring
-from jaxmeta.evaluation.protocols.alpnet import trials_of_protocol
-from jaxmeta.evaluation.protocols.shared_patients import SEEDS, trials_of_slices
-from jaxmeta.evaluation.protocols.within_volume import Within, budget, trials_within
-from jaxmeta.evaluation.protocols.within_volume_scores import SUPPORT_SETS as SUPPORT_SETS_WITHIN
-from jaxmeta.evaluation.protocols.within_volume_scores import Released
-from jaxmeta.evaluation.settings import Protocol, searched_by
-from jaxmeta.evaluation.trial import Trial, trials
+from jaxmeta.evaluation.of_method import check_asked, clicks_of
+from jaxmeta.evaluation.outcome import Measuring, told
+from jaxmeta.evaluation.protocol import Conditions, Description, Protocol, Request
+from jaxmeta.evaluation.protocols import PROTOCOLS, Name, within_volume
+from jaxmeta.evaluation.protocols.released import Released, as_released
+from jaxmeta.evaluation.protocols.within_volume import with_clicks
+from jaxmeta.evaluation.settings import searched_by
 from jaxmeta.evaluation.tuning import validation_trials
-from jaxmeta.runs.build import CLICKS, eligible, open_data
-from jaxmeta.runs.config import AnyLeak
-from jaxmeta.runs.protocol import protocol_of as by_protocol
+from jaxmeta.runs.build import open_data
+from jaxmeta.runs.config import AnyLeak, Config
 from jaxmeta.runs.provenance import Held, Leak
 from jaxmeta.runs.run import Run
-from jaxmeta.splits.alpnet import Protocol as Literature
 from jaxmeta.splits.split import Pool, pool, volumes_of
 
-SUPPORT_SETS = 4
 TRAINED_WITH = "target-labels", "shared-patients"  # leaks that only a training can have
 
 
@@ -38,11 +34,18 @@ class Options:
     """Run folders; several make one paired comparison."""
     data: tuple[Path, ...] = ()
     """Shards to test on; by default those that each run was trained with."""
+    protocol: Name | None = None
+    """How to ask; by default as the run was trained to be asked, else few-shot: a few labelled
+    slices, and whole volumes of everybody else. within-volume asks as SSM-SAM's authors do: of
+    every so many --neighbors that show the organ the middle one is labelled and adapted to, the
+    others are segmented and scored; somebody then labels a part of every volume, the report says
+    how much, and it goes to RUN/within. alpnet and shared-patients are of runs that were trained by
+    them; supervised, of whole volumes, is of methods that are given no support."""
     organs: tuple[str, ...] = ()
     """Organs to test on; by default all that the run held out."""
     shots: tuple[int, ...] = (5, 1)
-    """Labelled slices an adaptation sees; each number makes a table of its own. This and the next
-    two are settled by the protocol of a run that was trained by one."""
+    """Labelled slices an adaptation sees; each number makes a table of its own. A protocol may
+    settle this and the next two."""
     support_patients: int = 1
     """Patients whom these slices come from."""
     support_sets: int | None = None
@@ -69,17 +72,16 @@ class Options:
     steps: tuple[int, ...] = ()
     """Also score the method, and what follows its rule from elsewhere, after these numbers of inner
     steps, for a curve in the report."""
-    within: int | None = None
-    """Test within volumes, as SSM-SAM's authors do: of every so many neighboring slices that show
-    the organ (5 in CT, 3 in MR) the middle one is labelled and adapted to, the others are segmented
-    and scored. Somebody then labels a part of every volume: the report says how much. It goes to
-    RUN/within."""
+    neighbors: int | None = None
+    """Beside --protocol within-volume: how many neighboring slices one is labelled of (the authors'
+    are 5 in CT, 3 in MR)."""
     prompt: Literal["support", "clicks", "none"] | None = None
     """Where the points on new slices come from (ssm-sam); by default as the run was trained. clicks
-    lie on the truth of what is segmented, and are for comparison only, with --within."""
+    lie on the truth of what is segmented, and are for comparison only, with --protocol
+    within-volume."""
     as_released: float | None = None
-    """Also score --within as the released code does: chunks of less than this Dice are dropped
-    (there 0.1 for CT, 0.3 for MR), and the next two."""
+    """Beside --protocol within-volume: also score as the released code does: chunks of less than
+    this Dice are dropped (there 0.1 for CT, 0.3 for MR), and the next two."""
     released_threshold: float = Released(0).threshold
     """Beside --as-released: the probability from which a pixel is the structure; 0.5 as in every
     other score."""
@@ -104,23 +106,32 @@ class Options:
     seed: int = 0
     """Draws the supports."""
     save_masks: bool = True
-    """Write RUN/predictions/*.nii.gz (--within: RUN/within/predictions), each volume under the
+    """Write RUN/predictions/*.nii.gz (within-volume: RUN/within/predictions), each volume under the
     first support it was scored with."""
     output: Path | None = None
     """Where the comparison of several runs goes; by default beside the first run's report."""
 
 
-class Asked(NamedTuple):
+class EvaluationPlan(NamedTuple):
     """What is asked of a run."""
 
+    protocol: Protocol
     held_out: Pool
-    how: dict  # size, mm and seed: how its slices are read and drawn
-    trials: dict[int, tuple[Trial, ...] | tuple[Within, ...]]  # by shots
-    supports: int  # of each trial
-    protocol: Literature | None = None
-    within: str = ""  # what is asked within volumes, in words
+    trials: dict[int, Sequence]  # by shots
+    told: dict[int, Description]  # by shots, for the report
     held: Held = Held()
     leaks: tuple[Leak, ...] = ()  # that are allowed
+
+    @property
+    def support_sets(self) -> int:
+        """Say how many supports are adapted to in one call."""
+        return next(iter(self.trials.values()))[0].support_sets
+
+    @property
+    def by_support(self) -> int:
+        """Count the support sets of an organ that a case is scored under; one where the protocol
+        settles them."""
+        return 1 if "support_sets" in self.protocol.fixed else self.support_sets
 
 
 def check(options: Options) -> None:
@@ -143,8 +154,9 @@ def check(options: Options) -> None:
     if min(options.steps, default=0) < 0:
         raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
     support_sets = (1 if options.support_sets is None else options.support_sets,)
-    if options.within is None and options.as_released is not None:
-        raise BadInput("--as-released needs --within")
+    if options.protocol != within_volume.PROTOCOL.name:
+        alone = f"it is for --protocol {within_volume.PROTOCOL.name}"
+        refuse_changed(options, ("neighbors", "as_released"), alone)
     if options.as_released is not None and not 0 <= options.as_released <= 1:
         raise BadInput(f"--as-released {options.as_released:g}: a Dice, from 0 to 1")
     if options.as_released is None:
@@ -161,74 +173,59 @@ def check(options: Options) -> None:
             raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
 
 
-def questions(run: Run, options: Options) -> Asked:
-    """Make what is asked of a run; refuse what cannot be, and what it has seen."""
+def plan_test(run: Run, options: Options) -> EvaluationPlan:
+    """Plan the test of a run; refuse what cannot be asked, and what it has seen."""
     shards = open_data(run.config, options.data)
     if options.data:  # its own are shown as they were learned from
         shards = shown_in(shards, frames_from_text(run.config.frames))
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_turned(run, held_out)
-    refuse_unprompted(run, options)
-    held, literature = held_in(run, held_out), by_protocol(run.config, shards)
-    shots = (1,) if literature or options.within is not None else options.shots
-    names = [searched_by(run, each, protocol_of(options)) for each in shots]
+    protocol = chosen(run, options)
+    within = protocol.name == within_volume.PROTOCOL.name
+    check_asked(run.folder, run.config, options, within=within)
+    held = held_in(run, held_out)
+    shots = (1,) if "shots" in protocol.fixed else options.shots
+    names = [searched_by(run, each, conditions_of(options)) for each in shots]
     found = checked(run, held, held_out, options.allow_leak, options.tuned_on, names)
-    return questions_of(run, options, held_out, literature)._replace(held=held, leaks=found)
+    return planned(run, options, protocol, held_out)._replace(held=held, leaks=found)
 
 
-def questions_of(
-    run: Run, options: Options, held_out: Pool, literature: Literature | None
-) -> Asked:
-    """Make what is asked of a run about a pool; refuse what cannot be."""
-    protocol = protocol_of(options)
-    how = {"size": run.config.tasks.size, "mm": run.config.tasks.spacing, "seed": options.seed}
-    if literature and (options.tune or options.only_tune or options.baselines == "all"):
+def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> EvaluationPlan:
+    """Plan what a protocol asks of a run about a pool; refuse what cannot be."""
+    conditions = conditions_of(options)
+    if run.config.protocol and (options.tune or options.only_tune or options.baselines == "all"):
         raise BadInput(
-            f"{run.folder}: protocol {literature.name} has no validation organs to tune on; give "
-            "--tuned-on of another run's search, or --baselines default"
+            f"{run.folder}: protocol {run.config.protocol} has no validation organs to tune on; "
+            "give --tuned-on of another run's search, or --baselines default"
         )
     if options.baselines == "all" and not options.tuned_on:
-        validation_trials(run, max(options.shots), protocol)
-    if options.within is not None:
-        settled = ("shots", "support_patients", "support_sets", "upper_bound", "largest_component")
-        refuse_changed(options, settled, f"--within {options.within} settles it")
-        made = trials_within(held_out, width=options.within, size=how["size"], mm=how["mm"])
-        return Asked(
-            held_out, how, {1: made}, SUPPORT_SETS_WITHIN, None, said_within(made, run, options)
-        )
-    if literature:
-        settled = ("shots", "support_patients", "support_sets", "organs", "upper_bound")
-        refuse_changed(
-            options, settled, f"the protocol {literature.name} of {run.folder} settles it"
-        )
-        size, mm = how["size"], how["mm"]
-        made = trials_of_protocol(
-            held_out, literature, size=size, mm=mm, largest_component=options.largest_component
-        )
-        return Asked(held_out, how, {1: made}, len(literature.positions), literature)
-    if "shared-patients" in run.config.allow_leak:
-        settled = ("support_patients", "largest_component")
-        refuse_changed(options, settled, f"{run.folder} is tested on slices (shared-patients)")
-        size = dict(size=how["size"], mm=how["mm"])
-        counted, support_sets = eligible(run.config, held_out), options.support_sets or len(SEEDS)
-        made = {
-            shots: trials_of_slices(counted, shots=shots, support_sets=support_sets, **size)
-            for shots in options.shots
-        }
-        return Asked(held_out, how, made, support_sets)
-    support_sets = options.support_sets or SUPPORT_SETS
-    made = {
-        shots: trials(
-            held_out,
-            shots=shots,
-            support_sets=support_sets,
-            patients=protocol.patients,
-            largest_component=protocol.largest_component,
-            **how,
-        )
-        for shots in options.shots
-    }
-    return Asked(held_out, how, made, support_sets)
+        validation_trials(run, max(options.shots), conditions)
+    refuse_changed(options, protocol.fixed, f"the protocol {protocol.name} settles it")
+    trials, described = {}, {}
+    for shots in (1,) if "shots" in protocol.fixed else options.shots:
+        request = Request(run.config, shots, conditions, options.support_sets, options.seed)
+        trials[shots] = protocol.trials(held_out, request)
+        distances = told(measuring_of(options))
+        described[shots] = protocol.describe(held_out, trials[shots], request, distances)
+    return EvaluationPlan(protocol, held_out, trials, described)
+
+
+def chosen(run: Run, options: Options) -> Protocol:
+    """Choose the protocol of a test, with what its options add to it."""
+    protocol = PROTOCOLS[options.protocol or usual(run.config)]
+    if clicks := clicks_of(run.config, options.prompt):
+        protocol = with_clicks(protocol, clicks)
+    if options.as_released is not None:
+        how = Released(options.as_released, options.released_threshold, options.released_border)
+        protocol = as_released(protocol, how, clicks)
+    return protocol
+
+
+def usual(config: Config) -> str:
+    """Name the protocol that a run was trained to be tested by."""
+    if config.protocol:
+        return "alpnet"
+    return "shared-patients" if "shared-patients" in config.allow_leak else "few-shot"
 
 
 def refuse_turned(run: Run, held_out: Pool) -> None:
@@ -245,53 +242,6 @@ def refuse_turned(run: Run, held_out: Pool) -> None:
             )
 
 
-def refuse_unprompted(run: Run, options: Options) -> None:
-    """Refuse what SSM-SAM cannot be asked, and what is asked of it alone."""
-    algorithm, prompt = run.config.algorithm, prompt_of(run, options)
-    if algorithm == "sam":
-        raise BadInput(
-            f"{run.folder} segments what is pointed at, and learns from no support: python -m "
-            "experiments.predict, with --box or --click"
-        )
-    if algorithm != "ssm-sam":
-        if options.prompt is not None:
-            raise BadInput(f"--prompt {options.prompt}: {run.folder} is of {algorithm}")
-        return
-    if prompt == "clicks" and options.within is None:
-        raise BadInput(f"{run.folder}: clicks lie on the truth; add --within, or --prompt support")
-    if options.baselines == "all" or options.upper_bound:
-        raise BadInput(
-            f"{run.folder}: of ssm-sam nothing is pre-trained here: the same network without "
-            "meta-learning is a run with --inner.steps 0"
-        )
-    if prompt == "clicks" and (options.tune or options.only_tune):
-        raise BadInput(f"{run.folder}: clicks lie on the truth; search with --prompt support")
-
-
-def prompt_of(run: Run, options: Options) -> str | None:
-    """Say where the points on new slices come from; None for methods that have none."""
-    own = run.config.prompted.prompt if run.config.algorithm == "ssm-sam" else None
-    return options.prompt or own
-
-
-def said_within(trials: Sequence[Within], run: Run, options: Options) -> str:
-    """Say what is asked within volumes, with the labels that it costs and the truth that it
-    uses."""
-    text = (
-        f"within volumes, by the middle slice of every {options.within} neighbors; {budget(trials)}"
-    )
-    text += "; the oracle knows which slices show the organ"
-    if prompt_of(run, options) == "clicks":
-        text += f"; CLICKS ON THE TRUTH, {CLICKS} a slice"
-    if how := released_of(options):
-        text += (
-            f"; scored as released: a pixel from {how.threshold:.3g} on, none within "
-            f"{how.border:.3g} of a side from the border, chunks of a Dice below {how.least:g} "
-            "dropped"
-        )
-    return text
-
-
 def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:
     """Refuse options that are not as by default."""
     usual = Options(run=())
@@ -300,16 +250,9 @@ def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:
             raise BadInput(f"--{name.replace('_', '-')}: {why}")
 
 
-def released_of(options: Options) -> Released | None:
-    """Say how the score beside the usual one counts, if one is asked for."""
-    if options.as_released is None:
-        return None
-    return Released(options.as_released, options.released_threshold, options.released_border)
-
-
-def protocol_of(options: Options) -> Protocol:
-    """Say how this test asks, for the searches that choose its settings."""
-    return Protocol(options.support_patients, options.largest_component, options.within)
+def conditions_of(options: Options) -> Conditions:
+    """Say what this test settles, for the searches that choose its settings."""
+    return Conditions(options.support_patients, options.largest_component, options.neighbors)
 
 
 def measuring_of(options: Options) -> Measuring:

@@ -2,20 +2,23 @@
 
 from jaxmeta.augmentation.augment import upright
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import RANDOM, pretrained
+from jaxmeta.evaluation.baselines import METHOD
+from jaxmeta.evaluation.finetune import Tuned
 from jaxmeta.evaluation.leaks import checked_transfer
-from jaxmeta.evaluation.outcome import METHOD
-from jaxmeta.evaluation.settings import Setting, read, searched_by, settings_for
-from jaxmeta.evaluation.test_plan import Asked, Options, protocol_of
+from jaxmeta.evaluation.of_method import lent
+from jaxmeta.evaluation.pretraining import pretrained
+from jaxmeta.evaluation.settings import read, searched_by, settings_for
+from jaxmeta.evaluation.test_plan import EvaluationPlan, Options, conditions_of
 from jaxmeta.evaluation.tuning import better, search_settings
 from jaxmeta.runs import config_file
 from jaxmeta.runs.identity import alike
 from jaxmeta.runs.run import Run, open_run
 
 
-def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Setting]:
+def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict[str, Tuned]:
     """Settle how each row fine-tunes: as an earlier search found, a new one, or as shipped."""
-    protocol, name = protocol_of(options), searched_by(run, shots, protocol_of(options))
+    conditions = conditions_of(options)
+    name = searched_by(run, shots, conditions)
     wanted = {"scratch"} | ({"transfer"} if transfer else set())
     if options.tuned_on:
         found = settings_of_other(run, shots, options)
@@ -25,38 +28,32 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
     found = {} if options.tune else read(run.folder, name, transfer)
     lacking = options.baselines == "all" and not wanted <= found.keys()
     if options.tune or lacking:
-        found = search_settings(run, shots, transfer, protocol)
+        found = search_settings(run, shots, transfer, conditions)
     return settings_for(run, shots, found)
 
 
-def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Setting]:
+def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned]:
     """Take the settings that another run's search found; of another method, the baselines'.
 
     Raises BadInput where that has none for this run.
     """
-    other, name = options.tuned_on, searched_by(run, shots, protocol_of(options))
+    other, name = options.tuned_on, searched_by(run, shots, conditions_of(options))
     found = read(other, name)
     if not found:
         raise BadInput(f"{other}: no search at {name} there; run that test with --tune")
     theirs = config_file.read(other)[0]
     if alike(theirs, run.config):
         return found
-    baselines = {row: found[row] for row in ("scratch", "transfer") if row in found}
-    if run.config.algorithm == "ssm-sam":
-        baselines = {RANDOM: found[RANDOM]} if RANDOM in found else {}
+    baselines = lent(found, theirs, run.config)
     if not baselines:
         raise BadInput(
             f"{other}: its search has no baseline that {run.folder} has; search there with --tune"
         )
-    if RANDOM in baselines:  # its rate is a multiple of its method's
-        setting, times = baselines[RANDOM], theirs.inner.test_rate / run.config.inner.test_rate
-        rate = float(f"{setting.finetune.rate * times:.6g}")
-        baselines = {RANDOM: setting._replace(finetune=setting.finetune._replace(rate=rate))}
     own = read(run.folder, name)
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
 
 
-def transfer_run(run: Run, options: Options, number: int, asked: Asked) -> Run | None:
+def transfer_run(run: Run, options: Options, number: int, plan: EvaluationPlan) -> Run | None:
     """Open the transfer run that belongs to a run, pre-training it where there is none.
 
     Raises BadInput where it has seen what is tested, or learned from more than the run did, which
@@ -74,11 +71,11 @@ def transfer_run(run: Run, options: Options, number: int, asked: Asked) -> Run |
         transfer = better(
             run,
             transfers,
-            max(asked.trials),
-            protocol_of(options),
+            max(plan.trials),
+            conditions_of(options),
             anew=options.tune or options.only_tune,
         )
-    checked_transfer(run, transfer, asked.held, options.allow_leak)
+    checked_transfer(run, transfer, plan.held, options.allow_leak)
     if set(transfer.split.train_organs) - set(run.split.train_organs) or set(
         transfer.split.train_patients
     ) - set(run.split.train_patients):

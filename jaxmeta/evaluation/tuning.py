@@ -11,56 +11,42 @@ from functools import partial
 from pathlib import Path
 
 from jaxmeta.data.names import amount
-from jaxmeta.evaluation.baselines import OWN, RANDOM, fine_tunes, row_maker
 from jaxmeta.evaluation.comparison import row_mean
-from jaxmeta.evaluation.finetune import (
-    GRIDS,
-    GRIDS_BY_SLICE,
-    MOST_STEPS,
-    Finetune,
-    Found,
-    Grid,
-    Grids,
-    search,
-)
+from jaxmeta.evaluation.finetune import MOST_STEPS, OWN, Finetune, Grid, Grids, Tuned, search
+from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.leaks import searched_on
-from jaxmeta.evaluation.protocols.within_volume import Within, trials_within
-from jaxmeta.evaluation.protocols.within_volume_scores import SUPPORT_SETS as SUPPORT_SETS_WITHIN
-from jaxmeta.evaluation.protocols.within_volume_scores import score_within
-from jaxmeta.evaluation.segmenter import Row, score
-from jaxmeta.evaluation.settings import Protocol, Setting, read, save, searched_by, stored, which
-from jaxmeta.evaluation.trial import Trial, trials
+from jaxmeta.evaluation.of_method import fine_tunes, from_nothing, search_space
+from jaxmeta.evaluation.protocol import Conditions, Protocol, Request
+from jaxmeta.evaluation.protocols import few_shot, within_volume
+from jaxmeta.evaluation.protocols.within_volume import Within
+from jaxmeta.evaluation.scoring import score_volumes
+from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.evaluation.settings import read, save, searched_by, stored, which
+from jaxmeta.evaluation.trial import Trial
 from jaxmeta.files import beside
 from jaxmeta.numerics import rank
 from jaxmeta.progress import following, say, slow_start
 from jaxmeta.runs.build import open_data
-from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.signature import identity
 from jaxmeta.splits.split import Pool, pool
 
-OWN_STEPS, OWN_PASSES = (5, 10, 20, 40, 80), (5, 10, 20)
 PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
-MOST_SLICES = 4500  # that a fine-tuning of a widened grid sees: 900 steps of 5, or 4500 of 1
-MOST_PASSES = 60  # of one that goes slice by slice, with a step for each
 SUPPORT_SETS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search
-OWN_GRID = Grid((0.3, 1.0, 3.0), (10, 20, 40))  # of SSM-SAM: multiples of its own rate
-MOST_OWN = 120  # steps of its own rule
 
 
 def search_settings(
-    run: Run, shots: int, transfer: Run | None, protocol: Protocol = Protocol()
-) -> dict[str, Setting]:
+    run: Run, shots: int, transfer: Run | None, conditions: Conditions = Conditions()
+) -> dict[str, Tuned]:
     """Search all settings for a number of shots, keep them beside the run, and return them."""
-    asked = validation_trials(run, shots, protocol)
-    support_sets, scored = asking(protocol)
-    make = row_maker(run, support_sets, transfer)
-    prompted = run.config.algorithm == "ssm-sam"
-    kinds = (["adapted"] if fine_tunes(run.config) else []) + [RANDOM if prompted else "scratch"]
+    asked = validation_trials(run, shots, conditions)
+    support_sets, protocol = asking(conditions)
+    make = segmenter_maker(run, support_sets, transfer)
+    kinds = ["adapted"] * fine_tunes(run.config) + [from_nothing(run.config)]
     kinds += ["transfer"] if transfer else []
-    name = searched_by(run, shots, protocol)
+    name = searched_by(run, shots, conditions)
     path = progress(run.folder, name)
-    seen = resumed(path, head_of(run, asked, transfer, protocol))
+    seen = resumed(path, head_of(run, asked, transfer, conditions))
 
     def tell(kind: str, setting: Finetune, dice: float) -> None:
         with path.open("a", encoding="utf-8") as file:
@@ -69,15 +55,8 @@ def search_settings(
         say(f"{kind}, {optimizer} {rate:g} x {steps}: Dice {dice:.3f}")
         further(more=1)
 
-    if prompted:  # whose rows all follow its own rule, at multiples of its rate
-        how = {"grids": grids_of_own(run.config), "own_steps": (), "most": MOST_OWN}
-    elif (
-        run.config.algorithm == "metamedseg"
-    ):  # which goes slice by slice, so its baselines may too
-        how = {"grids": GRIDS_BY_SLICE, "own_steps": OWN_PASSES, "most": MOST_PASSES}
-    else:
-        how = {"grids": GRIDS, "own_steps": OWN_STEPS, "most": MOST_SLICES // shots}
-    scored = partial(mean_dice, scored=scored)
+    how = search_space(run.config, shots)
+    scored = partial(mean_dice, scored=protocol.score)
     what = f"tuning at {amount(shots, 'shot')}"
     first = f"{what} on validation organs: a line a setting; {slow_start()}"
     with following(what, "setting", first=first) as further:
@@ -90,45 +69,28 @@ def search_settings(
 
 
 def head_of(
-    run: Run, asked: Sequence[Trial | Within], transfer: Run | None, protocol: Protocol
+    run: Run, asked: Sequence[Trial | Within], transfer: Run | None, conditions: Conditions
 ) -> dict:
     """Say whose search it is and what it asks: an interrupted one goes on only where all of it is
     the same."""
     told = {"of": identity(run.folder), "step": run.step, "supports": list(map(support_of, asked))}
-    return told | {"transfer": which(transfer), "largest_component": protocol.largest_component}
+    return told | {"transfer": which(transfer), "largest_component": conditions.largest_component}
 
 
-def asking(protocol: Protocol) -> tuple[int, Callable[..., Iterator]]:
-    """Say how many supports the trials of a search give at once, and what scores a row on them."""
-    return (SUPPORT_SETS_WITHIN, score_within) if protocol.within else (SUPPORT_SETS, score)
+def asking(conditions: Conditions) -> tuple[int, Protocol]:
+    """Say how many supports a search adapts to in one call, and by which protocol it asks."""
+    if conditions.neighbors:
+        return within_volume.SUPPORT_SETS, within_volume.PROTOCOL
+    return SUPPORT_SETS, few_shot.PROTOCOL
 
 
-def grids_of_own(config: Config) -> Grids:
-    """Make the grid of SSM-SAM: multiples of the rate of its own rule, and steps, its own among
-    them."""
-    steps = {*OWN_GRID.steps, config.inner.test_steps}
-    return {OWN: OWN_GRID._replace(steps=tuple(sorted(steps)))}
-
-
-def validation_trials(
-    run: Run, shots: int, protocol: Protocol
-) -> tuple[Trial, ...] | tuple[Within, ...]:
+def validation_trials(run: Run, shots: int, conditions: Conditions) -> Sequence[Trial | Within]:
     """Make the trials that choose settings: a few supports and volumes of each validation organ."""
-    validation = validation_pool(run)
-    read = dict(size=run.config.tasks.size, mm=run.config.tasks.spacing)
-    if protocol.within:
-        made = trials_within(validation, width=protocol.within, **read)
-        return tuple(trial._replace(queries=trial.queries[:VOLUMES]) for trial in made)
-    return trials(
-        validation,
-        shots=shots,
-        support_sets=SUPPORT_SETS,
-        patients=protocol.patients,
-        seed=run.config.seed,
-        most=VOLUMES + protocol.patients,  # one or more of them give the support
-        largest_component=protocol.largest_component,
-        **read,
-    )
+    support_sets, protocol = asking(conditions)
+    # one or more of few-shot's query volumes give the support
+    most = VOLUMES if conditions.neighbors else VOLUMES + conditions.patients
+    request = Request(run.config, shots, conditions, support_sets, run.config.seed, most)
+    return protocol.trials(validation_pool(run), request)
 
 
 def validation_pool(run: Run) -> Pool:
@@ -144,7 +106,7 @@ def support_of(trial: Trial | Within) -> list[str] | str:
 
 
 def better(
-    run: Run, transfers: Sequence[Run], shots: int, protocol: Protocol, *, anew: bool = False
+    run: Run, transfers: Sequence[Run], shots: int, conditions: Conditions, *, anew: bool = False
 ) -> Run:
     """Choose a pre-training by how well it fine-tunes to validation organs.
 
@@ -154,16 +116,16 @@ def better(
     if len(transfers) == 1:
         return transfers[0]
     known = {} if anew else stored(run.folder)
-    tuned = known.get(searched_by(run, shots, protocol), {}).get("transfer")
+    tuned = known.get(searched_by(run, shots, conditions), {}).get("transfer")
     for transfer in transfers:
         if tuned == which(transfer):
             return transfer
-    asked = validation_trials(run, shots, protocol)
-    support_sets, scored = asking(protocol)
+    asked = validation_trials(run, shots, conditions)
+    support_sets, protocol = asking(conditions)
 
     def dice(transfer: Run) -> float:
-        row = row_maker(run, support_sets, transfer)("transfer", "transfer", PROBE)
-        return mean_dice(row, asked, scored)
+        segmenter = segmenter_maker(run, support_sets, transfer)("transfer", "transfer", PROBE)
+        return mean_dice(segmenter, asked, protocol.score)
 
     first = f"comparing {len(transfers)} pre-trainings on validation organs; {slow_start()}"
     with following("comparing", "pre-training", len(transfers), first=first) as tell:
@@ -177,10 +139,14 @@ def better(
 
 
 def mean_dice(
-    row: Row, asked: Sequence[Trial | Within], scored: Callable[..., Iterator] = score
+    segmenter: Segmenter,
+    asked: Sequence[Trial | Within],
+    scored: Callable[..., Iterator] = score_volumes,
 ) -> float:
-    """Score a row on trials."""
-    return row_mean([case for trial in asked for case, _, _ in scored([row], trial)])[0].mean
+    """Average the Dice of a segmenter on trials."""
+    return row_mean([score for trial in asked for score, _, _ in scored([segmenter], trial)])[
+        0
+    ].mean
 
 
 def resumed(path: Path, told: dict) -> dict[tuple[str, Finetune], float]:
@@ -199,7 +165,7 @@ def resumed(path: Path, told: dict) -> dict[tuple[str, Finetune], float]:
 
 
 def tune(
-    make: Callable[..., Row],
+    make: Callable[..., Segmenter],
     asked: Sequence[Trial],
     kinds: Sequence[str],
     *,
@@ -207,9 +173,9 @@ def tune(
     own_steps: Sequence[int],
     most: int = MOST_STEPS,
     seen: Mapping[tuple[str, Finetune], float] = {},
-    tell: Callable[[str, Finetune, float], None] = lambda *score: None,
-    scored: Callable[[Row, Sequence[Trial | Within]], float] = mean_dice,
-) -> tuple[dict[str, Found], Grids]:
+    tell: Callable[[str, Finetune, float], None] = lambda *told: None,
+    scored: Callable[[Segmenter, Sequence[Trial | Within]], float] = mean_dice,
+) -> tuple[dict[str, Tuned], Grids]:
     """Choose each kind's setting by its Dice on the trials: one grid for all.
 
     The method may also follow its own rule, for any of `own_steps`, if there are. The baselines are
@@ -233,23 +199,23 @@ def tune(
         return found, grids
     adapted = competitors.pop("adapted")
     found["adapted"] = with_own_rule(found["adapted"], adapted, own_steps, most=most)
-    steps = found["adapted"].winner.steps
+    steps = found["adapted"].finetune.steps
     given = {optimizer: Grid(grid.rates, (steps,)) for optimizer, grid in grids.items()}
     same, _ = search(competitors, given)
     return found | {f"{kind}, same steps": each for kind, each in same.items()}, grids
 
 
 def with_own_rule(
-    found: Found,
+    found: Tuned,
     scored: Callable[[Finetune], float],
     steps: Sequence[int],
     *,
     most: int = MOST_STEPS,
-) -> Found:
+) -> Tuned:
     """Let the method's own rule compete with what the grid found for it, for any of these steps."""
     own = search({OWN: scored}, {OWN: Grid((1.0,), tuple(steps))}, most=most)[0][OWN]
     scores = found.scores | own.scores
-    wins = rank(own.scores[own.winner]) >= rank(found.scores[found.winner])
+    wins = rank(own.scores[own.finetune]) >= rank(found.scores[found.finetune])
     return (own if wins else found)._replace(scores=scores)
 
 

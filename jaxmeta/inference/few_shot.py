@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from jaxmeta.data.grid import restore
 from jaxmeta.data.postprocess import predicted_labels
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import row_maker
-from jaxmeta.evaluation.segmenter import draw_keys, together, whole_volume
-from jaxmeta.evaluation.settings import Protocol, describe, method_setting
+from jaxmeta.evaluation.protocol import Conditions
+from jaxmeta.evaluation.scoring import support_set_keys, whole_volume
+from jaxmeta.evaluation.segmenter import together
+from jaxmeta.evaluation.settings import describe, method_setting
 from jaxmeta.inference.found import Found
 from jaxmeta.inference.notes import known_scans, teller
 from jaxmeta.inference.options import Options, said
@@ -58,12 +59,12 @@ def segmented(options: Options) -> Iterator[Found]:
         )
     ]
     shots = max(len(support.place) for support in supports)
-    setting = method_setting(run, shots, Protocol(largest_component=options.largest_component))
-    row = row_maker(run, len(supports))("adapted", "adapted", setting.finetune)
+    setting = method_setting(run, shots, Conditions(largest_component=options.largest_component))
+    row = segmenter_maker(run, len(supports))("adapted", "adapted", setting.finetune)
     print(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
     values = options.structures or (1,)
     with following("predict", "volume", len(options.image), first=slow_start()) as further:
-        fitted = row.fit(together(padded(supports)), draw_keys(len(supports), options.seed))
+        fitted = row.fit(together(padded(supports)), support_set_keys(len(supports), options.seed))
         for image in options.image:
             slices, grid = read_scan(image, reading)
             found = whole_volume(row, fitted, slices)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from jaxmeta.data.names import amount
-from jaxmeta.evaluation.outcome import METHOD, Outcome
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.baselines import METHOD
+from jaxmeta.evaluation.outcome import Outcome
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.progress import minutes
 from jaxmeta.reports import figures
 from jaxmeta.runs.config_file import read_json
@@ -23,30 +24,30 @@ def today() -> str:
     return datetime.date.today().isoformat()
 
 
-def data_sets(cases: Sequence[Case]) -> str:
+def data_sets(scores: Sequence[Score]) -> str:
     """Name the data sets that were tested, with their patients."""
     patients = {}
-    for case in cases:
-        patients.setdefault(case.case.partition("/")[0], set()).add((case.cohort, case.patient))
+    for score in scores:
+        patients.setdefault(score.case.partition("/")[0], set()).add((score.cohort, score.patient))
     return ", ".join(
         f"{name} ({amount(len(own), 'patient')})" for name, own in sorted(patients.items())
     )
 
 
-def by_patient(cases: Sequence[Case], row: str = METHOD) -> list[list[str]]:
+def by_patient(scores: Sequence[Score], row: str = METHOD) -> list[list[str]]:
     """Write a row's mean Dice of every patient and organ, over supports and scans; the lowest
     first.
 
     The last column is the mean over the patient's organs, by which they are sorted.
     """
-    scores: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for case in cases:
-        if case.row == row and not math.isnan(case.dice):
-            own = scores.setdefault((case.cohort, case.patient), {})
-            own.setdefault(case.organ, []).append(case.dice)
-    organs = sorted({organ for own in scores.values() for organ in own})
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for score in scores:
+        if score.row == row and not math.isnan(score.dice):
+            own = values.setdefault((score.cohort, score.patient), {})
+            own.setdefault(score.organ, []).append(score.dice)
+    organs = sorted({organ for own in values.values() for organ in own})
     means = {
-        of: {o: sum(each) / len(each) for o, each in own.items()} for of, own in scores.items()
+        of: {o: sum(each) / len(each) for o, each in own.items()} for of, own in values.items()
     }
     over = {of: sum(own.values()) / len(own) for of, own in means.items()}
     rows = [

@@ -7,21 +7,21 @@ business, the arithmetic that of `standings` in `jaxmeta/evaluation/comparison.p
 
 import math
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from jaxmeta.evaluation.baselines import BOUND, FULL
-from jaxmeta.evaluation.comparison import Standing, standings
-from jaxmeta.evaluation.outcome import METHOD, Curves, Outcome, Table
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.baselines import APART, METHOD, SCRATCH, TRANSFER
+from jaxmeta.evaluation.comparison import TableRow, standings
+from jaxmeta.evaluation.outcome import Curves, Outcome, Table
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import write_json
 from jaxmeta.reports import comparison_pages, figures
 from jaxmeta.reports.comparison_pages import Comparison, as_text
 from jaxmeta.reports.curves import after_steps, joined
-from jaxmeta.reports.figures import RUNS, SUPPORTS, Line, between, chance, over
-from jaxmeta.reports.pairing import SCRATCH, TRANSFER, Entry, gathered, part_of, refuse_unpaired
+from jaxmeta.reports.figures import RUNS, SUPPORTS, between, chance, over
+from jaxmeta.reports.pairing import Entry, gathered, part_of, refuse_unpaired
 from jaxmeta.reports.run import alive, by_organ, protocol
 
 
@@ -33,33 +33,35 @@ def write(
 ) -> str:
     """Write the report of a comparison; return its tables as text.
 
-    `entries` enter the runs whose tests gave `outcomes`; `against` is the place of one whose method
-    all others are held against, instead of the best. Raises BadInput where the runs do not pair.
+    `entries` enter the runs whose tests gave `outcomes`; `reference` is the place of one whose
+    method all others are held against, instead of the best. Raises BadInput where the runs do not
+    pair.
     """
     refuse_unpaired(entries)
     methods = list(dict.fromkeys(entry.row for entry in entries))
-    comparisons, tables, cases = [], [], []
+    named = None if reference is None else entries[reference].row
+    comparisons, tables, scores = [], [], []
     for number, first in enumerate(outcomes[0].tables):
         asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
         found = gathered([part_of(entry, of_run) for entry, of_run in asked])
-        cases += found.cases
-        reference = None if reference is None else entries[reference].row
-        lines = standings(found.cases, methods, SCRATCH, apart=(BOUND, FULL), reference=reference)
-        reference = reference or lines[0].row
-        steps = after_steps(curves_of(asked, found.notes), reference)
+        scores += found.scores
+        lines = standings(found.scores, methods, SCRATCH, apart=APART, reference=named)
+        lines = [line._replace(note=found.notes[line.row]) for line in lines]
+        held_against = named or lines[0].row
+        steps = after_steps(curves_of(asked, found.notes), held_against)
         seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in methods}
         comparison = Comparison(
             first.shots,
-            protocol(outcomes, found.cases, first.shots),
+            protocol(outcomes, found.scores, first.shots),
             headline(lines),
-            [line_of(line, found.notes[line.row]) for line in lines],
+            lines,
             f"minus {SCRATCH}" if any(line.ahead for line in lines) else "",
-            behind(lines, reference, named=reference is not None),
+            behind(lines, held_against, named=named is not None),
             found.left_out,
-            by_organ(found.cases, [line.row for line in lines]),
+            by_organ(found.scores, [line.row for line in lines]),
             steps,
             adaptation(seconds, outcomes),
-            found.cases,
+            found.scores,
         )
         comparisons.append(comparison)
         tables.append(
@@ -67,8 +69,8 @@ def write(
                 "shots": first.shots,
                 "protocol": comparison.protocol,
                 "best": lines[0].row,
-                "reference": reference,
-                "lines": [line._asdict() | {"note": found.notes[line.row]} for line in lines],
+                "reference": held_against,
+                "lines": lines,
                 "left_out": found.left_out,
                 "organs": comparison.organs,
                 "by_steps": steps.means,
@@ -77,23 +79,17 @@ def write(
             }
         )
     heads = []
-    if any(case.row == TRANSFER for case in cases):
+    if any(score.row == TRANSFER for score in scores):
         heads = list(dict.fromkeys(alive(o.heads) for o in outcomes if o.heads))
-    figures.write_cases(folder / "cases.csv", cases)
+    figures.write_scores(folder / "scores.csv", scores)
     told = [outcome._replace(tables=()) for outcome in outcomes]
-    write_json(folder / "summary.json", {"runs": told, "jax": jax.__version__, "tables": tables})
+    write_json(folder / "summary.json", {"runs": told, "jax": version("jax"), "tables": tables})
     runs = {row: [Path(e.folder) for e in entries if e.row == row] for row in methods}
     comparison_pages.write(folder, comparisons, runs, heads)
     return "\n\n".join([*map(as_text, comparisons), *heads, f"report: {folder}"])
 
 
-def line_of(line: Standing, note: str) -> Line:
-    """Give the line of the table that shows how far a row is ahead of scratch."""
-    ahead, runs = line.ahead and line.ahead.supports, line.ahead and line.ahead.runs
-    return Line(line.row, line.dice, line.iou, line.counts, ahead, runs, note, line.others)
-
-
-def headline(lines: Sequence[Standing]) -> str:
+def headline(lines: Sequence[TableRow]) -> str:
     """Say which method is best on these cases, and by how much."""
     best, following = lines[:2]
     ahead = [(best.ahead, SCRATCH, math.nan)] if best.ahead else []
@@ -110,7 +106,7 @@ def headline(lines: Sequence[Standing]) -> str:
     return text
 
 
-def behind(lines: Sequence[Standing], reference: str, *, named: bool) -> list[list[str]]:
+def behind(lines: Sequence[TableRow], reference: str, *, named: bool) -> list[list[str]]:
     """Write the cells that say by how much the best, or a method `named` beforehand, is ahead of
     each other.
 
@@ -151,11 +147,11 @@ def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curv
     return curves
 
 
-def renamed(curve: dict[int, list[Case]], row: str, entry: Entry) -> dict[int, list[Case]]:
+def renamed(curve: dict[int, list[Score]], row: str, entry: Entry) -> dict[int, list[Score]]:
     """Call the cases of a curve as the table calls theirs."""
     return {
-        count: [case._replace(row=row, run=entry.replicate) for case in cases]
-        for count, cases in curve.items()
+        count: [score._replace(row=row, run=entry.replicate) for score in scores]
+        for count, scores in curve.items()
     }
 
 

@@ -2,16 +2,16 @@
 worked out."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.evaluation.comparison import questions
+from jaxmeta.evaluation.comparison import TableRow, evaluation_cases
 from jaxmeta.evaluation.outcome import labelled
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.metrics import Counts
-from jaxmeta.reports import curves, figures, html
+from jaxmeta.reports import columns, curves, figures, html
 from jaxmeta.reports.curves import AfterSteps
-from jaxmeta.reports.figures import Line
 from jaxmeta.reports.pages import (
     BOXES,
     as_markdown,
@@ -32,20 +32,20 @@ class Comparison(NamedTuple):
     shots: int
     protocol: str
     headline: str
-    lines: list[Line]  # the methods from best to worst, then their baselines
+    lines: list[TableRow]  # the methods from best to worst, then their baselines
     compared: str  # what the last columns of the lines hold
     margins: list[list[str]]  # cells: by how much one method is ahead of each other
     left_out: list[str]
     organs: dict[str, dict[str, tuple[float, Counts]]]
     steps: AfterSteps
     seconds: str
-    cases: list[Case]
+    scores: list[Score]
 
     @property
     def tables(self) -> list[list[list[str]]]:
         """Give the cells of every table, each with its head first."""
         organs = figures.organ_cells(f"Dice by organ, {labelled(self.shots)}", self.organs)
-        return [figures.cells(self.lines, self.compared), self.margins, organs]
+        return [columns.cells(self.lines, self.compared, attrgetter("ahead")), self.margins, organs]
 
     @property
     def notes(self) -> list[str]:
@@ -60,7 +60,7 @@ def as_text(comparison: Comparison) -> str:
     head = f"{comparison.protocol}\n{comparison.headline}"
     left_out = [f"left out: {each}" for each in comparison.left_out]
     parts = [
-        figures.table(head, comparison.lines, comparison.compared),
+        columns.table(head, comparison.lines, comparison.compared, attrgetter("ahead")),
         "\n".join(figures.columns(margins) + left_out),
         *(
             "\n".join(figures.columns(cells))
@@ -81,7 +81,7 @@ def write(
     of transfer's."""
     sections = {}
     for comparison in comparisons:
-        draw_boxes(boxes_of(folder, comparison.shots), comparison.cases)
+        draw_boxes(boxes_of(folder, comparison.shots), comparison.scores)
         sections[f"Support: {labelled(comparison.shots)}"] = section(folder, comparison)
     sections |= over_shots(
         folder, {comparison.shots: comparison.lines for comparison in comparisons}
@@ -91,13 +91,15 @@ def write(
         configured(own[0], f"{row}, the first of {len(own)} runs: " if own[1:] else f"{row}: ")
         for row, own in runs.items()
     ]
-    cases = [case for comparison in comparisons for case in comparison.cases if case.row in runs]
-    patients = {(case.cohort, case.patient) for case in cases}
+    scores = [
+        score for comparison in comparisons for score in comparison.scores if score.row in runs
+    ]
+    patients = {(score.cohort, score.patient) for score in scores}
     facts = {
         "methods": ", ".join(
             f"{row} ({len(own)} run{'s' * (len(own) > 1)})" for row, own in runs.items()
         ),
-        "cases": f"{len(questions(cases))} of {len(patients)} patients, asked of every row",
+        "cases": f"{len(evaluation_cases(scores))} of {len(patients)} patients, asked of every row",
     }
     named = ", ".join(runs)
     title = f"{named if len(named) < TITLE else f'{len(runs)} methods'}: held-out organs"

@@ -9,23 +9,27 @@ value is shown.
 """
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.comparison import other_means, row_mean
-from jaxmeta.evaluation.outcome import METHOD, Outcome
-from jaxmeta.evaluation.protocols.alpnet_scores import KNOWN
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.baselines import METHOD
+from jaxmeta.evaluation.comparison import TableRow, other_means, row_mean
+from jaxmeta.evaluation.outcome import Outcome
+from jaxmeta.evaluation.protocols import alpnet
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import write_json
 from jaxmeta.reports import figures, html
+from jaxmeta.reports.columns import COLUMNS, DICE, FALSE_POSITIVES
 from jaxmeta.reports.figures import number
 from jaxmeta.reports.pages import BOXES, as_markdown, configured, draw_boxes, write_pages
 from jaxmeta.runs import config_file
 from jaxmeta.runs.identity import names
+
+BESIDE = tuple(each for each in COLUMNS if each not in (DICE, FALSE_POSITIVES))
 
 
 class Fold(NamedTuple):
@@ -33,7 +37,7 @@ class Fold(NamedTuple):
 
     setting: int
     fold: int
-    cases: list[Case]
+    scores: list[Score]
     outcome: Outcome
 
 
@@ -43,7 +47,7 @@ class Part(NamedTuple):
     setting: int
     head: str
     tables: list[list[list[str]]]  # rows by organ; the method by fold, without and with the oracle
-    cases: list[Case]
+    scores: list[Score]
     left_out: list[str]  # rows that not every run has, which would be means over other scans
 
 
@@ -60,13 +64,13 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         own = [run for run in runs if run.setting == setting]
         refuse_twice(own)
         parts.append(part_of(setting, own))
-    figures.write_cases(folder / "cases.csv", [case for part in parts for case in part.cases])
+    figures.write_scores(folder / "scores.csv", [score for part in parts for score in part.scores])
     told = [outcome._replace(tables=()) for outcome in outcomes]
     tables = [
         {"setting": part.setting, "lines": part.tables[0], "folds": part.tables[1]}
         for part in parts
     ]
-    write_json(folder / "summary.json", {"runs": told, "jax": jax.__version__, "tables": tables})
+    write_json(folder / "summary.json", {"runs": told, "jax": version("jax"), "tables": tables})
     write_page(folder, parts, outcomes)
     texts = []
     for part in parts:
@@ -78,25 +82,28 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
 
 def part_of(setting: int, runs: Sequence[Fold]) -> Part:
     """Work out the tables of the folds of one setting."""
-    cases = [case for run in runs for case in run.cases]
-    organs = sorted({case.organ for case in cases})
-    having = [{case.row for case in run.cases} for run in runs]
-    rows = {row: all(row in own for own in having) for row in dict.fromkeys(c.row for c in cases)}
-    cases = [case for case in cases if rows[case.row]]
-    means = [row_mean([case for case in cases if case.row == row])[0] for row in rows if rows[row]]
+    scores = [score for run in runs for score in run.scores]
+    organs = sorted({score.organ for score in scores})
+    having = [{score.row for score in run.scores} for run in runs]
+    rows = {row: all(row in own for own in having) for row in dict.fromkeys(c.row for c in scores)}
+    scores = [score for score in scores if rows[score.row]]
+    means = [
+        row_mean([score for score in scores if score.row == row])[0] for row in rows if rows[row]
+    ]
     told = f"mean {figures.over(means, figures.PATIENTS)}"
-    head = ["Dice", *organs, told, "IoU", "HD95", "NSD", "cases", "missed"]
-    tables = [[head, *(line(row, cases, organs) for row, kept in rows.items() if kept)]]
-    tables += [by_fold(row, runs, organs) for row in (METHOD, METHOD + KNOWN)]
+    head = ["Dice", *organs, told, *(column.head(()) for column in BESIDE)]
+    tables = [[head, *(line(row, scores, organs) for row, kept in rows.items() if kept)]]
+    tables += [by_fold(row, runs, organs) for row in (METHOD, METHOD + alpnet.KNOWN)]
     what = f"setting {setting}, {len({run.fold for run in runs})} folds, {len(runs)} runs"
     left_out = [f"left out: {row} (not in every report)" for row, kept in rows.items() if not kept]
-    return Part(setting, what, tables, cases, left_out)
+    return Part(setting, what, tables, scores, left_out)
 
 
 def asked(outcome: Outcome) -> str:
     """Say by which protocol a run was asked, and on what it stands."""
     leaks = outcome.leaks and f"LEAKS {', '.join(outcome.leaks)}"
-    told = "; ".join(filter(None, [outcome.literature, outcome.stands_on, leaks]))
+    asked = f"{outcome.protocol}: {outcome.tables[0].told.asked}"
+    told = "; ".join(filter(None, [asked, outcome.stands_on, leaks]))
     return f"{outcome.folder}: {told}"
 
 
@@ -105,7 +112,7 @@ def write_page(folder: Path, parts: Sequence[Part], outcomes: Sequence[Outcome])
     sections = {}
     for part in parts:
         boxes = folder / f"boxes_setting{part.setting}.png"
-        draw_boxes(boxes, part.cases)
+        draw_boxes(boxes, part.scores)
         sections[part.head.capitalize()] = [
             *(html.table(cells[0], cells[1:]) for cells in part.tables),
             *map(html.note, part.left_out),
@@ -135,14 +142,14 @@ def write_page(folder: Path, parts: Sequence[Part], outcomes: Sequence[Outcome])
 def opened(outcome: Outcome) -> Fold:
     """Read which fold and setting a tested run was of."""
     config, _ = config_file.read(outcome.folder)
-    if not outcome.literature or config.protocol is None:
+    if outcome.protocol != alpnet.PROTOCOL.name or config.protocol is None:
         raise BadInput(f"{outcome.folder} was not tested by a protocol: compare it with its like")
-    return Fold(config.setting, config.fold, outcome.tables[0].cases, outcome)
+    return Fold(config.setting, config.fold, outcome.tables[0].scores, outcome)
 
 
 def refuse_mixed(outcomes: Sequence[Outcome]) -> None:
     """Refuse runs that no paper would put into one row."""
-    for what in ("algorithm", "protocol", "measuring"):
+    for what in ("algorithm", "conditions", "measuring"):
         values = {getattr(outcome, what) for outcome in outcomes}
         if len(values) > 1:
             raise BadInput(f"folds of one table need the same {what}, these have {values}")
@@ -163,7 +170,7 @@ def refuse_twice(runs: Sequence[Fold]) -> None:
     """Refuse two runs of one fold and organ."""
     seen = {}
     for run in runs:
-        for organ in sorted({case.organ for case in run.cases}):
+        for organ in sorted({score.organ for score in run.scores}):
             before = seen.setdefault((run.fold, organ), run.outcome.folder)
             if before != run.outcome.folder:
                 raise BadInput(
@@ -172,18 +179,16 @@ def refuse_twice(runs: Sequence[Fold]) -> None:
                 )
 
 
-def line(row: str, cases: Sequence[Case], organs: Sequence[str]) -> list[str]:
+def line(row: str, scores: Sequence[Score], organs: Sequence[str]) -> list[str]:
     """Write a row: each organ's mean over scans, and the mean over organs."""
-    own = [case for case in cases if case.row == row]
+    own = [score for score in scores if score.row == row]
     dice, counts = row_mean(own)
+    found = TableRow(row, dice, row_mean(own, "iou")[0], counts, others=other_means(own))
     return [
         row,
-        *(number(mean([case for case in own if case.organ == organ])) for organ in organs),
+        *(number(mean([score for score in own if score.organ == organ])) for organ in organs),
         figures.between(dice),
-        number(row_mean(own, "iou")[0].mean),
-        *figures.distances(other_means(own)),
-        str(counts.cases),
-        str(counts.missed),
+        *(column.cell(found, (found,)) for column in BESIDE),
     ]
 
 
@@ -191,13 +196,13 @@ def by_fold(row: str, runs: Sequence[Fold], organs: Sequence[str]) -> list[list[
     """Write each fold's own values of a row."""
     lines = [[f"{row}, by fold", *organs, "mean"]]
     for fold in sorted({run.fold for run in runs}):
-        cases = [c for run in runs if run.fold == fold for c in run.cases if c.row == row]
-        means = [mean([case for case in cases if case.organ == organ]) for organ in organs]
+        scores = [c for run in runs if run.fold == fold for c in run.scores if c.row == row]
+        means = [mean([score for score in scores if score.organ == organ]) for organ in organs]
         lines.append([str(fold), *map(number, means), number(float(np.nanmean(means)))])
     return lines
 
 
-def mean(cases: Sequence[Case]) -> float:
+def mean(scores: Sequence[Score]) -> float:
     """Average the Dice of cases; NaN where there is none."""
-    values = [case.dice for case in cases if case.dice == case.dice]
+    values = [score.dice for score in scores if score.dice == score.dice]
     return float(np.mean(values)) if values else float("nan")

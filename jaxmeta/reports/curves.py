@@ -16,20 +16,20 @@ class AfterSteps(NamedTuple):
     """What the curves of a table say; both are empty where there are none."""
 
     means: dict[str, dict[int, Interval]]
-    ahead: dict[str, dict[int, Margin]]  # `against` minus each other row
+    ahead: dict[str, dict[int, Margin]]  # `reference` minus each other row
     reference: str
 
 
 def after_steps(curves: Curves, reference: str) -> AfterSteps:
     """Average what each row has after so many steps, and take paired differences to the row
-    `against`."""
+    `reference`."""
     means = {
-        row: {count: row_mean(cases)[0] for count, cases in own.items()}
+        row: {count: row_mean(scores)[0] for count, scores in own.items()}
         for row, own in curves.items()
     }
     ours = curves.get(reference, {})
     ahead = {
-        row: {count: margin(ours[count], cases) for count, cases in own.items() if count in ours}
+        row: {count: margin(ours[count], scores) for count, scores in own.items() if count in ours}
         for row, own in curves.items()
         if row != reference
     }
@@ -83,5 +83,5 @@ def joined(parts: Sequence[Curves]) -> Curves:
         own = [part.get(row, {}) for part in parts]
         counts = [count for count in own[0] if all(count in curve for curve in own)]
         if counts:
-            found[row] = {n: [case for curve in own for case in curve[n]] for n in counts}
+            found[row] = {n: [score for curve in own for score in curve[n]] for n in counts}
     return found

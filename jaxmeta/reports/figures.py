@@ -9,7 +9,6 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,51 +25,6 @@ LABEL = 32  # letters a line of a name in a picture
 BESIDE = 8  # more curves have their names beside the plot
 COLORS, STROKES = 10, ("-", "--", ":")  # after so many curves colors come again, in other strokes
 TRUTH, PREDICTED = "#2ca02c", "#d62728"
-
-
-class Line(NamedTuple):
-    """One row of the table: its scores, what stands behind them, and what it is compared with."""
-
-    row: str
-    dice: Interval
-    iou: Interval
-    counts: Counts
-    behind: Interval | None = None  # a paired difference, over patients and supports
-    behind_runs: Interval | None = None  # the same, over runs too
-    note: str = ""
-    others: Mapping[str, Means] = {}  # by measure
-
-
-def cells(lines: Sequence[Line], compared: str) -> list[list[str]]:
-    """Write the cells of a table, the head first: every row with cases, misses and what is
-    `compared`.
-
-    Distances have columns where any was measured. Heads say what the intervals are over.
-    """
-    known = [line.others[name].all for line in lines if line.others for name in ("hd95", "nsd")]
-    measured = not all(map(math.isnan, known))
-    own = [line.dice for line in lines]
-    behind = [line.behind for line in lines if line.behind]
-    runs = [line.behind_runs for line in lines if line.behind_runs]
-    head = [f"Dice {over(own, PATIENTS)}", "IoU", *["HD95", "NSD"] * measured]
-    head += ["cases", "missed", "false positives"]
-    head += [f"{compared} {over(behind, SUPPORTS)}" if behind else compared]
-    head += [over(runs, RUNS)] if runs else []
-    body = [
-        [
-            line.row,
-            between(line.dice, own),
-            number(line.iou.mean),
-            *distances(line.others) * measured,
-            str(line.counts.cases),
-            str(line.counts.missed),
-            str(line.counts.false_alarms),
-            between(line.behind, behind, sign=True) if line.behind else "",
-        ]
-        + ([between(line.behind_runs, runs, sign=True) if line.behind_runs else ""] if runs else [])
-        for line in lines
-    ]
-    return [["", *head], *body]
 
 
 def over(values: Sequence[Interval], asked: Sequence[str]) -> str:
@@ -92,19 +46,6 @@ def widest(values: Sequence[Interval]) -> tuple[str, ...]:
 def enumerated(names: Sequence[str]) -> str:
     """Write names one after the other."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def distances(others: Mapping[str, Means]) -> list[str]:
-    """Write HD95 and NSD of a row."""
-    return [millimetres(others.get("hd95")), number(others["nsd"].all) if others else ""]
-
-
-def table(title: str, lines: Sequence[Line], compared: str) -> str:
-    """Lay one block of results out as text, with its notes."""
-    text = columns(cells(lines, compared))
-    text.insert(1, "-" * max(map(len, text)))
-    notes = [f"  {line.row}: {line.note}" for line in lines if line.note]
-    return "\n".join([title, *text, *notes])
 
 
 def grid(title: str, values: Mapping[str, Mapping[str, tuple[float, Counts]]]) -> str:
@@ -167,19 +108,19 @@ def chance(p: float) -> str:
     return "" if math.isnan(p) else "< .001" if p < 0.001 else number(p)
 
 
-def write_cases(path: Path, cases: Sequence[tuple]) -> None:
+def write_scores(path: Path, scores: Sequence[tuple]) -> None:
     """Write one line a case; a case without a number has an empty cell."""
     how = dict(newline="", encoding="utf-8", errors="backslashreplace")
     with beside(path) as part, part.open("w", **how) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(cases[0]._fields if cases else [])
-        for case in cases:
+        writer.writerow(scores[0]._fields if scores else [])
+        for score in scores:
             writer.writerow(
-                ["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in case]
+                ["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in score]
             )
 
 
-def read_cases(path: Path, kind: type) -> list:
+def read_scores(path: Path, kind: type) -> list:
     """Read cases back, each field as its named tuple `kind` has it."""
 
     def as_written(of: type, cell: str):
@@ -268,8 +209,8 @@ def curves(
         head, _, tail = name.partition("/")
         plots.setdefault(head, {})[tail or name] = points
     most = max(map(len, plots.values()), default=0)
-    rows = [sum(written(name).count("\n") + 1 for name in of) for of in plots.values()]
-    size = (4 if most <= BESIDE else 7) * max(1, len(plots)), max(3, 0.16 * max(rows, default=0))
+    told = [sum(written(name).count("\n") + 1 for name in own) for own in plots.values()]
+    size = (4 if most <= BESIDE else 7) * max(1, len(plots)), max(3, 0.16 * max(told, default=0))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, plots.items(), strict=False):

@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.evaluation.baselines import BOUND, FULL
-from jaxmeta.evaluation.comparison import questions
-from jaxmeta.evaluation.outcome import METHOD, Outcome
-from jaxmeta.evaluation.protocols.alpnet_scores import KNOWN
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.baselines import APART, METHOD
+from jaxmeta.evaluation.comparison import TableRow, evaluation_cases
+from jaxmeta.evaluation.outcome import Outcome
+from jaxmeta.evaluation.protocols.alpnet import KNOWN
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import beside
 from jaxmeta.numerics import rank
-from jaxmeta.reports import background, curves, figures, html
+from jaxmeta.reports import background, columns, curves, figures, html
 from jaxmeta.reports.curves import AfterSteps
-from jaxmeta.reports.figures import Line
 from jaxmeta.runs.config_file import read_json
 
 MOST_MISSED = 60  # cases that are named one by one
@@ -35,10 +34,10 @@ class Block(NamedTuple):
     shots: int
     asked: str  # "5 slices", "a slice a chunk"
     protocol: str
-    lines: list[Line]
+    lines: list[TableRow]
     organs: dict
     seconds: str
-    cases: list[Case]
+    scores: list[Score]
     steps: AfterSteps
 
 
@@ -46,7 +45,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
     """Write both pages beside the pictures, which the first holds in itself."""
     sections = {}
     for block in blocks:
-        draw_boxes(boxes_of(folder, block.shots), block.cases)
+        draw_boxes(boxes_of(folder, block.shots), block.scores)
         sections |= block_sections(folder, block)
     sections |= over_shots(folder, {block.shots: block.lines for block in blocks})
     sections["Training"] = [html.paragraph(background.training(each)) for each in outcomes]
@@ -55,7 +54,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) ->
     sections["Missed cases"] = missed(blocks)
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
-    organs = sorted({case.organ for block in blocks for case in block.cases})
+    organs = sorted({score.organ for block in blocks for score in block.scores})
     lead = (
         f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: organs "
         "that the tested run never trained on, in patients whom it never saw."
@@ -74,13 +73,13 @@ def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
 
 def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str]:
     """Say what was tested."""
-    cases = [case for block in blocks for case in block.cases if case.row == METHOD]
-    patients = {(case.cohort, case.patient) for case in cases}
+    scores = [score for block in blocks for score in block.scores if score.row == METHOD]
+    patients = {(score.cohort, score.patient) for score in scores}
     told = {
-        "tested on": background.data_sets(cases),
+        "tested on": background.data_sets(scores),
         "date": background.today(),
         "runs": ", ".join(f"{o.folder} (seed {o.seed}, step {o.step})" for o in outcomes),
-        "cases": f"{len(questions(cases))} of {len(patients)} patients, asked of every row",
+        "cases": f"{len(evaluation_cases(scores))} of {len(patients)} patients, asked of every row",
     }
     for block in blocks:
         told[block.asked] = block.seconds
@@ -89,13 +88,13 @@ def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str
 
 def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     """Write the sections of one number of shots."""
-    lines = [line for line in block.lines if line.row not in (BOUND, FULL)]
+    lines = [line for line in block.lines if line.row not in APART]
     fair = [line for line in lines if not line.row.endswith(KNOWN)]
     best = max(fair, key=lambda line: rank(line.dice.mean), default=None)
-    head, *rows = figures.cells(block.lines, f"difference ({METHOD} - row)")
+    head, *rows = columns.cells(block.lines, f"difference ({METHOD} - row)")
     organs, *means = figures.organ_cells("Dice by organ", block.organs)
     notes = [f"{line.row}: {line.note}" for line in block.lines if line.note]
-    patients, *scores = background.by_patient(block.cases)
+    patients, *scores = background.by_patient(block.scores)
     first = [
         html.note(block.protocol),
         html.table(head, rows, best=best.row if best else None),
@@ -123,15 +122,15 @@ def boxes_of(folder: Path, shots: int) -> Path:
     return folder / f"boxes_{shots}shot.png"
 
 
-def draw_boxes(path: Path, cases: Sequence[Case]) -> None:
+def draw_boxes(path: Path, scores: Sequence[Score]) -> None:
     """Draw the Dice of all cases, a box a row for each organ."""
     values = {}
-    for case in cases:
-        values.setdefault(case.organ, {}).setdefault(case.row, []).append(case.dice)
+    for score in scores:
+        values.setdefault(score.organ, {}).setdefault(score.row, []).append(score.dice)
     figures.boxes(path, dict(sorted(values.items())), "Dice")
 
 
-def over_shots(folder: Path, lines: Mapping[int, Sequence[Line]]) -> dict[str, list[str]]:
+def over_shots(folder: Path, lines: Mapping[int, Sequence[TableRow]]) -> dict[str, list[str]]:
     """Draw Dice against the number of slices, and show it, where there are several."""
     if len(lines) < 2:
         return {}
@@ -150,15 +149,15 @@ def over_shots(folder: Path, lines: Mapping[int, Sequence[Line]]) -> dict[str, l
 def missed(blocks: Sequence[Block]) -> list[str]:
     """Name the cases in which the method found nothing at all."""
     names = [
-        f"{case.organ} of {case.case}, {block.asked}, support {case.support_slices}"
+        f"{score.organ} of {score.case}, {block.asked}, support {score.support_slices}"
         for block in blocks
-        for case in block.cases
-        if case.row == METHOD and case.outcome == "missed"
+        for score in block.scores
+        if score.row == METHOD and score.outcome == "missed"
     ]
     if not names:
         return [html.paragraph("The method missed none.")]
     more = (
-        [f"and {len(names) - MOST_MISSED} more, in cases.csv"] if len(names) > MOST_MISSED else []
+        [f"and {len(names) - MOST_MISSED} more, in scores.csv"] if len(names) > MOST_MISSED else []
     )
     return [html.listed(names[:MOST_MISSED] + more)]
 
@@ -180,10 +179,10 @@ def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
         parts += [
             f"## Support: {block.asked}",
             block.protocol,
-            as_markdown(figures.cells(block.lines, f"difference ({METHOD} - row)")),
+            as_markdown(columns.cells(block.lines, f"difference ({METHOD} - row)")),
             "\n".join(notes),
             as_markdown(figures.organ_cells("Dice by organ", block.organs)),
-            as_markdown(background.by_patient(block.cases)),
+            as_markdown(background.by_patient(block.scores)),
             *map(as_markdown, curves.tables(block.steps)),
             block.seconds,
         ]

@@ -13,17 +13,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import BOUND, FULL
-from jaxmeta.evaluation.comparison import difference, questions
-from jaxmeta.evaluation.outcome import METHOD, Table, parted
-from jaxmeta.evaluation.segmenter import Case
-from jaxmeta.evaluation.settings import Setting, describe
+from jaxmeta.evaluation.baselines import (
+    BOUND,
+    BY_RUN,
+    METHOD,
+    NOTES,
+    OWN_ROWS,
+    SCRATCH,
+    TRANSFER,
+)
+from jaxmeta.evaluation.comparison import difference, evaluation_cases
+from jaxmeta.evaluation.finetune import Tuned
+from jaxmeta.evaluation.of_method import by_slice
+from jaxmeta.evaluation.outcome import Table, parted
+from jaxmeta.evaluation.scoring import Score
+from jaxmeta.evaluation.settings import describe
 from jaxmeta.reports import figures
-from jaxmeta.reports.run import NOTES
 from jaxmeta.runs.identity import names
 from jaxmeta.splits.split import Split
 
-SCRATCH, TRANSFER = "scratch", "transfer"
 # By how much a baseline's mean Dice may differ between the tests of a replicate: machines round in
 # their own ways, and hundreds of steps make that visible. No margin of the table moves by more.
 SAME = 0.01
@@ -48,7 +56,7 @@ class Entry(NamedTuple):
     @property
     def slice_by_slice(self) -> bool:
         """Tell whether it fine-tunes, and its upper bound is trained, slice by slice."""
-        return self.algorithm == "metamedseg"
+        return by_slice(self.algorithm)
 
     @property
     def row(self) -> str:
@@ -60,8 +68,8 @@ class Part(NamedTuple):
     """What a run found for one number of shots; the run of its cases is their replicate."""
 
     entry: Entry
-    rows: dict[str, list[Case]]
-    settings: dict[str, Setting]
+    rows: dict[str, list[Score]]
+    settings: dict[str, Tuned]
 
     @property
     def replicate(self) -> str:
@@ -71,7 +79,7 @@ class Part(NamedTuple):
 class Gathered(NamedTuple):
     """The cases of one number of shots, each row once a replicate."""
 
-    cases: list[Case]
+    scores: list[Score]
     notes: dict[str, str]  # by row
     left_out: list[str]
 
@@ -169,20 +177,20 @@ def gathered(parts: Sequence[Part]) -> Gathered:
     scratch. Another baseline that they do not agree on is left out.
     """
     for other, part in pairs(parts):
-        if questions(part.rows[METHOD]) != questions(other.rows[METHOD]):
+        if evaluation_cases(part.rows[METHOD]) != evaluation_cases(other.rows[METHOD]):
             raise BadInput(
                 f"{other.entry.folder} and {part.entry.folder} ({part.replicate}) were asked other "
                 "questions: train both at the same --tasks.size, or at 64 and more, and test them "
                 "with the same --seed, --organs and --data"
             )
-    cases, notes, left_out = [], {}, []
+    scores, notes, left_out = [], {}, []
     for method in dict.fromkeys(part.entry.row for part in parts):
         own = [part for part in parts if part.entry.row == method]
-        cases += [case._replace(row=method) for part in own for case in part.rows[METHOD]]
+        scores += [score._replace(row=method) for part in own for score in part.rows[METHOD]]
         notes[method] = described(METHOD, own)
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
         having = [part for part in parts if row in part.rows]
-        own = parted(row)[0] in (METHOD, "no adaptation", FULL)
+        own = parted(row)[0] in OWN_ROWS
         if own or row.endswith(", same steps"):
             left_out.append(f"{row} (each method's own)")
         elif row == BOUND and len({part.entry.slice_by_slice for part in parts}) > 1:
@@ -194,17 +202,17 @@ def gathered(parts: Sequence[Part]) -> Gathered:
         elif dispute:
             left_out.append(dispute)
         else:
-            cases += [case for part in firsts(having).values() for case in part.rows[row]]
+            scores += [score for part in firsts(having).values() for score in part.rows[row]]
             told = [NOTES.get(row), described(row, having), rounding(row, having)]
             notes[row] = "; ".join(filter(None, told))
-    return Gathered(cases, notes, left_out)
+    return Gathered(scores, notes, left_out)
 
 
 def lacking(row: str, having: Sequence[Part], parts: Sequence[Part]) -> bool:
     """Tell whether a baseline lacks where it is needed: once in each replicate, but in every report
     what is trained for a run.
     """
-    if row in (TRANSFER, BOUND):
+    if row in BY_RUN:
         return len(having) < len(parts)
     return firsts(having).keys() != firsts(parts).keys()
 
@@ -254,6 +262,6 @@ def described(row: str, parts: Iterable[Part]) -> str:
 def part_of(entry: Entry, table: Table) -> Part:
     """Sort what a run found by row, and call the run by its replicate."""
     rows = {}
-    for case in table.cases:
-        rows.setdefault(case.row, []).append(case._replace(run=entry.replicate))
+    for score in table.scores:
+        rows.setdefault(score.row, []).append(score._replace(run=entry.replicate))
     return Part(entry, rows, table.settings)

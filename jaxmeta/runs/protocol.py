@@ -1,4 +1,4 @@
-"""The protocol of the literature that a run is trained and tested by, if it names one."""
+"""The protocol of the literature that a run is trained by, if it names one."""
 
 from jaxmeta.data.shards.shards import Shards, structures
 from jaxmeta.errors import BadInput
@@ -8,7 +8,7 @@ from jaxmeta.splits.alpnet import Protocol
 from jaxmeta.splits.split import recognise
 
 
-def protocol_of(config: Config, shards: Shards) -> Protocol | None:
+def trained_by(config: Config, shards: Shards) -> Protocol | None:
     """Make the protocol that a configuration names, if it names one.
 
     What is not tested is trained on, unless the training organs are named.

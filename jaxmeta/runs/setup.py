@@ -13,7 +13,7 @@ from jaxmeta.parallel import devices
 from jaxmeta.runs.build import open_data, task_source, training_pool
 from jaxmeta.runs.checks import check
 from jaxmeta.runs.config import TASKS, Config
-from jaxmeta.runs.protocol import protocol_of, refuse_empty
+from jaxmeta.runs.protocol import refuse_empty, trained_by
 from jaxmeta.runs.provenance import (
     Seen,
     for_run,
@@ -57,7 +57,7 @@ def gather(config: Config) -> Given:
     )
     config = dataclasses.replace(config, tasks=tasks, axis=axis)
     check(config)
-    protocol, hidden = protocol_of(config, shards), {}
+    protocol, hidden = trained_by(config, shards), {}
     if protocol:
         refuse_empty(protocol, shards)
         division, hidden = split_of(protocol, shards), hidden_slices(protocol, shards)

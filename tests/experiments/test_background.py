@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmeta.evaluation.outcome import METHOD, most_false
-from jaxmeta.evaluation.segmenter import Case
+from jaxmeta.evaluation.baselines import METHOD
+from jaxmeta.evaluation.pictures import most_false
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import write_json
 from jaxmeta.reports.background import by_patient, data_sets, today, training
 from jaxmeta.reports.figures import Picture
@@ -20,19 +21,19 @@ from tests.helpers.leaking import configured, scan, write
 NOWHERE = float("nan")
 
 
-def case(patient, organ, dice, draw=0, row=METHOD, cohort="1"):
+def score(patient, organ, dice, draw=0, row=METHOD, cohort="1"):
     name = f"acdc/{patient}" if cohort == "1" else f"chaos/{patient}"
-    return Case(row, organ, draw, "", "", name, name, dice, 0.0, "", cohort=cohort)
+    return Score(row, organ, draw, "", "", name, name, dice, 0.0, "", cohort=cohort)
 
 
 CASES = [
-    case("a", "liver", 0.5),
-    case("a", "liver", 0.7, draw=1),
-    case("a", "spleen", 0.2),
-    case("b", "liver", 0.3),
-    case("b", "spleen", NOWHERE),
-    case("b", "liver", 0.9, row="scratch"),
-    case("a", "spleen", 0.9, cohort="2"),  # somebody else of the same name
+    score("a", "liver", 0.5),
+    score("a", "liver", 0.7, draw=1),
+    score("a", "spleen", 0.2),
+    score("b", "liver", 0.3),
+    score("b", "spleen", NOWHERE),
+    score("b", "liver", 0.9, row="scratch"),
+    score("a", "spleen", 0.9, cohort="2"),  # somebody else of the same name
 ]
 
 
@@ -43,7 +44,7 @@ def test_every_patient_has_a_line_with_their_mean_of_each_organ_the_lowest_first
         ["acdc/a", ".600", ".200", ".400"],
         ["chaos/a", "", ".900", ".900"],
     ]
-    assert by_patient([case("a", "liver", 0.5)]) == [
+    assert by_patient([score("a", "liver", 0.5)]) == [
         ["Dice by patient", "liver"],
         ["acdc/a", ".500"],
     ]
@@ -82,11 +83,11 @@ def test_an_organ_has_a_row_of_cases_and_one_below_of_their_other_slices():
     def pictures(name, count=2):
         return tuple(Picture(f"{name}{n}", plane, plane, plane, (1, 1)) for n in range(count))
 
-    found = [(case(f"p{n}", "liver", n / 10), pictures(f"l{n}")) for n in (3, 0, 4, 1, 2)]
-    found += [(case("q0", "spleen", 0.1), pictures("s0", 1))]
+    found = [(score(f"p{n}", "liver", n / 10), pictures(f"l{n}")) for n in (3, 0, 4, 1, 2)]
+    found += [(score("q0", "spleen", 0.1), pictures("s0", 1))]
     found += [
-        (case("q1", "spleen", 0.2), pictures("s1")),
-        (case("r", "vena", 0.3), pictures("v", 1)),
+        (score("q1", "spleen", 0.2), pictures("s1")),
+        (score("r", "vena", 0.3), pictures("v", 1)),
     ]
     rows = [shown and shown.title for shown in worst_to_best(found)]
     assert rows[:6] == ["l00", "l20", "l40", "l01", "l21", "l41"]

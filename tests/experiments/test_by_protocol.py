@@ -15,7 +15,7 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.reports.figures import number
 from jaxmeta.runs import checks
-from jaxmeta.runs.protocol import protocol_of, refuse_empty
+from jaxmeta.runs.protocol import refuse_empty, trained_by
 from jaxmeta.runs.run import network_of
 from jaxmeta.runs.train import meta_train
 from tests.helpers.cohorts import cohort, hospital, write_scans
@@ -51,15 +51,15 @@ def test_the_fold_and_the_lender_are_held_out_and_the_fold_alone_is_scored(teste
     held_out = ["belly/case2", "belly/case3", "belly/case4"]
     assert list(outcome.split.test_patients) == held_out
     (table,) = outcome.tables
-    assert {case.patient for case in table.cases} == set(held_out[:2])
-    assert {case.support_patients for case in table.cases} == {"belly/case4"}
-    assert {case.organ for case in table.cases} == {"spleen"}
-    assert len(table.cases[0].support_slices.split()) == 3
+    assert {score.patient for score in table.scores} == set(held_out[:2])
+    assert {score.support_patients for score in table.scores} == {"belly/case4"}
+    assert {score.organ for score in table.scores} == {"spleen"}
+    assert len(table.scores[0].support_slices.split()) == 3
 
 
 def test_every_row_has_a_score_with_the_oracle_beside_the_one_without(tested):
     _, outcome = tested
-    rows = list(dict.fromkeys(case.row for case in outcome.tables[0].cases))
+    rows = list(dict.fromkeys(score.row for score in outcome.tables[0].scores))
     plain = ["adapted", "no adaptation", "nearest support mask", "scratch"]
     assert rows == [name + known for name in plain for known in ("", ", z-range known")]
 
@@ -68,8 +68,9 @@ def test_the_report_names_the_protocol_its_digest_and_what_intervals_are_over(te
     folder, _ = tested
     summary = json.loads((folder / "report" / "summary.json").read_text())
     (table,), (run,) = summary["tables"], summary["runs"]
-    assert run["literature"].startswith("protocol alpnet, fold 1 of 5, setting 1 [")
-    assert table["protocol"].startswith(run["literature"])
+    (told,) = table["told"]
+    assert run["protocol"] == "alpnet" and told["asked"].startswith("fold 1 of 5, setting 1 [")
+    assert f"] alpnet: {told['asked']}; " in table["protocol"]
     for line in table[
         "lines"
     ]:  # of two patients: Student's t of one degree, as wide as a Dice allows
@@ -87,13 +88,13 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
     (second,) = meta_test(Options(run=(other.workdir,), baselines="none"))
     text = compare.compare((folder, other.workdir), tmp_path / "folds")
     assert "setting 1, 2 folds, 2 runs" in text
-    assert first.literature in text and second.literature in text
+    assert all(outcome.tables[0].told.asked in text for outcome in (first, second))
     (table,) = json.loads((tmp_path / "folds" / "summary.json").read_text())["tables"]
     head, one, two = table["folds"]
     assert head == ["adapted, by fold", "spleen", "mean"] and (one[0], two[0]) == ("1", "2")
     means = []
     for outcome, shown in ((first, one), (second, two)):
-        dice = [c.dice for c in outcome.tables[0].cases if c.row == "adapted"]
+        dice = [c.dice for c in outcome.tables[0].scores if c.row == "adapted"]
         assert shown[1] == number(np.mean(dice))
         means.append(np.mean(dice))
     lines = {line[0]: line for line in table["lines"]}
@@ -102,7 +103,7 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
     assert "left out: scratch (not in every report)" in text
     shown = (tmp_path / "folds" / "report.html").read_text()
     assert all(f"<td>{cell}</td>" in shown for cell in (*one, *two, lines["adapted"][1]))
-    assert shown.count("data:image/png") == 1 and second.literature in shown
+    assert shown.count("data:image/png") == 1 and second.tables[0].told.asked in shown
     assert f"| {' | '.join(one)} |" in (tmp_path / "folds" / "report.md").read_text()
     with pytest.raises(BadInput, match="spleen of fold 1 is tested in .* and in .*: name one"):
         shutil.copytree(folder, tmp_path / "again")
@@ -130,7 +131,7 @@ def test_setting_2_does_not_begin_from_what_saw_hidden_slices(tested, ten):
 )
 def test_what_the_protocol_settles_cannot_be_asked_for(tested, option):
     folder, _ = tested
-    with pytest.raises(BadInput, match="the protocol alpnet of .* settles it"):
+    with pytest.raises(BadInput, match="the protocol alpnet settles it"):
         meta_test(Options(run=(folder,), **option))
 
 
@@ -155,7 +156,7 @@ def test_a_setting_that_leaves_nothing_to_train_on_is_refused(ten):
     shards = cohort({"belly": hospital.spec["belly"]})
     asked = dataclasses.replace(ten, setting=2, train_organs=("kidney",))
     with pytest.raises(BadInput, match="setting 2 leaves no slice of kidney to train on"):
-        refuse_empty(protocol_of(asked, shards), shards)
+        refuse_empty(trained_by(asked, shards), shards)
 
 
 def test_an_organ_that_is_trained_on_is_not_tested(ten, tmp_path):

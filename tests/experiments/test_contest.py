@@ -14,13 +14,13 @@ from jaxmeta.commands.compare import compare
 from jaxmeta.commands.test import Options
 from jaxmeta.commands.test import test as meta_test
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation import settings, tuning
-from jaxmeta.evaluation.baselines import BOUND, FULL, RANDOM
-from jaxmeta.evaluation.finetune import Finetune, Found
-from jaxmeta.evaluation.outcome import METHOD, Outcome, Table
-from jaxmeta.evaluation.protocols.within_volume_scores import RELEASED
-from jaxmeta.evaluation.segmenter import Case
-from jaxmeta.evaluation.settings import Protocol, Setting
+from jaxmeta.evaluation import settings
+from jaxmeta.evaluation.baselines import BOUND, FULL, METHOD, RANDOM
+from jaxmeta.evaluation.finetune import OWN, Finetune, Tuned
+from jaxmeta.evaluation.outcome import Outcome, Table
+from jaxmeta.evaluation.protocol import Conditions, Description
+from jaxmeta.evaluation.protocols.released import RELEASED
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.tuned import choose
 from jaxmeta.files import plain, write_json
 from jaxmeta.reports import comparison, figures, run
@@ -44,16 +44,16 @@ def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> O
     last."""
     folder = folder or f"{algorithm}-{seed}"
     rows = {"adapted": dice, **DICE, **baselines}
-    cases = [
-        Case(row, "spleen", support_set, f"p{support_set}", f"p{support_set}:{seed}", f"p{patient}",
-        f"p{patient}",
+    scores = [
+        Score(row, "spleen", support_set, f"p{support_set}", f"p{support_set}:{seed}",
+        f"p{patient}", f"p{patient}",
              of + 0.1 * patient, of / 2, "scored", 5, folder, cohort)
         for row, of in rows.items() for support_set in (0, 1) for patient in range(6) if patient !=
         support_set
     ]  # fmt: skip
-    settings = {"adapted": Setting(WALK, "the preset's"), "scratch": Setting(SHARED, "shipped")}
-    table = Table(5, cases, [], settings, 0.5)
-    return Outcome(folder, algorithm, seed, 7, SPLIT, 2, Protocol(), "CPU", (table,), {}, {})
+    settings = {"adapted": Tuned(WALK, "the preset's"), "scratch": Tuned(SHARED, "shipped")}
+    table = Table(5, scores, [], settings, 0.5)
+    return Outcome(folder, algorithm, seed, 7, SPLIT, 2, Conditions(), "CPU", (table,), {}, {})
 
 
 def with_table(outcome, **values) -> Outcome:
@@ -62,9 +62,9 @@ def with_table(outcome, **values) -> Outcome:
 
 def walked(outcome, **curves):
     """Give rows a curve: the same Dice for every case after so many steps."""
-    own = [case for case in outcome.tables[0].cases if case.row == METHOD]
+    own = [score for score in outcome.tables[0].scores if score.row == METHOD]
     by_steps = {
-        row: {n: [case._replace(row=row, dice=dice) for case in own] for n, dice in curve.items()}
+        row: {n: [score._replace(row=row, dice=dice) for score in own] for n, dice in curve.items()}
         for row, curve in curves.items()
     }
     return with_table(outcome, by_steps=by_steps)
@@ -73,7 +73,8 @@ def walked(outcome, **curves):
 def enter(outcomes):
     """Enter made-up runs, each by its method."""
     entries = [
-        Entry(o.folder, o.algorithm, o.seed, o.tables[0].cases[0].cohort, o.split) for o in outcomes
+        Entry(o.folder, o.algorithm, o.seed, o.tables[0].scores[0].cohort, o.split)
+        for o in outcomes
     ]
     return entered(entries, [o.recipe for o in outcomes])
 
@@ -83,7 +84,7 @@ def ranked(folder, outcomes):
     text = comparison.write(folder, enter(outcomes), outcomes)
     (table,) = json.loads((folder / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
-    return text, table | {"lines": lines}, figures.read_cases(folder / "cases.csv", Case)
+    return text, table | {"lines": lines}, figures.read_scores(folder / "scores.csv", Score)
 
 
 def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
@@ -92,7 +93,7 @@ def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
         found("maml", 0.65),
         found("anil", 0.6),
     ]
-    text, table, cases = ranked(tmp_path, outcomes)
+    text, table, scores = ranked(tmp_path, outcomes)
     lines = table["lines"]
     assert list(lines) == ["maml", "anil", "reptile", "nearest support mask", "scratch"]
     assert table["best"] == "maml"
@@ -105,7 +106,9 @@ def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
     assert lines["anil"]["behind"]["supports"]["mean"] == pytest.approx(0.05)
     assert lines["reptile"]["behind"]["supports"]["mean"] == pytest.approx(0.1)
     assert lines["scratch"]["counts"]["cases"] == lines["maml"]["counts"]["cases"] == 10
-    assert len(cases) == 5 * 10 and {case.run for case in cases} == {"seed 0 on c, spleen left out"}
+    assert len(scores) == 5 * 10 and {score.run for score in scores} == {
+        "seed 0 on c, spleen left out"
+    }
     assert "best: maml, Dice .940, +.150 [+.150, +.150] over scratch, +.050" in text
     assert "another seed may rank them otherwise" in text
     assert "left out: no adaptation (each method's own)" in text
@@ -113,9 +116,9 @@ def test_algorithms_are_ranked_beside_the_baselines_they_share(tmp_path):
 
 def test_cases_are_paired_by_their_question_and_not_by_their_order(tmp_path):
     outcomes = [found("reptile", 0.55), found("maml", 0.65)]
-    cases = list(outcomes[1].tables[0].cases)
-    random.Random(0).shuffle(cases)
-    _, table, _ = ranked(tmp_path, [outcomes[0], with_table(outcomes[1], cases=cases)])
+    scores = list(outcomes[1].tables[0].scores)
+    random.Random(0).shuffle(scores)
+    _, table, _ = ranked(tmp_path, [outcomes[0], with_table(outcomes[1], scores=scores)])
     for margin in (table["lines"]["maml"]["ahead"], table["lines"]["reptile"]["behind"]):
         assert margin["supports"]["low"] == pytest.approx(margin["supports"]["high"])
 
@@ -124,13 +127,13 @@ def test_seeds_pair_with_their_own_and_widen_the_interval(tmp_path):
     gains = {0: 0.1, 1: 0.3}
     outcomes = [found("maml", 0.5 + gain, seed=seed) for seed, gain in gains.items()]
     outcomes += [found("reptile", 0.5, seed=seed) for seed in reversed(gains)]
-    text, table, cases = ranked(tmp_path, outcomes)
+    text, table, scores = ranked(tmp_path, outcomes)
     behind = table["lines"]["reptile"]["behind"]
     assert behind["supports"]["mean"] == behind["runs"]["mean"] == pytest.approx(0.2)
     # two runs .1 off their mean: 12.706 times .1 is beyond what a Dice can differ by
     assert (behind["runs"]["low"], behind["runs"]["high"]) == (-1, 1)
     assert table["lines"]["scratch"]["counts"]["cases"] == 20
-    assert {case.run for case in cases} == {
+    assert {score.run for score in scores} == {
         "seed 0 on c, spleen left out",
         "seed 1 on c, spleen left out",
     }
@@ -143,20 +146,20 @@ def test_seeds_pair_with_their_own_and_widen_the_interval(tmp_path):
 def test_runs_that_each_leave_out_another_organ_make_one_table_whatever_their_seeds(tmp_path):
     def without(organ, outcome):
         (table,) = outcome.tables
-        cases = [case._replace(organ=organ) for case in table.cases]
+        scores = [score._replace(organ=organ) for score in table.scores]
         outcome = outcome._replace(split=outcome.split._replace(test_organs=(organ,)))
-        return with_table(outcome, cases=cases)
+        return with_table(outcome, scores=scores)
 
     dice = {"spleen": 0.5, "liver": 0.7}
     outcomes = [without(organ, found("maml", of)) for organ, of in dice.items()]
     outcomes += [without(organ, found("anil", of - 0.1)) for organ, of in dice.items()]
-    text, table, cases = ranked(tmp_path, outcomes)
+    text, table, scores = ranked(tmp_path, outcomes)
     means = {
         organ: of["mean"] if isinstance(of, dict) else of[0]
         for organ, of in table["organs"]["maml"].items()
     }
     assert means["liver"] - means["spleen"] == pytest.approx(0.2)
-    assert {case.run for case in cases} == {f"seed 0 on c, {organ} left out" for organ in dice}
+    assert {score.run for score in scores} == {f"seed 0 on c, {organ} left out" for organ in dice}
     assert table["lines"]["anil"]["behind"]["supports"]["mean"] == pytest.approx(0.1)
     assert table["lines"]["anil"]["behind"]["runs"] is None, "one run an organ: none to exchange"
     assert "one training run each" in text
@@ -174,20 +177,20 @@ def test_a_report_has_no_interval_over_runs_that_each_left_out_an_organ_of_their
     something."""
 
     def lines(*runs):
-        cases = [
-            case._replace(
-                organ=organ, run=f"{organ} {seed}", dice=case.dice + gain * case.support_set
+        scores = [
+            score._replace(
+                organ=organ, run=f"{organ} {seed}", dice=score.dice + gain * score.support_set
             )
             for organ, seed in runs
-            for case in found("maml", 0.6 + 0.02 * seed, seed=seed).tables[0].cases
-            for gain in (0.01 * (case.row == METHOD),)
+            for score in found("maml", 0.6 + 0.02 * seed, seed=seed).tables[0].scores
+            for gain in (0.01 * (score.row == METHOD),)
         ]
-        return {line.row: line for line in run.lines_of(cases, [{}] * len(runs))}
+        return {line.row: line for line in run.lines_of(scores, [{}] * len(runs))}
 
     alone = lines(("liver", 0), ("spleen", 0))["scratch"]
-    assert alone.behind.over == ("patients", "supports") and alone.behind_runs is None
+    assert alone.behind.supports.over == ("patients", "supports") and alone.behind.runs is None
     both = lines(*((organ, seed) for organ in ("liver", "spleen") for seed in (0, 1)))["scratch"]
-    assert both.behind_runs.over == ("patients", "supports", "runs")
+    assert both.behind.runs.over == ("patients", "supports", "runs")
 
 
 def test_dice_after_so_many_steps_is_averaged_over_the_runs_that_all_were_asked(tmp_path):
@@ -219,10 +222,10 @@ def test_curves_are_paired_case_by_case_whatever_their_order(tmp_path):
     rng = random.Random(0)
     outcomes = []
     for name, gap in {"maml": 0.1, "anil": 0.0}.items():
-        own = [case for case in found(name, 0.6).tables[0].cases if case.row == METHOD]
-        cases = [case._replace(dice=case.dice + gap) for case in own]  # each patient its own
-        rng.shuffle(cases)
-        outcomes.append(with_table(found(name, 0.6), by_steps={METHOD: {5: cases}}))
+        own = [score for score in found(name, 0.6).tables[0].scores if score.row == METHOD]
+        scores = [score._replace(dice=score.dice + gap) for score in own]  # each patient its own
+        rng.shuffle(scores)
+        outcomes.append(with_table(found(name, 0.6), by_steps={METHOD: {5: scores}}))
     _, table, _ = ranked(tmp_path, outcomes)
     gap = table["ahead_by_steps"][{"maml": "anil", "anil": "maml"}[table["best"]]]["5"]["supports"]
     assert abs(gap["mean"]) == pytest.approx(0.1) and gap["low"] == pytest.approx(gap["high"])
@@ -273,10 +276,10 @@ def test_what_a_page_says_of_transfer_and_of_many_methods(tmp_path):
         found("anil|" * 30, 0.6, **extra),
     ]
     bound = [
-        c._replace(support_slices="all") for c in outcomes[0].tables[0].cases if c.row == BOUND
+        c._replace(support_slices="all") for c in outcomes[0].tables[0].scores if c.row == BOUND
     ]
-    kept = [[c for c in o.tables[0].cases if c.row != BOUND] + bound for o in outcomes]
-    outcomes = [with_table(o, cases=cases) for o, cases in zip(outcomes, kept, strict=True)]
+    kept = [[c for c in o.tables[0].scores if c.row != BOUND] + bound for o in outcomes]
+    outcomes = [with_table(o, scores=scores) for o, scores in zip(outcomes, kept, strict=True)]
     ranked(tmp_path, outcomes)
     html = (tmp_path / "report.html").read_text()
     assert "<h2>Transfer" in html and "DEAD, so the baseline is too weak: lung" in html
@@ -288,32 +291,27 @@ def test_what_a_page_says_of_transfer_and_of_many_methods(tmp_path):
 
 
 def test_what_each_test_asked_and_each_method_stands_on_is_told_once(tmp_path):
-    outcomes = [
-        found("maml", 0.6, seed=0)._replace(
-            within="by 3; slices labelled: liver 3 of 9; an oracle"
-        ),
-        found("maml", 0.6, seed=1)._replace(
-            within="by 3; slices labelled: liver 4 of 9; an oracle"
-        ),
-        *(
-            found("ssm-sam", 0.6, seed=seed)._replace(
-                within=f"by 3; slices labelled: liver {3 + seed} of 9; an oracle",
-                stands_on="an encoder",
-            )
-            for seed in (0, 1)
-        ),
+    def asked(outcome, labelled):
+        text = f"by 3; slices labelled: liver {labelled} of 9; an oracle"
+        outcome = with_table(outcome, told=Description(text, "3-D"))
+        return outcome._replace(conditions=Conditions(neighbors=3), protocol="within-volume")
+
+    outcomes = [asked(found("maml", 0.6, seed=seed), 3 + seed) for seed in (0, 1)]
+    outcomes += [
+        asked(found("ssm-sam", 0.6, seed=seed), 3 + seed)._replace(stands_on="an encoder")
+        for seed in (0, 1)
     ]
     _, table, _ = ranked(tmp_path, outcomes)
     told = table["protocol"]
-    assert "by 3; slices labelled: liver 3 of 9 | liver 4 of 9; an oracle; " in told
+    assert "within-volume: by 3; slices labelled: liver 3 of 9 | liver 4 of 9; an oracle; " in told
     assert told.count("ssm-sam: an encoder") == 1
 
 
 def test_what_only_some_have_is_left_out_and_named(tmp_path):
     extra = {"transfer": 0.55, "scratch, same steps": 0.4}
     outcomes = [found("maml", 0.6, **extra), found("anil", 0.6)]
-    _, table, cases = ranked(tmp_path, outcomes)
-    assert {case.row for case in cases} == {"maml", "anil", "nearest support mask", "scratch"}
+    _, table, scores = ranked(tmp_path, outcomes)
+    assert {score.row for score in scores} == {"maml", "anil", "nearest support mask", "scratch"}
     assert table["left_out"] == [
         "transfer (not in every report)",
         "scratch, same steps (each method's own)",
@@ -325,12 +323,12 @@ def test_a_baseline_may_lack_in_the_reports_of_a_method_whose_own_rows_stay_out(
     extra = {RANDOM: 0.3, METHOD + RELEASED: 0.9}
     prompted = found("ssm-sam", 0.55, **extra)
     (table,) = prompted.tables
-    cases = [case for case in table.cases if case.row != "scratch"]
+    scores = [score for score in table.scores if score.row != "scratch"]
     settings = {row: of for row, of in table.settings.items() if row != "scratch"}
-    prompted = prompted._replace(tables=(table._replace(cases=cases, settings=settings),))
+    prompted = prompted._replace(tables=(table._replace(scores=scores, settings=settings),))
     for outcomes in ([found("maml", 0.6), prompted], [prompted, found("maml", 0.6)]):
-        _, table, cases = ranked(tmp_path, outcomes)
-        assert {c.row for c in cases} == {
+        _, table, scores = ranked(tmp_path, outcomes)
+        assert {c.row for c in scores} == {
             "maml",
             "ssm-sam",
             "nearest support mask",
@@ -350,10 +348,10 @@ def test_a_transfer_that_differs_is_left_out_with_the_way_to_have_it(tmp_path):
 
 
 def test_a_copied_mask_of_another_size_is_left_out_and_told(tmp_path):
-    _, table, cases = ranked(
+    _, table, scores = ranked(
         tmp_path, [found("maml", 0.6), found("anil", 0.6, **{"nearest support mask": 0.3})]
     )
-    assert "nearest support mask" not in {case.row for case in cases}
+    assert "nearest support mask" not in {score.row for score in scores}
     assert table["left_out"][0].startswith(
         "nearest support mask has +.100 Dice in the test of anil-0"
     )
@@ -412,7 +410,7 @@ def test_methods_bear_the_names_that_one_gives_them_and_never_a_baselines(tmp_pa
 
 
 def test_seeds_and_splits_make_no_other_method():
-    again = dict(seed=3, workdir=Path("there"), every=7, test_patients=("a",))
+    again = dict(seed=3, workdir=Path("there"), checkpoint_every=7, test_patients=("a",))
     first = Config(data=(Path("a"),))
     assert recipe(first) == recipe(dataclasses.replace(first, **again))
     other = dataclasses.replace(first, task_weights=TaskWeights("mean", invert=True))
@@ -443,8 +441,8 @@ def test_what_a_run_began_with_is_part_of_its_method(run, tmp_path):
     ]
     longer = begun | {"init_from.steps": 7}
     assert names(["x"] * 2, [begun, longer]) == [
-        f"x begin.steps={begun['begin.steps']}",
-        "x begin.steps=7",
+        f"x init-from.steps={begun['init_from.steps']}",
+        "x init-from.steps=7",
     ]
 
 
@@ -471,7 +469,7 @@ def test_rows_that_begin_where_a_run_ended_are_its_method_s_own(tmp_path):
 
 
 def of_patients(names, outcome):
-    return with_table(outcome, cases=[c for c in outcome.tables[0].cases if c.patient in names])
+    return with_table(outcome, scores=[c for c in outcome.tables[0].scores if c.patient in names])
 
 
 def test_one_patient_has_no_interval(tmp_path):
@@ -479,7 +477,7 @@ def test_one_patient_has_no_interval(tmp_path):
         of_patients(("p4",), found(name, dice)) for name, dice in (("maml", 0.6), ("anil", 0.5))
     ]
     alone = [
-        with_table(o, cases=[c for c in o.tables[0].cases if c.support_set == 0]) for o in alone
+        with_table(o, scores=[c for c in o.tables[0].scores if c.support_set == 0]) for o in alone
     ]
     text, table, _ = ranked(tmp_path, alone)
     assert "best: maml, Dice 1.000, +.100 over scratch, +.100 over anil" in text
@@ -490,13 +488,13 @@ def test_one_patient_has_no_interval(tmp_path):
 
 def test_heads_say_what_intervals_are_over_and_what_p_is_adjusted_over(tmp_path):
     def uneven(outcome, gain):
-        cases = [
+        scores = [
             c._replace(
                 dice=c.dice + gain * (c.support_set + (c.patient == "p3")) * (c.row == METHOD)
             )
-            for c in outcome.tables[0].cases
+            for c in outcome.tables[0].scores
         ]
-        return with_table(outcome, cases=cases)
+        return with_table(outcome, scores=scores)
 
     outcomes = [
         uneven(found(name, dice), gain)
@@ -512,7 +510,8 @@ def test_heads_say_what_intervals_are_over_and_what_p_is_adjusted_over(tmp_path)
     text = comparison.write(tmp_path, enter(outcomes), outcomes, 1)
     assert "p, Holm (named beforehand)" in text
     one = [
-        with_table(o, cases=[c for c in o.tables[0].cases if c.support_set == 0]) for o in outcomes
+        with_table(o, scores=[c for c in o.tables[0].scores if c.support_set == 0])
+        for o in outcomes
     ]
     text, _, _ = ranked(tmp_path, one)
     assert "minus scratch [95 % CI over patients, not over supports; t]" in text
@@ -528,7 +527,8 @@ def test_a_transfer_run_is_not_taken_for_the_baseline(tmp_path):
 def test_a_comparison_without_baselines_has_the_ranking_alone(tmp_path):
     outcomes = [found("maml", 0.6), found("anil", 0.5)]
     bare = [
-        with_table(o, cases=[c for c in o.tables[0].cases if c.row == "adapted"]) for o in outcomes
+        with_table(o, scores=[c for c in o.tables[0].scores if c.row == "adapted"])
+        for o in outcomes
     ]
     text, table, _ = ranked(tmp_path, bare)
     assert list(table["lines"]) == ["maml", "anil"] and "scratch" not in text
@@ -540,13 +540,13 @@ def other_split(outcome):
 
 
 def other_support(outcome):
-    cases = [case._replace(support_slices="p0:9") for case in outcome.tables[0].cases]
-    return with_table(outcome, cases=cases)
+    scores = [score._replace(support_slices="p0:9") for score in outcome.tables[0].scores]
+    return with_table(outcome, scores=scores)
 
 
 def other_scratch(outcome):
     settings = outcome.tables[0].settings
-    searched = Setting(Finetune("adam", 0.01, 50), "chosen on validation organs of anil-0")
+    searched = Tuned(Finetune("adam", 0.01, 50), "chosen on validation organs of anil-0")
     return with_table(outcome, settings=settings | {"scratch": searched})
 
 
@@ -587,7 +587,7 @@ def test_runs_that_do_not_pair_are_refused(tmp_path, others, message):
 
 def test_the_search_of_another_algorithm_settles_scratch_alone(run, rival, tmp_path):
     searched = shutil.copytree(run, tmp_path / "searched")
-    found = {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch", "scratch, same steps")}
+    found = {row: Tuned(SHARED) for row in ("adapted", "scratch", "scratch, same steps")}
     settings.save(searched, "2", found, {}, None)
     options = Options(run=(), tuned_on=searched)
     theirs, same = (
@@ -595,7 +595,7 @@ def test_the_search_of_another_algorithm_settles_scratch_alone(run, rival, tmp_p
         choose(open_run(run), 2, options, None),
     )
     assert theirs.keys() == {"adapted", "scratch"} and theirs["scratch"] == same["scratch"]
-    assert theirs["adapted"].finetune.optimizer == tuning.OWN
+    assert theirs["adapted"].finetune.optimizer == OWN
     assert same["adapted"].finetune == SHARED
 
 
@@ -621,7 +621,7 @@ def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monke
     assert (ours.algorithm, theirs.algorithm, ours.seed) == ("meta-sgd", "prototypes", 0)
 
     def alone(outcome, row):
-        return [case.dice for case in outcome.tables[0].cases if case.row == row]
+        return [score.dice for score in outcome.tables[0].scores if score.row == row]
 
     for row in ("nearest support mask", "scratch"):  # computed twice, and the same to the last bit
         assert alone(ours, row) == alone(theirs, row)
@@ -632,7 +632,7 @@ def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monke
     for row, outcome in {"meta-sgd": ours, "prototypes": theirs}.items():
         gains = [a - b for a, b in zip(alone(outcome, "adapted"), alone(outcome, "scratch"))]
         assert lines[row]["ahead"]["supports"]["mean"] == pytest.approx(sum(gains) / len(gains))
-    assert {c.row for c in figures.read_cases(folder / "cases.csv", Case)} == lines.keys()
+    assert {c.row for c in figures.read_scores(folder / "scores.csv", Score)} == lines.keys()
     assert f"best: {table['best']}" in printed
     assert compare((run, rival)) in printed  # from the reports alone, the same
 
@@ -656,14 +656,12 @@ def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_o
     values = json.loads((searched / "config.json").read_text())
     values["config"]["outer"]["rate"] = 0.5
     (searched / "config.json").write_text(json.dumps(values))
-    settings.save(
-        searched, "2", {row: Found(SHARED, {}, ()) for row in ("adapted", "scratch")}, {}, None
-    )
+    settings.save(searched, "2", {row: Tuned(SHARED) for row in ("adapted", "scratch")}, {}, None)
     borrower, options = open_run(run), Options(run=(), tuned_on=searched)
     found = choose(borrower, 2, options, None)
     assert found["scratch"].finetune == SHARED
-    assert found["adapted"].finetune.optimizer == tuning.OWN
-    settings.save(tmp_path, "2", {"adapted": Found(WALK, {}, ())}, {}, None)
+    assert found["adapted"].finetune.optimizer == OWN
+    settings.save(tmp_path, "2", {"adapted": Tuned(WALK)}, {}, None)
     found = choose(borrower._replace(folder=tmp_path), 2, options, None)
     assert (found["scratch"].finetune, found["adapted"].finetune) == (SHARED, WALK)
 
@@ -674,15 +672,15 @@ def test_ssm_sam_borrows_the_setting_of_fresh_readers_at_the_rate_that_it_meant(
     twice = dataclasses.replace(own.inner, test_rate=2 * own.inner.test_rate)
     values = dict(config=plain(dataclasses.replace(own, inner=twice)), split=plain(trained.split))
     write_json(tmp_path / "config.json", values)
-    found = {row: Found(Finetune(tuning.OWN, 3.0, 10), {}, ()) for row in ("adapted", RANDOM)}
+    found = {row: Tuned(Finetune(OWN, 3.0, 10)) for row in ("adapted", RANDOM)}
     settings.save(tmp_path, "2", found, {}, None)
     options = Options(run=(), tuned_on=tmp_path)
     rows = choose(trained._replace(config=own), 2, options, None)
-    assert rows[RANDOM].finetune == Finetune(tuning.OWN, 6.0, 10)
+    assert rows[RANDOM].finetune == Finetune(OWN, 6.0, 10)
     assert rows["adapted"].source == "the preset's"
     with pytest.raises(BadInput, match="has no baseline that"):
         choose(trained, 2, options, None)
-    settings.save(tmp_path, "2", {"scratch": Found(SHARED, {}, ())}, {}, None)
+    settings.save(tmp_path, "2", {"scratch": Tuned(SHARED)}, {}, None)
     with pytest.raises(BadInput, match="has no baseline that"):
         choose(trained._replace(config=own), 2, options, None)
 

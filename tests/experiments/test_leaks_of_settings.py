@@ -13,9 +13,10 @@ from jaxmeta.commands import compare, test
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation import settings as kept
-from jaxmeta.evaluation.finetune import Finetune, Found
+from jaxmeta.evaluation.finetune import Finetune, Tuned
 from jaxmeta.evaluation.leaks import searched_on
 from jaxmeta.evaluation.outcome import Outcome
+from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.test_plan import Options, check
 from jaxmeta.evaluation.tuned import transfer_run
 from jaxmeta.evaluation.tuning import head_of, validation_pool
@@ -47,7 +48,7 @@ from tests.helpers.scans import save
 
 
 def search(run: Run, name: str = "1", transfer: Run | None = None) -> None:
-    found = {row: Found(Finetune("adam", 0.01, 2), {}, ()) for row in ("adapted", "scratch")}
+    found = {row: Tuned(Finetune("adam", 0.01, 2)) for row in ("adapted", "scratch")}
     seen, others = searched_on(run, validation_pool(run)), transfer.provenance if transfer else ()
     kept.save(run.folder, name, found, {}, kept.which(transfer), seen, others)
 
@@ -142,12 +143,12 @@ def test_a_search_that_was_copied_from_another_run(study, tmp_path):
     shutil.copy(other.folder / "tuning.json", mine.folder)
     for use in (
         lambda: kept.read(mine.folder, "1"),
-        lambda: kept.method_setting(mine, 1, kept.Protocol()),
+        lambda: kept.method_setting(mine, 1, Conditions()),
         lambda: asked(study.run, tuned_on=mine.folder),
     ):
         with pytest.raises(BadInput, match="its search at 1 was of another run.*--tune"):
             use()
-    heads = [head_of(run, (), None, kept.Protocol()) for run in (mine, other, study.run)]
+    heads = [head_of(run, (), None, Conditions()) for run in (mine, other, study.run)]
     assert heads[0] == heads[2] != heads[1], "nor does a search go on from what another's has found"
     search(mine, "5")  # a new search drops what is another's
     assert set(kept.stored(mine.folder)) == {"5"}
@@ -168,7 +169,7 @@ def test_a_search_of_an_earlier_checkpoint(study, tmp_path):
 
 
 def test_a_search_is_kept_by_how_many_patients_lend():
-    names = {kept.searched_as(5, kept.Protocol(patients=n)) for n in (1, 2, 3)}
+    names = {kept.searched_as(5, Conditions(patients=n)) for n in (1, 2, 3)}
     assert names == {"5", "5, 2 patients", "5, 3 patients"}
 
 

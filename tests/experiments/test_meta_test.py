@@ -25,14 +25,18 @@ from jaxmeta.data.names import amount
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation import settings, tuning
-from jaxmeta.evaluation.baselines import heads as heads_of
-from jaxmeta.evaluation.finetune import Finetune, Found, Grid
+from jaxmeta.evaluation import of_method, run_test, settings, tuning
+from jaxmeta.evaluation.baselines import segmenters_of
+from jaxmeta.evaluation.finetune import OWN, Finetune, Grid, Tuned
+from jaxmeta.evaluation.following import followed
 from jaxmeta.evaluation.outcome import Measuring
-from jaxmeta.evaluation.scores import followed, rows_of
-from jaxmeta.evaluation.segmenter import NAN, Case, Row
-from jaxmeta.evaluation.settings import Setting
-from jaxmeta.reports import figures, run
+from jaxmeta.evaluation.pretraining import heads as heads_of
+from jaxmeta.evaluation.protocol import Conditions
+from jaxmeta.evaluation.protocols import supervised
+from jaxmeta.evaluation.scoring import NAN, Score
+from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.reports import figures
+from jaxmeta.reports import run as report
 from jaxmeta.reports.run import alive, digest, lines_of
 from jaxmeta.runs.run import open_run
 
@@ -50,8 +54,8 @@ def tested(run):
     return outcome
 
 
-def read_cases(run):
-    with (run / "report" / "cases.csv").open() as file:
+def read_scores(run):
+    with (run / "report" / "scores.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -59,7 +63,7 @@ def test_every_row_scores_every_other_patient_under_every_support(tested, run):
     patients = set(open_run(run).split.test_patients)
     for shots in (2, 1):
         for row in ROWS:
-            own = [c for c in read_cases(run) if c["row"] == row and c["shots"] == str(shots)]
+            own = [c for c in read_scores(run) if c["row"] == row and c["shots"] == str(shots)]
             for support_set in "01":
                 of_draw = [c for c in own if c["support_set"] == support_set]
                 other = {c["support_patients"] for c in of_draw}
@@ -70,8 +74,8 @@ def test_every_row_scores_every_other_patient_under_every_support(tested, run):
 
 def test_only_held_out_organs_and_patients_are_scored(tested, run):
     split = open_run(run).split
-    assert {c["organ"] for c in read_cases(run)} == {"spleen"}
-    assert not {c["patient"] for c in read_cases(run)} & set(split.train_patients)
+    assert {c["organ"] for c in read_scores(run)} == {"spleen"}
+    assert not {c["patient"] for c in read_scores(run)} & set(split.train_patients)
 
 
 def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
@@ -82,11 +86,11 @@ def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
     # two numbers of slices, boxes, steps and overlays each; Dice against slices; training
     assert page.count("data:image/png;base64,") == 8
     assert not re.search(r"https?://", page)
-    missed = [c for c in read_cases(run) if c["row"] == "adapted" and c["outcome"] == "missed"]
+    missed = [c for c in read_scores(run) if c["row"] == "adapted" and c["outcome"] == "missed"]
     named = page.count("<li>spleen of ")
     assert named == len(missed) and (named or "The method missed none." in page)
     assert "HD95 in mm and NSD within 2 mm by the convention default" in text
-    own = [c for c in read_cases(run) if c["row"] == "adapted"]
+    own = [c for c in read_scores(run) if c["row"] == "adapted"]
     told = f"{len(own)} of {len({c['patient'] for c in own})} patients, asked of every row"
     assert told in page
     patients = sorted({c["patient"] for c in own})
@@ -102,34 +106,34 @@ def test_the_page_holds_every_row_every_picture_and_every_miss(tested, run):
 def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
     (table, other) = tested.tables
 
-    def shown(cases, outcome=tested, shots=2):
-        return digest([outcome], cases, shots)
+    def shown(scores, outcome=tested, shots=2):
+        return digest([outcome], scores, shots)
 
-    usual = shown(table.cases)
-    assert len(usual) == 8 and f"[{usual}]" in run.protocol([tested], table.cases, 2)
-    assert usual == shown([c for c in table.cases if c.row == "scratch"])
-    assert usual == shown([c._replace(run="elsewhere", dice=0.0) for c in table.cases])
+    usual = shown(table.scores)
+    assert len(usual) == 8 and f"[{usual}]" in report.protocol([tested], table.scores, 2)
+    assert usual == shown([c for c in table.scores if c.row == "scratch"])
+    assert usual == shown([c._replace(run="elsewhere", dice=0.0) for c in table.scores])
     changes = [
-        shown(other.cases, shots=1),
-        shown([c._replace(support_slices="a:1") for c in table.cases]),
-        shown([c for c in table.cases if c.support_set == 0]),
-        shown(table.cases, tested._replace(leaks=("target-labels",))),
-        shown(table.cases, tested._replace(measuring=Measuring("monai", 2.0))),
-        shown(table.cases, tested._replace(protocol=settings.Protocol(largest_component=True))),
+        shown(other.scores, shots=1),
+        shown([c._replace(support_slices="a:1") for c in table.scores]),
+        shown([c for c in table.scores if c.support_set == 0]),
+        shown(table.scores, tested._replace(leaks=("target-labels",))),
+        shown(table.scores, tested._replace(measuring=Measuring("monai", 2.0))),
+        shown(table.scores, tested._replace(conditions=Conditions(largest_component=True))),
     ]
     assert len({usual, *changes}) == 7
 
 
-def dice(cases, row="adapted"):
-    return [case.dice for case in cases if case.row == row]
+def dice(scores, row="adapted"):
+    return [score.dice for score in scores if score.row == row]
 
 
 def test_the_curve_over_steps_begins_with_none_and_meets_the_method(tested):
     for table in tested.tables:
         assert set(table.by_steps) == {"adapted"}, "no other row follows the method's own rule"
         curve = table.by_steps["adapted"]
-        assert dice(curve[0]) == dice(table.cases, "no adaptation")
-        assert dice(curve[2]) == dice(table.cases)  # whose preset has two
+        assert dice(curve[0]) == dice(table.scores, "no adaptation")
+        assert dice(curve[2]) == dice(table.scores)  # whose preset has two
 
 
 def test_a_curve_computes_what_no_row_of_the_table_knows(tested, run, tmp_path):
@@ -137,23 +141,23 @@ def test_a_curve_computes_what_no_row_of_the_table_knows(tested, run, tmp_path):
     asked = Options(
         run=(tmp_path / "run",), shots=(2,), support_sets=2, baselines="none", steps=(0, 5)
     )
-    (outcome,) = meta_test(dataclasses.replace(asked, masks=False))
+    (outcome,) = meta_test(dataclasses.replace(asked, save_masks=False))
     curve, known = outcome.tables[0].by_steps["adapted"], tested.tables[0]
-    assert dice(curve[0]) == pytest.approx(dice(known.cases, "no adaptation"))
-    assert [case.case for case in curve[5]] == [case.case for case in curve[0]]
-    assert dice(curve[5]) not in (dice(curve[0]), dice(known.cases))
-    assert {(case.run, case.shots, case.row) for case in curve[5]} == {
+    assert dice(curve[0]) == pytest.approx(dice(known.scores, "no adaptation"))
+    assert [score.case for score in curve[5]] == [score.case for score in curve[0]]
+    assert dice(curve[5]) not in (dice(curve[0]), dice(known.scores))
+    assert {(score.run, score.shots, score.row) for score in curve[5]} == {
         (str(tmp_path / "run"), 2, "adapted")
     }
 
 
 def test_every_case_has_its_distances(tested, run):
-    for case in read_cases(run):
-        if case["outcome"] == "scored":
-            assert 0 <= float(case["assd"]) < DIAGONAL and 0 <= float(case["hd95"]) < DIAGONAL
-            assert 0 <= float(case["nsd"]) <= 1
-        if case["outcome"] == "missed":
-            assert float(case["hd95"]) == pytest.approx(DIAGONAL)
+    for score in read_scores(run):
+        if score["outcome"] == "scored":
+            assert 0 <= float(score["assd"]) < DIAGONAL and 0 <= float(score["hd95"]) < DIAGONAL
+            assert 0 <= float(score["nsd"]) <= 1
+        if score["outcome"] == "missed":
+            assert float(score["hd95"]) == pytest.approx(DIAGONAL)
 
 
 def test_the_summary_repeats_the_table_and_its_protocol(tested, run):
@@ -164,7 +168,7 @@ def test_the_summary_repeats_the_table_and_its_protocol(tested, run):
         for line in table["lines"]:
             own = [
                 float(c["dice"])
-                for c in read_cases(run)
+                for c in read_scores(run)
                 if (c["row"], c["shots"]) == (line["row"], str(shots))
             ]
             assert line["dice"]["mean"] == pytest.approx(np.mean(own))
@@ -175,8 +179,8 @@ def test_the_summary_repeats_the_table_and_its_protocol(tested, run):
 
 def test_a_saved_mask_is_the_one_that_was_scored_and_lies_on_its_image(tested, run, scanned):
     shards = open_shards([scanned / "shards"])
-    case = next(c for c in read_cases(run) if c["row"] == "adapted" and c["shots"] == "2")
-    dataset, name = case["case"].split("/")
+    score = next(c for c in read_scores(run) if c["row"] == "adapted" and c["shots"] == "2")
+    dataset, name = score["case"].split("/")
     mask = nib.load(run / "predictions" / f"{dataset}_{name}_spleen_2shot.nii.gz")
     image = nib.load(scanned / dataset / "imagesTr" / f"{name}.nii.gz")
     label = nib.load(scanned / dataset / "labelsTr" / f"{name}.nii.gz")
@@ -187,7 +191,7 @@ def test_a_saved_mask_is_the_one_that_was_scored_and_lies_on_its_image(tested, r
     truth = np.asarray(label.dataobj) == 3
     predicted = np.asarray(mask.dataobj) > 0
     dice = 2 * (truth & predicted).sum() / (truth.sum() + predicted.sum())
-    assert dice == pytest.approx(float(case["dice"]))
+    assert dice == pytest.approx(float(score["dice"]))
     assert len({volume.patient for volume in shards.volumes}) == 10
 
 
@@ -197,7 +201,7 @@ def test_pictures_are_written(tested, run):
 
 
 def test_a_report_read_back_is_what_was_found(tested, run):
-    found = run.read(run)
+    found = report.read(run)
     bare = [table._replace(pictures=[]) for table in tested.tables]
     assert repr(found) == repr(tested._replace(tables=tuple(bare)))
 
@@ -207,9 +211,9 @@ def reported(tested, run, tmp_path):
     """Make two runs of one: the same report in two folders, the cases of one a little better."""
     for name in ("one", "two"):
         shutil.copytree(run / "report", tmp_path / name / "report")
-    cases = figures.read_cases(tmp_path / "two" / "report" / "cases.csv", Case)
-    better = [c._replace(dice=c.dice + 0.1) if c.row == "adapted" else c for c in cases]
-    figures.write_cases(tmp_path / "two" / "report" / "cases.csv", better)
+    scores = figures.read_scores(tmp_path / "two" / "report" / "scores.csv", Score)
+    better = [c._replace(dice=c.dice + 0.1) if c.row == "adapted" else c for c in scores]
+    figures.write_scores(tmp_path / "two" / "report" / "scores.csv", better)
     return tmp_path / "one", tmp_path / "two"
 
 
@@ -223,7 +227,8 @@ def test_runs_tested_one_by_one_are_compared_from_their_reports(reported, tmp_pa
             more = 0.05 if line["row"] == "adapted" else 0  # the mean of none and .1 more
             assert line["dice"]["mean"] == pytest.approx(own["dice"]["mean"] + more)
             assert line["counts"]["cases"] == 2 * own["counts"]["cases"]
-            assert (line["behind_runs"] is None) == (line["row"] == "adapted")
+            assert (line["behind"] is None) == (line["row"] == "adapted")
+            assert not line["behind"] or line["behind"]["runs"]
     assert "supports and runs; t]" in text
     assert not list((tmp_path / "both").glob("overlay*"))
 
@@ -234,21 +239,21 @@ def test_runs_that_were_not_tested_alike_are_not_compared(reported, tmp_path):
     values["runs"][0]["support_sets"] += 1
     path.write_text(json.dumps(values))
     with pytest.raises(
-        BadInput, match="one was tested with draws 2, .*two with 3: test them alike"
+        BadInput, match="one was tested with support_sets 2, .*two with 3: test them alike"
     ):
         compare.compare(reported)
     values["runs"][0]["support_sets"] -= 1
     path.write_text(json.dumps(values))
-    cases = figures.read_cases(path.with_name("cases.csv"), Case)
-    more = [c._replace(organ="pancreas") for c in cases]
-    figures.write_cases(path.with_name("cases.csv"), more)
+    scores = figures.read_scores(path.with_name("scores.csv"), Score)
+    more = [c._replace(organ="pancreas") for c in scores]
+    figures.write_scores(path.with_name("scores.csv"), more)
     with pytest.raises(BadInput, match="one is tested on .*two on pancreas: test runs that leave"):
         compare.compare(reported)
     values["runs"][0]["split"]["test_organs"] = ["pancreas"]
     path.write_text(json.dumps(values))
     text = compare.compare(reported, tmp_path)
     assert "each asked of runs that never trained on it: pancreas, " in text
-    figures.write_cases(path.with_name("cases.csv"), cases + more)
+    figures.write_scores(path.with_name("scores.csv"), scores + more)
     with pytest.raises(BadInput, match="two leave out other organs and are both tested on "):
         compare.compare(reported)
     path.write_text("{}")
@@ -268,9 +273,9 @@ def test_two_lines_of_one_setting_are_computed_once():
         "transfer": other,
         "transfer, same steps": same,
     }
-    settings = {name: Setting(each, "found") for name, each in settings.items()}
-    row = Row("", None, None)
-    rows, lines = rows_of(lambda name, *_: row._replace(name=name), settings, "all")
+    settings = {name: Tuned(each, "found") for name, each in settings.items()}
+    row = Segmenter("", None, None)
+    rows, lines = segmenters_of(lambda name, *_: row._replace(name=name), settings, "all")
     computed = [
         "adapted",
         "no adaptation",
@@ -282,13 +287,13 @@ def test_two_lines_of_one_setting_are_computed_once():
     assert [row.name for row in rows] == computed
     assert lines["scratch"] == ["scratch", "scratch, same steps"]
     assert sum(lines.values(), []) == [*computed[:4], "scratch, same steps", *computed[4:]]
-    assert [row.name for row in rows_of(lambda name, *_: row, settings, "none")[0]] == [""]
+    assert [row.name for row in segmenters_of(lambda name, *_: row, settings, "none")[0]] == [""]
 
 
 def test_the_same_test_again_gives_the_same_numbers(tested, run):
-    before = read_cases(run)
+    before = read_scores(run)
     meta_test(Options(run=(run,), shots=(2, 1), support_sets=2, baselines="none", save_masks=False))
-    again = read_cases(run)
+    again = read_scores(run)
     assert again == [c for c in before if c["row"] == "adapted"]
 
 
@@ -296,19 +301,19 @@ def test_the_largest_piece_is_what_is_scored_and_saved(run):
     meta_test(
         Options(run=(run,), shots=(2,), support_sets=1, baselines="none", largest_component=True)
     )
-    for case in {case["case"].replace("/", "_") for case in read_cases(run)}:
+    for case in {score["case"].replace("/", "_") for score in read_scores(run)}:
         mask = nib.load(run / "predictions" / f"{case}_spleen_2shot.nii.gz")
         assert label(np.asarray(mask.dataobj), np.ones((3, 3, 3)))[1] == 1
     (table,) = json.loads((run / "report" / "summary.json").read_text())["tables"]
-    assert "the largest piece of each mask" in table["protocol"]
+    assert "the largest connected component of each mask" in table["protocol"]
 
 
 def test_a_mask_is_predicted_as_the_nearest_search_found(run, tmp_path):
     opened = open_run(run)._replace(folder=tmp_path)
-    plain, whole = settings.Protocol(), settings.Protocol(largest_component=True)
+    plain, whole = Conditions(), Conditions(largest_component=True)
     assert settings.method_setting(opened, 5, plain).source == "the preset's"
     for steps, name in [(1, "1"), (2, "8"), (3, "8, largest piece"), (4, "5, within 3")]:
-        found = {"adapted": Found(Finetune("adam", 0.01, steps), {}, ())}
+        found = {"adapted": Tuned(Finetune("adam", 0.01, steps))}
         settings.save(tmp_path, name, found, {}, None)
     steps = {
         (shots, protocol): settings.method_setting(opened, shots, protocol).finetune.steps
@@ -327,7 +332,7 @@ def test_settings_of_a_run_that_was_not_searched_are_refused(run):
     ("name", "value"), [("shots", (0,)), ("shots", (5, -1)), ("support_sets", 0)]
 )
 def test_numbers_below_one_are_refused(run, name, value):
-    with pytest.raises(BadInput, match=f"--{name} .*must be at least 1"):
+    with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} .*must be at least 1"):
         meta_test(Options(run=(run,), **{name: value}))
 
 
@@ -343,7 +348,7 @@ def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
 
 def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, tmp_path):
     one = open_run(run)._replace(folder=tmp_path / "transfer")
-    found = {kind: Found(Finetune("adam", 0.01, 20), {}, ()) for kind in ("scratch", "transfer")}
+    found = {kind: Tuned(Finetune("adam", 0.01, 20)) for kind in ("scratch", "transfer")}
     settings.save(tmp_path, "5", found, {}, settings.which(one))
     assert set(settings.read(tmp_path, "5", one)) == {"scratch", "transfer"}
     other = one._replace(folder=tmp_path / "transfer_upright")
@@ -355,7 +360,7 @@ def test_a_pre_training_is_chosen_within_volumes_for_tests_within_them(run, tmp_
     monkeypatch.setattr(tuning, "PROBE", Finetune("adam", 1e-2, 1))
     opened = open_run(run)._replace(folder=tmp_path)
     both = [opened._replace(folder=tmp_path / name) for name in ("transfer", "transfer_upright")]
-    assert tuning.better(opened, both, 1, settings.Protocol(within=3)) is both[0], "they are level"
+    assert tuning.better(opened, both, 1, Conditions(neighbors=3)) is both[0], "they are level"
 
 
 def test_a_search_beside_the_settings_of_another_is_refused(run):
@@ -369,29 +374,29 @@ def test_the_pre_training_that_a_search_tuned_is_chosen_at_once(run, tmp_path, m
     monkeypatch.setattr(tuning, "validation_trials", lambda *asked: [])
     monkeypatch.setattr(tuning, "mean_dice", lambda row, asked, scored: next(scores))
     scores = iter([0.6, 0.5])
-    assert tuning.better(opened, both, 5, settings.Protocol()) is both[0]
+    assert tuning.better(opened, both, 5, Conditions()) is both[0]
     settings.save(tmp_path, "5", {}, {}, settings.which(both[1]))
-    assert tuning.better(opened, both, 5, settings.Protocol()) is both[1]
+    assert tuning.better(opened, both, 5, Conditions()) is both[1]
     scores = iter([0.6, 0.5])
-    assert tuning.better(opened, both, 5, settings.Protocol(), anew=True) is both[0]
+    assert tuning.better(opened, both, 5, Conditions(), anew=True) is both[0]
 
 
 @pytest.mark.parametrize("found", [(NAN, 0.1), (0.1, NAN), (NAN, NAN), (0.1, 0.2), (0.2, 0.1)])
 def test_a_score_that_is_no_number_is_below_all_whichever_comes_first(monkeypatch, found):
     """Of a pre-training, and of the method's own rule against the grid's winner."""
     opened, *both = (SimpleNamespace(folder=Path(name), step=1) for name in ("run", "one", "other"))
-    for name in ("validation_trials", "searched_by", "row_maker"):
+    for name in ("validation_trials", "searched_by", "segmenter_maker"):
         monkeypatch.setattr(tuning, name, lambda *asked: lambda *row: None)
     scores = iter(found)
     monkeypatch.setattr(tuning, "mean_dice", lambda row, asked, scored: next(scores))
     second = found[1] in (0.2, 0.1) and found[0] != 0.2
-    chosen = tuning.better(opened, both, 5, settings.Protocol(), anew=True)
+    chosen = tuning.better(opened, both, 5, Conditions(), anew=True)
     assert chosen is both[second]
     if not np.isnan(found).all():
         grid = Finetune("adam", 0.01, 20)
-        held = Found(grid, {grid: found[0]}, ())
+        held = Tuned(grid, scores={grid: found[0]})
         won = tuning.with_own_rule(held, lambda setting: found[1], (5,))
-        assert (won.winner != grid) == second
+        assert (won.finetune != grid) == second
 
 
 @pytest.mark.parametrize(
@@ -404,7 +409,7 @@ def test_a_score_that_is_no_number_is_below_all_whichever_comes_first(monkeypatc
 )
 def test_what_is_scored_is_told_in_words_that_fit_the_number(capfd, shots, queries, rows, told):
     trial = SimpleNamespace(queries=[None] * queries, organ="heart")
-    row = Row("a", None, None)
+    row = Segmenter("a", None, None)
     ask = followed([row] * rows, [trial], 0, amount(shots, "shot"), Measuring(), lambda *a, **k: [])
     assert list(ask) == []
     assert told in capfd.readouterr().out
@@ -446,8 +451,8 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
     other = dataclasses.replace(config, workdir=config.workdir.parent / "other", seed=1)
     assert meta_train(other)
     grids = {"sgd": Grid((0.1,), (1, 2)), "adam": Grid((1e-3, 1e-2), (1, 2))}
-    monkeypatch.setattr(tuning, "GRIDS", grids)
-    monkeypatch.setattr(tuning, "OWN_STEPS", (1, 2))
+    monkeypatch.setattr(of_method, "GRIDS", grids)
+    monkeypatch.setattr(of_method, "OWN_STEPS", (1, 2))
     runs = (run, other.workdir)
     meta_test(
         Options(
@@ -462,13 +467,13 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
     )
     (table,) = json.loads((tmp_path / "both" / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
-    both = {"scratch, same steps", "transfer", "transfer, same steps", "supervised"}
+    both = {"scratch, same steps", "transfer", "transfer, same steps", "fully supervised"}
     both.add("adapted, all slices")
     assert lines.keys() == ROWS | both
     # None where so small a network gains nothing in either
-    over_runs = lines["scratch"]["behind_runs"]
-    assert over_runs is None or over_runs["records"] == lines["scratch"]["behind"]["records"]
-    assert lines["supervised"]["behind"] is None
+    behind = lines["scratch"]["behind"]
+    assert behind["runs"] is None or behind["runs"]["records"] == behind["supports"]["records"]
+    assert lines["fully supervised"]["behind"] is None
     for folder in runs:
         kept = json.loads((folder / "tuning.json").read_text())["2"]["found"]
         tried = {kind: {tuple(s[:3]) for s in kept[kind]["scores"]} for kind in kept}
@@ -480,35 +485,35 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
 
 
 def test_the_method_s_own_rule_wins_only_where_it_is_better():
-    found = Found(Finetune("adam", 0.01, 20), {Finetune("adam", 0.01, 20): 0.5}, ())
+    found = Tuned(Finetune("adam", 0.01, 20), scores={Finetune("adam", 0.01, 20): 0.5})
     worse = tuning.with_own_rule(found, lambda setting: 0.4, (5, 10))
-    assert worse.winner == found.winner
+    assert worse.finetune == found.finetune
     assert len(worse.scores) > 2
     better = tuning.with_own_rule(found, lambda setting: 1 - abs(setting.steps - 30) / 100, (5, 10))
-    assert better.winner == Finetune(tuning.OWN, 1.0, 30)  # beyond the steps that it began with
+    assert better.finetune == Finetune(OWN, 1.0, 30)  # beyond the steps that it began with
     assert better.edges == ()
     endless = tuning.with_own_rule(found, lambda setting: setting.steps, (5, 10))
     assert endless.edges == ("most steps",)
 
 
 def test_searches_that_keep_other_masks_do_not_share_their_progress(tmp_path):
-    protocols = settings.Protocol(), settings.Protocol(largest_component=True)
+    protocols = Conditions(), Conditions(largest_component=True)
     plain, whole = (
         tuning.progress(tmp_path, settings.searched_as(5, protocol)) for protocol in protocols
     )
     assert (plain.name, whole.name) == ("tuning-5.jsonl", "tuning-5-largest-piece.jsonl")
-    within = settings.searched_as(1, settings.Protocol(within=3))
+    within = settings.searched_as(1, Conditions(neighbors=3))
     assert tuning.progress(tmp_path, within).name == "tuning-1-within-3.jsonl"
 
 
 def test_a_setting_tells_its_rule_rate_and_steps():
     told = {
         Finetune("adam", 0.01, 20): "adam, rate 0.01, 20 steps (chosen)",
-        Finetune(tuning.OWN, 1.0, 40): "its own rule, 40 steps (chosen)",
-        Finetune(tuning.OWN, 0.3, 40): "its own rule, 0.3 times its rate, 40 steps (chosen)",
+        Finetune(OWN, 1.0, 40): "its own rule, 40 steps (chosen)",
+        Finetune(OWN, 0.3, 40): "its own rule, 0.3 times its rate, 40 steps (chosen)",
     }
     for setting, text in told.items():
-        assert settings.describe(Setting(setting, "chosen")) == text
+        assert settings.describe(Tuned(setting, "chosen")) == text
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path):
@@ -546,15 +551,15 @@ def test_a_dead_pre_training_head_is_named():
 
 
 def test_settings_of_several_runs_are_all_told():
-    cases = [
-        Case("scratch", "o", 0, "a", "a:1", "p", "p", 0.5, 0.3, "scored", 5, run) for run in "xy"
+    scores = [
+        Score("scratch", "o", 0, "a", "a:1", "p", "p", 0.5, 0.3, "scored", 5, run) for run in "xy"
     ]
-    cases += [case._replace(row="adapted") for case in cases]
+    scores += [score._replace(row="adapted") for score in scores]
     settings = [
-        {"scratch": Setting(Finetune("adam", rate, 100), "found", edges)}
+        {"scratch": Tuned(Finetune("adam", rate, 100), "found", edges)}
         for rate, edges in ((1e-2, ()), (3e-2, ("highest rate",)))
     ]
-    (line,) = [line for line in lines_of(cases, settings) if line.row == "scratch"]
+    (line,) = [line for line in lines_of(scores, settings) if line.row == "scratch"]
     assert line.note == (
         "adam, rate 0.01, 100 steps (found) | "
         "adam, rate 0.03, 100 steps (found; AT THE GRID'S EDGE: highest rate)"
@@ -574,13 +579,13 @@ def test_another_convention_is_named_with_every_score(run):
     meta_test(dataclasses.replace(options, convention="medpy", tolerance=3.0))
     (table,) = json.loads((run / "report" / "summary.json").read_text())["tables"]
     assert "by the convention medpy" in table["protocol"] and "3 mm" in table["protocol"]
-    assert all(case["nsd"] == "" for case in read_cases(run))  # which MedPy does not have
+    assert all(score["nsd"] == "" for score in read_scores(run))  # which MedPy does not have
     with pytest.raises(BadInput, match="--tolerance -1: must be at least 0 mm"):
         meta_test(dataclasses.replace(options, tolerance=-1.0))
 
 
 def test_the_search_of_the_method_s_own_rule_ends_where_the_others_do():
-    found = Found(Finetune("adam", 0.01, 20), {Finetune("adam", 0.01, 20): 0.0}, ())
+    found = Tuned(Finetune("adam", 0.01, 20), scores={Finetune("adam", 0.01, 20): 0.0})
     asked = []
 
     def ever_better(setting):
@@ -588,7 +593,7 @@ def test_the_search_of_the_method_s_own_rule_ends_where_the_others_do():
         return float(setting.steps)
 
     own = tuning.with_own_rule(found, ever_better, (5, 20), most=60)
-    assert max(asked) == own.winner.steps == 60 and own.edges == ("most steps",)
+    assert max(asked) == own.finetune.steps == 60 and own.edges == ("most steps",)
 
 
 def test_a_search_alone_looks_at_nothing_under_test(run, tmp_path, monkeypatch, capsys):
@@ -596,9 +601,9 @@ def test_a_search_alone_looks_at_nothing_under_test(run, tmp_path, monkeypatch, 
     searched, where = [], shutil.copytree(run, tmp_path / "searched")
     shutil.rmtree(where / "report", ignore_errors=True)
 
-    def search(run, shots, transfer, protocol):
-        searched.append((run.folder, shots, protocol.largest_component))
-        return {"adapted": Setting(Finetune("adam", 0.01, 7), "found")}
+    def search(run, shots, transfer, conditions):
+        searched.append((run.folder, shots, conditions.largest_component))
+        return {"adapted": Tuned(Finetune("adam", 0.01, 7), "found")}
 
     monkeypatch.setattr(command, "search_settings", search)
     options = Options(run=(where,), shots=(2, 1), only_tune=True, largest_component=True)
@@ -606,3 +611,22 @@ def test_a_search_alone_looks_at_nothing_under_test(run, tmp_path, monkeypatch, 
     assert searched == [(where, 2, True), (where, 1, True)]
     assert "1 slice, adapted: adam, rate 0.01, 7 steps (found)" in capsys.readouterr().out
     assert not (where / "report").exists()
+
+
+def test_a_method_without_support_is_tested_on_whole_volumes_of_held_out_patients(
+    run, tmp_path, monkeypatch
+):
+    """Its row stands alone: whatever else there is learns from a support."""
+    where = shutil.copytree(run, tmp_path / "run")
+    ones = Segmenter("adapted", lambda s, k: s, lambda f, i, place: np.ones((1, len(i), 16, 16)))
+    monkeypatch.setattr(supervised, "needs_support", lambda config: False)
+    monkeypatch.setattr(run_test, "segmenter_maker", lambda *of: lambda *row: ones)
+    (outcome,) = meta_test(Options(run=(where,), protocol="supervised"))
+    (table,) = outcome.tables
+    assert {score.row for score in table.scores} == {"adapted"}
+    assert {score.patient for score in table.scores} == set(outcome.split.test_patients)
+    title = json.loads((where / "supervised" / "summary.json").read_text())["tables"][0]["protocol"]
+    assert "supervised: no support: labels in training alone; organs never trained on" in title
+    assert list((where / "supervised" / "predictions").glob("*.nii.gz"))
+    with pytest.raises(BadInput, match="--baselines: the protocol supervised settles it"):
+        meta_test(Options(run=(where,), protocol="supervised", baselines="all", tuned_on=where))

@@ -16,9 +16,9 @@ from jaxmeta.commands.test import test as meta_test
 from jaxmeta.commands.train import parse
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation import baselines, settings, tuning
+from jaxmeta.evaluation import of_method, pretraining, settings, tuning
 from jaxmeta.evaluation.finetune import BY_SLICE, Grid
-from jaxmeta.evaluation.test_plan import questions
+from jaxmeta.evaluation.test_plan import plan_test
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
 from jaxmeta.runs import checks
@@ -104,12 +104,12 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
         begun.append(config)
         raise Stopped("so")
 
-    monkeypatch.setattr(baselines, "meta_train", stopped)
+    monkeypatch.setattr(pretraining, "meta_train", stopped)
     run = SimpleNamespace(
         config=small, folder=small.workdir, split=SimpleNamespace(test_patients=())
     )
     with pytest.raises(Stopped):
-        baselines.pretrained(run, "transfer", small.augment)
+        pretraining.pretrained(run, "transfer", small.augment)
     checks.check(begun[0])
     assert begun[0].outer.optimizer == "adamw" and begun[0].outer.schedule == "cosine"
     assert begun[0].network == small.network and begun[0].tasks == small.tasks
@@ -227,23 +227,26 @@ def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(smal
     (outcome,) = meta_test(options)
     (table,) = outcome.tables
     rows = {"adapted", "no adaptation", "scratch"}
-    assert {case.row for case in table.cases} == rows | {"supervised", "adapted, all slices"}
-    full = {case.support_slices for case in table.cases if case.row == "adapted, all slices"}
+    assert {score.row for score in table.scores} == rows | {
+        "fully supervised",
+        "adapted, all slices",
+    }
+    full = {score.support_slices for score in table.scores if score.row == "adapted, all slices"}
     (every,) = full
-    tested = {case.case for case in table.cases}
+    tested = {score.case for score in table.scores}
     assert len(every.split()) > 3 and not tested & set(every.split())
     assert not (small.workdir / "predictions").exists()  # a slice alone is no volume
-    for case, shown in table.pictures:
+    for score, shown in table.pictures:
         (each,) = shown
-        assert f"slice {case.case.rsplit(':')[-1]}" in each.title.splitlines()[1].split(", ")
+        assert f"slice {score.case.rsplit(':')[-1]}" in each.title.splitlines()[1].split(", ")
         assert each.target.any()
-    assert {case.support_patients for case in table.cases} == {"slices of the tested patients"}
-    lent = {at for case in table.cases for at in case.support_slices.split()}
+    assert {score.support_patients for score in table.scores} == {"slices of the tested patients"}
+    lent = {at for score in table.scores for at in score.support_slices.split()}
     assert not lent & tested
     (told,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
     assert told["protocol"].endswith("LEAKS shared-patients")
     assert "slices of the same" in told["protocol"] and "never seen" not in told["protocol"]
-    with pytest.raises(BadInput, match="--largest-component: .* is tested on slices"):
+    with pytest.raises(BadInput, match="--largest-component: .* shared-patients settles it"):
         meta_test(dataclasses.replace(options, largest_component=True))
 
 
@@ -251,8 +254,8 @@ def test_tested_on_slices_the_five_seeds_of_the_paper_lend(small):
     shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=0)
     assert meta_train(shared)
     run = open_run(small.workdir)
-    asked = questions(run, Options(run=(), shots=(3,)))
-    assert asked.supports == 5
+    asked = plan_test(run, Options(run=(), shots=(3,)))
+    assert asked.support_sets == 5
     for trial in asked.trials[3]:
         assert len({support.slices for support in trial.supports}) == 5
 
@@ -262,15 +265,15 @@ def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, m
     assert meta_train(
         dataclasses.replace(small, steps=1, checkpoint_every=1, val_organs=("kidney",))
     )
-    monkeypatch.setattr(tuning, "GRIDS_BY_SLICE", {BY_SLICE: Grid((1e-3, 1e-2), (1,))})
-    monkeypatch.setattr(tuning, "OWN_PASSES", (1,))
+    monkeypatch.setattr(of_method, "GRIDS_BY_SLICE", {BY_SLICE: Grid((1e-3, 1e-2), (1,))})
+    monkeypatch.setattr(of_method, "OWN_PASSES", (1,))
     found = tuning.search_settings(open_run(small.workdir), 2, None)
     assert found["scratch"].finetune.optimizer == BY_SLICE
     assert "adam by slice, rate" in settings.describe(found["scratch"])
     assert "1 passes" in settings.describe(found["scratch"])
     options = Options(run=(small.workdir,), shots=(2,), support_sets=1, save_masks=False)
     (outcome,) = meta_test(options)
-    assert {case.row for case in outcome.tables[0].cases} >= {"adapted", "scratch"}
+    assert {score.row for score in outcome.tables[0].scores} >= {"adapted", "scratch"}
     assert outcome.tables[0].settings["scratch"] == found["scratch"]
 
 

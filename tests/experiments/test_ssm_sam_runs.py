@@ -15,10 +15,10 @@ import pytest
 from jaxmeta.commands import test
 from jaxmeta.commands import train as command
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.evaluation import settings, tuning
-from jaxmeta.evaluation.baselines import OWN, RANDOM
-from jaxmeta.evaluation.outcome import METHOD
-from jaxmeta.evaluation.protocols.within_volume_scores import RELEASED
+from jaxmeta.evaluation import of_method, settings, tuning
+from jaxmeta.evaluation.baselines import METHOD, RANDOM
+from jaxmeta.evaluation.finetune import OWN, Grid
+from jaxmeta.evaluation.protocols.released import RELEASED
 from jaxmeta.evaluation.test_plan import Options
 from jaxmeta.inference.predict import Options as Predict
 from jaxmeta.inference.predict import predict
@@ -29,6 +29,7 @@ from jaxmeta.runs.presets import PRESETS, STILL, with_algorithm
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train as train
 
+WITHIN = dict(protocol="within-volume", neighbors=3)
 SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, num_heads=1)
 
 
@@ -49,15 +50,8 @@ def begun(config, tmp_path_factory):
     small = with_algorithm(config, "ssm-sam")
     tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, batch_size=2)
     inner = dataclasses.replace(small.inner, steps=1, test_steps=1)
-    own = dict(
-        workdir=root / "run",
-        tasks=tasks,
-        inner=inner,
-        steps=2,
-        checkpoint_every=1,
-        validation_tasks=2,
-    )
-    small = dataclasses.replace(small, **own)
+    own = dict(workdir=root / "run", tasks=tasks, inner=inner, steps=2, checkpoint_every=1)
+    small = dataclasses.replace(small, **own, validation_tasks=2)
     quick = dataclasses.replace(
         PRESETS["sam-tiny"][1],
         tasks=dataclasses.replace(PRESETS["sam-tiny"][1].tasks, size=16, shots=1, queries=1),
@@ -104,9 +98,9 @@ def test_the_frozen_encoder_is_that_of_the_other_run_and_in_no_checkpoint(begun,
 def searched(run):
     """What a search within volumes keeps beside the run, which its tests read."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tuning, "OWN_GRID", tuning.Grid((1.0, 100.0), (1,)))
+        patched.setattr(of_method, "OWN_GRID", Grid((1.0, 100.0), (1,)))
         patched.setattr(tuning, "search", partial(tuning.search, rounds=1))
-        test.test(Options(run=(run,), within=3, only_tune=True))
+        test.test(Options(run=(run,), **WITHIN, only_tune=True))
     return config_file.read_json(run / "tuning.json")
 
 
@@ -128,7 +122,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
     options = Options(run=(run,), shots=(2,), support_sets=2, steps=(0, 1), save_masks=False)
     (outcome,) = test.test(options)
     whole = outcome.tables[0]
-    assert {case.row for case in whole.cases} == {
+    assert {score.row for score in whole.scores} == {
         "adapted",
         "no adaptation",
         "nearest support mask",
@@ -136,7 +130,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
     }
     curves = whole.by_steps
     assert {row: set(curve) for row, curve in curves.items()} == {METHOD: {0, 1}, RANDOM: {0, 1}}
-    first = [[case.dice for case in curves[row][0]] for row in (METHOD, RANDOM)]
+    first = [[score.dice for score in curves[row][0]] for row in (METHOD, RANDOM)]
     assert first[0] != first[1]
     trained = "frozen image encoder trained here for 2 steps, on none of these organs or patients"
     assert f"points from the support's mask, {trained}" in capsys.readouterr().out
@@ -144,7 +138,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
         options,
         shots=(5, 1),
         support_sets=None,
-        within=3,
+        **WITHIN,
         prompt="clicks",
         as_released=0.0,
         steps=(),
@@ -155,7 +149,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
     assert "CLICKS ON THE TRUTH" in text
     (found,) = outcome.tables
     assert {"adapted", "adapted" + RELEASED, "nearest support mask"} <= {
-        case.row for case in found.cases
+        score.row for score in found.scores
     }
     assert found.settings == settings.read(run, "1, within 3")
     assert {s.source for s in whole.settings.values()}.isdisjoint(
@@ -172,14 +166,19 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
 @pytest.mark.parametrize(
     "changes, told",
     [
-        (dict(prompt="clicks"), "clicks lie on the truth; add --within"),
-        (dict(as_released=0.1), "--as-released needs --within"),
-        (dict(within=3, as_released=5.0), "--as-released 5: a Dice, from 0 to 1"),
-        (dict(within=3, largest_component=True), "--largest-component: --within 3 settles it"),
-        (dict(within=1), "chunks of 1 slices"),
+        (dict(prompt="clicks"), "clicks lie on the truth; add --protocol within-volume"),
+        (dict(as_released=0.1), "--as-released: it is for --protocol within-volume"),
+        (dict(**WITHIN, as_released=5.0), "--as-released 5: a Dice, from 0 to 1"),
+        (
+            dict(**WITHIN, largest_component=True),
+            "--largest-component: the protocol within-volume settles it",
+        ),
+        (WITHIN | dict(neighbors=1), "chunks of 1 slices"),
+        (dict(protocol="within-volume"), "needs --neighbors"),
+        (dict(neighbors=3), "--neighbors: it is for --protocol within-volume"),
         (dict(baselines="all"), "without meta-learning is a run with --inner.steps 0"),
         (dict(upper_bound=True), "nothing is pre-trained here"),
-        (dict(within=3, prompt="clicks", tune=True), "clicks lie on the truth; search with"),
+        (dict(**WITHIN, prompt="clicks", tune=True), "clicks lie on the truth; search with"),
     ],
 )
 def test_what_ssm_sam_is_not_asked(run, changes, told):

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.evaluation.test_plan import Options, questions
+from jaxmeta.evaluation.test_plan import Options, plan_test
 from jaxmeta.runs import config_file, signature
 from jaxmeta.runs.config import INNER, Config, Network, Tasks
 from jaxmeta.runs.run import Run
@@ -98,4 +98,4 @@ def copied(study: Study, root: Path) -> Path:
 
 def asked(run: Run, data: Path | None = None, **options):
     given = {"shots": (1,), "support_sets": 1, "data": (data,) if data else ()}
-    return questions(run, Options(run=(), **(given | options)))
+    return plan_test(run, Options(run=(), **(given | options)))

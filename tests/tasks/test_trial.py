@@ -7,12 +7,21 @@ import pytest
 
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import holders, load_masks, open_shards
-from jaxmeta.evaluation.segmenter import Row, score
-from jaxmeta.evaluation.trial import Trial, every_label, folds_of, places, trials, whole_volumes
+from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocols.few_shot import trials
+from jaxmeta.evaluation.protocols.supervised import every_label, folds_of
+from jaxmeta.evaluation.scoring import score_volumes
+from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.evaluation.trial import Trial, places, whole_volumes
+from jaxmeta.runs.config import Config, Tasks
 from jaxmeta.splits.split import pool, split
 from tests.helpers.cohorts import write_scans
 
 SIZE = 16
+
+
+def request(**asked):
+    return Request(Config(tasks=Tasks(size=SIZE)), **asked)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +33,7 @@ def held_out(shards):
 
 
 def test_a_support_names_its_slices_and_shows_the_organ_in_each(held_out):
-    (trial,) = trials(held_out, shots=3, support_sets=2, size=SIZE)
+    (trial,) = trials(held_out, request(shots=3, support_sets=2))
     for support in trial.supports:
         assert support.examples.mask.any((1, 2)).all()
         assert support.examples.valid.all()
@@ -37,13 +46,13 @@ def test_a_support_names_its_slices_and_shows_the_organ_in_each(held_out):
 
 
 def test_draws_take_other_patients_while_there_are_any(held_out):
-    (trial,) = trials(held_out, shots=2, support_sets=3, size=SIZE)
+    (trial,) = trials(held_out, request(shots=2, support_sets=3))
     assert len({support.patients for support in trial.supports}) == 3
 
 
 def test_one_shot_is_the_first_of_three(held_out):
-    (few,) = trials(held_out, shots=1, support_sets=1, size=SIZE)
-    (many,) = trials(held_out, shots=3, support_sets=1, size=SIZE)
+    (few,) = trials(held_out, request(shots=1, support_sets=1))
+    (many,) = trials(held_out, request(shots=3, support_sets=1))
     (one,), (three,) = few.supports, many.supports
     assert one.slices == three.slices[:1]
     np.testing.assert_array_equal(one.examples.image, three.examples.image[:1])
@@ -51,7 +60,7 @@ def test_one_shot_is_the_first_of_three(held_out):
 
 
 def test_queries_are_every_volume_whole_with_its_truth_at_native_size(held_out):
-    (trial,) = trials(held_out, shots=1, support_sets=1, size=SIZE)
+    (trial,) = trials(held_out, request(shots=1, support_sets=1))
     queries = [load() for load in trial.queries]
     assert {query.patient for query in queries} == set(held_out.entries[0].patients)
     for query in queries:
@@ -63,7 +72,7 @@ def test_queries_are_every_volume_whole_with_its_truth_at_native_size(held_out):
 
 
 def test_a_limit_leaves_out_volumes_and_nothing_else(held_out):
-    (trial,) = trials(held_out, shots=1, support_sets=1, size=SIZE, most=2)
+    (trial,) = trials(held_out, request(shots=1, support_sets=1, most=2))
     assert len(trial.queries) == 2
 
 
@@ -112,14 +121,14 @@ def test_the_upper_bound_scores_every_volume_once_with_the_organ_or_without(tmp_
         assert [name not in support.patients for support in supports].index(True) == answers[name]
     queries = whole_volumes(held_out, entry, size=16, mm=None)
     trial = Trial("kidney", entry.dataset, entry, supports, queries, answers)
-    every = Row("all", lambda s, k: None, lambda f, i, place: np.ones((3, len(i), 16, 16)))
-    found = [case for case, _, _ in score([every], trial)]
-    assert sorted(case.patient for case in found) == held
+    every = Segmenter("all", lambda s, k: None, lambda f, i, place: np.ones((3, len(i), 16, 16)))
+    found = [score for score, _, _ in score_volumes([every], trial)]
+    assert sorted(score.patient for score in found) == held
     whole = [
         mask.target.mean() for mask in (load() for load in queries)
     ]  # Dice of all: 2 s / (1 + s)
     expected = sum(2 * share / (1 + share) for share in whole) / 5
-    assert np.mean([case.dice for case in found]) == pytest.approx(expected)
+    assert np.mean([score.dice for score in found]) == pytest.approx(expected)
 
 
 def test_a_volume_without_the_organ_is_asked_too_and_its_truth_is_empty(tmp_path):
@@ -130,12 +139,12 @@ def test_a_volume_without_the_organ_is_asked_too_and_its_truth_is_empty(tmp_path
     made = split(shards, test_organs=["kidney"], val_organs=[], test_patients=held, seed=0)
     (entry,) = pool(shards, made, "test").entries
     assert sorted(entry.patients) == held[:2] and len(entry.bare) == 1
-    (trial,) = trials(pool(shards, made, "test"), shots=1, support_sets=1, size=16)
+    (trial,) = trials(pool(shards, made, "test"), request(shots=1, support_sets=1))
     queries = [load() for load in trial.queries]
     assert [q.patient for q in queries] == held and not queries[-1].target.any()
-    one = Row("all", lambda s, k: None, lambda f, i, place: np.ones((1, len(i), 16, 16)))
-    none = Row("none", lambda s, k: None, lambda f, i, place: np.zeros((1, len(i), 16, 16)))
-    found = {(c.row, c.patient): c for c, _, _ in score([one, none], trial)}
+    one = Segmenter("all", lambda s, k: None, lambda f, i, place: np.ones((1, len(i), 16, 16)))
+    none = Segmenter("none", lambda s, k: None, lambda f, i, place: np.zeros((1, len(i), 16, 16)))
+    found = {(c.row, c.patient): c for c, _, _ in score_volumes([one, none], trial)}
     assert found["all", "belly/case3"].outcome == "false alarm"
     assert found["all", "belly/case3"].dice == 0
     assert found["none", "belly/case3"].outcome == "empty"

@@ -7,8 +7,11 @@ import pytest
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.protocols.alpnet import trials_of_protocol
-from jaxmeta.splits.alpnet import protocol_of, split_of
+from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocols.alpnet import trials
+from jaxmeta.runs.config import Config, Tasks
+from jaxmeta.runs.protocol import trained_by
+from jaxmeta.splits.alpnet import split_of
 from jaxmeta.splits.split import pool
 from tests.helpers.cohorts import write_scans
 
@@ -29,11 +32,11 @@ def lacking(tmp_path_factory):
 
 
 def asked(shards, fold):
-    protocol = protocol_of(
-        "alpnet", shards, tested=["kidney"], trained=["liver"], fold=fold, setting=1
+    config = Config(
+        test_organs=("kidney",), protocol="alpnet", fold=fold, setting=1, tasks=Tasks(size=16)
     )
-    held_out = pool(shards, split_of(protocol, shards), "test")
-    (trial,) = trials_of_protocol(held_out, protocol, size=16)
+    held_out = pool(shards, split_of(trained_by(config, shards), shards), "test")
+    (trial,) = trials(held_out, Request(config))
     return trial, [load() for load in trial.queries]
 
 

@@ -5,15 +5,19 @@ import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.comparison import supports
+from jaxmeta.evaluation.protocol import Request
 from jaxmeta.evaluation.protocols.shared_patients import (
     SEEDS,
     SUPPORT_SLICES,
     divided,
-    trials_of_slices,
+    trials,
 )
-from jaxmeta.evaluation.segmenter import case_of
+from jaxmeta.evaluation.scoring import score_of
 from jaxmeta.metrics import Measures
+from jaxmeta.runs.config import Config, Tasks
 from jaxmeta.splits.split import pool, split
+
+CONFIG = Config(tasks=Tasks(size=16), allow_leak=("shared-patients",))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def test_a_fifth_is_tested_and_no_slice_is_on_both_sides(spleen):
 
 
 def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(spleen):
-    (trial,) = trials_of_slices(spleen, shots=4, support_sets=5, size=16)
+    (trial,) = trials(spleen, Request(CONFIG, shots=4, support_sets=5))
     names = {f"{spleen.shards.volumes[v].name}:{n}" for v, n in divided(trial.entry)[0]}
     assert len({support.slices for support in trial.supports}) == len(SEEDS) == 5
     for support in trial.supports:
@@ -41,8 +45,10 @@ def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(splee
         assert support.patients == SUPPORT_SLICES
     measures = Measures(0.5, 0.5, "scored", *[0.0] * (len(Measures._fields) - 3))
     query = trial.queries[0]()
-    cases = [case_of("a", "spleen", d, [s], query, measures) for d, s in enumerate(trial.supports)]
-    assert len(set(supports(cases).unit)) == len(SEEDS), (
+    scores = [
+        score_of("a", "spleen", d, [s], query, measures) for d, s in enumerate(trial.supports)
+    ]
+    assert len(set(supports(scores).unit)) == len(SEEDS), (
         "nobody in particular given: slices are drawn"
     )
     for load in trial.queries:
@@ -54,5 +60,5 @@ def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(splee
 
 @pytest.mark.parametrize("asked", [dict(shots=99, support_sets=1), dict(shots=1, support_sets=6)])
 def test_more_than_there_is_is_refused(spleen, asked):
-    with pytest.raises(BadInput, match="99 shots of spleen|6 draws of slices"):
-        trials_of_slices(spleen, size=16, **asked)
+    with pytest.raises(BadInput, match="99 shots of spleen|6 support sets of slices"):
+        trials(spleen, Request(CONFIG, **asked))

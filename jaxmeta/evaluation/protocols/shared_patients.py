@@ -6,63 +6,88 @@ and a fifth that is tested (arXiv 2109.09734, released code). Neighbors of a tes
 in the support, so scores are better than any new patient's would be: a leak, for comparison with
 that code only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+import numpy as np
+
 from jaxmeta.data.grid import spacing
+from jaxmeta.data.names import amount
 from jaxmeta.data.postprocess import predicted_mask
 from jaxmeta.data.shards.shards import Shards, load_images, load_masks
 from jaxmeta.errors import BadInput
+from jaxmeta.evaluation.protocol import Description, Protocol, Request
+from jaxmeta.evaluation.scoring import Score, score_volumes
+from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.supports import identity
 from jaxmeta.evaluation.trial import Query, Support, Trial, support_of
+from jaxmeta.runs.build import eligible
 from jaxmeta.splits.split import Entry, Pool
 from jaxmeta.tasks.episodes import Slice, labelled, random_stream, shuffled
 
-SEEDS = (1, 6, 25, 55, 1100)  # of the five draws of 15 slices in the paper's fine-tuning
+SEEDS = (1, 6, 25, 55, 1100)  # of the five support sets of 15 slices in the paper's fine-tuning
 # Share of the slices that is tested, and of the others that only validates.
 TESTED, WATCHED = 0.2, 0.1
 SPLIT = 6  # seed of the division
 SUPPORT_SLICES = ("slices of the tested patients",)
 
 
-def trials_of_slices(
-    pool: Pool, *, shots: int, support_sets: int, size: int, mm: float | None = None
-) -> tuple[Trial, ...]:
+def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
     """Make a trial of every entry, each tested slice a query of its own.
 
-    Draw d has the d-th of the paper's seeds. Raises BadInput for more shots than slices may be
-    support, and for more draws than there are seeds."""
+    Set s has the s-th of the paper's seeds. Raises BadInput for more shots than slices may be
+    support, for more sets than there are seeds, and of a run that was not trained so.
+    """
+    if "shared-patients" not in request.config.allow_leak:
+        raise BadInput(
+            "--protocol shared-patients: a run is trained so (meta_train --allow-leak "
+            "shared-patients)"
+        )
+    support_sets = request.support_sets or len(SEEDS)
     if support_sets > len(SEEDS):
-        raise BadInput(f"{support_sets} draws of slices: the released code has {len(SEEDS)} seeds")
+        raise BadInput(
+            f"{support_sets} support sets of slices: the released code has {len(SEEDS)} seeds"
+        )
+    shards = pool.shards
     return tuple(
-        Trial(
-            entry.organ,
-            entry.dataset,
+        trial_of(
+            shards,
             entry,
             tuple(
-                draw_support(pool.shards, entry, shots, seed, size=size, mm=mm)
+                sample_slices(shards, entry, request.shots, seed, **request.read)
                 for seed in SEEDS[:support_sets]
             ),
-            tuple(
-                partial(one_slice, pool.shards, entry.organ, at, size=size, mm=mm)
-                for at in divided(entry)[1]
-            ),
+            request,
         )
-        for entry in pool.entries
+        for entry in eligible(request.config, pool).entries
     )
 
 
-def trial_of_every_slice(pool: Pool, entry: Entry, *, size: int, mm: float | None = None) -> Trial:
-    """Make the trial of an entry in which every slice that may be support does."""
-    support_slices, tested = divided(entry)
-    read = {"size": size, "mm": mm}
-    return Trial(
-        entry.organ,
-        entry.dataset,
-        entry,
-        (support_of(pool.shards, entry.organ, support_slices, SUPPORT_SLICES, **read),),
-        tuple(partial(one_slice, pool.shards, entry.organ, at, **read) for at in tested),
+def trials_of_every_slice(pool: Pool, request: Request) -> tuple[Trial, ...]:
+    """Make a trial of every entry in which every slice that may be support does."""
+    return tuple(
+        trial_of(
+            pool.shards,
+            entry,
+            (
+                support_of(
+                    pool.shards, entry.organ, divided(entry)[0], SUPPORT_SLICES, **request.read
+                ),
+            ),
+            request,
+        )
+        for entry in eligible(request.config, pool).entries
     )
+
+
+def trial_of(
+    shards: Shards, entry: Entry, supports: tuple[Support, ...], request: Request
+) -> Trial:
+    """Ask about each tested slice of an entry."""
+    queries = tuple(
+        partial(one_slice, shards, entry.organ, at, **request.read) for at in divided(entry)[1]
+    )
+    return Trial(entry.organ, entry.dataset, entry, supports, queries)
 
 
 def divided(entry: Entry) -> tuple[list[Slice], list[Slice]]:
@@ -78,10 +103,10 @@ def divided(entry: Entry) -> tuple[list[Slice], list[Slice]]:
     return sorted(mixed[tested + watched :]), sorted(mixed[:tested])
 
 
-def draw_support(
+def sample_slices(
     shards: Shards, entry: Entry, shots: int, seed: int, *, size: int, mm: float | None
 ) -> Support:
-    """Draw a support from the support slices."""
+    """Sample a support from the support slices."""
     support_slices = divided(entry)[0]
     if shots > len(support_slices):
         raise BadInput(
@@ -105,3 +130,25 @@ def one_slice(shards: Shards, organ: str, at: Slice, *, size: int, mm: float | N
         spacing(row.grid),
         number,
     )
+
+
+def score(
+    segmenters: Sequence[Segmenter], trial: Trial, **how
+) -> Iterator[tuple[Score, Query, np.ndarray]]:
+    """Score slices as volumes of one; a slice alone has no height, so what goes by it is left
+    out."""
+    return score_volumes([each for each in segmenters if not each.by_height], trial, **how)
+
+
+def describe(pool: Pool, trials: Sequence[Trial], request: Request, distances: str) -> Description:
+    """Say that the slices asked about are of the patients who give."""
+    return Description(
+        f"{amount(request.shots, 'slice')} of the tested patients as support, "
+        f"{len(trials[0].supports)} supports an organ",
+        "other slices of the same patients, one by one, original resolution; " + distances,
+    )
+
+
+FIXED = ("support_patients", "largest_component")
+PROTOCOL = Protocol("shared-patients", FIXED, trials, score, describe)
+EVERY_SLICE = PROTOCOL._replace(trials=trials_of_every_slice, score=score_volumes)

@@ -1,0 +1,151 @@
+"""How the segmenters of a run are made: the method's own, and baselines that begin elsewhere.
+
+`segmenter_maker` turns (where to begin, how to fine-tune) into segmenters that share what is
+compiled. For tests and for predictions alike; how each is tuned is `settings.py`'s business.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jaxmeta.evaluation.finetune import (
+    BY_SLICE,
+    OWN,
+    Finetune,
+    applied,
+    finetuned,
+    pass_by_pass,
+)
+from jaxmeta.evaluation.of_method import RANDOM, fine_tunes, follows_own_rule
+from jaxmeta.evaluation.segmenter import Segmenter, networks
+from jaxmeta.learners.episodic import with_backbone
+from jaxmeta.learners.learner import Predictor
+from jaxmeta.parallel.devices import replicate, side_by_side, task_mesh
+from jaxmeta.runs.build import build, model_and_loss
+from jaxmeta.runs.run import Run
+
+# plain: nothing differentiates them
+OPTIMIZERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0), BY_SLICE: optax.adam(1.0)}
+
+
+def segmenter_maker(
+    run: Run, support_sets: int, transfer: Run | None = None
+) -> Callable[..., Segmenter]:
+    """Make (name, begin, setting) -> Segmenter; begin is "adapted", "scratch" or "transfer", of
+    SSM-SAM "adapted" or RANDOM.
+
+    The setting None is no step at all. All fine-tuning by the same optimizer and steps is compiled
+    once, wherever it begins and at whatever rate.
+    """
+    if follows_own_rule(run.config):
+        return prompted_segmenter_maker(run, support_sets)
+    model, loss = model_and_loss(run.config, testing=True)
+    once = compiled_once(support_sets)
+
+    def begin(kind: str) -> Segmenter:
+        if kind == "scratch":
+            return once(kind, lambda: fresh(model))("scratch, no adaptation", ())
+        of = run if kind == "adapted" else transfer
+        return once(kind, lambda: predictor_of(of, 0))(f"{kind}, no adaptation", of.state)
+
+    def make(name: str, kind: str, setting: Finetune | None) -> Segmenter:
+        if setting is None:
+            return begin(kind)._replace(name=name)
+        steps = setting.steps
+        if setting.optimizer == OWN:
+            return once((kind, steps), lambda: predictor_of(run, steps))(name, run.state)
+        walk = pass_by_pass if setting.optimizer == BY_SLICE else finetuned
+        update = OPTIMIZERS[setting.optimizer]
+        tuned = once((setting.optimizer, steps), lambda: walk(model, loss, update, steps))
+        return tuned(name, np.float32(setting.rate), begin(kind))
+
+    return make
+
+
+def prompted_segmenter_maker(run: Run, support_sets: int) -> Callable[..., Segmenter]:
+    """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the
+    frozen image encoder alone (RANDOM), with readers that are drawn with each support's key.
+
+    All segment by what is compiled for the first.
+    """
+    once = compiled_once(support_sets)
+    state, still = replicate(run.state, task_mesh(support_sets)), predictor_of(run, 0)
+    begins = {"adapted": still, RANDOM: from_nothing(run, still)}
+
+    def begin(kind: str) -> Segmenter:
+        return once(kind, lambda: begins[kind])(kind, state)
+
+    def make(name: str, kind: str, setting: Finetune | None) -> Segmenter:
+        if kind not in begins or (setting and setting.optimizer != OWN):
+            raise ValueError(f"{kind}, {setting}: SSM-SAM has no such row")
+        row, shown = begin(kind), begin("adapted")
+        if setting and setting.steps:
+            walk = once(setting.steps, lambda: walking_on(run, setting.steps))
+            row = walk(name, (np.float32(setting.rate), state), row)
+        return row._replace(name=name, segment=shown.segment, segment_each=shown.segment_each)
+
+    return make
+
+
+def compiled_once(support_sets: int) -> Callable[..., Callable[..., Segmenter]]:
+    """Make (what, predictor) -> what makes its segmenters; each asks for its predictor once."""
+    chunk, compiled = side_by_side(support_sets, task_mesh(support_sets)), {}
+
+    def once(what, predictor: Callable[[], Callable]) -> Callable[..., Segmenter]:
+        if what not in compiled:
+            compiled[what] = networks(predictor(), support_sets=support_sets, chunk=chunk)
+        return compiled[what]
+
+    return once
+
+
+def walking_on(run: Run, steps: int) -> Callable[[Any], Predictor]:
+    """Walk from where another row begins by SSM-SAM's own rule; the state is (a multiple of its
+    rate, the run's state)."""
+
+    def predictor(given) -> Predictor:
+        times, state = given
+        inner = run.config.inner
+        inner = dataclasses.replace(inner, test_rate=times * inner.test_rate)
+        at_rate = run._replace(config=dataclasses.replace(run.config, inner=inner))
+        rule = predictor_of(at_rate, steps)
+
+        def adapt_to(begun, key):
+            support, phi = begun
+            learned = state.meta.learned | {"theta": phi.learned}
+            meta = state.meta._replace(learned=learned)
+            return rule(state._replace(meta=meta)).adapt(support, key)
+
+        return rule(state)._replace(adapt=adapt_to)
+
+    return predictor
+
+
+def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[Any], Predictor]:
+    """Begin at parameters drawn anew for every support, on the same backbone."""
+    init = build(run.config).init
+
+    def fresh_predictor(state) -> Predictor:
+        def adapt_to(support, key):
+            fresh, walk = jax.random.split(key)
+            begun = with_backbone(init(fresh), state.meta.backbone)
+            return predictor(begun).adapt(support, walk)
+
+        return predictor(state)._replace(adapt=adapt_to)
+
+    return fresh_predictor
+
+
+def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
+    """Make the predictor of a run's own method, with another number of steps."""
+    steps = steps if fine_tunes(run.config) else None
+    return build(run.config, testing=True, test_steps=steps).predictor
+
+
+def fresh(model) -> Callable[[Any], Predictor]:
+    """Begin at random weights, drawn with each support's key."""
+    return lambda state: Predictor(lambda support, key: model.init(key), applied(model))

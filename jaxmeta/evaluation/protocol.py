@@ -1,0 +1,58 @@
+"""How a test asks, as a value: each protocol of evaluation is one file in `protocols/`.
+
+A protocol says what is asked of a run about each organ (`trials`), what counts (`score`), and how a
+report tells it (`describe`). What of this a test's options may say is in `Request`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from jaxmeta.runs.config import Config
+from jaxmeta.splits.split import Pool
+
+
+class Conditions(NamedTuple):
+    """What a test, and so a search of its settings, settles beside the number of slices."""
+
+    patients: int = 1  # who give the slices of a support
+    largest_component: bool = False  # all that is kept of each mask
+    neighbors: int | None = None  # of how many slices one is labelled, within volumes
+
+
+class Request(NamedTuple):
+    """What trials are made for: the run's configuration, and what the options of a test say."""
+
+    config: Config
+    shots: int = 1
+    conditions: Conditions = Conditions()
+    support_sets: int | None = None  # of each organ; None: as many as the protocol has
+    seed: int = 0  # samples the supports
+    most: int | None = None  # limits the query volumes of each organ, for searches
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """Say at which size and spacing the run sees slices."""
+        return {"size": self.config.tasks.size, "mm": self.config.tasks.spacing}
+
+
+class Description(NamedTuple):
+    """What the line of a report says of a protocol."""
+
+    asked: str  # which supports there are, and who gives them
+    scored: str  # what counts, and how distances are measured
+
+
+class Protocol(NamedTuple):
+    """How a test asks: what, of whom, and what counts.
+
+    `trials(pool, request)` gives what is asked about each organ of a pool; `score(segmenters,
+    trial, seed=, measured=)` yields each score with its query and its mask; `describe(pool, trials,
+    request, distances)` tells it, `distances` being how they are measured.
+    """
+
+    name: str
+    fixed: tuple[str, ...]  # options that it settles, which may not be given beside it
+    trials: Callable[[Pool, Request], Sequence]
+    score: Callable[..., Iterator[tuple]]
+    describe: Callable[[Pool, Sequence, Request, str], Description]
+    folder: str = "report"  # of a run, where the report goes
