@@ -1,6 +1,7 @@
 """The documentation is of this version: what is generated is fresh, links lead somewhere, and the
 commands that are quoted parse."""
 
+import ast
 import contextlib
 import functools
 import io
@@ -126,3 +127,30 @@ def known() -> set[str]:
 def test_every_option_that_is_named_exists(page):
     named = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TEXTS[page]))
     assert not named - known() - FOREIGN, page
+
+
+def messages() -> list[str]:
+    """List the messages that the page of troubles quotes."""
+    return re.findall(r"\*\*`([^`]+)`", TEXTS["docs/troubleshooting.md"])
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]{3,}", text.lower()))
+
+
+@functools.cache
+def texts() -> list[set[str]]:
+    """Give the words of every text in the package's source."""
+    trees = [ast.parse(path.read_text()) for path in ROOT.glob("jaxmeta/**/*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    plain = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    mixed = [n.values for n in nodes if isinstance(n, ast.JoinedStr)]
+    mixed = [" ".join(v.value for v in n if isinstance(v, ast.Constant)) for n in mixed]
+    return [words(text) for text in plain + mixed if "\n" not in text]  # which docstrings have
+
+
+@pytest.mark.parametrize("message", [m for m in messages() if "module" not in m.lower()])
+def test_a_message_that_is_quoted_is_still_told(message):
+    """By half of its words at least: what differs from case to case is not in the source."""
+    told = max(len(words(message) & text) for text in texts())
+    assert told >= 0.5 * len(words(message)), "no message of the package is like it"

@@ -55,10 +55,10 @@ def options_page() -> str:
     parts = [
         MADE,
         "# Options\n",
-        "`--help` of each command says the same. A value of `-` is one that the method at hand has "
-        "not; `needed` has no default. An option that takes `yes` or `no` is typed `--x` or "
-        "`--no-x`. Options with a point in their name belong to a part of the configuration, as in "
-        "`--tasks.shots 5`.\n",
+        "`--help` of each command says the same. `needed`: there is no default. `-`: none is set, "
+        "and the text says what happens then, or the method at hand has no such option. What takes "
+        "`yes` or `no` is typed `--x` or `--no-x`. A point in a name is a part of the "
+        "configuration, as in `--tasks.shots 5`.\n",
     ]
     for name, home in command_lines.modules().items():
         if home == __spec__.name:  # which takes no words

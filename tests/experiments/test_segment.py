@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from experiments.studies import figure
 from jaxmeta.errors import BadInput
 from jaxmeta.inference import Volume, segment
 from jaxmeta.inference.predict import predict
@@ -74,3 +75,15 @@ def test_labels_of_any_type_show_the_same(run, scanned, images, kind):
 def test_without_a_support_it_says_so(run, images):
     with pytest.raises(BadInput, match="give a labelled volume"):
         segment(run, images, [])
+
+
+@pytest.mark.slow
+def test_the_figure_of_the_readme_is_made_of_a_run(run, scanned, tmp_path):
+    folder = scanned / "belly"
+    asked = figure.Options(run, (folder,), tmp_path / "figure.png", shots=2)
+    columns = list(figure.columns(folder, asked))
+    assert len(columns) == 3, "a column for each structure"
+    for one in columns:
+        assert one.label.any() and one.truth.any() and one.label.shape == one.support.shape
+    figure.draw(asked.output, columns)
+    assert asked.output.stat().st_size > 10_000
