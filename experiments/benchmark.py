@@ -265,23 +265,25 @@ def show(options: dict, figures: dict, json: bool) -> None:
         print(f"{name:16} {value:.4g}" if isinstance(value, float) else f"{name:16} {value}")
 
 
+COMMANDS = {
+    "meta-step": meta_step,
+    "sweep": sweep,
+    "prepare": prepare,
+    "load": load,
+    "adapt": adapt,
+    "volumes": volumes,
+    "metrics": metrics,
+    "encode": encode,
+    "adapt-sam": adapt_sam,
+    "step-sam": step_sam,
+}
+
+
 def main() -> None:
     """Parse and measure."""
     refuse_repeated(sys.argv[1:])
     devices.split_processor()  # no cache of compiled programs: compiling is timed too
-    commands = {
-        "meta-step": meta_step,
-        "sweep": sweep,
-        "prepare": prepare,
-        "load": load,
-        "adapt": adapt,
-        "volumes": volumes,
-        "metrics": metrics,
-        "encode": encode,
-        "adapt-sam": adapt_sam,
-        "step-sam": step_sam,
-    }
-    tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
+    tyro.extras.subcommand_cli_from_dict(COMMANDS, description=__doc__)
 
 
 if __name__ == "__main__":

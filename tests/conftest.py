@@ -1,15 +1,20 @@
 """Strictness for every test: four virtual devices, no silent rank promotion, full matmul
 precision."""
 
+import gc
 import os
+import re
 import tempfile
+from functools import cache
 from pathlib import Path
 
-# Compiling is what these tests cost: leave LLVM's optimization out, and up to JAX 0.10 the emitters
-# of fused loops that take twice as long as those before them (later versions know only one kind).
-# What a command runs (`devices.jit`) says by itself how hard LLVM tries.
+# Compiling is what these tests cost: leave LLVM's optimization out, do not split small programs for
+# many cores, and up to JAX 0.10 leave out the emitters of fused loops that take twice as long as
+# those before them (later versions know only one kind). What a command runs (`devices.jit`) says by
+# itself how hard LLVM tries.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0 "
+    "--xla_cpu_parallel_codegen_split_count=1 "
     "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
 )
 
@@ -33,18 +38,32 @@ jax.config.update(
 hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+pytest_plugins = ["tests.helpers.fixtures"]
+
 
 class Together(LoadScopeScheduling):
-    """Keep a file's tests in one process, for they share what they compile; and those of a trained
-    run."""
+    """Keep a file's tests in one process, for they share what they compile; and all that ask for
+    the run that is trained once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = Path(nodeid.partition("::")[0])
-        return str(file.parent if file.parent.name == "experiments" else file)
+        file = nodeid.partition("::")[0]
+        return "of the trained run" if asks_for_the_run(self.config.rootpath / file) else file
+
+
+@cache
+def asks_for_the_run(file: Path) -> bool:
+    """Say whether a test or fixture of a file takes `run` (of `helpers/fixtures.py`)."""
+    return bool(re.search(r"^def \w+\([^)]*\brun\b", file.read_text(encoding="utf-8"), re.M))
 
 
 def pytest_xdist_make_scheduler(config, log):
     return Together(config, log)
+
+
+def pytest_collection_finish():
+    """Tracing makes many objects that die at once: look for cycles among the young, and rarely."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture

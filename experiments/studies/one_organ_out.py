@@ -10,10 +10,13 @@ writes, to five decimals; the nearest support mask is that of SSM-SAM's tests, a
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from jaxmeta.commands.command import parse_words, run
 from jaxmeta.evaluation.intervals import Interval, Level, interval, number
 
 CASES = Path(__file__).with_suffix(".csv")
@@ -107,16 +110,24 @@ def bounded(found: Interval, *, sign: bool = False) -> str:
     return f"{number(found.mean, sign=sign)} [{low}, {high}]"
 
 
+@dataclass(frozen=True)
+class Options:
+    """Print the tables of every group of splits."""
+
+    test: tuple[Literal["within", "across"], ...] = ("within", "across")
+    """Within volumes, across patients, or both."""
+
+
 def main() -> None:
-    """Print every table."""
-    cases = read()
+    """Print the tables."""
+    options, cases = parse_words(Options, __doc__), read()
     for group, splits in GROUPS.items():
-        for test, name in TESTS.items():
+        for test in options.test:
             own = [case for case in cases if case["test"] == test and case["split"] in splits]
-            print(f"\n{group}, {name}\n")
+            print(f"\n{group}, {TESTS[test]}\n")
             for line in table(own):
                 print("| " + " | ".join(line) + " |")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

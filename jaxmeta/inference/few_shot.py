@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from jaxmeta.data.grid import restore
 from jaxmeta.data.postprocess import predicted_labels
 from jaxmeta.errors import BadInput
+from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.scoring import support_set_keys, whole_volume
 from jaxmeta.evaluation.segmenter import together

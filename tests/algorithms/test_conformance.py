@@ -74,7 +74,8 @@ def walked(name):
     return algorithm, given, jax.jit(algorithm.adapt)(*given)
 
 
-@pytest.mark.parametrize("name", rows(lambda case: True, quick=tuple(CASES)))
+# FOMAML walks as MAML does
+@pytest.mark.parametrize("name", rows(lambda case: True, quick=CASES.keys() - {"fomaml"}))
 def test_the_compiled_walk_is_a_python_loop(name):
     algorithm, given, compiled = walked(name)
     with jax.disable_jit():  # a scan is a loop then
@@ -154,7 +155,9 @@ def test_permuted_query_labels_and_images_leave_the_adapted_parameters_bit_equal
         jax.tree.map(np.testing.assert_array_equal, adapted[0], other)
 
 
-@pytest.mark.parametrize("name", rows(lambda case: "order" in case.has, quick=tuple(CASES)))
+@pytest.mark.parametrize(
+    "name", rows(lambda case: "order" in case.has, quick=CASES.keys() - {"anil"})
+)
 def test_first_order_is_second_order_at_rate_zero_and_not_above(x64, name):
     task = in_float64(small_task(1))
 
@@ -171,7 +174,9 @@ def test_first_order_is_second_order_at_rate_zero_and_not_above(x64, name):
     assert gap() > 1e-5
 
 
-@pytest.mark.parametrize("name", rows(lambda case: "memory" in case.has, quick=tuple(CASES)))
+@pytest.mark.parametrize(
+    "name", rows(lambda case: "memory" in case.has, quick=("meta-sgd", "maml++"))
+)
 def test_memory_modes_agree(x64, name):
     task = in_float64(small_task(1))
     meta = beginning(made(name), jnp.float64)

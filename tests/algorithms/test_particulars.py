@@ -16,8 +16,8 @@ from tests.helpers.small import LOSS, MODEL, small_task
 def test_zero_inner_steps_is_joint_training():
     algorithm = maml(MODEL, LOSS, steps=0)
     task, meta = small_task(1), algorithm.init(jax.random.key(0))
-    meta_gradient, _ = algorithm.outer(meta, task)
-    expected = jax.grad(LOSS)(meta.learned["theta"], task.query, None)
+    meta_gradient, _ = jax.jit(algorithm.outer)(meta, task)
+    expected = jax.jit(jax.grad(LOSS))(meta.learned["theta"], task.query, None)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), meta_gradient["theta"], expected
     )
@@ -29,14 +29,14 @@ def test_a_fixed_rate_is_the_same_as_equal_learned_rates():
         maml(MODEL, LOSS, steps=STEPS, rate=0.1, learn_rate=flag) for flag in (False, True)
     )
     key = jax.random.key(0)
-    phis = [a.adapt(a.init(key), task.support, key) for a in (fixed, free)]
+    phis = [jax.jit(a.adapt)(a.init(key), task.support, key) for a in (fixed, free)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *phis)
 
 
 def test_transfer_trains_the_output_of_the_structure_alone():
     algorithm = CASES["transfer"].make(pixel_loss)
     meta = algorithm.init(jax.random.key(0))
-    meta_gradient, _ = algorithm.outer(meta, small_task(1))
+    meta_gradient, _ = jax.jit(algorithm.outer)(meta, small_task(1))
     kernel = np.asarray(meta_gradient["theta"]["head"]["kernel"])
     assert (kernel[:, 0] == 0).all() and (kernel[:, 1] != 0).any()
 
@@ -52,7 +52,7 @@ def test_the_weight_of_the_steps_moves_from_all_alike_to_the_last_alone():
 def test_what_an_algorithm_moves_is_all_that_changes():
     algorithm = CASES["anil"].make(pixel_loss)
     meta = algorithm.init(jax.random.key(0))
-    phi = algorithm.adapt(meta, small_task(1).support, jax.random.key(1))
+    phi = jax.jit(algorithm.adapt)(meta, small_task(1).support, jax.random.key(1))
     np.testing.assert_array_equal(phi["trunk"]["kernel"], meta.learned["theta"]["trunk"]["kernel"])
     assert (phi["head"]["kernel"] != meta.learned["theta"]["head"]["kernel"]).all()
 
@@ -65,6 +65,7 @@ def test_a_structure_with_the_features_of_its_support_is_found_by_its_prototype(
     image = np.where(mask[..., None], [1.0, 0.2], [-0.3, 1.0]).astype(np.float32)
     meta = algorithm.init(jax.random.key(0))
     support = Examples(jnp.asarray(image), jnp.asarray(mask), np.array([True, False]))
-    phi = algorithm.adapt(meta, support, jax.random.key(1))
-    found = algorithm.predict(meta, phi, jnp.asarray(image[:, ::-1]))[..., 0] > 0
+    phi = jax.jit(algorithm.adapt)(meta, support, jax.random.key(1))
+    logits = jax.jit(algorithm.predict)(meta, phi, jnp.asarray(image[:, ::-1]))
+    found = np.asarray(logits)[..., 0] > 0
     np.testing.assert_array_equal(found, mask[:, ::-1] > 0)

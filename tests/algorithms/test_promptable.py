@@ -32,19 +32,21 @@ TASK = Task(examples(0), examples(1), jnp.array([1, 2], jnp.uint32), jnp.zeros(2
 def test_a_perfect_mask_of_known_quality_costs_nothing_and_the_opposite_a_lot():
     mask = jnp.array([[[1, 0], [0, 0]]])
     logits = jnp.where(mask > 0, 30.0, -30.0)[..., None] * jnp.array([1.0, -1.0])[None, None, None]
-    good, bad = mask_losses(logits, jnp.array([[1.0, 0.0]]), mask)[0]
+    losses = jax.jit(mask_losses)
+    good, bad = losses(logits, jnp.array([[1.0, 0.0]]), mask)[0]
     assert good == pytest.approx(0, abs=1e-4) and bad > 1
-    doubted = mask_losses(logits, jnp.array([[0.5, 0.5]]), mask)[0]
+    doubted = losses(logits, jnp.array([[0.5, 0.5]]), mask)[0]
     assert doubted[0] - good > 0.01  # that the quality was underrated
 
 
 def test_a_correction_is_clicked_where_the_mask_is_wrong():
-    mask = jnp.zeros((2, 4, 4), jnp.uint8).at[0, 1, 2].set(1)
-    logits = jnp.full((2, 4, 4), -1.0).at[1, 3, 0].set(1.0)
-    told = correction(Prompts(boxes=jnp.zeros((2, 4))), logits, mask, jax.random.key(0))
+    mask, logits = np.zeros((2, 4, 4), np.uint8), np.full((2, 4, 4), -1.0, np.float32)
+    mask[0, 1, 2] = logits[1, 3, 0] = 1
+    given = jnp.asarray(logits), jnp.asarray(mask)
+    told = jax.jit(correction)(Prompts(boxes=jnp.zeros((2, 4))), *given, jax.random.key(0))
     np.testing.assert_array_equal(told.points[:, 0], [[2, 1], [0, 3]])
     np.testing.assert_array_equal(told.labels[:, 0], [INSIDE, OUTSIDE])
-    again = correction(told, logits, mask, jax.random.key(1))
+    again = jax.eval_shape(correction, told, *given, jax.random.key(1))
     assert again.points.shape == (2, 2, 2)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,24 @@ from jaxmeta.models.sam.adapters import Adapter, Prefix
 from jaxmeta.models.sam.images import slices_as_colors
 from jaxmeta.models.ssm_sam.blur import halo
 from tests.helpers.one_number import SHOWN, TASK, apply, examples, large
+
+
+@cache
+def made_of(**options):
+    """Compile what the published settings make of the network, once for all that ask for it."""
+    made = ssm_sam(SHOWN, chunk=2, **options)
+    return made, made.init(jax.random.key(0)), jax.jit(made.adapt), jax.jit(made.predict)
+
+
+@cache
+def outer_of(**options):
+    return jax.jit(ssm_sam(SHOWN, chunk=2, **options).outer)
+
+
+def adapted(count=1, **options):
+    """Adapt to a few slices in one step online."""
+    _, meta, adapt, _ = made_of(online=Online(1), **options)
+    return adapt(meta, examples(3, count), jax.random.key(5))
 
 
 def by_hand(w, rate, chunks_of, count, colors):
@@ -104,28 +123,26 @@ def test_the_direction_is_the_sum_over_query_chunks_at_where_the_walk_ended(
         return sum(outer(w, chunk) for chunk in range(3))
 
     meta_gradient, told = jax.jit(made.outer)(meta, TASK)
-    wanted = jax.jit(jax.grad(walked, (0, 1)))(0.5, 0.7 if learn_rate else 0.3)
+    loss, wanted = jax.jit(jax.value_and_grad(walked, (0, 1)))(0.5, 0.7 if learn_rate else 0.3)
     np.testing.assert_allclose(meta_gradient["theta"]["w"], wanted[0], rtol=1e-4)
     if learn_rate:
         np.testing.assert_allclose(meta_gradient["rate"]["w"], wanted[1], rtol=1e-4)
-    np.testing.assert_allclose(told["loss"], walked(0.5, 0.7 if learn_rate else 0.3) / 3, rtol=1e-4)
+    np.testing.assert_allclose(told["loss"], loss / 3, rtol=1e-4)
 
 
 def test_without_a_walk_what_comes_before_it_comes_after_it():
-    still, walked = (ssm_sam(SHOWN, chunk=2, passes=passes, rate=0.3) for passes in (0, 1))
-    meta = still.init(jax.random.key(0))
-    still, walked = (jax.jit(made.outer)(meta, TASK)[1] for made in (still, walked))
+    _, meta, *_ = made_of()
+    still, walked = (outer_of(passes=passes, rate=0.3)(meta, TASK)[1] for passes in (0, 1))
     assert "inner_last" not in still
     assert still["dice"] == still["dice_before"] == walked["dice_before"]
 
 
 def test_a_chunk_without_a_valid_slice_moves_nothing():
-    made = ssm_sam(SHOWN, chunk=2, passes=1, rate=0.3)
-    meta = made.init(jax.random.key(0))
+    _, meta, *_ = made_of()
     more = examples(0, 4)._replace(valid=jnp.array([True, True, False, False]))
     fewer = jax.tree.map(lambda a: a[:2], more)
     one, two, all_valid = (
-        jax.jit(made.outer)(meta, TASK._replace(support=support))[0]["theta"]["w"]
+        outer_of(passes=1, rate=0.3)(meta, TASK._replace(support=support))[0]["theta"]["w"]
         for support in (more, fewer, examples(0, 4))
     )
     np.testing.assert_allclose(one, two, rtol=1e-5)
@@ -262,19 +279,18 @@ def test_one_support_slice_teaches_every_copy_of_what_is_learned():
 
 
 def test_a_query_is_told_the_support_s_points_and_mask_or_clicks_of_its_own():
-    made = ssm_sam(SHOWN, chunk=2, online=Online(1))
-    meta, image = made.init(jax.random.key(0)), examples(4, 2).image
-    phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
-    plain = made.predict(meta, phi, image)
+    _, meta, _, predict = made_of(online=Online(1))
+    phi, image = adapted(), examples(4, 2).image
+    plain = predict(meta, phi, image)
     assert phi.masks.shape == (1, 4, 4) and plain.shape == (2, 16, 16, 1)
-    clicked = ssm_sam(SHOWN, chunk=2, points_from="clicks").predict
+    *_, clicked = made_of(points_from="clicks")
     other = phi._replace(masks=1 - phi.masks)
     for changed in (
         clicked(meta, phi, image, jnp.ones((2, 1, 2))),
-        made.predict(meta, other, image),
+        predict(meta, other, image),
     ):
         assert np.abs(changed - plain).max() > 0.1
-    for asked, given in ((clicked, ()), (made.predict, jnp.ones((2, 1, 2)))):
+    for asked, given in ((clicked, ()), (predict, jnp.ones((2, 1, 2)))):
         with pytest.raises(ValueError, match="clicks are given as the prompt, or are not"):
             asked(meta, phi, image, given)
 
@@ -291,23 +307,21 @@ def test_transposed_points_are_read_the_other_way_round():
     meta, image = plain.init(jax.random.key(0)), examples(4, 2).image
     phi = jax.jit(plain.adapt)(meta, examples(3, 1), jax.random.key(5))
     clicks = jnp.tile(jnp.array([[[2.0, 9.0], [5.0, 1.0]]]), (2, 1, 1))
-    swapped = other.predict(meta, phi, image, clicks[..., ::-1])
-    np.testing.assert_allclose(plain.predict(meta, phi, image, clicks), swapped, atol=1e-6)
-    assert np.abs(swapped - other.predict(meta, phi, image, clicks)).min() > 0.5
+    predict, transposed = jax.jit(plain.predict), jax.jit(other.predict)
+    swapped = transposed(meta, phi, image, clicks[..., ::-1])
+    np.testing.assert_allclose(predict(meta, phi, image, clicks), swapped, atol=1e-6)
+    assert np.abs(swapped - transposed(meta, phi, image, clicks)).min() > 0.5
 
 
 @pytest.mark.parametrize("prompt, count", [("support", 30), ("none", 0)])
 def test_new_slices_are_asked_with_points_of_the_support_or_none(prompt, count):
-    made = ssm_sam(SHOWN, chunk=2, online=Online(1), points_from=prompt, drawn=Drawn())
-    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), examples(3, 1), jax.random.key(5))
+    phi = adapted() if prompt == "support" else adapted(points_from=prompt)
     assert phi.points.shape == (1, count, 2)
 
 
 def test_the_halo_on_the_grid_is_that_of_every_fourth_pixel_from_the_first():
-    made = ssm_sam(SHOWN, chunk=2, online=Online(1))
-    support = examples(3, 1)
-    phi = jax.jit(made.adapt)(made.init(jax.random.key(0)), support, jax.random.key(5))
-    np.testing.assert_allclose(phi.masks, halo(support.mask)[:, ::4, ::4], atol=1e-6)
+    wanted = jax.jit(halo)(examples(3, 1).mask)[:, ::4, ::4]
+    np.testing.assert_allclose(adapted().masks, wanted, atol=1e-6)
 
 
 def test_training_and_adaptation_leave_features_out_and_prediction_does_not():
@@ -319,33 +333,30 @@ def test_training_and_adaptation_leave_features_out_and_prediction_does_not():
 
     made = ssm_sam(SHOWN._replace(apply=watched), chunk=2, passes=1, online=Online(1))
     meta = made.init(jax.random.key(0))
-    phi = jax.jit(made.adapt)(meta, examples(3, 1), jax.random.key(5))
+    phi = jax.eval_shape(made.adapt, meta, examples(3, 1), jax.random.key(5))
     assert keys and all(keys)
     keys.clear()
-    made.predict(meta, phi, examples(4, 2).image)
+    jax.eval_shape(made.predict, meta, phi, examples(4, 2).image)
     assert keys and not any(keys)
     keys.clear()
-    jax.jit(made.outer)(meta, TASK)
+    jax.eval_shape(made.outer, meta, TASK)
     assert any(keys)
 
 
 def test_labels_of_the_query_do_not_reach_the_walk():
-    made = ssm_sam(SHOWN, chunk=2, passes=2, rate=0.3)
-    meta = made.init(jax.random.key(0))
+    _, meta, *_ = made_of()
     other = TASK._replace(query=TASK.query._replace(mask=1 - TASK.query.mask))
-    one, two = (jax.jit(made.outer)(meta, task)[1] for task in (TASK, other))
+    one, two = (outer_of(passes=1, rate=0.3)(meta, task)[1] for task in (TASK, other))
     np.testing.assert_array_equal(one["inner_last"], two["inner_last"])
     assert one["loss"] != two["loss"]
 
 
 def test_several_support_slices_answer_by_the_mean_of_their_probabilities():
-    made = ssm_sam(SHOWN, chunk=2, online=Online(1))
-    meta = made.init(jax.random.key(0))
-    phi = jax.jit(made.adapt)(meta, examples(3, 2), jax.random.key(5))
-    image = 3 * examples(4, 1).image
+    _, meta, _, predict = made_of(online=Online(1))
+    phi, image = adapted(2), 3 * examples(4, 1).image
 
     def probability(phi):
-        return jax.nn.sigmoid(made.predict(meta, phi, image))
+        return jax.nn.sigmoid(predict(meta, phi, image))
 
     each = [
         probability(

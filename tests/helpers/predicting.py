@@ -9,6 +9,11 @@ def pair(scanned, case=0, value=3):
     return f"{folder}/imagesTr/case{case}.nii.gz:{folder}/labelsTr/case{case}.nii.gz:{value}"
 
 
+def whole_pair(scanned):
+    """Name an image and its labels."""
+    return pair(scanned).rpartition(":")[0]
+
+
 def options(run, scanned, **changes):
     """Ask for the mask of the last scan of the belly from the first."""
     image = scanned / "belly" / "imagesTr" / "case5.nii.gz"

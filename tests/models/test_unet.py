@@ -9,6 +9,7 @@ from jax.test_util import check_grads
 
 from jaxmeta.models import unet
 from jaxmeta.models.layers import Convolution, GroupNorm, max_pool, mean_pool
+from tests.helpers.by_hand import begun
 from tests.helpers.small import on_arrays
 
 
@@ -21,8 +22,8 @@ def image():
 def test_group_norm_equals_the_library_s(image, groups):
     ours, theirs = GroupNorm(groups), nn.GroupNorm(groups, epsilon=1e-5)
     params = {"scale": jnp.linspace(0.5, 2, 6), "bias": jnp.linspace(-1, 1, 6)}
-    got = ours.apply({"params": params}, 3 + 2 * image)
-    np.testing.assert_allclose(got, theirs.apply({"params": params}, 3 + 2 * image), atol=2e-5)
+    both = jax.jit(lambda x: [norm.apply({"params": params}, x) for norm in (ours, theirs)])
+    np.testing.assert_allclose(*both(3 + 2 * image), atol=2e-5)
 
 
 def test_fewer_channels_than_groups_make_a_group_each(image):
@@ -39,16 +40,17 @@ def test_pooling_equals_the_library_s(image):
 
 def test_what_comes_from_below_is_seen_upsampled_before_the_image(image):
     layer, below = Convolution(5), image[:, :4, :6, :2]
-    variables = layer.init(jax.random.key(0), image, below)
+    variables = begun(layer.init, image, below)
     large = jnp.repeat(jnp.repeat(below, 2, 1), 2, 2)
-    whole = layer.apply(variables, jnp.concatenate([large, image], -1))
-    np.testing.assert_allclose(layer.apply(variables, image, below), whole, atol=1e-5)
+    apply = jax.jit(layer.apply)
+    whole = apply(variables, jnp.concatenate([large, image], -1))
+    np.testing.assert_allclose(apply(variables, image, below), whole, atol=1e-5)
 
 
 def test_group_norm_is_twice_differentiable(x64):
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 2, 4)))
     params = {"scale": jnp.linspace(0.5, 2, 4), "bias": jnp.linspace(-1, 1, 4)}
-    norm = on_arrays(lambda p, x: GroupNorm(2).apply({"params": p}, x))
+    norm = jax.jit(on_arrays(lambda p, x: GroupNorm(2).apply({"params": p}, x)))
     check_grads(norm, (params, image), order=2, rtol=1e-4)
 
 
@@ -79,7 +81,7 @@ def test_sides_that_do_not_halve_are_refused_with_their_sizes():
 
 def test_images_of_a_batch_do_not_see_each_other():
     model = unet((2, 4))
-    variables = jax.jit(model.init)(jax.random.key(0))
+    variables = begun(model.init)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 8, 1)), jnp.float32)
     apply = jax.jit(model.apply)
     changed = apply(variables, images.at[1].set(0.0))[0]

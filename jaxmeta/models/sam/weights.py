@@ -7,6 +7,7 @@ not fit is told.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -30,11 +31,17 @@ class Tensor(NamedTuple):
     axes: tuple[int, ...] | None  # there, in our order; None: axes of size 1 differ, and no others
 
 
+@cache
+def shapes_of(size: Size) -> PyTree:
+    """Give the shapes of our tree: to trace the largest takes seconds, so each size is traced
+    once."""
+    return jax.eval_shape(sam(size).init, jax.random.key(0))
+
+
 def tensors(size: Size) -> dict[tuple[str, ...], Tensor]:
     """List, leaf by leaf of our tree, the tensors that a checkpoint of this size holds."""
-    shapes = jax.eval_shape(sam(size).init, jax.random.key(0))
     found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes_of(size)):
         names = tuple(step.key for step in path)
         found[names] = tensor_of(names, leaf.shape)
     return found
@@ -145,9 +152,8 @@ def leaves(
     read: Callable[[str], np.ndarray], size: Size
 ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
     """Give leaf by leaf of our tree, each read when its turn comes, from a checkpoint that fits."""
-    shapes = jax.eval_shape(sam(size).init, jax.random.key(0))
     known = tensors(size)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes_of(size)):
         names = tuple(step.key for step in path)
         value = converted(np.asarray(read(known[names].name)), known[names], leaf.shape)
         if not np.isfinite(value).all():

@@ -19,12 +19,12 @@ from jaxmeta.models.sam.adapters import (
 )
 from jaxmeta.models.sam.encoder import encoder
 from jaxmeta.models.sam.layers import gelu
-from tests.helpers.by_hand import dense, drawn
+from tests.helpers.by_hand import begun, dense, drawn
 from tests.helpers.sizes import SMALL
 
 KINDS = {"high_pass": high_pass, "low_rank": low_rank, "bottleneck": bottleneck}
 PARTS = encoder(SMALL)
-FROZEN = PARTS.init(jax.random.key(0))
+FROZEN = begun(PARTS.init)
 TOKENS = drawn(2, 3, 3, SMALL.width, seed=1)
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
 
@@ -41,6 +41,12 @@ def moved(tree, by=0.05):
     )
 
 
+def prefix_of(adapter):
+    """See the images as far as the first adapted block."""
+    return jax.jit(lambda image: before_adapters(PARTS, FROZEN, adapter, image))(IMAGE)
+
+
+@jax.jit
 def plain(image):
     tokens = PARTS.place(FROZEN, PARTS.embed(FROZEN, image))
     for number in range(SMALL.depth):
@@ -58,8 +64,8 @@ def test_the_published_adapter_has_its_number_of_parameters():
 def test_every_adapted_block_is_adapted_and_no_other(kind, last):
     adapter = KINDS[kind](SMALL, last=last)
     assert adapter.blocks == ((0, 1) if last is None else (1,))
-    own = adapter.init(jax.random.key(1))
-    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    own = jax.jit(adapter.init)(jax.random.key(1))
+    prefix = prefix_of(adapter)
     run = jax.jit(lambda v: adapted_blocks(PARTS, FROZEN, adapter, v, prefix, SMALL.depth))
     before, after = run(own), run(moved(own))
     assert len(before) == len(adapter.blocks)
@@ -72,22 +78,21 @@ def test_every_adapted_block_is_adapted_and_no_other(kind, last):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_block_has_weights_of_its_own_that_change_nothing_before_it(kind):
     adapter = KINDS[kind](SMALL)
-    own = moved(adapter.init(jax.random.key(1)))
-    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    own = begun(adapter.init)
+    prefix = prefix_of(adapter)
     name = "tune_1" if kind == "high_pass" else "block_1"
     changed = own | {name: moved(own[name], 0.5)}
-    one, other = (
-        adapted_blocks(PARTS, FROZEN, adapter, v, prefix, SMALL.depth) for v in (own, changed)
-    )
+    run = jax.jit(lambda v: adapted_blocks(PARTS, FROZEN, adapter, v, prefix, SMALL.depth))
+    one, other = run(own), run(changed)
     np.testing.assert_array_equal(one[0], other[0])
     assert np.abs(one[1] - other[1]).max() > 1e-4
 
 
 def test_the_prefix_before_the_last_blocks_is_the_network_s_own():
     adapter = low_rank(SMALL, last=1)
-    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
-    tokens = PARTS.place(FROZEN, PARTS.embed(FROZEN, IMAGE))
-    np.testing.assert_allclose(prefix.tokens, PARTS.block(FROZEN, 0, tokens), atol=1e-6)
+    prefix = prefix_of(adapter)
+    first = jax.jit(lambda i: PARTS.block(FROZEN, 0, PARTS.place(FROZEN, PARTS.embed(FROZEN, i))))
+    np.testing.assert_allclose(prefix.tokens, first(IMAGE), atol=1e-6)
     assert prefix.patches == prefix.edges == ()  # nothing is kept that nobody looks at
 
 
@@ -96,10 +101,11 @@ def test_a_token_is_prompted_by_its_own_patch_unless_tokens_are_mixed(mixed):
     """As released, row 1 column 2 of the embedding is spread over the channels of other tokens."""
     adapter = high_pass(SMALL, width=3)
     adapter = mixed_tokens(adapter) if mixed else adapter
-    own = moved(adapter.init(jax.random.key(1)))
-    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    own = begun(adapter.init)
+    prefix = prefix_of(adapter)
     other = prefix._replace(patches=prefix.patches.at[:, 1, 2].add(1.0))
-    seen = [adapter.before(own, adapter.encode(own, each), 0) for each in (prefix, other)]
+    run = jax.jit(lambda each: adapter.before(own, adapter.encode(own, each), 0))
+    seen = run(prefix), run(other)
     changed = np.abs(seen[0] - seen[1]).max((0, 3)) > 1e-6
     only = np.zeros_like(changed)
     only[1, 2] = True
@@ -129,7 +135,7 @@ def test_the_square_of_low_frequencies_is_the_published_one():
 
 def test_low_rank_adds_to_queries_and_values_and_to_no_key():
     adapter, x = low_rank(SMALL), TOKENS
-    own = moved(adapter.init(jax.random.key(1)))
+    own = begun(adapter.init)
     q, k, v = jnp.split(adapter.taps(own, 1).qkv(x), 3, axis=-1)
     pairs = own["block_1"]
     np.testing.assert_allclose(q, x @ pairs["q"]["down"] @ pairs["q"]["up"], atol=1e-5)
@@ -139,7 +145,7 @@ def test_low_rank_adds_to_queries_and_values_and_to_no_key():
 
 def test_a_bottleneck_beside_the_attention_is_whole_and_beside_the_perceptron_halved():
     adapter, x = bottleneck(SMALL), TOKENS
-    own = moved(adapter.init(jax.random.key(1)))
+    own = begun(adapter.init)
     taps = adapter.taps(own, 1)
     for name, tap, share in (("space", taps.attention, 1.0), ("mlp", taps.mlp, 0.5)):
         of = own["block_1"][name]
@@ -152,8 +158,8 @@ def test_a_bottleneck_beside_the_attention_is_whole_and_beside_the_perceptron_ha
 def test_high_pass_prompts_are_the_published_formula_added_before_each_block(mixed):
     adapter = high_pass(SMALL, width=3)
     adapter = mixed_tokens(adapter) if mixed else adapter
-    own = moved(adapter.init(jax.random.key(1)))
-    prefix = before_adapters(PARTS, FROZEN, adapter, IMAGE)
+    own = begun(adapter.init)
+    prefix = prefix_of(adapter)
     patches = np.asarray(PARTS.embed(FROZEN, IMAGE))
     if mixed:  # [H, W, D] read as [D, H, W]
         patches = patches.reshape(2, SMALL.width, SMALL.grid, SMALL.grid).transpose(0, 2, 3, 1)

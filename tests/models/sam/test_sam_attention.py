@@ -34,8 +34,12 @@ def plain(q, k, v, tilt=None):
 def test_pieces_of_any_size_are_the_softmax_of_the_whole(most, tilted):
     q, k, v = drawn(2, 6, 3), drawn(2, 12, 3, seed=1), drawn(2, 12, 5, seed=2)
     tilt = (drawn(2, 6, 3, seed=3), drawn(2, 6, 4, seed=4)) if tilted else None
-    found = some_at_a_time((q, *(tilt or ())), k, v, most=most)
-    np.testing.assert_allclose(found, plain(q, k, v, tilt), atol=1e-6)
+
+    @jax.jit
+    def both(q, k, v, tilt):
+        return some_at_a_time((q, *(tilt or ())), k, v, most=most), plain(q, k, v, tilt)
+
+    np.testing.assert_allclose(*both(q, k, v, tilt), atol=1e-6)
 
 
 def test_many_scores_are_dealt_out_and_few_are_not():
@@ -62,7 +66,7 @@ def test_second_derivatives_in_pieces_equal_differences(x64):
     def both(q, k, v, *tilt):
         return some_at_a_time((q, *tilt), k, v, most=8)
 
-    check_grads(on_arrays(both), (q, k, v, *tilt), order=2, modes=["rev"], rtol=1e-4)
+    check_grads(jax.jit(on_arrays(both)), (q, k, v, *tilt), order=2, modes=["rev"], rtol=1e-4)
 
 
 def test_scores_are_never_held_at_once_and_derivatives_compute_them_again():

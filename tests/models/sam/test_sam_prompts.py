@@ -17,12 +17,13 @@ from tests.helpers.sizes import SMALL
 
 GRID, FEATURES = SMALL.grid, SMALL.features
 MODULE = PromptEncoder(SMALL)
+APPLY = jax.jit(lambda own, given: MODULE.apply(own, given, 1))
 
 
 @pytest.fixture(scope="module")
 def own():
     coarse = Prompts(masks=jnp.zeros((1, 4 * GRID, 4 * GRID)))
-    return jax.tree.map(np.asarray, MODULE.init(jax.random.key(0), coarse, 1)["params"])
+    return jax.tree.map(np.asarray, begun(lambda key: MODULE.init(key, coarse, 1))["params"])
 
 
 def waves(own, at):
@@ -34,7 +35,7 @@ def waves(own, at):
 def test_clicks_are_their_place_and_kind_and_end_with_one_that_is_none(own):
     at, labels = [[3.0, 5.0], [9.0, 2.0], [1.0, 1.0]], [INSIDE, OUTSIDE, PADDING]
     given = Prompts(points=jnp.array([at]), labels=jnp.array([labels]))
-    sparse, dense = MODULE.apply({"params": own}, given, 1)
+    sparse, dense = APPLY({"params": own}, given)
     place, nothing = waves(own, at), own["not_a_point_embed"]
     wanted = [
         place[0] + own["point_embeddings_1"],
@@ -53,7 +54,7 @@ def test_a_box_is_its_corners_and_ends_clicks_itself(own):
     given = Prompts(
         points=jnp.array([[[3.0, 5.0]]]), labels=jnp.array([[INSIDE]]), boxes=jnp.array([box])
     )
-    sparse, _ = MODULE.apply({"params": own}, given, 1)
+    sparse, _ = APPLY({"params": own}, given)
     corners = waves(own, [box[:2], box[2:]])
     wanted = np.stack(
         [

@@ -12,6 +12,7 @@ from jaxmeta.models.sam.weights import from_leaves, leaves
 from tests.helpers.sizes import reference
 
 KINDS = ("points", "box", "points_box_mask", "none")
+RESTORED = jax.jit(lambda logits: restored(logits, frame_of(320, 250, 256)))
 close = dict(atol=1e-4, rtol=0)  # blocks reach 3; the largest difference seen is 4e-6
 
 
@@ -48,7 +49,7 @@ def prompts_of(kind, number, values):
 def test_images_are_normalized_and_padded_alike(known):
     _, _, values = known
     colors = jnp.asarray(values["input/image_rgb_0_255_nchw"].transpose(0, 2, 3, 1))
-    seen = fitted(colors, frame_of(320, 250, 256))
+    seen = jax.jit(lambda colors: fitted(colors, frame_of(320, 250, 256)))(colors)
     np.testing.assert_allclose(
         seen, values["stage/preprocessed_nchw"].transpose(0, 2, 3, 1), **close
     )
@@ -58,11 +59,17 @@ def test_blocks_agree_one_by_one(known):
     network, variables, values = known
     own, parts = variables["image_encoder"], network.parts
     pixels = jnp.asarray(values["stage/preprocessed_nchw"].transpose(0, 2, 3, 1))
-    tokens = parts.place(own, parts.embed(own, pixels))
-    for number in range(network.size.depth):
-        tokens = parts.block(own, number, tokens)
+
+    @jax.jit
+    def every_block(own, pixels):
+        tokens = [parts.place(own, parts.embed(own, pixels))]
+        for number in range(network.size.depth):
+            tokens.append(parts.block(own, number, tokens[-1]))
+        return tokens[1:], parts.neck(own, tokens[-1])
+
+    blocks, found = every_block(own, pixels)
+    for number, tokens in enumerate(blocks):
         np.testing.assert_allclose(tokens, values[f"stage/block{number}_nhwc"], **close)
-    found = parts.neck(own, tokens)
     wanted = values["stage/image_embedding_nchw"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(found, wanted, **close)
 
@@ -71,7 +78,8 @@ def test_blocks_agree_one_by_one(known):
 @pytest.mark.parametrize("kind", KINDS)
 def test_prompts_are_encoded_alike(known, kind, number):
     network, variables, values = known
-    sparse, dense = network.prompt(variables, prompts_of(kind, number, values), 1)
+    given = prompts_of(kind, number, values)
+    sparse, dense = jax.jit(lambda v, given: network.prompt(v, given, 1))(variables, given)
     of = f"output/{kind}/{number}"
     np.testing.assert_allclose(sparse, values[f"{of}/sparse"], **close)
     np.testing.assert_allclose(dense, values[f"{of}/dense"].transpose(0, 2, 3, 1), **close)
@@ -82,14 +90,18 @@ def test_prompts_are_encoded_alike(known, kind, number):
 def test_masks_and_their_quality_agree(known, encoded, kind, number):
     network, variables, values = known
     given = prompts_of(kind, number, values)
-    image = encoded[number : number + 1]
-    for name, several in (("single", False), ("multi", True)):
-        logits, quality = network.decode(variables, image, given, several=several)
+
+    def decoded(variables, image, given):
+        one, several = (network.decode(variables, image, given, several=s) for s in (False, True))
+        return dict(single=one, multi=several)
+
+    found = jax.jit(decoded)(variables, encoded[number : number + 1], given)
+    for name, (logits, quality) in found.items():
         of = f"output/{kind}/{number}/{name}"
         wanted = values[f"{of}/low_res_logits"].transpose(0, 2, 3, 1)
         scale = np.abs(wanted).max()  # logits of random weights hardly leave zero
         np.testing.assert_allclose(logits / scale, wanted / scale, **close)
         np.testing.assert_allclose(quality, values[f"{of}/iou"], **close)
         if (full := f"{of}/full_logits") in values:
-            seen = restored(logits, frame_of(320, 250, 256)) / scale
+            seen = RESTORED(logits) / scale
             np.testing.assert_allclose(seen, values[full].transpose(0, 2, 3, 1) / scale, **close)

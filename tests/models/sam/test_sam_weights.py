@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmeta.models.sam import SIZES, sam
-from jaxmeta.models.sam.weights import converted, fit, from_leaves, leaves, tensors
+from jaxmeta.models.sam import SIZES
+from jaxmeta.models.sam.weights import converted, fit, from_leaves, leaves, shapes_of, tensors
 from tests.helpers.sizes import SMALL, golden
 
 
@@ -20,7 +20,7 @@ def test_every_key_and_shape_of_the_published_files_has_one_place(name, count):
 
 def test_leaves_and_tensors_are_one_to_one():
     known = tensors(SMALL)
-    shapes = jax.eval_shape(sam(SMALL).init, jax.random.key(0))
+    shapes = shapes_of(SMALL)
     assert len(known) == len(jax.tree.leaves(shapes)) == len({t.name for t in known.values()})
     for leaf, tensor in zip(jax.tree.leaves(shapes), known.values(), strict=True):
         assert leaf.size == np.prod(tensor.shape)
@@ -52,12 +52,8 @@ def test_kernels_are_turned_from_the_published_order_of_axes_also_where_they_are
     """There: linear (out, in), convolution (out, in, y, x), transposed convolution (in, out, y,
     x)."""
     rng = np.random.default_rng(0)
-    shapes = {
-        tuple(step.key for step in path): leaf.shape
-        for path, leaf in jax.tree_util.tree_leaves_with_path(
-            jax.eval_shape(sam(SMALL).init, jax.random.key(0))
-        )
-    }
+    found = jax.tree_util.tree_leaves_with_path(shapes_of(SMALL))
+    shapes = {tuple(step.key for step in path): leaf.shape for path, leaf in found}
     kinds = set()
     for path, tensor in tensors(SMALL).items():
         value = rng.normal(size=tensor.shape).astype(np.float32)
@@ -70,3 +66,23 @@ def test_kernels_are_turned_from_the_published_order_of_axes_also_where_they_are
         np.testing.assert_array_equal(found, value.transpose(turned).reshape(found.shape))
         kinds.add((kind, value.shape[0] == value.shape[1]))
     assert {(2, True), (4, False), ("up", False)} <= kinds
+
+
+@pytest.mark.parametrize(
+    "name, encoder_count, whole",
+    [
+        ("vit-b", 89_670_912, 93_735_472),
+        ("vit-l", 308_278_272, 312_342_832),
+        ("vit-h", 637_026_048, 641_090_608),
+    ],
+)
+def test_published_sizes_have_their_number_of_parameters(name, encoder_count, whole):
+    count = {
+        part: sum(a.size for a in jax.tree.leaves(of))
+        for part, of in shapes_of(SIZES[name]).items()
+    }
+    frequencies = 256  # drawn once, stored, and never trained
+    assert count["image_encoder"] == encoder_count
+    assert count["prompt_encoder"] == 6_220 + frequencies
+    assert count["mask_decoder"] == 4_058_340
+    assert sum(count.values()) == whole + frequencies

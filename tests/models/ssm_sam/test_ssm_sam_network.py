@@ -1,6 +1,8 @@
 """The network of SSM-SAM: its points, its halo, its sizes, and that derivatives of derivatives are
 right."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +23,11 @@ from tests.helpers.sizes import SMALL
 
 SIZE = SMALL._replace(depth=4, whole=(0, 2))
 NETWORK = self_sampling(SIZE, high_pass(SIZE, width=3))
+DRAWN_ON = jax.jit(drawn_on, static_argnums=1)
 ENCODE, APPLY = jax.jit(NETWORK.encode), jax.jit(NETWORK.apply)
 
 
+@cache
 def counts(**how):
     size = SIZES["vit-b"]
     shapes = jax.eval_shape(self_sampling(size, high_pass(size), **how).init, jax.random.key(0))
@@ -73,21 +77,23 @@ def test_features_before_the_first_adapted_block_come_with_the_prefix():
 
 
 def test_points_lie_on_the_structure_x_along_a_row():
-    mask = jnp.zeros((2, 8, 12), jnp.uint8).at[0, 2, 9].set(1).at[1, 5, 4].set(1)
-    points = drawn_on(mask, 64, jax.random.key(0))
+    mask = np.zeros((2, 8, 12), np.uint8)
+    mask[0, 2, 9] = mask[1, 5, 4] = 1
+    points = DRAWN_ON(mask, 64, jax.random.key(0))
     assert {tuple(p) for p in np.asarray(points).tolist()} == {(9.0, 2.0), (4.0, 5.0)}
 
 
 def test_points_are_as_likely_on_every_pixel():
-    mask = jnp.zeros((1, 4, 4), jnp.uint8).at[0, 1].set(1)
-    points = np.asarray(drawn_on(mask, 4000, jax.random.key(0)))
+    mask = np.zeros((1, 4, 4), np.uint8)
+    mask[0, 1] = 1
+    points = np.asarray(DRAWN_ON(mask, 4000, jax.random.key(0)))
     share = np.bincount(points[:, 0].astype(int), minlength=4) / 4000
     np.testing.assert_allclose(share, 0.25, atol=0.03)  # 4 standard deviations
     assert (points[:, 1] == 1).all()
 
 
 def test_without_a_structure_ten_points_lie_anywhere():
-    points = np.asarray(drawn_on(jnp.zeros((1, 16, 16), jnp.uint8), 30, jax.random.key(0)))
+    points = np.asarray(DRAWN_ON(np.zeros((1, 16, 16), np.uint8), 30, jax.random.key(0)))
     assert len({tuple(p) for p in points[:10]}) > 5
     np.testing.assert_array_equal(points[10:20], points[:10])
 
@@ -97,7 +103,7 @@ def test_features_are_read_where_the_points_lie_not_transposed():
     features = jnp.zeros((1, 4, 4, 1)).at[0, 1, 3].set(1.0)
     at = jnp.array([[13.5, 5.5], [5.5, 13.5], [11.5, 5.5], [15.5, 5.5]])
     # half way to the next cell half of it is left; so it is half way over the border
-    found = features_at(features, at[None], 16)[0, :, 0]
+    found = jax.jit(features_at, static_argnums=2)(features, at[None], 16)[0, :, 0]
     np.testing.assert_allclose(found, [1, 0, 0.5, 0.5], atol=1e-6)
 
 
@@ -113,7 +119,7 @@ def test_kernels_are_opencv_s():
 
 def test_the_halo_is_one_inside_and_falls_off_around():
     mask = jnp.zeros((2, 64, 64), jnp.uint8).at[0, 24:40, 20:44].set(1)
-    soft = np.asarray(halo(mask))
+    soft = np.asarray(jax.jit(halo)(mask))
     assert (soft[0][np.asarray(mask[0]) > 0] == 1).all()
     outside = soft[0, 32, 44:]
     assert (np.diff(outside) < 1e-6).all() and 0.3 < outside[0] < 1 and outside[-1] < 0.05

@@ -17,6 +17,8 @@ from jaxmeta.models.ssm_sam.sampler import SelfSampler
 from tests.helpers.by_hand import begun, dense, drawn, norm
 from tests.helpers.sizes import SMALL
 
+HALO = jax.jit(halo)
+
 
 def test_the_halo_is_one_wide_blur_and_three_narrow_ones_the_structure_set_to_one_after_each():
     """At 64 pixels the kernels have 13 and 7; scipy's "mirror" is OpenCV's default border."""
@@ -34,12 +36,12 @@ def test_the_halo_is_one_wide_blur_and_three_narrow_ones_the_structure_set_to_on
     for kernel in (13, 7, 7, 7):
         value = blurred(value, kernel)
     wanted = (value - value.min()) / (value.max() - value.min())
-    np.testing.assert_allclose(halo(jnp.asarray(mask))[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(HALO(jnp.asarray(mask))[0], wanted, atol=1e-5)
 
 
 def test_a_halo_reaches_from_0_to_1_where_a_structure_fills_all_but_a_corner():
     mask = jnp.ones((1, 64, 64), jnp.uint8).at[0, :3, :3].set(0)
-    soft = np.asarray(halo(mask))
+    soft = np.asarray(HALO(mask))
     np.testing.assert_allclose([soft.min(), soft.max()], [0, 1], atol=1e-6)
 
 
@@ -58,9 +60,8 @@ def test_mask_attention_is_its_formula():
     y = norm(own["norm1"], value + tokens)
     think = dense(own["mlp"]["lin2"], jnp.maximum(dense(own["mlp"]["lin1"], y), 0))
     wanted = norm(own["norm2"], think + y).reshape(x.shape)
-    np.testing.assert_allclose(
-        module.apply({"params": own}, x, mask, still=True), wanted, atol=1e-4
-    )
+    found = jax.jit(partial(module.apply, still=True))({"params": own}, x, mask)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -93,8 +94,7 @@ def test_the_decoder_s_head_is_enlarged_fourfold_corners_on_corners():
     x = [drawn(1, 4, 4, SMALL.features, seed=n) for n in range(4)]
     module = FlexibleDecoder(SMALL, attends=False)
     own = begun(partial(module.init, still=True), x, x[0][..., 0])
-    found, state = module.apply(
-        own, x, x[0][..., 0], still=True, capture_intermediates=lambda m, _: m.name == "head"
-    )
+    seen = dict(still=True, capture_intermediates=lambda m, _: m.name == "head")
+    found, state = jax.jit(partial(module.apply, **seen))(own, x, x[0][..., 0])
     head = np.asarray(state["intermediates"]["head"]["__call__"][0][0, ..., 0])
     np.testing.assert_allclose(found[0], zoom(head, 4, order=1), atol=1e-5)

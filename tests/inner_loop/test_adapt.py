@@ -1,6 +1,6 @@
 """Properties of the inner loop, on a smooth network."""
 
-from functools import partial
+from functools import cache, partial
 from itertools import product
 
 import jax
@@ -27,11 +27,21 @@ def start():
     return MODEL.init(jax.random.key(0)), small_task().support
 
 
-def walked(phi, support, plan, update=OPTIMIZERS["momentum"], **options):
+@cache
+def compiled(update, **options):
+    """Compile a walk once for all plans of one shape."""
+
     def walk(phi, support, plan):
         return adapt(LOSS, phi, support, plan, update=update, key=jax.random.key(1), **options)
 
-    return jax.jit(walk)(phi, support, plan)
+    return jax.jit(walk)
+
+
+def walked(phi, support, plan, update=OPTIMIZERS["momentum"], **options):
+    return compiled(update, **options)(phi, support, plan)
+
+
+VALUE_AND_SLOPE = jax.jit(jax.value_and_grad(LOSS))
 
 
 def test_scan_equals_a_python_loop(start):
@@ -41,7 +51,7 @@ def test_scan_equals_a_python_loop(start):
     phi, state, losses = theta, update.init(theta), []
     for number in range(3):
         examples = jax.tree.map(lambda a: a[plan.index[number]], support)
-        value, g = jax.value_and_grad(LOSS)(phi, examples, jax.random.fold_in(key, number))
+        value, g = VALUE_AND_SLOPE(phi, examples, jax.random.fold_in(key, number))
         delta, state = update.update(g, state, phi)
         phi = jax.tree.map(lambda p, d: p + plan.rate[number] * d, phi, delta)
         losses.append(value)
@@ -74,7 +84,8 @@ def test_slices_in_turn_are_a_python_loop_that_skips_what_is_not_valid(start):
     phi, state = theta, update.init(theta)
     for epoch in range(4):
         for shot in range(2):
-            g = jax.grad(LOSS)(phi, jax.tree.map(lambda a: a[shot : shot + 1], support), None)
+            one = jax.tree.map(lambda a: a[shot : shot + 1], support)
+            _, g = VALUE_AND_SLOPE(phi, one, None)
             delta, state = update.update(g, state, phi)
             phi = jax.tree.map(lambda p, d: p + 0.5 ** (epoch // 2) * d, phi, delta)
     found, (losses, _) = walked(theta, support, plan, update, order=1)
@@ -95,9 +106,9 @@ def test_tasks_of_different_lengths_side_by_side_are_each_as_alone(start, order)
             0
         ]
 
-    together = jax.jit(jax.vmap(walk))(valid)
+    together, walk = jax.jit(jax.vmap(walk))(valid), jax.jit(walk)
     for number, one in enumerate(valid):
-        alone = jax.jit(walk)(one)
+        alone = walk(one)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a[number], b, rtol=1e-5, atol=1e-6),
             together,
@@ -169,21 +180,25 @@ def test_memory_modes_agree_on_the_gradient_of_everything(x64, name, order):
         )
 
 
+@cache
+def needed(steps, memory):
+    """Give the bytes that the gradient of a walk needs."""
+    theta, support = MODEL.init(jax.random.key(0)), small_task().support
+
+    def query_loss(p):
+        phi, _ = adapt(
+            LOSS, p, support, whole_support(support, steps), update=OPTIMIZERS["sgd"],
+            key=jax.random.key(1), memory=memory,
+        )  # fmt: skip
+        return LOSS(phi, support, None)
+
+    found = jax.jit(jax.grad(query_loss)).lower(theta).compile()
+    return found.memory_analysis().temp_size_in_bytes
+
+
 @pytest.mark.parametrize("memory", [REMAT, MIXED])
 def test_memory_hardly_grows_with_the_steps(start, memory):
-    theta, support = start
-
-    def needed(steps, memory):
-        def query_loss(p):
-            phi, _ = adapt(
-                LOSS, p, support, whole_support(support, steps), update=OPTIMIZERS["sgd"],
-                key=jax.random.key(1), memory=memory,
-            )  # fmt: skip
-            return LOSS(phi, support, None)
-
-        compiled = jax.jit(jax.grad(query_loss)).lower(theta).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
-
+    theta, _ = start
     copies = 15 * sum(a.nbytes for a in jax.tree.leaves(theta))
     assert needed(16, memory) < 1.3 * needed(1, memory) + copies
     assert needed(16, PLAIN) > 3 * needed(1, PLAIN)
@@ -205,15 +220,16 @@ def test_the_second_order_gradient_is_the_finite_difference_of_the_whole(x64, na
     towards = random_like(theta)
 
     @jax.jit
-    def query_loss(p):
+    @jax.value_and_grad
+    def both(p):
         phi, _ = adapt(
             LOSS, p, task.support, whole_support(task.support, 2), update=OPTIMIZERS[name],
             key=jax.random.key(1),
         )  # fmt: skip
         return LOSS(phi, task.query, None)
 
-    expected = slope(query_loss, theta, towards)
-    assert along(jax.grad(query_loss)(theta), towards) == pytest.approx(expected, rel=1e-6)
+    expected = slope(lambda p: both(p)[0], theta, towards)
+    assert along(both(theta)[1], towards) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_loss_goes_down(start):
@@ -246,5 +262,5 @@ def test_an_inner_adam_stays_finite_where_a_gradient_is_zero(start):
         )
         return loss(phi, start[1], None)
 
-    gradient = jax.grad(outcome)(theta)
+    gradient = jax.jit(jax.grad(outcome))(theta)
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(gradient))

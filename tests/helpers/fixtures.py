@@ -1,4 +1,5 @@
-"""A run to test: four meta-steps of a very small network on two small data sets."""
+"""What the tests of several folders share: two small data sets, their shards, and a run on them of
+four meta-steps of a very small network."""
 
 import dataclasses
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.shards import Shards, open_shards
 from jaxmeta.runs.config import INNER, Config, Network, Tasks
 from jaxmeta.runs.train import meta_train
 from tests.helpers.cohorts import write_scans
@@ -16,11 +18,16 @@ from tests.helpers.leaking import ORGANS, Study, belly, configured, left_by, wri
 @pytest.fixture(scope="session")
 def scanned(tmp_path_factory) -> Path:
     """Belly (liver, kidney, spleen; 6 patients) and chest (heart, lung; 4 patients), as NIfTI."""
-    root = tmp_path_factory.mktemp("experiments")
+    root = tmp_path_factory.mktemp("scanned")
     write_scans(root / "belly", ["liver", "kidney", "spleen"], 6, 0)
     write_scans(root / "chest", ["heart", "lung"], 4, 1)
     prepare([root / "belly", root / "chest"], root / "shards", size=16, workers=1)
     return root
+
+
+@pytest.fixture(scope="session")
+def shards(scanned) -> Shards:
+    return open_shards([scanned / "shards"])
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Properties of the task axis: however tasks are spread, the meta-gradient is the mean of their
 own."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -30,20 +30,29 @@ def given(x64):
     return in_float64(ALGORITHM.init(jax.random.key(0))), in_float64(small_batch(TASKS))
 
 
-def by_hand(meta, batch, weights=None):
+@cache
+def singles():
+    """Give what `outer` makes of each task of `given` by itself."""
     single = jax.jit(ALGORITHM.outer)
-    results = [single(meta, jax.tree.map(lambda a: a[t], batch)) for t in range(TASKS)]
-    weights = np.full(TASKS, 1 / TASKS) if weights is None else weights
+    meta, batch = in_float64(ALGORITHM.init(jax.random.key(0))), in_float64(small_batch(TASKS))
+    return [jax.device_get(single(meta, jax.tree.map(lambda a: a[t], batch))) for t in range(TASKS)]
+
+
+def by_hand(weights=np.full(TASKS, 1 / TASKS)):
     meta_gradient = jax.tree.map(
-        lambda *d: sum(w * x for w, x in zip(weights, d)), *[r[0] for r in results]
+        lambda *d: sum(w * x for w, x in zip(weights, d)), *[r[0] for r in singles()]
     )
-    return meta_gradient, jax.tree.map(lambda *s: np.stack(s), *[r[1] for r in results])
+    return meta_gradient, jax.tree.map(lambda *s: np.stack(s), *[r[1] for r in singles()])
+
+
+@cache
+def chunked(chunk):
+    return jax.jit(over_tasks(ALGORITHM.outer, chunk=chunk))
 
 
 def test_map_and_vmap_and_chunks_equal_the_mean_of_single_tasks(given):
-    expected = by_hand(*given)
     for chunk in (1, 2, 4):
-        close(jax.jit(over_tasks(ALGORITHM.outer, chunk=chunk))(*given), expected)
+        close(chunked(chunk)(*given), by_hand())
 
 
 @pytest.mark.parametrize("devices_asked", [2, 4])
@@ -52,7 +61,7 @@ def test_sharded_equals_the_mean_of_single_tasks(given, devices_asked):
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices_asked]), ("task",))
     spread = jax.jit(over_tasks(ALGORITHM.outer, mesh=mesh))
     result = spread(devices.replicate(meta, mesh), devices.place(jax.device_get(batch), mesh))
-    close(jax.device_get(result), by_hand(meta, batch))
+    close(jax.device_get(result), by_hand())
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -62,8 +71,8 @@ def test_weights_see_all_tasks_of_the_step(given, sharded):
     def task_weights(statistics):
         return jax.nn.softmax(statistics["loss"] * 10)
 
-    statistics = by_hand(meta, batch)[1]
-    expected = by_hand(meta, batch, np.asarray(task_weights(statistics)))[0]
+    statistics = by_hand()[1]
+    expected = by_hand(np.asarray(task_weights(statistics)))[0]
     mesh = devices.task_mesh(TASKS) if sharded else None
     meta_gradient, _ = jax.jit(over_tasks(ALGORITHM.outer, mesh=mesh, task_weights=task_weights))(
         meta, batch
@@ -74,20 +83,21 @@ def test_weights_see_all_tasks_of_the_step(given, sharded):
 @pytest.mark.parametrize("how", [dict(chunk=4), dict(chunk=2), dict(sharded=True)])
 def test_weighed_tasks_are_told_how_far_each_meta_gradient_is_from_the_mean(given, how):
     meta, batch = given
-    single = jax.jit(ALGORITHM.outer)
-    own = [single(meta, jax.tree.map(lambda a: a[t], batch))[0] for t in range(TASKS)]
-    mean = jax.tree.map(lambda *d: sum(d) / TASKS, *own)
-    apart = [optax.tree.norm(optax.tree.sub(d, mean), squared=True) for d in own]
+    mean = by_hand()[0]
+    apart = [
+        sum(np.square(a - b).sum() for a, b in zip(*map(jax.tree.leaves, (own, mean))))
+        for own, _ in singles()
+    ]
     mesh = devices.task_mesh(TASKS) if how.pop("sharded", False) else None
     spread = over_tasks(ALGORITHM.outer, mesh=mesh, task_weights=lambda s: s["deviation"], **how)
     meta_gradient, statistics = jax.jit(spread)(meta, batch)
     close(jax.device_get(statistics["deviation"]), np.stack(apart))
-    close(jax.device_get(meta_gradient), by_hand(meta, batch, np.stack(apart))[0])
+    close(jax.device_get(meta_gradient), by_hand(np.stack(apart))[0])
 
 
 def test_tasks_do_not_leak_into_each_other(given):
     meta, batch = given
-    spread = jax.jit(over_tasks(ALGORITHM.outer, chunk=2))
+    spread = chunked(2)
     other = jax.tree.map(lambda a: a.at[1].set(a[3]), batch)
     before, after = spread(meta, batch)[1], spread(meta, other)[1]
     for name in before:

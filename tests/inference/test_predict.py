@@ -19,7 +19,7 @@ from jaxmeta.inference.scan import Reading, read_scan, reading_for
 from jaxmeta.inference.support import drawn_supports, parsed, read_support
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.setup import common
-from tests.helpers.predicting import options, pair
+from tests.helpers.predicting import options, pair, whole_pair
 
 READING = Reading(16, None, "axial", "mr", None)
 
@@ -210,11 +210,6 @@ def test_a_mask_that_cannot_be_written_leaves_nothing_behind(scanned, shards, tm
     with pytest.raises(IsADirectoryError):
         save_mask(tmp_path / "taken.nii.gz", np.zeros(grid.shape, np.uint8), grid)
     assert [path.name for path in tmp_path.iterdir()] == ["taken.nii.gz"]
-
-
-def whole_pair(scanned):
-    folder = scanned / "belly"
-    return f"{folder / 'imagesTr' / 'case0.nii.gz'}:{folder / 'labelsTr' / 'case0.nii.gz'}"
 
 
 def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp_path):

@@ -21,7 +21,7 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
 def test_every_command_is_run_by_what_knows_of_ctrl_c(path):
-    """`command.run` gives 130 for a KeyboardInterrupt: tests/experiments/test_meta_train.py."""
+    """`command.run` gives 130 for a KeyboardInterrupt: tests/commands/test_meta_train.py."""
     text = path.read_text()
     (name,) = re.findall(r'^if __name__ == "__main__":\n    (\w+)\(main\)\n\Z', text, re.MULTILINE)
     assert re.search(

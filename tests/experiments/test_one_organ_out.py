@@ -7,7 +7,7 @@ import pytest
 
 from experiments.studies import one_organ_out
 
-RESULTS = (Path(__file__).resolve().parents[1] / "RESULTS.md").read_text()
+RESULTS = (Path(__file__).resolve().parents[2] / "RESULTS.md").read_text()
 
 
 @pytest.mark.parametrize("test", one_organ_out.TESTS)

@@ -21,6 +21,7 @@ from jaxmeta.augmentation.warps import (
 
 SIDE = 64
 UPRIGHT = Pose(0.0, 1.0, jnp.zeros(2))
+WARP = jax.jit(warp)
 keys = partial(jax.random.split, jax.random.key(0))
 
 
@@ -41,22 +42,22 @@ def disc(radius: float = 14.0) -> tuple[jax.Array, jax.Array]:
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_right_angles_turn_a_slice_exactly(turns):
     image, mask = square()
-    moved, turned = warp(image, mask, Pose(turns * jnp.pi / 2, 1.0, jnp.zeros(2)))
+    moved, turned = WARP(image, mask, Pose(turns * jnp.pi / 2, 1.0, jnp.zeros(2)))
     np.testing.assert_array_equal(turned, np.rot90(mask, -turns))
     np.testing.assert_allclose(moved, np.rot90(image, -turns), atol=1e-4)
 
 
 def test_shifts_and_scales_are_of_the_slice():
     image, mask = square()
-    _, shifted = warp(image, mask, Pose(0.0, 1.0, jnp.array([0.25, -0.125])))
+    _, shifted = WARP(image, mask, Pose(0.0, 1.0, jnp.array([0.25, -0.125])))
     np.testing.assert_array_equal(shifted, np.roll(mask, (4, -2), (0, 1)))
-    _, maximum = warp(image, mask, Pose(0.0, 1.5, jnp.zeros(2)))
+    _, maximum = WARP(image, mask, Pose(0.0, 1.5, jnp.zeros(2)))
     assert maximum.sum() / mask.sum() == pytest.approx(1.5**2, rel=0.15)
 
 
 def test_control_points_at_rest_leave_a_slice_as_it_is():
     image, mask = disc()
-    same, marked = warp(image, mask, UPRIGHT._replace(knots=jnp.zeros((7, 7, 2))))
+    same, marked = WARP(image, mask, UPRIGHT._replace(knots=jnp.zeros((7, 7, 2))))
     np.testing.assert_allclose(same, image, atol=1e-5)
     np.testing.assert_array_equal(marked, mask)
 
@@ -74,16 +75,22 @@ def test_a_spline_gives_back_what_is_constant_or_linear(cells):
 def test_control_points_that_move_alike_are_a_shift_in_sides_of_any_slice():
     image, mask = (a[:, :12] for a in disc())
     knots = jnp.broadcast_to(jnp.array([0.25, -0.125]), (7, 7, 2))
-    bent = warp(image, mask, UPRIGHT._replace(knots=knots))
-    shifted = warp(image, mask, UPRIGHT._replace(shift=-knots[0, 0]))
+    bent = WARP(image, mask, UPRIGHT._replace(knots=knots))
+    shifted = WARP(image, mask, UPRIGHT._replace(shift=-knots[0, 0]))
     np.testing.assert_allclose(bent[0], shifted[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("cells", [3, 4])
 def test_pixels_move_by_the_spread_that_was_asked_for(cells):
     """2000 fields: 1 % of the spread over all pixels and draws, 10 % at any one of them."""
-    knots = jax.vmap(lambda key: random_knots(key, 0.02, cells))(keys(2000))
-    fields = np.asarray(jax.vmap(lambda k: displacement(k, 16, 16))(knots))
+
+    @jax.jit
+    @jax.vmap
+    def drawn(key):
+        knots = random_knots(key, 0.02, cells)
+        return knots, displacement(knots, 16, 16)
+
+    knots, fields = map(np.asarray, drawn(keys(2000)))
     assert fields.std() == pytest.approx(0.02, rel=0.01)
     np.testing.assert_allclose(fields.std(axis=0), 0.02, rtol=0.1)
     assert abs(fields.mean()) < 0.02 / 50
@@ -96,7 +103,7 @@ def areas(spread: float, cells: int, support_sets: int) -> np.ndarray:
     def field(key):
         return SIDE * displacement(random_knots(key, spread, cells), SIDE, SIDE)
 
-    by = np.asarray(jax.vmap(field)(keys(support_sets)))
+    by = np.asarray(jax.jit(jax.vmap(field))(keys(support_sets)))
     down, across = np.diff(by, axis=2)[..., :-1], np.diff(by, axis=3)[:, :, :-1]
     return (1 + down[:, 0]) * (1 + across[:, 1]) - down[:, 1] * across[:, 0]
 
@@ -145,12 +152,14 @@ def test_no_control_points_fold_within_the_limit_of_choi_and_lee():
     assert CUT * 0.1 / SMOOTHED < 0.48
 
 
+BENT = jax.jit(lambda key: pose(key, 20.0, 0.2, 0.05, 0.025))
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_the_mask_moves_with_a_smooth_image(number):
     """They differ only where the image says that the outline runs through the pixel."""
     image, mask = disc()
-    to = pose(jax.random.key(number), 20.0, 0.2, 0.05, 0.025)
-    moved, turned = warp(image, mask, to)
+    moved, turned = WARP(image, mask, BENT(jax.random.key(number)))
     off = (np.asarray(moved[..., 0]) > 0) != (np.asarray(turned) > 0)
     assert abs(np.asarray(moved[..., 0]))[off].max(initial=0) < 1.0  # a pixel from the outline
     assert turned.sum() > 200 and (turned != mask).sum() > 50
@@ -159,7 +168,7 @@ def test_the_mask_moves_with_a_smooth_image(number):
 def test_outside_the_slice_the_image_s_edge_goes_on_and_nothing_is_marked():
     image, mask = disc()[0], jnp.ones((SIDE, SIDE), jnp.uint8)
     to = UPRIGHT._replace(knots=random_knots(jax.random.key(1), 0.025, 4))
-    moved, marked = warp(image, mask, to)
+    moved, marked = WARP(image, mask, to)
     by = SIDE * np.asarray(displacement(to.knots, SIDE, SIDE))
     from_row, from_column = by + np.mgrid[:SIDE, :SIDE]
     far = np.maximum(abs(from_row - 31.5), abs(from_column - 31.5)) - 31.5
@@ -168,12 +177,12 @@ def test_outside_the_slice_the_image_s_edge_goes_on_and_nothing_is_marked():
         np.asarray(marked)[far < 0.49] == 1
     ).all()
     assert image.min() <= moved.min() and moved.max() <= image.max()
-    flat, _ = warp(jnp.ones((SIDE, SIDE, 1)), mask, to)
+    flat, _ = WARP(jnp.ones((SIDE, SIDE, 1)), mask, to)
     np.testing.assert_allclose(flat, 1.0, atol=1e-6)
 
 
 def test_poses_and_displacements_add():
-    one, other = (pose(key, 10.0, 0.1, 0.05, 0.01) for key in keys(2))
+    one, other = (BENT(key) for key in keys(2))
     both = combine(one, other)
     np.testing.assert_array_equal(both.knots, one.knots + other.knots)
     np.testing.assert_array_equal(combine(one, UPRIGHT).knots, one.knots)
@@ -186,7 +195,7 @@ def test_slices_side_by_side_are_bent_as_one_by_one():
     def bent(key):
         return warp(image, mask, pose(key, 10.0, 0.1, 0.04, 0.02))
 
-    together = jax.jit(jax.vmap(bent))(keys(3))
+    together, bent = jax.jit(jax.vmap(bent))(keys(3)), jax.jit(bent)
     for number, key in enumerate(keys(3)):
         alone = bent(key)
         np.testing.assert_allclose(together[0][number], alone[0], atol=1e-4)

@@ -8,7 +8,7 @@ from experiments.studies import figure
 from jaxmeta.errors import BadInput
 from jaxmeta.inference import Volume, segment
 from jaxmeta.inference.predict import predict
-from tests.experiments.test_predict import options, whole_pair
+from tests.helpers.predicting import options, whole_pair
 
 
 @pytest.fixture
