@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxmeta.commands.command import parse_words, run
-from jaxmeta.data.formats.nifti import read_label
+from jaxmeta.data.formats.image import read_label
 from jaxmeta.data.grid import spacing, to_slices
 from jaxmeta.data.layouts.found import described
 from jaxmeta.inference.few_shot import segmented

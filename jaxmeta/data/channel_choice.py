@@ -6,7 +6,7 @@ its own, of the same patient.
 """
 
 from jaxmeta.data.channels import channel_count, choices, names_of, numbered
-from jaxmeta.data.formats.nifti_bytes import shape_of
+from jaxmeta.data.formats.image import shape_of
 from jaxmeta.data.layouts.found import Found, Pair
 from jaxmeta.data.names import slug
 from jaxmeta.data.rules import Rule, fits

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real, Shaped
 
-from jaxmeta.data.formats.nifti import quantise
-from jaxmeta.data.grid import Grid, resize_image
+from jaxmeta.data.formats.image import quantise
 from jaxmeta.data.hounsfield import offsets, unseen
 from jaxmeta.errors import BadInput, Unseen
 
@@ -99,41 +98,10 @@ def histogram(stored: Shaped[np.ndarray, "..."]) -> tuple[int, np.ndarray]:
     return first, count
 
 
-def network_input(
-    slices: Real[np.ndarray, "N H W"],
-    grid: Grid,
-    intensity: Intensity,
-    *,
-    size: int,
-    spacing: float | None = None,
-    slope: float = 1.0,
-    intercept: float = 0.0,
-) -> Float[np.ndarray, "N S S 1"]:
-    """Window, resize and normalize slices: the one way from stored numbers to a network.
-
-    Resizing is linear, so it commutes with subtracting the mean and dividing: both are done on the
-    smaller of the two arrays. What lies outside of the slice looks like the window's lower end.
-    """
-    clipped = clip(slices, intensity, slope, intercept)
-    outside = (intensity.low - intercept) / slope if spacing else 0.0
-    small = resize_image(clipped, size, grid, spacing=spacing, fill=outside)
-    return normalize(small, intensity, slope, intercept)
-
-
-def native_input(
-    slices: Real[np.ndarray, "N H W"],
-    intensity: Intensity,
-    *,
-    slope: float = 1.0,
-    intercept: float = 0.0,
-) -> Float[np.ndarray, "N H W 1"]:
-    """Window and normalize slices at their own size, for networks that resize in their own way."""
-    clipped = clip(slices, intensity, slope, intercept)
-    return normalize(clipped, intensity, slope, intercept)
-
-
-def clip(slices: Real[np.ndarray, "N H W"], intensity: Intensity, slope: float, intercept: float):
-    """Cut stored numbers at both ends of a window."""
+def clip(
+    slices: Real[np.ndarray, "N H W"], intensity: Intensity, slope: float, intercept: float
+) -> Float[np.ndarray, "N H W"]:
+    """Cut stored numbers at both ends of a window; they stay stored numbers."""
     ends = sorted((end - intercept) / slope for end in intensity[:2])
     clipped = slices.astype(np.float32)
     return np.clip(clipped, *np.float32(ends), out=clipped)

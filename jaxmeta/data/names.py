@@ -1,21 +1,8 @@
 """How things are called: files, numbers of things, and the names that users and data sets give."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-
-from jaxmeta.errors import BadInput
-
-SUFFIXES = (".nii.gz", ".nii")  # in any case: .NII.GZ and .Nii.gz are written too
-
-
-def is_nifti(path: str | Path) -> bool:
-    """Say whether a file is called as NIfTI files are."""
-    return Path(path).name.lower().endswith(SUFFIXES)
-
-
-def gzipped(path: str | Path) -> bool:
-    """Say whether a file is called as compressed ones are."""
-    return Path(path).name.lower().endswith(".gz")
 
 
 def amount(number: int, what: str) -> str:
@@ -28,10 +15,7 @@ def slug(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
-def case_stem(path: str | Path) -> str:
-    """Give the file's name without .nii or .nii.gz."""
-    name = Path(path).name
-    for suffix in SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    raise BadInput(f"{path}: not a NIfTI file by its name; .nii.gz and .nii are read")
+def three(files: Sequence[Path], folder: Path) -> str:
+    """Name three files of a folder, and how many more there are."""
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return ", ".join(str(file.relative_to(folder)) for file in files[:3]) + more

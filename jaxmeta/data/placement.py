@@ -36,6 +36,11 @@ def in_mm(affine: Float[np.ndarray, "4 4"], header: nib.Nifti1Header) -> Float[n
     return affine if scale == 1 else np.diag([scale, scale, scale, 1.0]) @ affine
 
 
+def invertible(affine: Float[np.ndarray, "4 4"]) -> bool:
+    """Tell whether an affine says where every voxel is, and no two are in one place."""
+    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-12)
+
+
 def displacement(
     one: Float[np.ndarray, "4 4"], other: Float[np.ndarray, "4 4"], shape: tuple[int, ...]
 ) -> float:

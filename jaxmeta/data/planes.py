@@ -9,7 +9,7 @@ shown alike.
 from collections.abc import Sequence
 
 from jaxmeta.data.cases import Case
-from jaxmeta.data.formats.nifti_bytes import placed_of
+from jaxmeta.data.formats.image import placed_of
 from jaxmeta.data.grid import grid_by
 from jaxmeta.data.orientation import ACQUIRED, common_frame, nearest_frame, own_frame
 

@@ -6,26 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxmeta.data.cases import Case
-from jaxmeta.data.formats.nifti import MANY, Image, read_image, read_label_of, rescaled
-from jaxmeta.data.grid import Grid, to_slices
-from jaxmeta.data.intensity import Intensity, measure
+from jaxmeta.data.formats.image import MANY, Image, read_image, read_label_of
+from jaxmeta.data.grid import Grid, grid_by, to_slices
 from jaxmeta.data.masks import masks_of
 from jaxmeta.data.placement import Note
+from jaxmeta.data.scan import Scan, scan_of
 from jaxmeta.errors import BadInput, Unseen
 
 LOOKED_AT = 20  # scans that are read to say of how many others a fault is true
 
 
-def read_scan(case: Case, fill_nan: float | None) -> tuple[Image, Intensity]:
-    """Read a case's image and choose its window; name the file where that fails."""
+def read_case(case: Case, rule: str, fill_nan: float | None) -> tuple[Image, Scan]:
+    """Read a case's image, and cut it by a rule of `orientation.py` and by what the case says.
+
+    Raises BadInput with the name of the file.
+    """
     which = {"channel": case.channel, "channels": case.channels}
-    image = rescaled(read_image(case.image, fill_nan=fill_nan, **which), case.rescale)
-    scale = {"slope": image.slope, "intercept": image.intercept}
-    sure = case.rescale is not None
-    try:
-        return image, measure(image.values, case.modality, sure=sure, **scale)
-    except BadInput as error:
-        raise type(error)(f"{case.image}: {error}") from None
+    image = read_image(case.image, fill_nan=fill_nan, **which)
+    grid = grid_by(rule, image.values.shape, image.affine, image.header)
+    if case.plane:
+        grid = grid._replace(axis=case.plane, order=case.order)
+    return image, scan_of(image, grid, case.modality, file=case.image, rescale=case.rescale)
 
 
 def read_masks(
@@ -34,7 +35,7 @@ def read_masks(
     """Read a case's label: (structure -> masks as of `masks_of`, values without a name, notes).
 
     Of a file for each structure any value is the structure, one value a file; such masks may
-    overlap.
+    overlap. Raises BadInput with the name of the file.
     """
     if not case.files:
         label, notes = read_label_of(image, case.image, case.label)
@@ -61,14 +62,14 @@ def read_masks(
     return found, [], notes
 
 
-def unseen_share(cases: Sequence[Case], fill_nan: float | None) -> str:
+def unseen_share(cases: Sequence[Case], rule: str, fill_nan: float | None) -> str:
     """Say of how many CTs the window shows nothing: all, or some spread evenly over them."""
     scans = [case for case in cases if case.modality == "ct"]
     step = max(1, -(-len(scans) // LOOKED_AT))
     some, count = scans[::step], 0
     for case in some:
         try:
-            read_scan(case, fill_nan)
+            read_case(case, rule, fill_nan)
         except Unseen:
             count += 1
         except BadInput:

@@ -21,6 +21,7 @@ from jaxmeta.inference.scan import (
     check_rescale,
     read_scan,
     reading_for,
+    seen,
     tell_channel,
 )
 from jaxmeta.inference.support import drawn_supports, padded, parsed, read_support
@@ -67,7 +68,8 @@ def segmented(options: Options) -> Iterator[Found]:
     with following("predict", "volume", len(options.image), first=slow_start()) as further:
         fitted = row.fit(together(padded(supports)), support_set_keys(len(supports), options.seed))
         for image in options.image:
-            slices, grid = read_scan(image, reading)
+            scan = read_scan(image, reading)
+            slices, grid = seen(scan, reading), scan.geometry
             found = whole_volume(row, fitted, slices)
             found = found.reshape(-1, options.support_sets, *found.shape[1:]).mean(1)
             how = dict(spacing=reading.mm, largest_component=options.largest_component)

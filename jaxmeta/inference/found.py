@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
+from jaxmeta.data.formats.formats import case_stem
 from jaxmeta.data.formats.nifti import save_mask, save_probability
 from jaxmeta.data.grid import Grid, from_slices, spacing
-from jaxmeta.data.names import case_stem
 from jaxmeta.inference.notes import nothing_found
 from jaxmeta.progress import say
 from jaxmeta.reports import figures

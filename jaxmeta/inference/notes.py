@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from jaxmeta.data.formats.nifti import Image
-from jaxmeta.data.grid import Grid, pixel, sliced_shape, spacing
+from jaxmeta.data.grid import Grid, from_slices, pixel, sliced_shape, spacing
 from jaxmeta.data.identity import fingerprint
+from jaxmeta.data.scan import Scan
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.scan import Reading
 from jaxmeta.progress import say
@@ -32,8 +32,8 @@ def teller(
     seen_as: Callable[[Grid], tuple[float, float]] | None = None,
     known: Mapping[str, str] = {},
     supports: Collection[Path] = (),
-) -> Callable[[Path, Image, Grid], None]:
-    """Make tell(path, scan, grid): prints each file once, warns, and refuses a CT that is taken for
+) -> Callable[[Path, Scan], None]:
+    """Make tell(path, scan): prints each file once, warns, and refuses a CT that is taken for
     MR.
 
     `modality` is what a user said; `seen_as` gives the mm of the network's pixels where slices are
@@ -48,10 +48,11 @@ def teller(
             "is known"
         )
 
-    def tell(path: Path, scan: Image, grid: Grid) -> None:
+    def tell(path: Path, scan: Scan) -> None:
         if path in told:
             return
         told.add(path)
+        grid = scan.geometry
         if modality is None:
             refuse_hounsfield(run, path, scan, reading)
             if text := without_air(run, scan, reading):
@@ -62,7 +63,7 @@ def teller(
                 f"{path}: its slices are {grid.axis}, and {run} learned from "
                 f"{' and '.join(config.planes)} ones"
             )
-        if known and (text := known.get(fingerprint(scan.values, scan.slope, scan.intercept))):
+        if known and (text := known.get(fingerprint(from_slices(scan.values, grid), *scan.scale))):
             say(f"note: {path} {text}: {SHOWN if path in supports else SEGMENTED}")
         if text := unlike(pixels(grid), config.pixels):
             warn(f"{path}: {text}")
@@ -82,7 +83,7 @@ def known_scans(provenance: Iterable[Seen]) -> dict[str, str]:
     }
 
 
-def refuse_hounsfield(run: Path, path: Path, scan: Image, reading: Reading) -> None:
+def refuse_hounsfield(run: Path, path: Path, scan: Scan, reading: Reading) -> None:
     """Refuse a file as MR, because all that the run learned from was, where its voxels are those of
     CT."""
     if reading.modality == "mr" and (least := lowest(scan)) <= AIR:
@@ -93,13 +94,13 @@ def refuse_hounsfield(run: Path, path: Path, scan: Image, reading: Reading) -> N
         )
 
 
-def lowest(scan: Image) -> float:
+def lowest(scan: Scan) -> float:
     """Give the least real value of a scan, whose slope may be negative."""
     ends = scan.values.min(), scan.values.max()
-    return min(scan.slope * float(end) + scan.intercept for end in ends)
+    return min(scan.scale.slope * float(end) + scan.scale.intercept for end in ends)
 
 
-def without_air(run: Path, scan: Image, reading: Reading) -> str:
+def without_air(run: Path, scan: Scan, reading: Reading) -> str:
     """Say of a file that is read as CT, because all that the run learned from was, that it may be
     MR.
 

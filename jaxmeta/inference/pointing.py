@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy.special import expit
 
-from jaxmeta.data.formats.nifti import read_image
-from jaxmeta.data.grid import Grid, sliced_shape, spacing, to_slices
-from jaxmeta.data.intensity import ends, native_input
+from jaxmeta.data.grid import Grid, sliced_shape, spacing
+from jaxmeta.data.intensity import ends
 from jaxmeta.data.orientation import ACQUIRED
 from jaxmeta.data.postprocess import highest, largest_components
+from jaxmeta.data.scan import network_input
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.found import Found
 from jaxmeta.inference.notes import teller
@@ -21,11 +21,9 @@ from jaxmeta.inference.prompts import open_network, parse_pointed, pointer
 from jaxmeta.inference.scan import (
     Reading,
     check_rescale,
-    measured,
+    read_scan,
     reading_for,
     tell_channel,
-    tell_notes,
-    told,
 )
 from jaxmeta.models.sam import Sam
 from jaxmeta.models.sam.images import HIGH, LOW, Preprocessing, frame_of
@@ -45,13 +43,11 @@ def segmented(options: Options) -> Iterator[Found]:
     reading = reading_to_point(options, is_run)
     check_rescale([image], reading)
     tell_channel([image], reading, options.channel)
-    scan = read_image(image, **told(image, reading))
-    tell_notes(scan)
-    grid, intensity, scale = measured(image, scan, reading)
-    tell_pointed(options, network, preprocessing, reading)(image, scan, grid)
-    slices = native_input(to_slices(scan.values, grid), intensity, **scale)
+    tell = tell_pointed(options, network, preprocessing, reading)
+    scan = read_scan(image, reading._replace(tell=tell))
+    grid, slices = scan.geometry, network_input(scan, range(len(scan.values)), None)
     # published weights saw all greys; runs what `slices_as_colors` makes of the same slices
-    window = (LOW, HIGH) if is_run else ends(intensity)
+    window = (LOW, HIGH) if is_run else ends(scan.intensity)
     segment = pointer(network, variables, preprocessing, window)
     try:
         with following("predict", "volume", first=slow_start()):

@@ -7,8 +7,8 @@ mask is saved on its image's own grid with its header, and is there whole or not
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxmeta.data.formats.formats import conversion
-from jaxmeta.data.names import case_stem, is_nifti
+from jaxmeta.data.formats.formats import case_stem, is_image, kinds
+from jaxmeta.data.formats.unread import conversion
 from jaxmeta.errors import BadInput
 from jaxmeta.inference import few_shot, pointing
 from jaxmeta.inference.found import Found, pictures, save_found
@@ -54,8 +54,8 @@ def refuse_missing(options: Options, inputs: Sequence[Path]) -> None:
         if not path.is_file():
             raise BadInput(f"{path}: there is no such file")
     for path in options.image:
-        if not is_nifti(path):
-            raise BadInput(f"{path}: not a NIfTI file; {conversion(path)}")
+        if not is_image(path):
+            raise BadInput(f"{path}: not a {kinds()} file; {conversion(path)}")
 
 
 def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:

@@ -1,7 +1,7 @@
 """Read one's own files as a run reads its shards: for `predict`.
 
 How slices are cut, windowed, resized and normalized is what the run learned from; what that leaves
-open, the command line says.
+open, the command line says. It is done by what prepares and loads shards, too (`data/scan.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float32
 
 from jaxmeta.data.channels import channel_count, chosen, numbered
-from jaxmeta.data.formats.nifti import Image, read_image, rescaled
-from jaxmeta.data.formats.nifti_bytes import shape_of
-from jaxmeta.data.grid import Grid, grid_by, to_slices
-from jaxmeta.data.intensity import Intensity, measure, network_input
+from jaxmeta.data.formats.formats import case_stem
+from jaxmeta.data.formats.image import Image, read_image, shape_of
+from jaxmeta.data.grid import grid_by
 from jaxmeta.data.layouts.layouts import channels_beside
-from jaxmeta.data.names import case_stem
 from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.rules import rescale_rule, scale_for
+from jaxmeta.data.scan import Scan, network_input, scan_of
 from jaxmeta.errors import BadInput
 from jaxmeta.progress import say
 from jaxmeta.runs.run import Run
@@ -28,8 +27,8 @@ from jaxmeta.runs.run import Run
 class Reading(NamedTuple):
     """How files become network input."""
 
-    size: int
-    mm: float | None
+    size: int  # pixels of a side
+    mm: float | None  # of a pixel; None: slices are stretched to the square
     axis: str  # the rule by which volumes are cut
     modality: str
     fill_nan: float | None = None
@@ -38,7 +37,7 @@ class Reading(NamedTuple):
     rescale: tuple[
         str, ...
     ] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
-    tell: Callable[[Path, Image, Grid], None] = lambda *scan: None  # how each file was read
+    tell: Callable[[Path, Scan], None] = lambda *scan: None  # how each file was read
 
 
 def reading_for(
@@ -91,21 +90,35 @@ def check_rescale(images: Sequence[Path], reading: Reading) -> None:
             raise BadInput(f"--rescale {rule.text}: no file matches {rule.pattern or 'it'}")
 
 
-def read_scan(path: Path, reading: Reading) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:
-    """Read a volume as slices ready for the network, and its grid; print what is odd about it."""
-    scan = read_image(path, **told(path, reading))
-    tell_notes(scan)
-    return as_input(path, scan, reading)
+def read_scan(path: Path, reading: Reading) -> Scan:
+    """Read a volume; print how, and what is odd about it.
+
+    Raises BadInput, with the file's name, for one that cannot be used.
+    """
+    image = read_image(path, **told(path, reading))
+    tell_notes(image)
+    return as_scan(path, image, reading)
 
 
-def tell_notes(scan: Image) -> None:
+def seen(
+    scan: Scan, reading: Reading, slices: Sequence[int] | np.ndarray | None = None
+) -> Float32[np.ndarray, "N S S 1"]:
+    """Give slices, or all, as the run's network sees them."""
+    slices = range(len(scan.values)) if slices is None else slices
+    return network_input(scan, slices, reading.size, reading.mm)
+
+
+def tell_notes(image: Image) -> None:
     """Print what is odd about a file that is read all the same."""
-    for note in scan.notes:
+    for note in image.notes:
         say(f"note: {note.text}")
 
 
 def told(path: Path, reading: Reading) -> dict:
-    """Give what `read_image` wants to be told of a file: its channel by number, and their names."""
+    """Give what `read_image` wants to be told of a file: its channel by number, and their names.
+
+    Raises BadInput where the file holds several channels and none is chosen.
+    """
     names, shape = channels_beside(path), shape_of(path)
     channel = None
     if channel_count(shape) > 1:
@@ -115,28 +128,16 @@ def told(path: Path, reading: Reading) -> dict:
     return {"fill_nan": reading.fill_nan, "channel": channel, "channels": names}
 
 
-def as_input(
-    path: Path, scan: Image, reading: Reading
-) -> tuple[Float[np.ndarray, "N S S 1"], Grid]:
-    """Cut, window, resize and normalize a volume as shards do."""
-    grid, intensity, scale = measured(path, scan, reading)
-    reading.tell(path, scan, grid)
-    slices = to_slices(scan.values, grid)
-    size = {"size": reading.size, "spacing": reading.mm}
-    return network_input(slices, grid, intensity, **size, **scale), grid
+def as_scan(path: Path, image: Image, reading: Reading) -> Scan:
+    """Place an image among the frames that a run learned from, choose its window, and tell how.
 
-
-def measured(path: Path, scan: Image, reading: Reading) -> tuple[Grid, Intensity, dict[str, float]]:
-    """Place a volume, choose its window, and give its scale."""
-    shape, rule = scan.values.shape, reading.axis
-    frame, _ = nearest_frame(shape, scan.affine, rule, frames_from_text(reading.frames))
-    grid = grid_by(rule, shape, scan.affine, scan.header, frame)
+    Raises BadInput, with the file's name, for a CT of which the window shows nothing.
+    """
+    shape, rule = image.values.shape, reading.axis
+    frame, _ = nearest_frame(shape, image.affine, rule, frames_from_text(reading.frames))
+    grid = grid_by(rule, shape, image.affine, image.header, frame)
     rules = [rescale_rule(text) for text in reading.rescale]
-    told_units = scale_for(rules, "", case_stem(path), path, set())
-    scan = rescaled(scan, told_units)
-    scale = {"slope": scan.slope, "intercept": scan.intercept}
-    try:
-        sure = told_units is not None
-        return grid, measure(scan.values, reading.modality, sure=sure, **scale), scale
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
+    rescale = scale_for(rules, "", case_stem(path), path, set())
+    scan = scan_of(image, grid, reading.modality, file=path, rescale=rescale)
+    reading.tell(path, scan)
+    return scan

@@ -7,22 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmeta.data.formats.nifti import read_pair
+from jaxmeta.data.formats.formats import READERS
+from jaxmeta.data.formats.image import read_pair
 from jaxmeta.data.grid import resize_mask, to_slices
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.trial import Support, places
-from jaxmeta.inference.scan import Reading, as_input, tell_notes, told
+from jaxmeta.inference.scan import Reading, as_scan, seen, tell_notes, told
 from jaxmeta.tasks.task import Examples
 
-NAMED = re.compile(
-    r"(.+?\.nii(?:\.gz)?):(.+?\.nii(?:\.gz)?)(?::(\d+))?", re.IGNORECASE
-)  # IMAGE:LABEL:VALUE
 Pair = tuple[Path, Path, int | None]  # image, label, value
 
 
 def parsed(text: str) -> Pair:
-    """Read IMAGE:LABEL[:VALUE]."""
-    match = re.fullmatch(NAMED, text)
+    """Read IMAGE:LABEL[:VALUE]; raises BadInput for what is written in another way."""
+    file = f".+?(?:{'|'.join(map(re.escape, READERS))})"
+    match = re.fullmatch(rf"({file}):({file})(?::(\d+))?", text, re.IGNORECASE)
     if not match:
         raise BadInput(f"--support {text}: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
     image, label, value = match.groups()
@@ -34,24 +33,25 @@ def read_support(
 ) -> Support:
     """Read all labelled slices that hold the structure: of this label, or of each pair's own.
 
-    With `tell` what is odd about the files is printed.
+    With `tell` what is odd about the files is printed. Raises BadInput, with the file's name, for
+    what cannot be used, and where no slice shows the structure.
     """
     parts, names = [], []
     for image, label, value in pairs:
         value = value if structure is None else structure
-        scan, labels = read_pair(image, label, **told(image, reading))
+        pair, labels = read_pair(image, label, **told(image, reading))
         if tell:
-            tell_notes(scan)
+            tell_notes(pair)
         here = labels > 0 if value is None else labels == value
         if not here.any():
             found = ", ".join(map(str, np.unique(labels)[:20]))
             what = "above 0" if value is None else f"equal to {value}"
             raise BadInput(f"{label}: no voxel is {what}, so it shows no structure; it has {found}")
-        slices, grid = as_input(image, scan, reading)
-        native = to_slices(here.astype(np.uint8), grid)
+        scan = as_scan(image, pair, reading)
+        native = to_slices(here.astype(np.uint8), scan.geometry)
         held = np.flatnonzero(native.any((1, 2)))
-        mask = resize_mask(native[held], reading.size, grid, spacing=reading.mm)
-        parts.append((slices[held], mask, places(len(slices))[held]))
+        mask = resize_mask(native[held], reading.size, scan.geometry, spacing=reading.mm)
+        parts.append((seen(scan, reading, held), mask, places(len(native))[held]))
         names += [f"{image}:{number}" for number in held]
     image, mask, place = (np.concatenate(each) for each in zip(*parts, strict=True))
     shows = mask.any((1, 2))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.cases import find_cases
 from jaxmeta.data.channels import choices, numbered
-from jaxmeta.data.formats.nifti import read_image, read_label, save_mask
+from jaxmeta.data.formats.image import read_image, read_label
+from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmeta.data.formats.nifti import read_image, rescaled
+from jaxmeta.data.formats.image import read_image, rescaled
 from jaxmeta.data.identity import fingerprint
 from tests.helpers.scans import oriented
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.formats.formats import conversion, other_formats, told_others
-from jaxmeta.data.formats.nifti import read_image, save_mask
+from jaxmeta.data.formats.formats import case_stem
+from jaxmeta.data.formats.image import read_image
+from jaxmeta.data.formats.nifti import save_mask
+from jaxmeta.data.formats.unread import conversion, other_formats, told_others
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.names import case_stem
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.support import parsed
 from tests.helpers.scans import anatomy, save, touch

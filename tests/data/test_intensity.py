@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.data.grid import Grid, resize_image
-from jaxmeta.data.intensity import CT, Intensity, histogram, measure, network_input
+from jaxmeta.data.intensity import CT, Intensity, histogram, measure
+from jaxmeta.data.scan import Scale, Scan, network_input
 from jaxmeta.errors import BadInput
 from tests.helpers.scans import oriented
 
@@ -30,7 +31,8 @@ def test_ct_has_one_window_whatever_the_voxels():
     assert measure(brain() - np.int16(400), "ct") == CT
     assert measure(np.where(brain() > 0, 40, -1000).astype(np.int16), "ct") == CT
     flat = np.array([-2000, -160, 40, 240, 9000]).repeat(16).reshape(5, 4, 4)
-    seen = network_input(flat, Grid((4, 4, 5), np.eye(4), b"", "axial"), CT, size=4)
+    grid = Grid((4, 4, 5), np.eye(4), b"", "axial")
+    seen = network_input(Scan(flat, Scale(), grid, CT), range(5), 4)
     np.testing.assert_allclose(seen[:, 0, 0, 0], [-2, -2, 0, 2, 2], atol=1e-6)
 
 
@@ -96,9 +98,8 @@ def test_network_input_is_the_resized_normalized_slice(spacing, slope, intercept
     grid = Grid((40, 30, 10), oriented("RAS", (40, 30, 10)), b"", "axial")
     stored = np.moveaxis(brain((40, 30, 10)), 2, 0)
     found = measure(stored, "mr", slope=slope, intercept=intercept)
-    seen = network_input(
-        stored, grid, found, size=24, spacing=spacing, slope=slope, intercept=intercept
-    )
+    scan = Scan(stored, Scale(slope, intercept), grid, found)
+    seen = network_input(scan, range(10), 24, spacing)
     window = normalize(slope * stored.astype(np.float32) + intercept, found)
     lowest = (found.low - found.mean) / found.std
     want = resize_image(window, 24, grid, spacing=spacing, fill=lowest)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxmeta.data.formats.nifti import quantise, read_image, read_label, read_pair, save_mask
+from jaxmeta.data.formats.formats import case_stem
+from jaxmeta.data.formats.image import quantise, read_image, read_label, read_pair
+from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.names import case_stem
 from jaxmeta.errors import BadInput
 from tests.helpers.scans import anatomy, oriented, real, save
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from jaxmeta.data.formats.nifti import read_image, read_pair, save_mask
+from jaxmeta.data.formats.image import read_image, read_pair
+from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import Grid, spacing
 from jaxmeta.data.placement import Note, agreement, displacement, told_notes
 from jaxmeta.errors import BadInput

@@ -7,7 +7,8 @@ import pytest
 from scipy.ndimage import center_of_mass
 
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.formats.nifti import read_image, read_label, save_mask
+from jaxmeta.data.formats.image import read_image, read_label
+from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, to_slices
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import Shards, holders, load_images, load_masks, open_shards

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.intensity import Intensity
+from jaxmeta.data.scan import Scale
 from jaxmeta.data.shards.shards import Defaults, Shards, Stored, Volume
 
 
@@ -30,7 +31,7 @@ def cohort(spec, modality=lambda patient: "mr", frames=1):
                         Grid((20, 20, depth), np.eye(4), b"", "axial"),
                         Intensity(0.0, 1.0, 0.0, 1.0),
                         counts,
-                        Stored((), (), "<i2", 1.0, 0.0, 0, {}),
+                        Stored((), (), "<i2", Scale(), 0, {}),
                     )
                 )
     table = {}

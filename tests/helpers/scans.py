@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import inv_ornt_aff, ornt_transform
 
-from jaxmeta.data.formats.nifti import Image
+from jaxmeta.data.formats.image import Image
 
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 SHAPE = (18, 24, 9)

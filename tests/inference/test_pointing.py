@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from jaxmeta.data.grid import Grid, to_slices
-from jaxmeta.data.intensity import CT, ends, native_input
+from jaxmeta.data.intensity import CT, ends
 from jaxmeta.data.orientation import AXES
 from jaxmeta.data.postprocess import highest
+from jaxmeta.data.scan import Scale, Scan, network_input
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.prompts import Pointed, parse_pointed, pointer
 from jaxmeta.models.sam import Sam, Size
@@ -82,7 +83,7 @@ def test_weights_see_greys_as_they_learned_from_them(name):
         decode=lambda variables, seen, prompts, *, several: (seen[..., :1], jnp.ones((1, 1)))
     )
     segment = pointer(shown, {}, preprocessing, window)
-    slices = native_input(hounsfield, CT)
+    slices = network_input(Scan(hounsfield, Scale(), grid, CT), [0], None)
     _, seen = segment(slices, grid, (Pointed(boxes=(((1, 1, 0), (5, 5, 0)),)),))
     grey = np.clip((hounsfield + 160) / 400, 0, 1) * 255
     wanted = (grey - preprocessing.mean[0]) / preprocessing.std[0]

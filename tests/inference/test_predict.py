@@ -15,7 +15,7 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.predict import predict
-from jaxmeta.inference.scan import Reading, read_scan, reading_for
+from jaxmeta.inference.scan import Reading, read_scan, reading_for, seen
 from jaxmeta.inference.support import drawn_supports, parsed, read_support
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.setup import common
@@ -31,10 +31,10 @@ def shards(scanned):
 
 def test_a_scan_is_read_as_its_shards_are(scanned, shards):
     number = next(n for n, v in enumerate(shards.volumes) if v.name == "belly/case5")
-    slices, grid = read_scan(scanned / "belly" / "imagesTr" / "case5.nii.gz", READING)
-    expected = load_images(shards, number, range(len(slices)), size=16)
-    np.testing.assert_array_equal(slices, expected)
-    assert grid.header == shards.volumes[number].grid.header
+    scan = read_scan(scanned / "belly" / "imagesTr" / "case5.nii.gz", READING)
+    expected = load_images(shards, number, range(len(scan.values)), size=16)
+    np.testing.assert_array_equal(seen(scan, READING), expected)
+    assert scan.geometry.header == shards.volumes[number].grid.header
 
 
 def test_a_support_is_read_as_its_shards_are(scanned, shards):
@@ -277,6 +277,6 @@ def test_16_bit_voxels_are_read_as_they_are(run, scanned, tmp_path):
     lifted = (values.astype(int) - values.min() + 40000).astype(np.uint16)
     saved = nib.Nifti1Image(lifted, scan.affine)
     nib.save(saved, tmp_path / "case5.nii.gz")
-    slices, _ = read_scan(scanned / "belly" / "imagesTr" / "case5.nii.gz", READING)
-    again, _ = read_scan(tmp_path / "case5.nii.gz", READING)
+    files = scanned / "belly" / "imagesTr" / "case5.nii.gz", tmp_path / "case5.nii.gz"
+    slices, again = (seen(read_scan(file, READING), READING) for file in files)
     np.testing.assert_allclose(again, slices, atol=1e-3)

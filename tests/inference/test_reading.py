@@ -7,7 +7,7 @@ import pytest
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.notes import teller
 from jaxmeta.inference.predict import Options, outputs
-from jaxmeta.inference.scan import Reading, check_rescale, read_scan
+from jaxmeta.inference.scan import Reading, check_rescale, read_scan, seen
 from jaxmeta.inference.support import parsed, read_support
 from jaxmeta.runs.config import Config
 from tests.helpers.scans import SHAPE, anatomy, oriented, save, touch
@@ -22,6 +22,11 @@ def trunk():
     return hu.astype(np.int16), label
 
 
+def shown(path, reading):
+    """Read a file as a network sees all of it."""
+    return seen(read_scan(path, reading), reading)
+
+
 def test_a_ct_in_other_units_is_refused_and_rescaled_it_is_seen_as_in_hu(tmp_path):
     hu, label = trunk()
     right, wrong = save(tmp_path / "a.nii.gz", hu), save(tmp_path / "b.nii.gz", hu + 1024)
@@ -33,12 +38,12 @@ def test_a_ct_in_other_units_is_refused_and_rescaled_it_is_seen_as_in_hu(tmp_pat
     with pytest.raises(BadInput, match="b.nii.gz: is not in HU"):
         read_support([parsed(f"{wrong}:{mask}:1")], CT)
     told = CT._replace(rescale=("b*=1,-1024",))
-    np.testing.assert_allclose(read_scan(wrong, told)[0], read_scan(right, told)[0], atol=1e-4)
+    np.testing.assert_allclose(shown(wrong, told), shown(right, told), atol=1e-4)
     one, other = (read_support([parsed(f"{f}:{mask}:1")], told) for f in (wrong, right))
     np.testing.assert_allclose(one.examples.image, other.examples.image, atol=1e-4)
     bare = CT._replace(rescale=("1,-1024",))
-    np.testing.assert_allclose(read_scan(wrong, bare)[0], read_scan(right, CT)[0], atol=1e-4)
-    assert read_scan(wrong, CT._replace(modality="mr"))[0].std() > 0.5
+    np.testing.assert_allclose(shown(wrong, bare), shown(right, CT), atol=1e-4)
+    assert shown(wrong, CT._replace(modality="mr")).std() > 0.5
 
 
 def test_a_file_without_air_that_is_taken_for_ct_is_told(tmp_path, capsys):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxmeta.data.formats.nifti import read_image
+from jaxmeta.data.formats.image import read_image
 from jaxmeta.data.identity import aliases, doubts, fingerprint
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards

@@ -1,100 +1,70 @@
-"""Files of other formats than NIfTI: which there are, and with what public tool each becomes NIfTI.
+"""The formats that are read, by how the names of their files end.
 
-They are named, not read: a folder of .nrrd files is no empty folder, and one such file among many
-of NIfTI is a patient that a user would miss.
+A new format is one file beside this one that makes a `Reader`, and a line of `READERS`. What counts
+as an image where folders are searched, the stems of names and the endings that messages tell follow
+from these lines. Endings count in any case: .NII.GZ and .Nii.gz are written too.
 """
 
-import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from jaxmeta.data.layouts.found import three
-from jaxmeta.data.names import amount, is_nifti
+from jaxmeta.data.formats.nifti import NIFTI
+from jaxmeta.data.formats.reader import Reader
+from jaxmeta.errors import BadInput
 
-SIMPLE = "SimpleITK.WriteImage(SimpleITK.ReadImage('x{end}'), 'x.nii.gz') in Python, or 3D Slicer"
-NIBABEL = "nib-convert x{end} x.nii.gz (it comes with nibabel)"
-DICOM = "dcm2niix -z y -o OUTPUT FOLDER"
-OTHERS = {  # how a name ends -> with what it is converted
-    ".nrrd": SIMPLE,
-    ".nhdr": SIMPLE,
-    ".mha": SIMPLE,
-    ".mhd": SIMPLE,
-    ".mgz": NIBABEL,
-    ".mgh": NIBABEL,
-    ".hdr": NIBABEL,
-    ".img": NIBABEL,
-    ".img.gz": NIBABEL,
-    ".dcm": DICOM,
-    ".dicom": DICOM,
-    ".ima": DICOM,
-}
-PIXELS = (".img", ".img.gz")  # beside a .hdr, which counts for both
+READERS: dict[str, Reader] = {".nii.gz": NIFTI, ".nii": NIFTI}
 
 
-class Others(NamedTuple):
-    """Files of one other format in a folder."""
+def ending_of(name: str) -> str:
+    """Give the known ending of a name, spelled as it is there; "" of a name that has none."""
+    known = [end for end in READERS if name.lower().endswith(end)]
+    return name[-max(map(len, known)) :] if known else ""
 
-    ending: str  # ".nrrd"; ".dcm" of DICOM files of any name
-    files: tuple[Path, ...]
+
+def is_image(path: str | Path) -> bool:
+    """Tell whether a file is called as those are that can be read."""
+    return bool(ending_of(Path(path).name))
 
 
-def other_formats(folder: Path) -> list[Others]:
-    """Find the volumes of other formats below a folder, by name and, of DICOM, by bytes.
+def reader_of(path: str | Path) -> Reader:
+    """Give what reads a file; what is called in no known way is read as NIfTI.
 
-    DICOM files often have no ending, or one of digits: of a folder's such files a few are looked
-    into, and all where one of these is.
+    For a data set's own list may call its files as it likes, and what is none is told of.
     """
-    found: dict[str, list[Path]] = {}
-    for place, folders, inside in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = sorted(name for name in inside if not name.startswith("."))
-        plain, there = [], set(inside)
-        for name in inside:
-            ending = ending_of(name)
-            if ending in PIXELS and f"{name[: -len(ending)]}.hdr" in there:
-                continue
-            if ending:
-                found.setdefault(ending, []).append(Path(place, name))
-            elif not Path(name).suffix or Path(name).suffix[1:].isdecimal():
-                plain.append(Path(place, name))
-        if any(map(is_dicom, (plain[:1] + plain[len(plain) // 2 :][:1] + plain[-1:]))):
-            found.setdefault(".dcm", []).extend(file for file in plain if is_dicom(file))
-    return [Others(ending, tuple(files)) for ending, files in sorted(found.items())]
+    return READERS.get(ending_of(Path(path).name).lower(), NIFTI)
 
 
-def ending_of(name: str) -> str | None:
-    """Give the ending of a format that is known and not read, in lower case."""
-    return next((end for end in reversed(OTHERS) if name.lower().endswith(end)), None)
+def without_ending(name: str) -> str:
+    """Take the known ending, if there is one, off a name or a pattern of names."""
+    return name[: len(name) - len(ending_of(name))]
 
 
-def is_dicom(path: Path) -> bool:
-    """Say whether a file has DICOM's mark behind its preamble (DICOM PS3.10, 7.1)."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def case_stem(path: str | Path) -> str:
+    """Give the file's name without its known ending; raises BadInput for a name that has none."""
+    if not is_image(path):
+        raise BadInput(
+            f"{path}: not a {kinds()} file by its name; {listed(READERS, 'and')} are read"
+        )
+    return without_ending(Path(path).name)
 
 
-def told_others(others: list[Others], folder: Path) -> list[str]:
-    """Word what is there of each format: how many, three names, and what to do."""
-    lines = []
-    for ending, files in others:
-        kind = "DICOM" if OTHERS[ending] is DICOM else ending
-        count = amount(len(files), f"{kind} file")
-        lines.append(f"{folder}: {count} not read ({three(files, folder)}); {converted_by(ending)}")
-    return lines
+def by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    """Give stem -> file; raises BadInput where two files differ in their endings alone."""
+    found: dict[str, Path] = {}
+    for file in files:
+        if other := found.get(case_stem(file)):
+            one, two = sorted(ending_of(each.name) for each in (other, file))
+            raise BadInput(f"{other}: there is both a {one} and a {two} of it; remove one")
+        found[case_stem(file)] = file
+    return found
 
 
-def converted_by(ending: str | None) -> str:
-    """Say what to do with a file of another format, by its ending if that is known."""
-    tool = f": {OTHERS[ending].format(end=ending)}" if ending else ""
-    return f"convert to NIfTI first{tool}"
+def kinds() -> str:
+    """Name the formats that are read, as NIfTI, or NIfTI or DICOM."""
+    return listed(dict.fromkeys(reader.name for reader in READERS.values()), "or")
 
 
-def conversion(path: Path) -> str:
-    """Say what to do with one file that is no NIfTI by its name."""
-    if is_nifti(path):
-        return "it is one by its name"
-    ending = ending_of(path.name) or (".dcm" if is_dicom(path) else None)
-    return converted_by(ending) if ending else "its name must end in .nii or .nii.gz"
+def listed(words: Iterable[str], last: str) -> str:
+    """Write words in a row, the last two joined by `last`: a, b and c."""
+    *first, end = words
+    return f"{', '.join(first)} {last} {end}" if first else end

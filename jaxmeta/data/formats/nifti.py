@@ -1,183 +1,166 @@
-"""Read and write NIfTI volumes, and say in one line what is wrong with a file that cannot be used.
+"""NIfTI: what the bytes of a file hold, or in one line why they cannot be used; and masks saved.
 
-`nifti_bytes.py` parses; this file decides what to keep: the numbers as the file stores them where
-16 bits hold them (slope and intercept beside), integer labels, the affine, and the header's own
-bytes.
+nibabel parses them. Files are read whole, for most are compressed; of an image with several
+channels only the one that is asked for becomes an array.
 """
 
 import gzip
-from collections.abc import Sequence
+import io
+import math
+import zlib
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Integer
+from nibabel.fileslice import fileslice
 
-from jaxmeta.data.channels import channel_count, chosen
-from jaxmeta.data.formats.nifti_bytes import read_raw
+from jaxmeta.data.channels import channel_count
+from jaxmeta.data.formats.reader import Head, Raw, Reader
 from jaxmeta.data.grid import Grid
-from jaxmeta.data.names import gzipped
-from jaxmeta.data.placement import Note, agreement, displacement
-from jaxmeta.errors import BadInput
-from jaxmeta.files import beside
+from jaxmeta.data.placement import header_notes, in_mm, invertible
+from jaxmeta.errors import BadInput, silent
+from jaxmeta.files import beside, read_bytes
 
-MANY = 200  # values that no label has of an image with fewer
-
-
-class Image(NamedTuple):
-    """One volume in the order of its file; real value = slope * values + intercept."""
-
-    values: Integer[np.ndarray, "x y z"]  # int16, or the file's own smaller type
-    slope: float
-    intercept: float
-    affine: np.ndarray  # 4x4, voxel to mm
-    header: bytes  # the NIfTI header as it stands in the file, but of three dimensions
-    notes: tuple[Note, ...] = ()  # what is odd about the file, or about its label's
+NOT_NIFTI = (
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    nib.wrapstruct.WrapStructError,
+)
 
 
-def read_image(
-    path: str | Path,
-    *,
-    fill_nan: float | None = None,
-    channel: int | None = None,
-    channels: Sequence[str] = (),
-) -> Image:
-    """Read a 3-D image, or one channel of an image that holds several.
+def read(path: str | Path, choose: Callable[[tuple[int, ...]], int]) -> Raw:
+    """Read one channel of a file; `choose` gives its number for the shape of the whole.
 
-    NaN and Inf are refused unless `nan_to` says what to put in their place. `channels` are the
-    names that the data set declares, for the message where a choice is missing.
+    Raises BadInput for a file that is damaged, of colors, without a usable affine, or not of 3-D
+    channels.
     """
-    raw = read_raw(path, lambda shape: chosen(shape, channel, channels, path))
-    values = raw.values
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        bad = ~np.isfinite(values)
-        if fill_nan is None:
-            raise BadInput(
-                f"{path}: {bad.sum()} voxels are NaN or Inf; fill them with --fill-nan VALUE"
-            )
-        fill = (fill_nan - raw.intercept) / raw.slope
-        values = np.where(bad, values.dtype.type(fill), values)
-    values, step, offset = quantise(values)
-    slope, intercept = raw.slope * step, raw.slope * offset + raw.intercept
-    return Image(values, slope, intercept, raw.affine, raw.header, raw.notes)
+    data = _inflated(read_bytes(path), path)
+    with _told(path):
+        volume = _kind(data).from_bytes(data)
+        affine, shape, stored = in_mm(volume.affine, volume.header), volume.shape, volume.dataobj
+    if len(shape) < 3 or sum(length > 1 for length in shape[3:]) > 1:
+        raise BadInput(
+            f"{path}: has {len(shape)} dimensions {shape}; only 3-D volumes and channels of them "
+            "are read, split it"
+        )
+    if stored.dtype.names:
+        raise BadInput(
+            f"{path}: its voxels are colors ({', '.join(stored.dtype.names)}); save one grey "
+            "value a voxel"
+        )
+    if stored.dtype.kind not in "iuf" or 0 in shape:
+        raise BadInput(f"{path}: voxels of type {stored.dtype} and shape {shape} are not read")
+    if not invertible(affine):
+        raise BadInput(f"{path}: its affine is singular or not finite; mend the header")
+    number = choose(shape)
+    with _told(path):
+        values = _channel(stored, data, number)
+        notes = header_notes(volume.header, affine, shape, path)
+    return Raw(values, float(stored.slope), float(stored.inter), affine, _header(volume), notes)
 
 
-def rescaled(image: Image, scale: tuple[float, float] | None) -> Image:
-    """Bring an image to the units that a user told as (slope, intercept) of its real values."""
-    if scale is None:
-        return image
-    slope, intercept = scale
-    return image._replace(slope=slope * image.slope, intercept=slope * image.intercept + intercept)
+def head(path: str | Path) -> Head | None:
+    """Parse a header alone; None where it is none."""
+    try:
+        with (gzip.open if gzipped(path) else open)(path, "rb") as file:
+            start = file.read(540)
+        kind = _kind(start).header_class
+        with silent(nib.imageglobals.logger):
+            header = kind(start[: kind.template_dtype.itemsize])
+    except (*NOT_NIFTI, OSError, EOFError, ValueError, zlib.error):
+        return None
+    try:
+        affine = in_mm(header.get_best_affine(), header)
+    except (*NOT_NIFTI, ValueError):  # a qform that is no rotation
+        affine = np.full((4, 4), np.nan)
+    return Head(header.get_data_shape(), affine)
 
 
-def read_label(path: str | Path) -> Integer[np.ndarray, "x y z"]:
-    """Read a 3-D integer label in the order of its file; 0.9999 is rounded, 0.5 refused."""
-    return _label(path)[0]
+NIFTI = Reader("NIfTI", read, head)
 
 
-def read_pair(
-    image: str | Path, label: str | Path, **told
-) -> tuple[Image, Integer[np.ndarray, "x y z"]]:
-    """Read an image, told as `read_image` is, and its label; the image has the notes of both."""
-    scan = read_image(image, **told)
-    mask, notes = read_label_of(scan, image, label)
-    return scan._replace(notes=scan.notes + notes), mask
+def header_for(shape: tuple[int, int, int], affine: Float[np.ndarray, "4 4"]) -> bytes:
+    """Make the header of a volume that another format stored, for `Raw.header`.
 
-
-def read_label_of(
-    scan: Image, image_path: str | Path, label_path: str | Path
-) -> tuple[Integer[np.ndarray, "x y z"], tuple[Note, ...]]:
-    """Read a label of an image that is read already; refuse one whose voxels lie elsewhere.
-
-    That is half a voxel or more at the corner that is farthest off; less is noted, rounding is not.
+    `affine` is voxel to mm; its code says that it is the scanner's own.
     """
-    mask, affine = _label(label_path)
-    if scan.values.shape != mask.shape:
-        raise BadInput(
-            f"{label_path}: its shape {mask.shape} differs from that of its image {image_path}, "
-            f"{scan.values.shape}; resample one of them"
-        )
-    if int(mask.max()) >= MANY and len(np.unique(scan.values)) < MANY <= len(np.unique(mask)):
-        raise BadInput(
-            f"{label_path}: has {len(np.unique(mask))} values, and its image {image_path} "
-            f"{len(np.unique(scan.values))}: they seem to be swapped"
-        )
-    mm = displacement(scan.affine, affine, mask.shape)
-    verdict = agreement(mm, scan.affine)
-    said = (
-        f"its affine differs from that of its image {image_path} by up to {mm:.3g} mm at a corner"
-    )
-    if verdict == "refused":
-        raise BadInput(
-            f"{label_path}: {said}, half a voxel or more; resample one of them or mend the header"
-        )
-    told = f"{label_path}: {said}, less than half a voxel; it is read as lying on its image"
-    return mask, (Note("label", told),) if verdict == "told" else ()
+    header = nib.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_xyzt_units("mm")
+    header.set_zooms(nib.affines.voxel_sizes(affine))
+    header.set_qform(affine, code="scanner")
+    header.set_sform(affine, code="scanner")
+    return header.binaryblock
 
 
-def _label(path):
-    """Read a label: (its integers, its affine)."""
-
-    def single(shape):
-        if channel_count(shape) > 1:
-            raise BadInput(
-                f"{path}: a label of {channel_count(shape)} channels {shape} is not read; give one "
-                "3-D map of integers, a value for each structure"
-            )
-        return 0
-
-    values, slope, intercept, affine, *_ = read_raw(path, single)
-    if (slope, intercept) != (1.0, 0.0):
-        values = values * slope + intercept
-    if values.dtype.kind == "f":
-        rounded = np.rint(values)
-        far = ~(np.abs(values - rounded) < 1e-2)  # NaN is far from everything
-        if far.any():
-            raise BadInput(
-                f"{path}: a label of integers was expected, but a voxel holds "
-                f"{values[far].flat[0]:g}; give a label map, not a probability"
-            )
-        values = rounded.astype(np.int32)
-    if values.size and values.min() < 0:
-        raise BadInput(f"{path}: label value {values.min()} is negative; structures count from 1")
-    return values, affine
+def gzipped(path: str | Path) -> bool:
+    """Tell whether a file is called as compressed ones are."""
+    return Path(path).name.lower().endswith(".gz")
 
 
-def quantise(
-    values: np.ndarray,
-) -> tuple[Integer[np.ndarray, "..."], float, float]:
-    """Hold an array in at most 16 bits: (stored, slope, intercept), exactly where 16 bits suffice.
+def _inflated(data, path):
+    """Decompress in one go: with room for the size that the trailer tells, a third faster."""
+    if not gzipped(path):
+        return data
+    if data[:2] != b"\x1f\x8b":
+        raise BadInput(f"{path}: is not a gzip file although its name ends in .gz")
+    size = int.from_bytes(data[-4:], "little")
+    try:
+        try:
+            whole = zlib.decompress(data, 31, max(1, min(size, 1032 * len(data))))
+        except zlib.error:
+            return gzip.decompress(data)  # several members, or an error to be named
+        return whole if len(whole) % 2**32 == size else gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise BadInput(f"{path}: truncated or damaged gzip ({error}); copy it again") from None
 
-    Integers whose range fits are kept (shifted if they must be); other numbers are spread linearly
-    over the 65,536 levels. If a few wild voxels would leave the bulk with less than 1,024 levels,
-    they are clipped to eight times the bulk's own range.
-    """
-    if values.dtype in (np.uint8, np.int8, np.int16):
-        return values, 1.0, 0.0
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    whole = values.dtype.kind in "iub" or bool((np.rint(values) == values).all())
-    if whole and -32768 <= low and high <= 32767:
-        return values.astype(np.int16), 1.0, 0.0
-    if whole and high - low <= 65535 and abs(low) < 2**53:
-        return (values.astype(np.int64) - int(low + 32768)).astype(np.int16), 1.0, low + 32768
-    some = values[..., :: max(1, values.shape[-1] // 16)].astype(np.float64)
-    bulk = np.percentile(some, (0.5, 99.5))
-    span = float(bulk[1] - bulk[0])
-    if 0 < span * 64 < high - low:
-        low, high = max(low, bulk[0] - 8 * span), min(high, bulk[1] + 8 * span)
-    slope = (high - low) / 65535
-    order = "F" if values.flags.f_contiguous else "C"
-    flat = values.ravel(order)
-    levels = np.empty(flat.size, np.int16)
-    for start in range(0, flat.size, 1 << 15):  # in 64 bits, that a copy in 32 has the same levels
-        chunk = np.clip(flat[start : start + (1 << 15)].astype(np.float64), low, high)
-        levels[start : start + (1 << 15)] = np.rint((chunk - low) / (slope or 1.0)) - 32768
-    return levels.reshape(values.shape, order=order), float(slope), float(low + 32768 * slope)
+
+def _channel(stored, data, number):
+    """Read one channel as it is stored, and no other."""
+    shape = stored.shape
+    if channel_count(shape) == 1:
+        return np.asarray(stored.get_unscaled()).reshape(shape[:3])
+    if stored.offset + math.prod(shape) * stored.dtype.itemsize > len(data):
+        raise OSError("it ends before its last channel")
+    places = (number if length > 1 else 0 for length in shape[3:])
+    slicer = (slice(None), slice(None), slice(None), *places)
+    return fileslice(io.BytesIO(data), slicer, shape, stored.dtype, stored.offset, order="F")
+
+
+def _header(volume):
+    """Give the header's bytes, of several dimensions those that are true of one channel."""
+    if len(volume.shape) == 3:
+        return volume.header.binaryblock
+    header = volume.header.copy()
+    header.set_data_shape(volume.shape[:3])
+    header.set_intent("none")  # no vector and no time series any more
+    return header.binaryblock
+
+
+def _kind(data):
+    """Tell NIfTI-2 from NIfTI-1 by the first bytes, in either byte order."""
+    return nib.Nifti2Image if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
+
+
+@contextmanager
+def _told(path):
+    """Turn what nibabel raises, and would log, into one line."""
+    try:
+        with silent(nib.imageglobals.logger):
+            yield
+    except NOT_NIFTI as error:
+        raise BadInput(f"{path}: not a NIfTI file ({error})") from None
+    except (OSError, ValueError) as error:
+        said = str(error).split("\n")[0]
+        raise BadInput(f"{path}: truncated or damaged ({said}); copy it again") from None
 
 
 def save_mask(path: str | Path, mask: Integer[np.ndarray, "x y z"], grid: Grid) -> None:
-    """Save a label map on the grid of its image: same affine, codes, units and zooms.
+    """Save a label map, whole numbers from 0 to 65535, on the grid of its image: same affine,
+    codes, units and zooms.
 
     Written beside and renamed, so that a mask that is there is whole; the bytes are a function of
     the arguments alone.

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxmeta.data.formats.formats import other_formats, told_others
+from jaxmeta.data.formats.unread import other_formats, told_others
 from jaxmeta.data.layouts.found import Found
 from jaxmeta.data.layouts.layouts import DECLARED, LAYOUTS
 from jaxmeta.data.layouts.pairing import DEEPEST, files_below, guessed, paired, readings, seen

@@ -1,12 +1,11 @@
 """What a layout says of a folder, and the small things that every layout needs to say it."""
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.names import case_stem, is_nifti
+from jaxmeta.data.formats.formats import by_stem, is_image
 from jaxmeta.errors import BadInput
 
 
@@ -47,20 +46,12 @@ def unused(name: str, names: Mapping, folder: Path) -> str:
 
 
 def volumes_in(folder: Path) -> dict[str, Path]:
-    """List the NIfTI files of a folder by stem; macOS leaves `._*` twins that are not volumes."""
+    """List the images of a folder by stem; macOS leaves `._*` twins that are none.
+
+    Raises BadInput where two differ in their endings alone.
+    """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [f for f in files if is_nifti(f) and not f.is_dir() and not f.name.startswith(".")]
-    stems = Counter(case_stem(file) for file in files)
-    for file in files:
-        if stems[case_stem(file)] > 1:
-            raise BadInput(f"{file}: there is both a .nii and a .nii.gz of it; remove one")
-    return {case_stem(file): file for file in files}
-
-
-def three(files: Sequence[Path], folder: Path) -> str:
-    """Name three files of a folder, and how many more there are."""
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    return ", ".join(str(file.relative_to(folder)) for file in files[:3]) + more
+    return by_stem(f for f in files if is_image(f) and not f.is_dir() and f.name[0] != ".")
 
 
 def described(folder: Path) -> dict | None:

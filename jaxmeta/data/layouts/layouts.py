@@ -20,11 +20,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxmeta.data.formats.formats import converted_by, ending_of
+from jaxmeta.data.formats.formats import READERS, case_stem, ending_of, kinds
+from jaxmeta.data.formats.unread import converted_by, unread_ending
 from jaxmeta.data.layouts.bids import bids
 from jaxmeta.data.layouts.found import Found, Pair, described, unused, volumes_in
 from jaxmeta.data.layouts.structure_files import structure_files
-from jaxmeta.data.names import SUFFIXES, case_stem, slug
+from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
 
 LABEL_SUFFIX = re.compile(
@@ -90,11 +91,10 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     if pair_suffix:
         raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
     where = folder / "dataset.json"
-    if str(declared.get("file_ending", ".nii.gz")).lower() not in SUFFIXES:
-        raise BadInput(
-            f"{where}: file_ending {declared['file_ending']} is not NIfTI; "
-            f"{converted_by(ending_of(str(declared['file_ending'])))}"
-        )
+    ending = str(declared.get("file_ending", ".nii.gz"))
+    if ending.lower() not in READERS:
+        told = f"is not {kinds()}; {converted_by(unread_ending(ending))}"
+        raise BadInput(f"{where}: file_ending {ending} {told}")
     if "ignore" in declared.get("labels", {}):
         raise BadInput(f"{where}: has an ignore label; partly labelled scans are not supported")
     names = {}
@@ -158,8 +158,9 @@ def suffixes(folder: Path, pair_suffix: str | None) -> Found | None:
             several = f"several images ({', '.join(match)})" if match else f"no image {short}"
             alone.append((short, f"{files[stem]}: {several} for this label"))
     if known:
+        suffix = pair_suffix or "_seg"
         alone += [
-            (stem, f"{file}: no label {stem}{pair_suffix or '_seg'}.nii.gz for this image")
+            (stem, f"{file}: no label {stem}{suffix}{ending_of(file.name)} for this image")
             for stem, file in images.items()
             if stem not in used
         ]

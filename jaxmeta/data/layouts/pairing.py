@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.layouts.found import Found, Pair, three
-from jaxmeta.data.names import amount, case_stem, is_nifti, slug
+from jaxmeta.data.formats.formats import by_stem, is_image, kinds, without_ending
+from jaxmeta.data.layouts.found import Found, Pair
+from jaxmeta.data.names import amount, slug, three
 from jaxmeta.data.words import template
 from jaxmeta.errors import BadInput
 
@@ -61,7 +62,7 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
         if ids in images
     ]
     rest = sorted(set(files.values()) - {*images.values(), *labels.values()})
-    fit = f"{amount(len(rest), 'NIfTI file')} fit{'s' * (len(rest) == 1)} neither of"
+    fit = f"{amount(len(rest), f'{kinds()} file')} fit{'s' * (len(rest) == 1)} neither of"
     notes = (f"{folder}: {fit} {flag} ({three(rest, folder)})",)
     return Found(slug(folder.resolve().name), found, None, alone, notes=notes if rest else ())
 
@@ -120,9 +121,9 @@ def _holding(stems, known):
 
 
 def seen(folder: Path) -> str:
-    """Say what NIfTI files there are, by three names, and the --pairs that would read them."""
+    """Say what images there are, by three names, and the --pairs that would read them."""
     files = files_below(folder, DEEP) or files_below(folder, DEEPEST)
-    there = three(list(files.values()), folder) or "no NIfTI file"
+    there = three(list(files.values()), folder) or f"no {kinds()} file"
     there = f"there {'is' if len(files) < 2 else 'are'} {there}"
     found = readings(folder)
     ways = [f"--pairs '{way.image}' '{way.label}'" for way in map(_by_star, found[:3])]
@@ -131,27 +132,22 @@ def seen(folder: Path) -> str:
 
 
 def files_below(folder: Path, depth: int) -> dict[str, Path]:
-    """List the NIfTI files of a folder, and of so many folders within, by path without the
-    ending."""
+    """List the images of a folder, and of so many folders within, by path without the ending.
+
+    Raises BadInput where two differ in their endings alone.
+    """
     found = {}
     for place, folders, names in os.walk(folder):
         here = Path(place).relative_to(folder)
         folders[:] = sorted(f for f in folders if f[0] != "." and len(here.parts) < depth)
-        for name in sorted(names):
-            if is_nifti(name) and not name.startswith("."):
-                stem = (here / case_stem(name)).as_posix()
-                if stem in found:
-                    raise BadInput(
-                        f"{found[stem]}: there is both a .nii and a .nii.gz of it; remove one"
-                    )
-                found[stem] = Path(place, name)
+        images = (Path(place, name) for name in sorted(names) if is_image(name) and name[0] != ".")
+        found |= {(here / stem).as_posix(): file for stem, file in by_stem(images).items()}
     return found
 
 
 def matched(files: dict[str, Path], pattern: str, folder: Path) -> dict[Ids, Path]:
     """Give identifiers -> file for the files that a pattern fits."""
-    known = re.sub(r"(\.nii|\.nii\.gz)$", "", pattern.removeprefix("./"), flags=re.IGNORECASE)
-    pieces = re.split(r"(\{id\}|\*)", known)
+    pieces = re.split(r"(\{id\}|\*)", without_ending(pattern.removeprefix("./")))
     wild = {"{id}": "([^/]+)", "*": "[^/]*"}
     compiled = re.compile("".join(wild.get(piece) or re.escape(piece) for piece in pieces))
     found = {}

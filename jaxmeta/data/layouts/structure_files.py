@@ -12,8 +12,9 @@ said. The folder of one patient will do.
 
 from pathlib import Path
 
+from jaxmeta.data.formats.formats import case_stem
 from jaxmeta.data.layouts.found import Found, Pair, volumes_in
-from jaxmeta.data.names import case_stem, slug
+from jaxmeta.data.names import slug
 from jaxmeta.data.words import is_sequence, template
 from jaxmeta.errors import BadInput
 

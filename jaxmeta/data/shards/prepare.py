@@ -23,24 +23,46 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, groupby
-from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.cases import Case, find_cases
-from jaxmeta.data.grid import grid_by, grid_to_json, spacing, to_slices
+from jaxmeta.data.grid import spacing
 from jaxmeta.data.identity import doubts, fingerprint, mask_digest
 from jaxmeta.data.masks import masks_of
 from jaxmeta.data.names import amount
 from jaxmeta.data.orientation import ACQUIRED, RULES
-from jaxmeta.data.placement import Note, told_notes
+from jaxmeta.data.placement import told_notes
 from jaxmeta.data.planes import shown_alike
-from jaxmeta.data.reading import read_masks, read_scan, unseen_share
+from jaxmeta.data.reading import read_case, read_masks, unseen_share
+from jaxmeta.data.shards.index import (
+    FORMAT,
+    INDEX,
+    Held,
+    Index,
+    IndexRow,
+    PartIndex,
+    has_part,
+    part_file,
+    read_part,
+    volumes_before,
+    write_index,
+    write_part,
+)
 from jaxmeta.data.shards.records import write_records
-from jaxmeta.data.shards.shards import FORMAT, open_shards
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.data.shards.summary import Summary, summarise
 from jaxmeta.data.supervoxels import supervoxels
 from jaxmeta.errors import BadInput, Unseen
-from jaxmeta.files import beside, write_json
+from jaxmeta.files import (
+    exists,
+    is_folder,
+    length,
+    listing,
+    make_folder,
+    path_of,
+    read_bytes,
+    remove,
+)
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
 FILE_BYTES = 64 << 20  # of records in a file
@@ -66,8 +88,8 @@ class Part(NamedTuple):
 
 
 def prepare(
-    folders: Sequence[str | Path],
-    output: str | Path,
+    folders: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
     *,
     size: int = 128,
     spacing: float | None = None,
@@ -90,7 +112,9 @@ def prepare(
 ) -> Summary:
     """Prepare every case of the folders; `progress` is told of volumes done and in all.
 
-    With `supervoxels` each volume is also cut into about so many pieces that look alike.
+    `size` (pixels) and `spacing` (mm of a pixel) are how slices are loaded by default; `fill_nan`
+    is in a scan's real units. With `supervoxels` each volume is also cut into about so many pieces
+    that look alike. Raises BadInput for options and files that cannot be used.
     """
     if axis not in RULES:
         raise BadInput(f"--axis {axis}: known are {', '.join(RULES)}")
@@ -116,29 +140,27 @@ def prepare(
         raise BadInput(f"{alone[0][1]}{more}; --skip-bad leaves such cases out")
     parts = plan(shown_alike(cases, axis), part_bytes)
     options = Options(axis, fill_nan, file_bytes, skip_bad, supervoxels)
-    output = Path(output)
-    if output.exists() and not output.is_dir():
+    if exists(output) and not is_folder(output):
         raise BadInput(f"--output {output}: is a file, not a folder")
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     try:
         finished, reused = _run(parts, output, options, workers or _cores(), progress)
     except Unseen as error:
-        share = unseen_share(cases, fill_nan)
+        share = unseen_share(cases, axis, fill_nan)
         raise BadInput(f"{error} ({share}; --skip-bad leaves them out)") from None
-    parts_there = [_read(output, name) for name in finished]
-    skipped = alone + [tuple(bad) for part in parts_there for bad in part["skipped"]]
-    rows = [row for part in parts_there for row in part["volumes"]]
-    left = _left_out(output, finished) - {row["name"] for row in rows}
+    parts_there = [read_part(output, name) for name in finished]
+    skipped = alone + [bad for part in parts_there for bad in part.skipped]
+    rows = [row for part in parts_there for row in part.volumes]
+    left = volumes_before(output, finished) - {row.name for row in rows}
     gone = Counter(name.split("/")[0] for name in left)
     notes += [
         f"{dataset}: {amount(count, 'volume')} of before in {output}, not among these inputs: "
         "no longer there"
         for dataset, count in sorted(gone.items())
     ]
-    notes += told_notes([Note(*note) for row in rows for note in row.get("notes", ())])
+    notes += told_notes([note for row in rows for note in row.notes])
     summary = summarise(rows, sorted(skipped), notes, reused, axis)
-    index = {"format": FORMAT, "size": size, "spacing": spacing, "axis": axis, "parts": finished}
-    write_json(output / "index.json", index)
+    write_index(output, Index(size, spacing, axis, tuple(finished)))
     _remove_stale(output, finished, parts_there)
     return summary._replace(notes=summary.notes + doubts(open_shards([output])))
 
@@ -153,7 +175,7 @@ def plan(cases: Sequence[Case], part_bytes: int) -> list[Part]:
     for dataset, group in groupby(cases, key=lambda case: case.dataset):
         batches, filled, ended = [], 0, True
         for case in group:
-            weight = case.image.stat().st_size
+            weight = length(case.image)
             if ended or filled + weight > part_bytes:
                 batches, filled = [*batches, []], 0
             batches[-1].append(case)
@@ -163,18 +185,21 @@ def plan(cases: Sequence[Case], part_bytes: int) -> list[Part]:
     return parts
 
 
-def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
-    """Make one part unless it is there: (its name, volumes found done). Runs in a worker
-    process."""
+def prepare_part(part: Part, output: str | os.PathLike, options: Options) -> tuple[str, int]:
+    """Make one part unless it is there: (its name, volumes found done).
+
+    Runs in a worker process. Raises BadInput for a case that cannot be used, unless such are
+    skipped.
+    """
     name = f"{part.dataset}-{_key(part, options)}"
     done = _done(output, name)
     if done is not None:
-        if done["skipped"] and not options.skip_bad:
-            bad, why = done["skipped"][0]
+        if done.skipped and not options.skip_bad:
+            bad, why = done.skipped[0]
             read_again = next(case for case in part.cases if case.name == bad)
             prepare_case(read_again, options, 0)  # raises as it did, of its own kind
             raise BadInput(why)
-        return name, len(done["volumes"])
+        return name, len(done.volumes)
     volumes, skipped = [], []
 
     def records() -> Iterator[bytes]:
@@ -192,51 +217,46 @@ def prepare_part(part: Part, output: Path, options: Options) -> tuple[str, int]:
             first += number
 
     files = write_records(output, name, records(), options.file_bytes)
-    made = {"files": files, "volumes": volumes, "skipped": skipped}
-    with beside(output / f"{name}.json") as file:  # compact: it holds a number for every slice
-        file.write_text(json.dumps(made), "utf-8")
+    write_part(output, name, PartIndex(files, tuple(volumes), tuple(skipped)))
     return name, 0
 
 
-def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterator[bytes], int]:
+def prepare_case(case: Case, options: Options, first: int) -> tuple[IndexRow, Iterator[bytes], int]:
     """Read one volume: (its row of the index, its records, their number).
 
-    `first` is the number of its first record. A row's structure is [first slice that holds it,
-    record of that slice's mask, pixels in it and in the slices up to the last that holds it].
+    `first` is the number of its first record. Raises BadInput with the name of the file.
     """
-    image, intensity = read_scan(case, options.fill_nan)
-    grid = grid_by(options.axis, image.values.shape, image.affine, image.header)
-    if case.plane:
-        grid = grid._replace(axis=case.plane, order=case.order)
-    scale = {"slope": image.slope, "intercept": image.intercept}
+    image, scan = read_case(case, options.axis, options.fill_nan)
+    grid, scale = scan.geometry, scan.scale
     found, unnamed, notes = read_masks(case, image, grid)
     if case.atlas:
         found = {structure: masks for structure, masks in found.items() if masks}
-    slices = to_slices(image.values, grid)
-    slices = slices.astype(slices.dtype.newbyteorder("<"), copy=False)
+    slices = scan.values.astype(scan.values.dtype.newbyteorder("<"), copy=False)
     structures, number = _placed(found, first + len(slices))
     pieces = {}
     if options.supervoxels:
-        cut = supervoxels(slices, intensity, spacing(grid), options.supervoxels, **scale)
+        mm, how = spacing(grid), scale._asdict()
+        cut = supervoxels(slices, scan.intensity, mm, options.supervoxels, **how)
         pieces, _ = masks_of(cut, None, PIECE)
     pseudo, number = _placed(pieces, number)
-    row = {
-        "name": case.name,
-        "patient": case.patient,
-        "dataset": case.dataset,
-        "modality": case.modality,
-        "channel": _channel(case),
-        "grid": grid_to_json(grid),
-        "intensity": list(intensity),
-        "dtype": slices.dtype.str,
-        **scale,
-        "image": first,
-        "structures": structures,
-        "unnamed": unnamed,
-        "fingerprint": fingerprint(image.values, **scale),
-        "mask_digests": {name: mask_digest(of) for name, of in sorted(found.items()) if of},
-    } | ({"pseudo": pseudo} if pseudo else {})
-    row |= {"notes": image.notes + notes} if image.notes + notes else {}
+    row = IndexRow(
+        name=case.name,
+        patient=case.patient,
+        dataset=case.dataset,
+        modality=case.modality,
+        channel=_channel(case),
+        grid=grid,
+        intensity=scan.intensity,
+        dtype=slices.dtype.str,
+        scale=scale,
+        image=first,
+        structures=structures,
+        unnamed=tuple(unnamed),
+        fingerprint=fingerprint(image.values, *scale),
+        mask_digests={name: mask_digest(of) for name, of in sorted(found.items()) if of},
+        pseudo=pseudo,
+        notes=image.notes + notes,
+    )
     masks = (
         record for part in (found, pieces) for _, of in sorted(part.items()) for *_, record in of
     )
@@ -246,7 +266,7 @@ def prepare_case(case: Case, options: Options, first: int) -> tuple[dict, Iterat
 def _placed(found, number):
     """Say of every structure where its masks are, the first of all being record `number`.
 
-    Returns structure -> [first slice, first record, pixels], and the number behind the last record.
+    Returns these, and the number behind the last record.
     """
     structures = {}
     for structure, masks in sorted(found.items()):
@@ -254,7 +274,7 @@ def _placed(found, number):
         pixels = [0] * (masks[-1][0] + 1 - start if masks else 0)
         for plane, count, _ in masks:
             pixels[plane - start] = count
-        structures[structure] = [start, number, pixels]
+        structures[structure] = Held(start, number, tuple(pixels))
         number += len(masks)
     return structures, number
 
@@ -345,41 +365,22 @@ def _key(part, options):
 
 
 def _sha(file):
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(file)).hexdigest()
 
 
 def _done(output, name):
     """Read a part that is there and whole, else None."""
-    if not (output / f"{name}.json").exists():
+    if not has_part(output, name):
         return None
-    part = _read(output, name)
-    sizes = [(output / file["name"], file["bytes"]) for file in part["files"]]
-    whole = all(file.exists() and file.stat().st_size == size for file, size in sizes)
-    return part if whole else None
-
-
-def _left_out(output, finished):
-    """Name the volumes in parts of an earlier preparation, where one can be read, that are not
-    now."""
-    try:
-        parts = json.loads((output / "index.json").read_text("utf-8"))["parts"]
-        return {
-            row["name"]
-            for part in set(parts) - set(finished)
-            for row in _read(output, part)["volumes"]
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-def _read(output, name):
-    return json.loads((output / f"{name}.json").read_text("utf-8"))
+    part = read_part(output, name)
+    files = [(path_of(output) / file.name, file.bytes) for file in part.files]
+    return part if all(exists(file) and length(file) == known for file, known in files) else None
 
 
 def _remove_stale(output, finished, parts):
     """Remove what older runs left: parts that the index no longer names, files half written."""
-    named = {file["name"] for part in parts for file in part["files"]}
-    named |= {"index.json", *(f"{name}.json" for name in finished)}
-    for file in output.iterdir():
-        if file.name not in named and OURS.fullmatch(file.name):
-            file.unlink()
+    named = {file.name for part in parts for file in part.files}
+    named |= {INDEX, *map(part_file, finished)}
+    for name in listing(output):
+        if name not in named and OURS.fullmatch(name):
+            remove(path_of(output) / name)

@@ -3,35 +3,35 @@
 A prepared folder holds
 
     index.json                     the format, the options and the list of parts; written last
-    acdc-00000-1f2e3d4c.json       a part: its volumes (geometry, intensities, pixel counts of every
-                                   structure in every slice), and where their records begin
-    acdc-00000-1f2e3d4c.0.array_record     the part's records, cut into files of bounded size
+    acdc-1f2e3d4c5b6a.json         a part: a row (`index.py`) for each of its volumes
+    acdc-1f2e3d4c5b6a.0.array_record       the part's records, cut into files of bounded size
 
-where 1f2e3d4c is a hash of everything that the part was made of. A volume's records are its slices
-at native size in the file's own numbers, then the masks, structure by structure, only of slices
-that hold it. Whatever depends on taste (window, size, spacing) happens here, at load.
+where 1f2e3d4c5b6a is a hash of everything that the part was made of. A volume's records are its
+slices at native size in the file's own numbers, then the masks, structure by structure, only of
+slices that hold it. Whatever depends on taste (window, size, spacing) happens here, at load.
 
 Files are opened when first read, once per process; reading is safe from many threads.
 """
 
-import json
+import os
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Real, UInt8
 
-from jaxmeta.data.grid import Grid, grid_by, grid_from_json, resize_mask, sliced_shape
-from jaxmeta.data.intensity import Intensity, network_input
+from jaxmeta.data.grid import Grid, grid_by, resize_mask, sliced_shape
+from jaxmeta.data.intensity import Intensity
 from jaxmeta.data.masks import decode_mask
 from jaxmeta.data.orientation import ACQUIRED, Frame, Order, nearest_frame
+from jaxmeta.data.scan import Scale, Scan, network_input
+from jaxmeta.data.shards.index import index_bytes, read_index, read_part
 from jaxmeta.data.shards.records import read_record
 from jaxmeta.data.uint8_slices import uint8_images, uint8_masks
 from jaxmeta.errors import BadInput
-
-FORMAT = 2
+from jaxmeta.files import path_of
 
 
 class Stored(NamedTuple):
@@ -40,15 +40,14 @@ class Stored(NamedTuple):
     files: tuple[str, ...]  # of its part
     firsts: tuple[int, ...]  # number of the first record in each of them
     dtype: str
-    slope: float
-    intercept: float
+    scale: Scale
     image: int  # record of slice 0
     masks: dict[str, np.ndarray]  # structure -> int32[slices]: its record, -1 where it is empty
     order: Order | None = None  # of axes in the records, where slices are shown otherwise
 
 
 class Volume(NamedTuple):
-    """A row of the index."""
+    """A row of the index, opened: what `index.py` counts from a first slice on is laid out."""
 
     name: str  # data set / case
     patient: str  # data set / patient
@@ -82,29 +81,33 @@ class Shards(NamedTuple):
     uint8: bool = False  # slices come as `uint8_slices.py` makes them
 
 
-def open_shards(folders: Sequence[str | Path]) -> Shards:
-    """Read the indices of prepared folders and make the table of who holds what."""
-    folders = [Path(folder) for folder in folders]
-    indices = [_index(folder) for folder in folders]
+def open_shards(folders: Sequence[str | os.PathLike]) -> Shards:
+    """Read the indices of prepared folders and make the table of who holds what.
+
+    Raises BadInput for what is no such folder, for folders of different --axis, and for a volume
+    that two of them hold.
+    """
+    folders = [path_of(folder) for folder in folders]
+    indices = [read_index(folder) for folder in folders]
     volumes = tuple(
         volume
         for folder, index in zip(folders, indices)
-        for part in index["parts"]
+        for part in index.parts
         for volume in _part(folder, part)
     )
     origin = {}
     for folder, index in zip(folders, indices):
-        if index["axis"] != indices[0]["axis"]:
+        if index.axis != indices[0].axis:
             raise BadInput(
-                f"{folder}: sliced {index['axis']}, but {folders[0]} {indices[0]['axis']}; prepare "
-                "both with the same --axis"
+                f"{folder}: sliced {index.axis}, but {folders[0]} {indices[0].axis}; prepare both "
+                "with the same --axis"
             )
     for number, volume in enumerate(volumes):
         if origin.setdefault(volume.name, number) != number:
             raise BadInput(f"{volume.name} is in two of the folders {', '.join(map(str, folders))}")
     first = indices[0]
-    defaults = Defaults(first["size"], first["spacing"], first["axis"])
-    return Shards(tuple(map(str, folders)), volumes, defaults, _table(volumes))
+    defaults = Defaults(first.size, first.spacing, first.axis)
+    return Shards(tuple(map(os.fspath, folders)), volumes, defaults, _table(volumes))
 
 
 def shown_in(shards: Shards, frames: Sequence[Frame]) -> Shards:
@@ -164,6 +167,33 @@ def holders(shards: Shards, structure: str) -> dict[str, list[tuple[int, np.ndar
     return shards.table[structure]
 
 
+@dataclass(frozen=True)
+class Records:
+    """The slices of a prepared volume, [N, H, W] as stored, which are read when asked for."""
+
+    row: Volume
+
+    def __len__(self) -> int:
+        return sliced_shape(self.row.grid)[0]
+
+    def __getitem__(self, slices: Sequence[int] | np.ndarray) -> Real[np.ndarray, "n H W"]:
+        row, stored = self.row, self.row.stored
+        native = np.empty((len(slices), *_plane(row, slices)), stored.dtype)
+        for plane, number in zip(native, slices):
+            if _reversed(row):
+                number = len(self) - 1 - number
+            record = read_record(stored.files, stored.firsts, stored.image + int(number))
+            whole = _as_stored(plane, row)
+            whole[:] = np.frombuffer(record, stored.dtype).reshape(whole.shape)
+        return native
+
+
+def scan_in(shards: Shards, volume: int) -> Scan:
+    """Give a prepared volume as what it was when it was read from its file."""
+    row = shards.volumes[volume]
+    return Scan(Records(row), row.stored.scale, row.grid, row.intensity)
+
+
 def load_images(
     shards: Shards,
     volume: int,
@@ -172,29 +202,16 @@ def load_images(
     size: int,
     spacing: float | None = None,
 ) -> Float32[np.ndarray, "N S S 1"]:
-    """Read slices of a volume, windowed, resized to a square and normalized."""
-    row = shards.volumes[volume]
-    stored = row.stored
-    height, width = _plane(row, slices)
-    native = np.empty((len(slices), height, width), stored.dtype)
-    for plane, number in zip(native, slices):
-        if _reversed(row):
-            number = sliced_shape(row.grid)[0] - 1 - number
-        record = read_record(stored.files, stored.firsts, stored.image + int(number))
-        whole = _as_stored(plane, row)
-        whole[:] = np.frombuffer(record, stored.dtype).reshape(whole.shape)
+    """Read slices of a volume as a network sees them: squares of `size` pixels, each `spacing` mm
+    wide or, None, stretched to the square.
+
+    Raises IndexError for a slice that is not there, BadInput where a file of records is gone.
+    """
+    scan = scan_in(shards, volume)
     if shards.uint8:
-        how = dict(size=size, spacing=spacing, slope=stored.slope)
-        return uint8_images(native, row.grid, **how)
-    return network_input(
-        native,
-        row.grid,
-        row.intensity,
-        size=size,
-        spacing=spacing,
-        slope=stored.slope,
-        intercept=stored.intercept,
-    )
+        how = dict(size=size, spacing=spacing, slope=scan.scale.slope)
+        return uint8_images(scan.values[slices], scan.geometry, **how)
+    return network_input(scan, slices, size, spacing)
 
 
 def load_masks(
@@ -206,7 +223,10 @@ def load_masks(
     size: int | None = None,
     spacing: float | None = None,
 ) -> UInt8[np.ndarray, "N H W"]:
-    """Read one structure's masks: at native size, or on the square that `load_images` gives."""
+    """Read one structure's masks: at native size, or on the square that `load_images` gives.
+
+    Raises BadInput for a structure that the volume has no labels of, IndexError as that does.
+    """
     row = shards.volumes[volume]
     if structure not in row.stored.masks:
         raise BadInput(f"{row.name} has no labels of {structure}")
@@ -250,67 +270,40 @@ def _plane(row, slices):
     return height, width
 
 
-def _index(folder):
-    """Read index.json, or say why this folder can not be used."""
-    file = folder / "index.json"
-    if not file.exists():
-        what = "preparation is unfinished, run" if any(folder.glob("*.array_record")) else "run"
-        raise BadInput(f"{folder}: not a folder of shards; {what} prepare_data --output {folder}")
-    try:
-        index = json.loads(file.read_text("utf-8"))
-        version = index["format"]
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(f"{file}: not an index of shards; run prepare_data again") from None
-    if version != FORMAT:
-        raise BadInput(
-            f"{folder}: shards of format {version}, this program reads format {FORMAT}; run "
-            "prepare_data again"
-        )
-    return index
-
-
 def _part(folder, name):
     """Read the volumes of one part."""
-    file = folder / f"{name}.json"
-    if not file.exists():
-        raise BadInput(f"{file}: is in the index but not there; run prepare_data again")
-    part = json.loads(file.read_text("utf-8"))
-    files = tuple(str(folder / row["name"]) for row in part["files"])
-    firsts = tuple(row["first"] for row in part["files"])
-    return [_volume(row, files, firsts) for row in part["volumes"]]
+    part = read_part(folder, name)
+    files = tuple(os.fspath(folder / file.name) for file in part.files)
+    firsts = tuple(file.first for file in part.files)
+    return [_volume(row, files, firsts) for row in part.volumes]
 
 
 def _volume(row, files, firsts):
-    grid = grid_from_json(row["grid"])
-    total = sliced_shape(grid)[0]
+    """Lay out where the records of a row's slices and masks are."""
+    total = sliced_shape(row.grid)[0]
     counts, masks = {}, {}
-    pseudo = row.get("pseudo", {})
-    for structure, (start, first, pixels) in (row["structures"] | pseudo).items():
+    for structure, (start, first, pixels) in (row.structures | row.pseudo).items():
         count = np.zeros(total, np.int32)
         count[start : start + len(pixels)] = pixels
         counts[structure] = count
         rank = np.cumsum(count > 0) - 1
         masks[structure] = np.where(count > 0, first + rank, -1).astype(np.int32)
-    stored = Stored(
-        files, firsts, row["dtype"], row["slope"], row["intercept"], row["image"], masks
-    )
     return Volume(
-        row["name"],
-        row["patient"],
-        row["dataset"],
-        row["modality"],
-        grid,
-        Intensity(*row["intensity"]),
-        {name: count for name, count in counts.items() if name not in pseudo},
-        stored,
-        row.get("channel"),
-        {name: counts[name] for name in pseudo},
-        row["fingerprint"],
-        row["mask_digests"],
+        row.name,
+        row.patient,
+        row.dataset,
+        row.modality,
+        row.grid,
+        row.intensity,
+        {name: count for name, count in counts.items() if name not in row.pseudo},
+        Stored(files, firsts, row.dtype, row.scale, row.image, masks),
+        row.channel,
+        {name: counts[name] for name in row.pseudo},
+        row.fingerprint,
+        row.mask_digests,
     )
 
 
 def cohort_of(shards: Shards) -> str:
     """Name the data by the content of their indices, so that seeds of a cohort are told apart."""
-    texts = sorted((Path(folder) / "index.json").read_bytes() for folder in shards.folders)
-    return f"{zlib.crc32(b''.join(texts)):08x}"
+    return f"{zlib.crc32(b''.join(sorted(map(index_bytes, shards.folders)))):08x}"

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxmeta.data.grid import Grid, grid_from_json, shown_frame, sliced_shape, spacing
+from jaxmeta.data.grid import Grid, shown_frame, sliced_shape, spacing
 from jaxmeta.data.orientation import ACQUIRED, OBLIQUE, common_frame
+from jaxmeta.data.shards.index import IndexRow
 from jaxmeta.errors import BadInput
 
 LONG = 3.0  # a pixel longer than so many of its widths is cut across slices
@@ -32,24 +33,26 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    rows: Sequence[dict],
+    rows: Sequence[IndexRow],
     skipped: Sequence[tuple[str, str]],
     notes: Sequence[str],
     reused: int,
     rule: str,
 ) -> Summary:
-    """Count volumes, given as rows of the index and cut by a rule, by data set; refuse those
-    without any label."""
+    """Count volumes, given as rows of the index and cut by a rule, by data set.
+
+    Raises BadInput where there is no row, and for a data set without any label.
+    """
     datasets, notes = {}, list(notes)
     if not rows:
         raise BadInput(f"no usable case: {skipped[0][1]}" if skipped else "no case")
-    for dataset in sorted({row["dataset"] for row in rows}):
-        own = [row for row in rows if row["dataset"] == dataset]
-        held = {structure: 0 for row in own for structure in sorted(row["structures"])}
+    for dataset in sorted({row.dataset for row in rows}):
+        own = [row for row in rows if row.dataset == dataset]
+        held = {structure: 0 for row in own for structure in sorted(row.structures)}
         for row in own:
-            for structure, (_, _, pixels) in row["structures"].items():
-                held[structure] += bool(pixels)
-        nameless = sorted({value for row in own for value in row["unnamed"]})
+            for structure, where in row.structures.items():
+                held[structure] += bool(where.pixels)
+        nameless = sorted({value for row in own for value in row.unnamed})
         told = ", ".join(map(str, nameless[:10])) + ", ..." * (len(nameless) > 10)
         if not any(held.values()):
             said = f"holds only values without a name: {told}" if nameless else "is empty"
@@ -57,10 +60,10 @@ def summarise(
         if nameless:
             notes.append(f"{dataset}: label values without a name were left out: {told}")
         notes += [f"{dataset}: {note}" for note in unlabelled(own, held)]
-        grids = {row["name"]: grid_from_json(row["grid"]) for row in own}
+        grids = {row.name: row.grid for row in own}
         notes += [f"{dataset}: {note}" for note in doubtful(grids, rule)]
         datasets[dataset] = Counts(
-            patients=len({row["patient"] for row in own}),
+            patients=len({row.patient for row in own}),
             volumes=len(own),
             slices=sum(sliced_shape(grid)[0] for grid in grids.values()),
             structures=dict(sorted(held.items())),
@@ -69,13 +72,11 @@ def summarise(
     return Summary(datasets, list(skipped), notes, reused)
 
 
-def unlabelled(rows: Sequence[dict], held: dict[str, int]) -> list[str]:
+def unlabelled(rows: Sequence[IndexRow], held: dict[str, int]) -> list[str]:
     """Say which volumes have an empty label, and which names none of the volumes shows."""
     found = []
-    shows = {
-        row["name"]: any(pixels for _, _, pixels in row["structures"].values()) for row in rows
-    }
-    empty = [row["name"] for row in rows if not shows[row["name"]] and not row["unnamed"]]
+    shows = {row.name: any(where.pixels for where in row.structures.values()) for row in rows}
+    empty = [row.name for row in rows if not shows[row.name] and not row.unnamed]
     if empty:
         found.append(f"the labels of {_some(empty, shows)} empty: nothing is learned from these")
     if absent := [name for name, count in held.items() if not count]:
