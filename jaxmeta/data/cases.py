@@ -5,6 +5,7 @@ A file's own declaration says the modality and the structures' names. The user's
 speak for the files that match, whatever is declared. A rule that applies to nothing is a mistake.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -53,7 +54,7 @@ class Case(NamedTuple):
 
 
 def find_cases(
-    folders: Sequence[str | Path],
+    folders: Sequence[str | os.PathLike],
     *,
     modality: Sequence[str] = (),
     labels: Sequence[str] = (),

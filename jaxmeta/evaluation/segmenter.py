@@ -77,7 +77,7 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
         state = replicate(state, mesh)
 
         def fit(support, keys):
-            given = support.examples
+            given = support.examples if support else None  # of learners that need none
             if begin:  # whose own keys are used up by it
                 given, keys = (given, begin.fit(support, keys)), keys ^ ONWARD
             return adapt(state, Task(given, (), keys, task_ids))

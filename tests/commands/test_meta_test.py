@@ -38,7 +38,7 @@ from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.reports import figures
 from jaxmeta.reports import run as report
 from jaxmeta.reports.run import alive, digest, lines_of
-from jaxmeta.runs.run import open_run
+from jaxmeta.runs.run import Run, open_run
 
 DIAGONAL = (20**2 + 24**2 + 30**2) ** 0.5  # of 20 x 24 x 10 voxels of 1 x 1 x 3 mm
 ROWS = {"adapted", "no adaptation", "nearest support mask", "scratch"}
@@ -384,7 +384,7 @@ def test_the_pre_training_that_a_search_tuned_is_chosen_at_once(run, tmp_path, m
 @pytest.mark.parametrize("found", [(NAN, 0.1), (0.1, NAN), (NAN, NAN), (0.1, 0.2), (0.2, 0.1)])
 def test_a_score_that_is_no_number_is_below_all_whichever_comes_first(monkeypatch, found):
     """Of a pre-training, and of the method's own rule against the grid's winner."""
-    opened, *both = (SimpleNamespace(folder=Path(name), step=1) for name in ("run", "one", "other"))
+    opened, *both = (Run(Path(name), None, None, None, 1) for name in ("run", "one", "other"))
     for name in ("validation_trials", "searched_by", "segmenter_maker"):
         monkeypatch.setattr(tuning, name, lambda *asked: lambda *row: None)
     scores = iter(found)

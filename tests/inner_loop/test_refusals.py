@@ -83,4 +83,4 @@ def test_integer_parameters_are_refused_by_name():
 
 def test_a_part_that_is_not_there_is_refused_with_what_there_is():
     with pytest.raises(ValueError, match="no part .* is called 'tail': it has .*head, head/bias"):
-        maml(MODEL, LOSS, names=("tail",)).init(jax.random.key(0))
+        maml(MODEL, LOSS, trainable=("tail",)).init(jax.random.key(0))

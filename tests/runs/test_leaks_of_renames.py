@@ -102,7 +102,7 @@ def test_settings_that_were_chosen_on_the_test_organ_by_another_name(study, tmp_
     kept.save(lender.folder, "1", {}, {}, None, searched_on(lender, validation_pool(lender)))
     told = r"lender was tuned on milz \(spleen by its masks\).*--allow-leak settings"
     with pytest.raises(BadInput, match=told):
-        asked(study.run, settings=lender.folder)
+        asked(study.run, tuned_on=lender.folder)
 
 
 def test_what_is_kept_of_volumes_are_the_digests_of_each_organ(study):

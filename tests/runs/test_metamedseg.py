@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +24,9 @@ from jaxmeta.runs import checks
 from jaxmeta.runs.build import build, inner_rule, outer_rule, task_source
 from jaxmeta.runs.config import Outer, TaskWeights
 from jaxmeta.runs.presets import METAMEDSEG, PRESETS, with_algorithm
-from jaxmeta.runs.run import network_of, open_run
+from jaxmeta.runs.run import Run, network_of, open_run
 from jaxmeta.runs.train import meta_train
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.split import Split, pool, split
 from jaxmeta.tasks.volumetric import target_slices
 from jaxmeta.training import metrics_log
 
@@ -105,9 +104,7 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
         raise Stopped("so")
 
     monkeypatch.setattr(pretraining, "meta_train", stopped)
-    run = SimpleNamespace(
-        config=small, folder=small.workdir, split=SimpleNamespace(test_patients=())
-    )
+    run = Run(small.workdir, small, Split((), (), (), (), ()), None, 1)
     with pytest.raises(Stopped):
         pretraining.pretrained(run, "transfer", small.augment)
     checks.check(begun[0])

@@ -1,7 +1,5 @@
 """Whole volumes of held-out patients, asked of what has no support, or all labels of others."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -81,5 +79,4 @@ def test_the_upper_bound_is_asked_by_the_same_protocol_in_folds(held_out, traine
     assert sorted(folds.answers) == sorted(held_out.entries[0].patients)
     for patient, fold in folds.answers.items():
         assert patient not in folds.supports[fold].patients
-    of_slices = SimpleNamespace(name="shared-patients")
-    assert asked_of_bounds(of_slices) is shared_patients.EVERY_SLICE
+    assert asked_of_bounds(PROTOCOLS["shared-patients"]) is shared_patients.EVERY_SLICE
