@@ -33,7 +33,7 @@ def test_the_notebook_goes_from_shards_to_a_mask(tmp_path, monkeypatch):
     exec(compile(NOTEBOOK.replace("range(800)", "range(2)"), "README.md", "exec"), notebook)
     assert notebook["mask"].shape == notebook["scan"].target.shape == (10, 20, 24)
     assert notebook["mask"].dtype == bool
-    assert np.isfinite(notebook["metrics"]["meta_gradient_norm"])
+    assert np.isfinite(notebook["metrics"]["scalars"]["meta_gradient_norm"])
     assert notebook["test"].organ == "spleen" not in notebook["division"].train_organs
 
 

@@ -17,7 +17,8 @@ from jaxmeta.data.grid import sliced_shape
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
 from jaxmeta.inference.predict import Options, predict
-from jaxmeta.runs.config import INNER, Config, Network, Tasks
+from jaxmeta.methods.options import Episodes, Unet
+from jaxmeta.runs.config import Config
 from jaxmeta.runs.train import meta_train
 from tests.data.test_orientation import STORED, TURNS
 
@@ -99,9 +100,8 @@ def trained(folder: Path, images: Path) -> Path:
         test_organs=("left_ventricle",),
         steps=2,
         checkpoint_every=2,
-        tasks=Tasks(size=32, shots=2, queries=2, batch_size=2),
-        network=Network(widths=(4,), groups=2, prior=0.0),  # masks that are not empty
-        inner=INNER["meta-sgd"],
+        tasks=Episodes(size=32, shots=2, queries=2, batch_size=2),
+        network=Unet(widths=(4,), groups=2, prior=0.0),  # masks that are not empty
     )
     assert meta_train(config)
     test.test(test.Options((config.workdir,), shots=(2,), support_sets=2, baselines="none"))

@@ -20,10 +20,10 @@ from jaxmeta.algorithms import Algorithm
 from jaxmeta.errors import BadInput
 from jaxmeta.inner_loop.rematerialise import REMAT, Memory
 from jaxmeta.losses.segmentation import segmentation_loss
+from jaxmeta.methods.parts import MEMORY
 from jaxmeta.models import unet
 from jaxmeta.parallel import devices
 from jaxmeta.parallel.over_tasks import over_tasks
-from jaxmeta.runs.build import MEMORY
 from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.training.loop import cost
 

@@ -37,7 +37,7 @@ def modules() -> dict[str, str]:
     """Name every command, as one types it behind `python -m`, with the module of its `main`."""
     found = {}
     for path in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("studies/*.py")]):
-        if "\nif __name__ ==" in path.read_text():
+        if "\nif __name__ ==" in path.read_text("utf-8"):
             name = ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts)
             found[name] = importlib.import_module(name).main.__module__
     return found
@@ -54,6 +54,7 @@ def asked(module: str, words: Sequence[str] = ()) -> Asked:
     seen: list[Asked] = []
 
     def cli(kind, *, description=None, default=None, **_):
+        kind = getattr(kind, "__origin__", kind)  # without what tyro is told of it
         seen.append(Asked(kind, description, default))
         raise Parsed
 

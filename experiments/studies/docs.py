@@ -41,7 +41,7 @@ def main() -> None:
     """Write both files."""
     for path, text in pages().items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / path).write_text(text)
+        (ROOT / path).write_text(text, "utf-8")
         print(path)
 
 
@@ -56,8 +56,8 @@ def options_page() -> str:
         MADE,
         "# Options\n",
         "`--help` of each command says the same. `needed`: there is no default. `-`: none is set, "
-        "and the text says what happens then, or the method at hand has no such option. What takes "
-        "`yes` or `no` is typed `--x` or `--no-x`. A point in a name is a part of the "
+        "and the text says what happens then. What takes `yes` or `no` is typed `--x` or `--no-x`. "
+        "A preset has its method's options alone. A point in a name is a part of the "
         "configuration, as in `--tasks.shots 5`.\n",
     ]
     for name, home in command_lines.modules().items():
@@ -88,7 +88,7 @@ def module(name: str) -> types.ModuleType:
 
 
 def beginnings(home: str, asked: command_lines.Asked) -> Iterator[str]:
-    """Write where each preset and each algorithm begins otherwise than the default."""
+    """Write where each preset begins otherwise than the first, and what options only it has."""
     usual = {option.name: option.default for option in flat(asked.kind, asked.default)}
 
     def differs(*words: str) -> tuple[str, str]:
@@ -96,20 +96,23 @@ def beginnings(home: str, asked: command_lines.Asked) -> Iterator[str]:
         new = [
             option
             for option in flat(own.kind, own.default)
-            if usual.get(option.name) != option.default and option.name != words[0]
+            if usual.get(option.name) != option.default
         ]
-        sets = ", ".join(f"`{o.name} {o.default}`" for o in new if o.default != "-")
-        lacks = ", ".join(f"`{o.name}`" for o in new if o.default == "-")
-        return sets or "nothing", lacks
+        sets = ", ".join(f"`{o.name} {o.default}`" for o in new)
+        has = {option.name for option in flat(own.kind, own.default)}
+        return sets or "nothing", ", ".join(f"`{name}`" for name in usual if name not in has)
 
     yield "### Presets\n"
     rows = [(f"`{name}`", cell(text), *differs(name)) for name, (text, _) in PRESETS.items()]
     yield grid(("preset", "what it is", "sets otherwise than the first", "has no"), rows)
-    algorithms = typing.get_args(typing.get_type_hints(asked.kind).get("algorithm"))
-    if algorithms:
-        yield "### Algorithms\n"
-        rows = [(f"`{name}`", *differs("--algorithm", name)) for name in algorithms]
-        yield grid(("algorithm", "sets otherwise than the default", "has no"), rows)
+    known = set(usual)
+    for name in PRESETS:
+        own = command_lines.asked(home, [name])
+        new = [option for option in flat(own.kind, own.default) if option.name not in known]
+        known |= {option.name for option in new}
+        if new:
+            yield f"### Options of {name} that none above has\n"
+            yield table(new)
 
 
 def flat(kind: type, default: Any = None, prefix: str = "--") -> list[Option]:
@@ -142,11 +145,12 @@ def first_of(field: dataclasses.Field) -> Any:
 
 def texts_of(kind: type) -> dict[str, str]:
     """Read the texts below the fields of a class."""
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     found = {}
-    for one, after in zip(node.body, node.body[1:]):
-        if isinstance(one, ast.AnnAssign) and isinstance(after, ast.Expr):
-            found[one.target.id] = " ".join(str(after.value.value).split())
+    for each in reversed([one for one in kind.__mro__ if dataclasses.is_dataclass(one)]):
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        for one, after in zip(node.body, node.body[1:]):
+            if isinstance(one, ast.AnnAssign) and isinstance(after, ast.Expr):
+                found[one.target.id] = " ".join(str(after.value.value).split())
     return found
 
 
@@ -229,7 +233,7 @@ def api_page() -> str:
         "and W, C channels, K classes or structures.\n",
     ]
     for path in sorted((ROOT / "jaxmeta").rglob("*.py")):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text("utf-8"))
         lines = [line for node in tree.body if (line := public(node))]
         if lines:
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

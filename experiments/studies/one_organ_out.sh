@@ -44,7 +44,7 @@ ask() { # RUN FOLDER, where it is answered, and what to ask how
 
 train sam-tiny --workdir "$run-sam" --steps 600 --checkpoint-every 600
 train ssm-sam-tiny --workdir "$run-ssm" --init-from "$run-sam"
-train ssm-sam-tiny --workdir "$run-joint" --init-from "$run-sam" --inner.steps 0 --tasks.shots 1 --tasks.queries 5 --steps 132 --checkpoint-every 44
+train ssm-sam-tiny --workdir "$run-joint" --init-from "$run-sam" --method.steps 0 --tasks.shots 1 --tasks.queries 5 --steps 132 --checkpoint-every 44
 train real --workdir "$run-maml"
 
 for method in ssm joint maml; do

@@ -101,8 +101,8 @@ def prompted(run: Run, options: Options) -> Run:
     """Take the source of points that the test asks for."""
     if not follows_own_rule(run.config) or options.prompt is None:
         return run
-    prompt = dataclasses.replace(run.config.prompted, prompt=options.prompt)
-    return run._replace(config=dataclasses.replace(run.config, prompted=prompt))
+    own = dataclasses.replace(run.config.method, prompt=options.prompt)
+    return run._replace(config=dataclasses.replace(run.config, method=own))
 
 
 def tell_tuned(run: Run, plan: EvaluationPlan, options: Options, transfer: Run | None) -> None:

@@ -24,8 +24,9 @@ from jaxmeta.evaluation.of_method import RANDOM, fine_tunes, follows_own_rule
 from jaxmeta.evaluation.segmenter import Segmenter, networks
 from jaxmeta.learners.episodic import with_backbone
 from jaxmeta.learners.learner import Predictor
+from jaxmeta.methods.parts import network_and_loss
 from jaxmeta.parallel.devices import replicate, side_by_side, task_mesh
-from jaxmeta.runs.build import build, model_and_loss
+from jaxmeta.runs.build import build
 from jaxmeta.runs.run import Run
 
 # plain: nothing differentiates them
@@ -43,7 +44,7 @@ def segmenter_maker(
     """
     if follows_own_rule(run.config):
         return prompted_segmenter_maker(run, support_sets)
-    model, loss = model_and_loss(run.config, testing=True)
+    model, loss = network_and_loss(run.config, testing=True)
     once = compiled_once(support_sets)
 
     def begin(kind: str) -> Segmenter:
@@ -109,9 +110,9 @@ def walking_on(run: Run, steps: int) -> Callable[[Any], Predictor]:
 
     def predictor(given) -> Predictor:
         times, state = given
-        inner = run.config.inner
-        inner = dataclasses.replace(inner, test_rate=times * inner.test_rate)
-        at_rate = run._replace(config=dataclasses.replace(run.config, inner=inner))
+        own = run.config.method
+        own = dataclasses.replace(own, test_rate=times * own.test_rate)
+        at_rate = run._replace(config=dataclasses.replace(run.config, method=own))
         rule = predictor_of(at_rate, steps)
 
         def adapt_to(begun, key):

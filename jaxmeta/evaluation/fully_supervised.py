@@ -16,7 +16,7 @@ from jaxmeta.evaluation.protocol import Protocol
 from jaxmeta.evaluation.protocols import shared_patients
 from jaxmeta.evaluation.protocols.supervised import IN_FOLDS
 from jaxmeta.evaluation.segmenter import Segmenter, networks
-from jaxmeta.runs.build import model_and_loss
+from jaxmeta.methods.parts import network_and_loss
 from jaxmeta.runs.run import Run
 
 SUPERVISED = Finetune("adam", 3e-3, 800)
@@ -39,7 +39,7 @@ def upper_bounds(
     make another anatomy of them. MetaMedSeg's go slice by slice, as its paper's code does.
     """
     config = run.config
-    model, loss = model_and_loss(config)
+    model, loss = network_and_loss(config)
     loss = varied(loss, upright(config.augment))
     if by_slice(config.algorithm):
         update = optax.chain(optax.add_decayed_weights(SLICE_DECAY), OPTIMIZERS["adam"])

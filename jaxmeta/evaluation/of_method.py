@@ -7,7 +7,8 @@ from typing import Any
 
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.finetune import GRIDS, GRIDS_BY_SLICE, OWN, Grid, Tuned
-from jaxmeta.runs.build import CLICKS
+from jaxmeta.methods import METHODS, method_of
+from jaxmeta.methods.ssm_sam.method import CLICKS
 from jaxmeta.runs.config import Config
 
 RANDOM = "random initialization"  # of SSM-SAM: its frozen encoder, and nothing learned on it
@@ -20,22 +21,25 @@ MOST_OWN = 120  # steps of its own rule
 
 def follows_own_rule(config: Config) -> bool:
     """Tell whether all rows of a method's test walk by its own rule, and none is fine-tuned."""
-    return config.algorithm == "ssm-sam"
+    return method_of(config.method).own_rule
 
 
 def by_slice(algorithm: str) -> bool:
-    """Tell whether a method fine-tunes, and its upper bound is trained, slice by slice."""
-    return algorithm == "metamedseg"
+    """Tell whether a method fine-tunes, and its upper bound is trained, slice by slice.
+
+    A report may be of a method that is not known here: of that it is not told.
+    """
+    return algorithm in METHODS and METHODS[algorithm].slice_by_slice
 
 
 def needs_support(config: Config) -> bool:
     """Tell whether a method must be given labelled slices before it segments anything."""
-    return True
+    return method_of(config.method).needs_support
 
 
 def fine_tunes(config: Config) -> bool:
     """Tell whether a method ends in a network that walks down the support's loss."""
-    return config.inner.test_steps is not None
+    return method_of(config.method).adapts
 
 
 def from_nothing(config: Config) -> str:
@@ -47,7 +51,7 @@ def search_space(config: Config, shots: int) -> dict[str, Any]:
     """Say which settings a search tries for a number of slices: grids, steps of the method's own
     rule, and the most steps of a grid that is widened."""
     if follows_own_rule(config):  # at multiples of its rate, its own steps among others
-        steps = tuple(sorted({*OWN_GRID.steps, config.inner.test_steps}))
+        steps = tuple(sorted({*OWN_GRID.steps, config.method.test_steps}))
         return {"grids": {OWN: OWN_GRID._replace(steps=steps)}, "own_steps": (), "most": MOST_OWN}
     if by_slice(config.algorithm):  # so its baselines may, too
         return {"grids": GRIDS_BY_SLICE, "own_steps": OWN_PASSES, "most": MOST_PASSES}
@@ -60,14 +64,14 @@ def lent(found: dict[str, Tuned], theirs: Config, own: Config) -> dict[str, Tune
         return {row: found[row] for row in ("scratch", "transfer") if row in found}
     if RANDOM not in found:
         return {}
-    tuned, times = found[RANDOM], theirs.inner.test_rate / own.inner.test_rate
+    tuned, times = found[RANDOM], theirs.method.test_rate / own.method.test_rate
     rate = float(f"{tuned.finetune.rate * times:.6g}")  # it is a multiple of its method's
     return {RANDOM: tuned._replace(finetune=tuned.finetune._replace(rate=rate))}
 
 
 def prompt_of(config: Config, wanted: str | None) -> str | None:
     """Say where the points on new slices come from; None for methods that have none."""
-    return wanted or (config.prompted.prompt if follows_own_rule(config) else None)
+    return wanted or (config.method.prompt if follows_own_rule(config) else None)
 
 
 def clicks_of(config: Config, wanted: str | None) -> int:
@@ -77,14 +81,14 @@ def clicks_of(config: Config, wanted: str | None) -> int:
 
 def searched_with(config: Config) -> str:
     """Tell searches apart that gave another prompt."""
-    prompt = config.prompted.prompt if follows_own_rule(config) else None
+    prompt = config.method.prompt if follows_own_rule(config) else None
     return "no points" if prompt == "none" else ""
 
 
 def check_asked(folder, config: Config, options, *, within: bool) -> None:
     """Refuse what a method cannot be asked, and what is asked of another alone."""
     prompt = prompt_of(config, options.prompt)
-    if config.algorithm == "sam":
+    if not needs_support(config):
         raise BadInput(
             f"{folder} segments what is pointed at, and learns from no support: python -m "
             "experiments.predict, with --box or --click"
@@ -100,7 +104,7 @@ def check_asked(folder, config: Config, options, *, within: bool) -> None:
     if options.baselines == "all" or options.upper_bound:
         raise BadInput(
             f"{folder}: of ssm-sam nothing is pre-trained here: the same network without "
-            "meta-learning is a run with --inner.steps 0"
+            "meta-learning is a run with --method.steps 0"
         )
     if prompt == "clicks" and (options.tune or options.only_tune):
         raise BadInput(f"{folder}: clicks lie on the truth; search with --prompt support")

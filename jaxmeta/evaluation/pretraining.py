@@ -6,8 +6,11 @@ import numpy as np
 
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.runs.config import Config, TaskWeights
-from jaxmeta.runs.presets import with_algorithm
+from jaxmeta.methods import method_of
+from jaxmeta.methods.options import Episodes
+from jaxmeta.methods.transfer import Transfer
+from jaxmeta.runs.config import Config
+from jaxmeta.runs.presets import with_method
 from jaxmeta.runs.run import Run, open_run
 from jaxmeta.runs.train import meta_train
 from jaxmeta.training import metrics_log
@@ -23,17 +26,16 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     """
     config, tasks = run.config, run.config.tasks
     steps = round(config.steps * slice_gradients(config) / (tasks.shots + tasks.queries))
-    preset = with_algorithm(config, "transfer")
+    preset = with_method(config, Transfer(augment=getattr(config.method, "augment", 0.0)))
     as_usual = config.outer.optimizer == preset.outer.optimizer
     outer = dataclasses.replace(config.outer, rate=preset.outer.rate) if as_usual else preset.outer
-    kind = "episodes" if tasks.kind == "supervoxels" else tasks.kind  # which have no output each
+    if isinstance(tasks, Episodes):  # supervoxels have no output each
+        tasks = dataclasses.replace(tasks, kind="episodes")
     transfer = dataclasses.replace(
         preset,
-        inner=dataclasses.replace(preset.inner, augment=config.inner.augment or 0.0),
         outer=outer,
-        task_weights=TaskWeights(),
         allow_leak=tuple(kind for kind in config.allow_leak if kind in PASSED_ON),
-        tasks=dataclasses.replace(tasks, kind=kind),
+        tasks=tasks,
         augment=augment,
         workdir=run.folder / folder,
         steps=steps,
@@ -56,9 +58,8 @@ def slice_gradients(config: Config) -> int:
     The support is seen in each inner step and by each product of an implicit meta-gradient, or once
     where nothing is walked; the query once.
     """
-    inner, tasks = config.inner, config.tasks
-    passes = 1 if inner.steps is None else inner.steps + (inner.cg_steps or 0)
-    return passes * tasks.shots + tasks.queries
+    passes = method_of(config.method).gradients(config.method)
+    return passes * config.tasks.shots + config.tasks.queries
 
 
 def heads(transfer: Run) -> dict[str, float]:

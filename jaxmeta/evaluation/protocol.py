@@ -32,7 +32,7 @@ class Request(NamedTuple):
     @property
     def read(self) -> dict[str, Any]:
         """Say at which size and spacing the run sees slices."""
-        return {"size": self.config.tasks.size, "mm": self.config.tasks.spacing}
+        return {"size": self.config.tasks.size, "mm": self.config.tasks.mm}
 
 
 class Description(NamedTuple):

@@ -13,6 +13,8 @@ from jaxmeta.evaluation.finetune import BY_SLICE, OWN, Finetune, Grids, Tuned
 from jaxmeta.evaluation.of_method import RANDOM, follows_own_rule, searched_with
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.files import write_json
+from jaxmeta.methods import method_of
+from jaxmeta.methods.options import Unet
 from jaxmeta.runs.provenance import Seen
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.signature import identity
@@ -35,7 +37,8 @@ def describe(tuned: Tuned) -> str:
 
 def settings_for(run: Run, shots: int, found: Mapping[str, Tuned]) -> dict[str, Tuned]:
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
-    own = Finetune(OWN, 1.0, run.config.inner.test_steps or 0)
+    config = run.config
+    own = Finetune(OWN, 1.0, method_of(config.method).steps(config.method))
     if follows_own_rule(run.config):
         rows = dict.fromkeys(("adapted", RANDOM), Tuned(own, "the preset's"))
         return rows | {row: each for row, each in found.items() if row in rows}
@@ -43,7 +46,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Tuned]) -> dict[str, 
     shipped = Tuned(
         SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
     )
-    if run.config.network.kind != "unet":
+    if config.own_network or not isinstance(config.network, Unet):
         shipped = shipped._replace(
             source="shipped for another network, so UNTUNED; --tune searches"
         )

@@ -166,7 +166,7 @@ def resumed(path: Path, told: dict) -> dict[tuple[str, Finetune], float]:
 
 def tune(
     make: Callable[..., Segmenter],
-    asked: Sequence[Trial],
+    asked: Sequence[Trial | Within],
     kinds: Sequence[str],
     *,
     grids: Grids,

@@ -10,6 +10,7 @@ from jaxmeta.data.grid import restore
 from jaxmeta.data.postprocess import predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.fitting import segmenter_maker
+from jaxmeta.evaluation.of_method import follows_own_rule
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.scoring import support_set_keys, whole_volume
 from jaxmeta.evaluation.segmenter import together
@@ -34,9 +35,9 @@ FEW = 5  # slices that SSM-SAM adapts to unless told otherwise: it answers once 
 def segmented(options: Options) -> Iterator[Found]:
     """Adapt to the support, then give what is found in each image, one after the other."""
     run = open_run(options.run)
-    if run.config.tasks.as_uint8:
+    if run.config.as_uint8:
         raise BadInput(
-            f"{options.run} learned from slices as pictures (--tasks.as-uint8), which is for "
+            f"{options.run} learned from slices as pictures (--as-uint8), which is for "
             "comparison alone: train a run without it to predict"
         )
     run = prompted(run)
@@ -50,7 +51,7 @@ def segmented(options: Options) -> Iterator[Found]:
     scans = [*(image for image, _, _ in pairs), *options.image]
     check_rescale(scans, reading)
     tell_channel(scans, reading, options.channel)
-    few = FEW if run.config.algorithm == "ssm-sam" else None
+    few = FEW if follows_own_rule(run.config) else None
     how = dict(support_sets=options.support_sets, seed=options.seed, few=few)
     each = options.structures or (None,)
     supports = [
@@ -83,9 +84,9 @@ def segmented(options: Options) -> Iterator[Found]:
 def prompted(run: Run) -> Run:
     """Let points come from the support's mask, where clicks on the truth are what a run was trained
     with."""
-    how = run.config.prompted
-    if how.prompt != "clicks":
+    own = run.config.method
+    if getattr(own, "prompt", None) != "clicks":
         return run
     print("points on new slices come from the support's mask: clicks would lie on the truth")
-    how = dataclasses.replace(how, prompt="support")
-    return run._replace(config=dataclasses.replace(run.config, prompted=how))
+    own = dataclasses.replace(own, prompt="support")
+    return run._replace(config=dataclasses.replace(run.config, method=own))

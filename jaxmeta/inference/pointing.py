@@ -25,11 +25,11 @@ from jaxmeta.inference.scan import (
     reading_for,
     tell_channel,
 )
+from jaxmeta.methods.sam_weights import converted
 from jaxmeta.models.sam import Sam
 from jaxmeta.models.sam.images import HIGH, LOW, Preprocessing, frame_of
 from jaxmeta.progress import following, slow_start
 from jaxmeta.runs import config_file
-from jaxmeta.runs.build_sam import converted
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import open_run
 

@@ -15,6 +15,8 @@ from jaxtyping import Float, PyTree
 
 from jaxmeta.data.grid import Grid, to_sliced
 from jaxmeta.errors import BadInput
+from jaxmeta.methods import method_of
+from jaxmeta.methods.sam_weights import size_of
 from jaxmeta.models.sam import Prompts, Sam, sam
 from jaxmeta.models.sam.files import read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import (
@@ -31,7 +33,6 @@ from jaxmeta.models.sam.images import (
 )
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE
 from jaxmeta.parallel.devices import jit
-from jaxmeta.runs.build_sam import size_of
 from jaxmeta.runs.run import open_run
 
 Voxel = tuple[int, int, int]
@@ -93,7 +94,7 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Preprocess
     if not is_run:
         return sam(read_size(folder)), read_weights(folder), read_preprocessing(folder)
     run = open_run(folder)
-    if run.config.algorithm != "sam":
+    if method_of(run.config.method).needs_support:
         raise BadInput(
             f"{folder} is of {run.config.algorithm}, which learns from a support and not from "
             "pointing: --box and --click are for runs of sam-tiny and converted weights"

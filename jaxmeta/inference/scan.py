@@ -61,7 +61,7 @@ def reading_for(
     axis = axis or config.axis
     frames = config.frames if axis == config.axis else ()
     how = dict(fill_nan=fill_nan, channel=channel, frames=frames, rescale=tuple(rescale))
-    return Reading(tasks.size, tasks.spacing, axis, modality, **how)
+    return Reading(tasks.size, tasks.mm, axis, modality, **how)
 
 
 def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) -> None:

@@ -69,7 +69,11 @@ def training(outcome: Outcome) -> str:
     config = read_json(path)["config"]
     if not config["steps"]:
         return f"{outcome.folder} was not trained: everything is learned from each support alone."
-    of = "supervoxels" if config["tasks"]["kind"] == "supervoxels" else outcome.split.train_organs
+    of = (
+        "supervoxels"
+        if config["tasks"].get("kind") == "supervoxels"
+        else outcome.split.train_organs
+    )
     learned = of if isinstance(of, str) else listed(of, NAMED)
     patients, sets = learned_from(outcome, config.get("structures", ()))
     lines = metrics_log.read_metrics(outcome.folder / "metrics.jsonl")

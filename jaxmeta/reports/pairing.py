@@ -234,7 +234,7 @@ def disputed(row: str, parts: Sequence[Part]) -> str | None:
             return (
                 f"{row} has {figures.number(gap, sign=True)} Dice in the test of "
                 f"{part.entry.folder} over that of {other.entry.folder}: give both the same "
-                f"network, loss, --tasks.size and --inner.augment{mend}"
+                f"network, loss, --tasks.size and --method.augment{mend}"
             )
     return None
 

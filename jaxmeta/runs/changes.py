@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from jaxmeta.files import plain
-from jaxmeta.runs.config import Config
+from jaxmeta.runs.config import Config, to_json
 from jaxmeta.runs.identity import flat
 
 SHOWN = 12  # names of a list that changed
@@ -19,7 +18,7 @@ def changed(stands: dict, told: dict) -> list[str]:
     that an earlier version did not know was as it is by default, and what such a run did not fill
     in is no difference.
     """
-    usual = flat(plain(Config()))
+    usual = flat(to_json(Config()))
     found, filled = [], []
     for part, values in told.items():
         before = flat(stands.get(part, {}))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jaxmeta.errors import BadInput
-from jaxmeta.runs.config import Algorithm, Config, Network
-from jaxmeta.runs.presets import with_algorithm
+from jaxmeta.runs.config import TYPES, Config
+from jaxmeta.runs.presets import with_method
 from jaxmeta.splits.split import Split, split_from_json
 
 FORMAT = 2  # of a run's folder: config.json, provenance.json and the tree in its checkpoints
@@ -35,7 +35,12 @@ def from_json(kind: Any, values: Any, base: Any = None) -> Any:
             raise BadInput(f"{values!r} in a configuration: should be a list")
         return tuple(from_json(get_args(kind)[0], value) for value in values)
     if get_origin(kind) in (types.UnionType, Union):
-        return None if values is None else from_json(get_args(kind)[0], values)
+        kinds = [each for each in get_args(kind) if each is not type(None)]
+        if dataclasses.is_dataclass(kinds[0]):
+            return member(kind, values, base)
+        if values is None and len(kinds) < len(get_args(kind)):
+            return None
+        return from_json(kinds[-1] if isinstance(values, str) else kinds[0], values)
     if get_origin(kind) is Literal:
         if values not in get_args(kind):
             raise BadInput(
@@ -67,13 +72,28 @@ def of_file(path: Path) -> Iterator[None]:
 
 
 def _config(values: dict) -> Config:
+    """Read a configuration; what it leaves out is as its network and its method usually have it."""
     base = Config()
     if "network" in values:
-        network = from_json(Network, values["network"], base.network)
+        network = member(type(base).__annotations__["network"], values["network"], base.network)
         base = dataclasses.replace(base, network=network)
-    if "algorithm" in values:  # what the file leaves out is this algorithm's own
-        base = with_algorithm(base, from_json(Algorithm, values["algorithm"]))
+    if "method" in values:
+        method = member(type(base).__annotations__["method"], values["method"], base.method)
+        base = with_method(base, method) if type(method) is not type(base.method) else base
     return from_json(Config, values, base)
+
+
+def member(kind: Any, values: Any, base: Any) -> Any:
+    """Read a member of a union of dataclasses, which "type" names; without, one like `base`."""
+    if not isinstance(values, dict):
+        raise BadInput(f"{values!r} in a configuration: should be names and values")
+    known = {n: of for each in TYPES.values() for n, of in each.items() if of in get_args(kind)}
+    rest = {name: value for name, value in values.items() if name != "type"}
+    name = values.get("type")
+    if name is not None and name not in known:
+        raise BadInput(f"{name!r} in a configuration: known are {', '.join(known)}")
+    of = type(base) if name is None else known[name]
+    return from_json(of, rest, base if isinstance(base, of) else of())
 
 
 def read(folder: Path) -> tuple[Config, Split]:
@@ -84,7 +104,7 @@ def read(folder: Path) -> tuple[Config, Split]:
     values = read_json(path)
     check_format(path, values)
     with of_file(path):
-        config = dataclasses.replace(from_json(Config, values["config"]), workdir=folder)
+        config = dataclasses.replace(_config(values["config"]), workdir=folder)
         division = split_from_json(values["split"])
     if (
         config.init_from

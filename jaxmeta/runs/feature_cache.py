@@ -13,10 +13,11 @@ from jaxtyping import PyTree
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.shards import cohort_of, load_images
 from jaxmeta.files import plain
+from jaxmeta.methods.sam_weights import preprocessing_of
+from jaxmeta.methods.ssm_sam.method import colors_of, network_of
 from jaxmeta.models.sam.adapters import to_parts
 from jaxmeta.parallel import devices
 from jaxmeta.progress import following, slow_start
-from jaxmeta.runs.build_sam import colors_of, preprocessing_of, ssm_network
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import fingerprint
 from jaxmeta.splits.split import Pool
@@ -31,11 +32,11 @@ TOGETHER = 4  # slices
 def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
     """Keep the prefix of every slice that a source may draw, and draw it instead of pixels."""
     shards, tasks = source.pool.shards, config.tasks
-    whose = dict(
-        network=plain(config.network), weights=fingerprint(backbone), data=cohort_of(shards)
-    )
-    whose |= dict(size=tasks.size, spacing=tasks.spacing, uint8=tasks.as_uint8)
-    whose |= dict(raw=config.prompted.raw_colors, preprocessing=preprocessing_of(config))
+    own = config.method
+    network = (own.adapter, own.adapter_width, own.last_blocks, plain(own.released))
+    whose = dict(network=network, weights=fingerprint(backbone), data=cohort_of(shards))
+    whose |= dict(size=tasks.size, spacing=tasks.mm, uint8=config.as_uint8)
+    whose |= dict(preprocessing=preprocessing_of(config))
     cache = open_cache(config.feature_cache, [volume.name for volume in shards.volumes], whose)
     fill(config, cache, source.pool, backbone)
     return cached(source, cache, partial(shown_of, tasks.width))
@@ -43,7 +44,7 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
 
 def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
     """Compute and keep what the cache lacks."""
-    network, tasks = ssm_network(config), config.tasks
+    network, tasks = network_of(config), config.tasks
     colors = colors_of(config)
     encode = devices.jit(lambda frozen, image: to_parts(network.encode(frozen, colors(image))))
     wanted = lacking(cache, slices_of(pool))
@@ -53,7 +54,7 @@ def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
             some = wanted[start : start + TOGETHER]
             image = np.concatenate(
                 [
-                    load_images(pool.shards, v, [n], size=tasks.size, spacing=tasks.spacing)
+                    load_images(pool.shards, v, [n], size=tasks.size, spacing=tasks.mm)
                     for v, n in some
                 ]
             )

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxmeta.errors import BadInput
-from jaxmeta.files import plain
 from jaxmeta.runs import config_file
-from jaxmeta.runs.config import Config
+from jaxmeta.runs.config import Config, to_json
 
 INIT_FROM = "init_from"
 HELD_OUT = {"protocol", "setting"}
@@ -17,12 +16,13 @@ HELD_OUT = {"protocol", "setting"}
 OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "checkpoint_every", "fold"}
 OWN |= {"axis", "planes", "frames", "modality", "channel", "pixels"}
 OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
-OWN |= {"tasks.vmap", "inner.memory", "feature_cache"}  # which change no result
+OWN |= {"tasks.vmap", "method.memory", "method.type", "feature_cache"}  # which change no result
 
 
 def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
-    found = {name: each for name, each in flat(plain(config)).items() if name not in OWN}
+    values = {"algorithm": config.algorithm} | to_json(config)
+    found = {name: each for name, each in flat(values).items() if name not in OWN}
     if config.init_from:
         found[INIT_FROM] = "another run"
         try:

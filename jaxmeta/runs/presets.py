@@ -1,50 +1,53 @@
 """Configurations by name: what `meta_train PRESET` begins with."""
 
 import dataclasses
+from typing import Any
 
 from jaxmeta.augmentation.augment import Augmentation
-from jaxmeta.runs.config import (
-    INNER,
-    Algorithm,
-    Config,
-    Loss,
-    Network,
+from jaxmeta.methods import METHODS
+from jaxmeta.methods.maml import MetaSgd
+from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
+from jaxmeta.methods.options import (
+    Chunks,
+    Episodes,
+    InstanceUnet,
     Outer,
-    Prompted,
-    Tasks,
-    TaskWeights,
+    OwnLoss,
+    Sam,
+    SamTiny,
+    SliceLoss,
+    Volumes,
 )
+from jaxmeta.methods.promptable import Promptable
+from jaxmeta.methods.ssm_sam.method import Released, SelfSampling
+from jaxmeta.methods.transfer import Scratch, Transfer
+from jaxmeta.runs.config import Config
 from jaxmeta.splits.decathlon import TARGETS as DECATHLON_TARGETS
 
+DEFAULT = "unet-maml"
 STILL = Augmentation(flip=0.0, rotate=0.0, zoom=0.0, shift=0.0, gain=0.0, offset=0.0, noise=0.0)
 # Beta of MetaMedSeg; as Reptile it moves without an optimizer's memory.
 MOVE = Outer(optimizer="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0.0)
 # Of plain pre-training, chosen on validation organs, see RESULTS.md.
-TRANSFER_RATES = {"unet": 6e-3, "instance-unet": 2e-2, "own": 6e-3}
-OWN_NETWORK = Network(kind="own", widths=None, groups=None, prior=None)
-PAPER_NETWORK = Network(kind="instance-unet", widths=(32, 64, 128), groups=None, prior=None)
-IOU = Loss(cross_entropy=None, dice=None, of_slice="iou")
-OWN_LOSS = Loss(cross_entropy=None, dice=None)
-TINY = Network(kind="sam-tiny", widths=None, groups=None, prior=None)
+TRANSFER_RATE, TRANSFER_RATE_OF_INSTANCES = 6e-3, 2e-2
 # Without warps, which cost as much as a step of so small a network.
 QUICK = Augmentation(rotate=0.0, zoom=0.0, shift=0.0)
-PROMPTED_OWN = {
-    "sam": dict(
-        network=TINY,
-        loss=OWN_LOSS,
-        tasks=Tasks(size=256, shots=3, queries=3, negative_fraction=0.0, batch_size=2),
+PROMPTED = dict(network=SamTiny(), loss=OwnLoss(), augment=QUICK)
+USUAL: dict[type, dict[str, Any]] = {  # what comes with a method's options, beside them
+    MetaMedSeg: dict(outer=MOVE),
+    Scratch: dict(steps=0),
+    Promptable: PROMPTED
+    | dict(
+        tasks=Episodes(size=256, shots=3, queries=3, negative_fraction=0.0, batch_size=2),
         outer=Outer(rate=5e-4, clip=1.0, weight_decay=0.05),
-        augment=QUICK,
         steps=600,
     ),
-    "ssm-sam": dict(
-        network=dataclasses.replace(TINY, adapter="high-pass"),
+    SelfSampling: PROMPTED
+    | dict(
         # Chosen on validation organs; the paper's rates move so small a network nowhere.
-        inner=dataclasses.replace(INNER["ssm-sam"], rate=0.1, test_rate=3e-3, test_steps=40),
-        loss=OWN_LOSS,
-        tasks=Tasks(kind="chunks", width=3, stride=1, size=256, shots=3, queries=2, batch_size=3),
+        method=SelfSampling(rate=0.1, test_rate=3e-3, test_steps=40),
+        tasks=Chunks(width=3, stride=1, size=256, shots=3, queries=2, batch_size=3),
         outer=Outer(rate=1e-3, clip=1.0, weight_decay=0.01),
-        augment=QUICK,
         steps=60,
         checkpoint_every=20,
         validation_tasks=12,
@@ -52,73 +55,81 @@ PROMPTED_OWN = {
 }
 
 
-def with_algorithm(config: Config, algorithm: Algorithm) -> Config:
-    """Take another algorithm, and begin with its own settings."""
-    if (
-        config.algorithm in PROMPTED_OWN and algorithm != config.algorithm
-    ):  # of whose parts little is anyone's
-        usual = Config()
-        names = ("tasks", "network", "outer", "prompted", "loss", "augment")
+def with_method(config: Config, method: Any) -> Config:
+    """Take another method, and what usually comes with its options."""
+    if isinstance(config.loss, OwnLoss) and type(method) is not type(config.method):
+        usual = Config()  # of whose parts little is anyone's
+        names = ("tasks", "network", "outer", "loss", "augment")
         config = dataclasses.replace(config, **{name: getattr(usual, name) for name in names})
-    rate = TRANSFER_RATES.get(config.network.kind)
-    own = {"transfer": {"outer": Outer(rate=rate)}, "scratch": {"steps": 0}}
-    own["metamedseg"] = {"outer": MOVE}
-    own |= PROMPTED_OWN
-    if config.algorithm == "metamedseg":  # whose rules nobody else has
-        config = dataclasses.replace(config, outer=Outer(), task_weights=TaskWeights())
-    own = {"inner": INNER[algorithm]} | own.get(algorithm, {})
-    return dataclasses.replace(config, algorithm=algorithm, **own)
+    if isinstance(config.method, MetaMedSeg):  # whose outer rule nobody else has
+        config = dataclasses.replace(config, outer=Outer())
+    own = {"method": method} | USUAL.get(type(method), {})
+    if isinstance(method, Transfer) and not isinstance(method, Scratch):
+        of_instances = isinstance(config.network, InstanceUnet) and not config.own_network
+        rate = TRANSFER_RATE_OF_INSTANCES if of_instances else TRANSFER_RATE
+        own["outer"] = Outer(rate=rate)
+    return dataclasses.replace(config, **own)
 
 
 METAMEDSEG = dataclasses.replace(
-    with_algorithm(Config(), "metamedseg"),  # vol_config2 of the code released with the paper
-    tasks=Tasks(kind="volumes", decathlon=True, size=256, shots=20, queries=5, batch_size=8),
-    network=PAPER_NETWORK,
-    loss=IOU,
-    task_weights=TaskWeights("meta", invert=True),
+    with_method(Config(), MetaMedSeg()),  # vol_config2 of the code released with the paper
+    method=MetaMedSeg(task_weights=TaskWeights("meta", invert=True)),
+    tasks=Volumes(decathlon=True, size=256, shots=20, queries=5, batch_size=8),
+    network=InstanceUnet(),
+    loss=SliceLoss("iou"),
     augment=STILL,
     test_organs=DECATHLON_TARGETS,
     steps=100,
     checkpoint_every=20,
 )
-
+METAMEDSEG_SMALL = dataclasses.replace(
+    METAMEDSEG,
+    method=dataclasses.replace(METAMEDSEG.method, steps=3),
+    tasks=Volumes(size=64, shots=12, queries=5, batch_size=3),
+    outer=dataclasses.replace(MOVE, rate=0.1),  # see RESULTS.md
+    test_organs=(),
+    steps=50,
+    checkpoint_every=25,
+)
 SSM_SAM = dataclasses.replace(
-    with_algorithm(Config(), "ssm-sam"),
-    network=Network(kind="sam", widths=None, groups=None, prior=None, adapter="high-pass"),
-    inner=INNER["ssm-sam"],
-    tasks=Tasks(
-        kind="chunks", width=5, stride=5, size=1024, shots=50, queries=12, batch_size=3, vmap=1
-    ),
+    with_method(Config(), SelfSampling()),
+    network=Sam(),
+    method=SelfSampling(),
+    tasks=Chunks(width=5, stride=5, size=1024, shots=50, queries=12, batch_size=3, vmap=1),
     outer=Outer(rate=2e-4, warmup=0.0, clip=0.0, weight_decay=0.01),
     augment=STILL,
     steps=200,  # 50 epochs of 12 organs, three a step
     checkpoint_every=20,
 )
-
 # Chosen on validation kidneys, see RESULTS.md: few labelled organs, each in few patients.
 REAL = dataclasses.replace(
     Config(),
-    tasks=Tasks(size=64, shots=5, queries=5),
-    inner=dataclasses.replace(
-        INNER["meta-sgd"], steps=5, test_steps=40, rate=0.2, decay=1.0, augment=1.0
-    ),
+    tasks=Episodes(size=64, shots=5, queries=5),
+    method=MetaSgd(steps=5, test_steps=40, rate=0.2, decay=1.0, augment=1.0),
     outer=Outer(rate=6e-3, clip=1.0),
     augment=dataclasses.replace(Config().augment, task_rotate=45.0, task_zoom=0.3, task_shift=0.1),
     validation_tasks=24,
 )
 
+
+def of_method(name: str) -> tuple[str, Config]:
+    """Make the preset of a method on the default network and tasks."""
+    options = METHODS[name].options
+    return options.__doc__.splitlines()[0], with_method(Config(), options())
+
+
 PRESETS: dict[str, tuple[str, Config]] = {
-    "unet-maml": ("U-Net, first-order MAML with learned rates: the default.", Config()),
+    DEFAULT: ("U-Net, first-order MAML with learned rates: the default.", Config()),
     "real": (
-        "The same for real scans, 64x64: 5 slices a support, other poses, a long walk at test "
-        "time.",
+        "The same for real scans, 64x64: 5 slices a support, other poses, more steps at test time.",
         REAL,
     ),
-    "transfer": (
-        "U-Net pre-trained with one output a source organ, fine-tuned on the support.",
-        with_algorithm(Config(), "transfer"),
-    ),
-    "scratch": ("U-Net trained on the support alone.", with_algorithm(Config(), "scratch")),
+    **{
+        name: of_method(name)
+        for name in ("maml", "fomaml", "anil", "maml++", "reptile", "imaml", "prototypes")
+    },
+    "transfer": of_method("transfer"),
+    "scratch": of_method("scratch"),
     "metamedseg": (
         "MetaMedSeg as published: volumes of the Medical Segmentation Decathlon, inverted weights.",
         METAMEDSEG,
@@ -127,49 +138,49 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "As the code released with the paper: slices as pictures, weights that compound.",
         dataclasses.replace(
             METAMEDSEG,
-            tasks=dataclasses.replace(METAMEDSEG.tasks, as_uint8=True),
-            task_weights=dataclasses.replace(METAMEDSEG.task_weights, compounding=True),
+            as_uint8=True,
+            method=MetaMedSeg(task_weights=TaskWeights("meta", invert=True, compounding=True)),
         ),
+    ),
+    "metamedseg-small": (
+        "MetaMedSeg at a scale that a laptop finishes: 64x64, 3 tasks, 3 epochs, 12 slices.",
+        METAMEDSEG_SMALL,
+    ),
+    "metamedseg-small-transfer": (
+        "Transfer learning on the tasks and with the network of metamedseg-small.",
+        with_method(METAMEDSEG_SMALL, Transfer()),
     ),
     "sam-tiny": (
         "Segment Anything at 4 million parameters: learns to segment what is clicked or boxed.",
-        with_algorithm(Config(), "sam"),
+        with_method(Config(), Promptable()),
     ),
     "ssm-sam-tiny": (
         "SSM-SAM on sam-tiny, which it trains first unless --init-from names one.",
-        with_algorithm(Config(), "ssm-sam"),
+        with_method(Config(), SelfSampling()),
     ),
     "ssm-sam": (
         "SSM-SAM as published, on converted weights (--init-from): chunks of 5 for CT; for MR see "
-        "README.",
+        "the documentation.",
         SSM_SAM,
     ),
     "ssm-sam-released": (
         "As the code released with the paper: no mask attention, points transposed, tokens mixed.",
         dataclasses.replace(
             SSM_SAM,
-            tasks=dataclasses.replace(SSM_SAM.tasks, across=True, as_uint8=True, least_pixels=27),
-            prompted=Prompted(
+            as_uint8=True,
+            tasks=dataclasses.replace(SSM_SAM.tasks, least_pixels=27),
+            method=SelfSampling(
                 prompt="clicks",
                 attends=False,
                 period=20,
-                copies=4,  # of a chunk's queries; MR has 2
-                mixed_tokens=True,
-                transposed_points=True,
-                raw_colors=True,
+                released=Released(
+                    mixed_tokens=True,
+                    transposed_points=True,
+                    raw_colors=True,
+                    across=True,
+                    copies=4,  # of a chunk's queries; MR has 2
+                ),
             ),
-        ),
-    ),
-    "metamedseg-small": (
-        "MetaMedSeg at a scale that a laptop finishes: 64x64, 3 tasks, 3 epochs, 12 slices.",
-        dataclasses.replace(
-            METAMEDSEG,
-            tasks=Tasks(kind="volumes", size=64, shots=12, queries=5, batch_size=3),
-            inner=dataclasses.replace(METAMEDSEG.inner, steps=3),
-            outer=dataclasses.replace(MOVE, rate=0.1),  # see RESULTS.md
-            test_organs=(),
-            steps=50,
-            checkpoint_every=25,
         ),
     ),
 }

@@ -11,9 +11,11 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
+from jaxmeta.methods import method_of
+from jaxmeta.methods.options import Sam, SamTiny
+from jaxmeta.methods.sam_weights import begun_size, converted, weights_of
 from jaxmeta.runs import config_file
 from jaxmeta.runs.build import build
-from jaxmeta.runs.build_sam import KINDS, begun_size, converted, weights_of
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.provenance import (
     TRAINED,
@@ -62,9 +64,8 @@ def open_run(folder: Path) -> Run:
 
 def backbone_of(config: Config, division: Split) -> PyTree:
     """Read the frozen weights that no checkpoint has; most methods have none."""
-    if config.algorithm != "ssm-sam":
-        return ()
-    return {"image_encoder": beginning(config, division)["image_encoder"]}
+    frozen = method_of(config.method).frozen
+    return frozen(beginning(config, division)) if frozen else ()
 
 
 def fingerprint(weights: PyTree) -> str:
@@ -92,13 +93,9 @@ def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
 
     What the weights have seen is read to the end of what they began with.
     """
-    if config.algorithm != "ssm-sam":
-        return ""
-    points = {
-        "support": "points from the support's mask",
-        "clicks": "CLICKS ON THE TRUTH",
-        "none": "no points",
-    }[config.prompted.prompt]
+    method = method_of(config.method)
+    if method.frozen is None:
+        return method.footnote(config)
     if converted(config.init_from):
         trained = f"of {config.init_from}, {ELSEWHERE}"
     else:
@@ -107,13 +104,13 @@ def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
             trained += f", on what stands on {' | '.join(unknown)}"
         elif not set(leaks) & {"organs", "patients", "contents"}:
             trained += ", on none of these organs or patients"
-    return f"{points}, frozen image encoder {trained}"
+    return f"{method.footnote(config)}, frozen image encoder {trained}"
 
 
 def beginning(config: Config, division: Split) -> PyTree:
     """Read the network that a run begins with: another run's, or of Segment Anything converted
     weights."""
-    if config.network.kind not in KINDS:
+    if not isinstance(config.network, (Sam, SamTiny)):
         return network_of(config.init_from, division, config)
     begun_size(config.init_from)  # or it is none of Segment Anything's
     learned = None

@@ -9,10 +9,11 @@ from jaxmeta.data.grid import pixel, shown_frame
 from jaxmeta.data.identity import doubts
 from jaxmeta.data.orientation import common_frame, frame_to_text
 from jaxmeta.data.shards.shards import Shards
+from jaxmeta.methods.options import BATCH
 from jaxmeta.parallel import devices
-from jaxmeta.runs.build import open_data, task_source, training_pool
+from jaxmeta.runs.build import open_data, singles, task_source, training_pool
 from jaxmeta.runs.checks import check
-from jaxmeta.runs.config import TASKS, Config
+from jaxmeta.runs.config import Config
 from jaxmeta.runs.protocol import refuse_empty, trained_by
 from jaxmeta.runs.provenance import (
     Seen,
@@ -51,9 +52,9 @@ def gather(config: Config) -> Given:
     tasks = config.tasks
     tasks = dataclasses.replace(
         tasks,
-        batch_size=devices.whole_tasks(tasks.batch_size, TASKS, devices.to_be_fed()),
+        batch_size=devices.whole_tasks(tasks.batch_size or None, BATCH, devices.to_be_fed()),
         size=tasks.size or size,
-        spacing=spacing if tasks.spacing is None else tasks.spacing or None,
+        spacing=(spacing or 0.0) if tasks.spacing == "shards" else tasks.spacing,
     )
     config = dataclasses.replace(config, tasks=tasks, axis=axis)
     check(config)
@@ -78,7 +79,7 @@ def gather(config: Config) -> Given:
         channel=common(entry.channel for entry in entries),
         planes=planes_of(source.pool),
         frames=frames_of(source.pool),
-        pixels=pixel_sizes(source.pool, config.tasks.size, config.tasks.spacing),
+        pixels=pixel_sizes(source.pool, config.tasks.size, config.tasks.mm),
     )
     provenance, notes = looked_at(config, shards, division, source.pool)
     config = dataclasses.replace(config, **learned)
@@ -94,8 +95,7 @@ def looked_at(
     """
     validating = None
     if division.val_organs:
-        single = config.tasks.single_patients
-        validating = pool(shards, division, "val", single_patients=single)
+        validating = pool(shards, division, "val", single_patients=singles(config))
     own, begun = seen_here(config, division, training, validating), provenance_of(config.init_from)
     validation = division.val_organs
     held = held_out(shards, division.test_organs, division.test_patients, validation=validation)

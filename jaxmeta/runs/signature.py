@@ -19,8 +19,8 @@ from jaxmeta.data.identity import digests
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
+from jaxmeta.methods.sam_weights import converted
 from jaxmeta.runs import config_file
-from jaxmeta.runs.build_sam import converted
 from jaxmeta.runs.provenance import Leak, Seen, called, from_json, seen_here
 from jaxmeta.splits.split import Split
 from jaxmeta.training import checkpoint

@@ -17,12 +17,14 @@ from jaxtyping import PyTree
 from jaxmeta.errors import Occupied, Stopped
 from jaxmeta.files import plain, write_json
 from jaxmeta.learners.learner import Learner
+from jaxmeta.methods import method_of
+from jaxmeta.methods.options import Volumes
 from jaxmeta.parallel import devices
 from jaxmeta.progress import compiling, following, say
 from jaxmeta.runs import config_file, signature
-from jaxmeta.runs.build import build, target_examples, task_source, validated_by
+from jaxmeta.runs.build import build, singles, target_examples, task_source
 from jaxmeta.runs.changes import changed
-from jaxmeta.runs.config import Config
+from jaxmeta.runs.config import Config, to_json
 from jaxmeta.runs.feature_cache import with_prefixes
 from jaxmeta.runs.protocol import stated
 from jaxmeta.runs.run import FROZEN, backbone_of, beginning, fingerprint
@@ -61,11 +63,12 @@ def trained(config: Config, stop: list[int]) -> bool:
     claim(given, backbone, write=False)
     learner = learner_of(given, mesh, backbone)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
-    whole = config.algorithm == "sam" and config.init_from
+    method = method_of(config.method)
+    whole = not method.needs_support and config.init_from
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)
-    print(counted(state, config.algorithm == "ssm-sam"))
+    print(counted(state, frozen=method.frozen is not None))
     if config.feature_cache:
         source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.batch_size)
@@ -102,7 +105,7 @@ def trained(config: Config, stop: list[int]) -> bool:
         def save(number: int, state, due: bool) -> None:
             value = score(state) if due else None  # a stop must not offer another choice
             if value is not None:
-                told = f"Dice {value:.3f} on validation organs{validated_by(config)}"
+                told = f"Dice {value:.3f} on validation organs{method.validated_by(config)}"
                 say(f"step {number}: {told}")
                 write(number, dict(validation_dice=value))
             checkpoint.save(checkpoints, number, learner.to_save(state), batches, value, about)
@@ -133,13 +136,14 @@ def trained(config: Config, stop: list[int]) -> bool:
 def introduce(given: Given, parts: int) -> None:
     """Print what will be trained, on what, and in how many parts."""
     config, shards, protocol = given.config, given.shards, given.protocol
-    if config.tasks.decathlon and (gone := lacking(given.source.pool, config.test_organs)):
+    decathlon = isinstance(config.tasks, Volumes) and config.tasks.decathlon
+    if decathlon and (gone := lacking(given.source.pool, config.test_organs)):
         print(
             f"note: {len(gone)} sub-tasks of the Decathlon are not in the data: {', '.join(gone)}"
         )
     print(f"device: {devices.describe_devices()}")
     print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
-    print(count_table(shards, given.division, single_patients=config.tasks.single_patients))
+    print(count_table(shards, given.division, single_patients=singles(config)))
     if protocol:
         print(stated(protocol, shards))
     if not given.division.test_organs:
@@ -158,7 +162,7 @@ def learner_of(given: Given, mesh: Mesh, backbone: PyTree) -> Learner:
     """Make the learner, with the network that it begins with and the slices that it looks at, if
     any."""
     config, network = given.config, None
-    if config.init_from and config.algorithm != "ssm-sam":  # which begins with frozen weights alone
+    if config.init_from and method_of(config.method).frozen is None:
         network = beginning(config, given.division)
     target = target_examples(config, given.shards, given.division)
     return build(config, mesh=mesh, network=network, target=target, backbone=backbone)
@@ -193,17 +197,17 @@ def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Call
     return step
 
 
-def counted(state, prompted: bool) -> str:
+def counted(state, *, frozen: bool) -> str:
     """Say how many parameters are trained, and what they stand on."""
     own = sum(leaf.size for leaf in jax.tree.leaves(state.meta.learned))
-    return f"learns: {own:,} parameters" + (" on a frozen image encoder" if prompted else "")
+    return f"learns: {own:,} parameters" + (" on a frozen image encoder" if frozen else "")
 
 
 def tracking(config: Config, *, after: int) -> AbstractContextManager[metrics_log.Write]:
     """Open what a run's metrics go to; only the first of several processes writes any."""
     if jax.process_index():
         return nullcontext(lambda step, values: None)
-    told = dict(config=plain(config), structures=config.structures)
+    told = dict(config=to_json(config), structures=config.structures)
     chosen = [partial(DASHBOARDS[name], **told) for name in DASHBOARDS if name in config.track]
     return metrics_log.tracking(config.workdir, chosen, after=after)
 
@@ -216,7 +220,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
     scans.
     """
     config, division = given.config, given.division
-    told = dict(config=plain(config), split=plain(division))
+    told = dict(config=to_json(config), split=plain(division))
     frozen = {FROZEN: fingerprint(backbone)} if backbone else {}
     for name in (
         "workdir",
@@ -234,7 +238,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
             on = f", or go on from what it learned: --init-from {config.workdir} --workdir ANOTHER"
             held_out = any(each.startswith(("test_organs ", "val_organs ")) for each in other)
             # scratch begins at random; and the run may have learned from what is held out now
-            on = "" if held_out or config.algorithm == "scratch" else on
+            on = "" if held_out or method_of(config.method).from_random else on
             raise Occupied(
                 f"{path} is of a run with other settings: {', '.join(other)}; give another "
                 f"--workdir{on}"
@@ -267,8 +271,7 @@ def validator(given: Given) -> Callable:
     config, division = given.config, given.division
     if not division.val_organs:
         return lambda state: None
-    single = config.tasks.single_patients
-    validating = pool(given.shards, division, "val", single_patients=single)
+    validating = pool(given.shards, division, "val", single_patients=singles(config))
     seed = config.seed + 1_000_003  # not the training's episodes
     source = task_source(config, validating, training=False)
     tasks = load_tasks(source, seed, config.validation_tasks)

@@ -22,15 +22,17 @@ from jaxmeta.commands.train import main, parse
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
+from jaxmeta.methods.options import InstanceUnet
+from jaxmeta.methods.transfer import Scratch
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
 from jaxmeta.parallel.devices import task_mesh
 from jaxmeta.runs import checks, config_file, train
 from jaxmeta.runs.build import build, open_data
 from jaxmeta.runs.changes import changed
-from jaxmeta.runs.config import Config
+from jaxmeta.runs.config import Config, to_json
 from jaxmeta.runs.config_file import from_json
-from jaxmeta.runs.presets import PRESETS, with_algorithm
+from jaxmeta.runs.presets import PRESETS, with_method
 from jaxmeta.runs.provenance import held_by, leaks
 from jaxmeta.runs.run import Run, network_of, open_run
 from jaxmeta.runs.setup import named
@@ -195,7 +197,7 @@ def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run
         config,
         steps=9,
         allow_leak=("shared-patients",),
-        inner=dataclasses.replace(config.inner, rate=0.5, trainable=("head",)),
+        method=dataclasses.replace(config.method, rate=0.5, trainable=("head",)),
         tasks=dataclasses.replace(config.tasks, spacing=2.0),
     )
     with pytest.raises(BadInput) as refused:
@@ -204,23 +206,23 @@ def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run
     before, _, after = told.partition(" is of a run with other settings: ")
     assert before == str(run / "config.json")
     assert after == (
-        "allow_leak +shared-patients, steps 4 -> 9, tasks.spacing none -> 2.0, inner.rate 0.15 -> "
-        "0.5, inner.trainable +head; give another --workdir, or go on from what it learned: "
+        "allow_leak +shared-patients, steps 4 -> 9, method.rate 0.15 -> 0.5, method.trainable "
+        "+head, tasks.spacing 0.0 -> 2.0; give another --workdir, or go on from what it learned: "
         f"--init-from {run} --workdir ANOTHER"
     )
 
 
 def test_changes_are_what_one_has_and_the_other_has_not():
-    stands = {"config": plain(Config()), "split": {"test_patients": ["a/1", "a/2"]}}
-    told = {"config": plain(Config()), "split": {"test_patients": ["a/1", "a/3"]}}
+    stands = {"config": to_json(Config()), "split": {"test_patients": ["a/1", "a/2"]}}
+    told = {"config": to_json(Config()), "split": {"test_patients": ["a/1", "a/3"]}}
     assert changed(stands, told) == ["test_patients -a/2 +a/3"]
     told["split"]["test_patients"] = ["a/2", "a/1"]
     assert changed(stands, told) == ["test_patients a/1 a/2 -> a/2 a/1"]
     told["split"]["test_patients"] = [f"b/{n}" for n in range(30)]
     (many,) = changed(stands, told)
     assert many.startswith("test_patients -a/1 -a/2 +b/0") and many.endswith("and 20 more")
-    told = stands | {"config": plain(Config(axis="coronal", steps=9))}
-    stands = {"config": {"algorithm": "meta-sgd"}, "split": stands["split"]}
+    told = stands | {"config": to_json(Config(axis="coronal", steps=9))}
+    stands = {"config": {"method": {"type": "meta-sgd"}}, "split": stands["split"]}
     assert changed(stands, told) == ["steps 800 -> 9"], "what an earlier version did not know"
 
 
@@ -247,10 +249,10 @@ def test_organs_of_one_patient_are_learned_from_where_asked(config, tmp_path):
 
 
 def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path):
-    tasks = dataclasses.replace(config.tasks, size=None)
+    tasks = dataclasses.replace(config.tasks, size=0, spacing="shards")
     meta_train(dataclasses.replace(config, tasks=tasks, workdir=tmp_path / "run", steps=0))
     told, _ = config_file.read(tmp_path / "run")
-    assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, None, "acquired")
+    assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, 0.0, "acquired")
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,7 @@ def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
     [
         "--seed 1 --seed 2",
         "--val-organs a --val_organs=b",
-        "--tasks.across --tasks.no-across",
+        "--as-uint8 --no-as-uint8",
         "--config-file a --config-file b",
     ],
 )
@@ -351,7 +353,10 @@ def test_a_configuration_goes_to_json_and_back(config):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"algorithm": "mamll"}, "'mamll' in a configuration: known are maml, fomaml"),
+        (
+            {"method": {"type": "mamll"}},
+            "'mamll' in a configuration: known are maml, fomaml",
+        ),
         ({"seed": "1"}, "'1' in a configuration: should be int"),
         ({"tasks": 3}, "3 in a configuration: should be names and values"),
         ({"data": "shards"}, "'shards' in a configuration: should be a list"),
@@ -366,15 +371,16 @@ def test_a_preset_and_a_file_are_not_mixed(words, tmp_path):
     with pytest.raises(BadInput, match="give one of the two"):
         parse(["transfer", *words[:2]])
     file = tmp_path / "scratch.json"
-    file.write_text('{"algorithm": "scratch"}')
+    file.write_text('{"method": {"type": "scratch"}}')
     name, config = parse(["--config-file", str(file)])
-    assert (name, config.algorithm) == ("scratch", "scratch")
+    assert (name, config.algorithm) == ("unet-maml", "scratch")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
-    name, config = parse([preset, "--seed", "3", "--inner.test-steps", "7"])
-    assert (name, config.seed, config.inner.test_steps) == (preset, 3, 7)
+    name, config = parse([preset, "--seed", "3", "--tasks.shots", "7"])
+    assert (name, config.seed, config.tasks.shots) == (preset, 3, 7)
+    assert type(config.method) is type(PRESETS[preset][1].method)
     write_size(tmp_path, SIZES["vit-b"])  # all that is read of published weights before data are
     learner = build(dataclasses.replace(config, structures=("a/b",), init_from=tmp_path))
     assert callable(learner.init) and callable(learner.step)
@@ -383,8 +389,8 @@ def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
 def test_the_preset_for_real_scans_is_what_the_tables_of_real_scans_were_made_with():
     """RESULTS.md, "Real scans, three runs", as its command stood there in full."""
     words = (
-        "--tasks.size 64 --tasks.shots 5 --tasks.queries 5 --inner.steps 5 --inner.test-steps 40 "
-        "--inner.rate 0.2 --inner.decay 1 --inner.augment 1 --outer.clip 1 --outer.rate 6e-3 "
+        "--tasks.size 64 --tasks.shots 5 --tasks.queries 5 --method.steps 5 --method.test-steps 40 "
+        "--method.rate 0.2 --method.decay 1 --method.augment 1 --outer.clip 1 --outer.rate 6e-3 "
         "--augment.task-rotate 45 --augment.task-zoom 0.3 --augment.task-shift 0.1 --steps 800 "
         "--checkpoint-every 200 --validation-tasks 24"
     )
@@ -452,7 +458,7 @@ def test_a_run_begins_with_the_network_of_another(run, config, tmp_path):
     assert meta_train(begun)
     theirs, ours = (open_run(folder).state.meta.learned for folder in (run, begun.workdir))
     jax.tree.map(np.testing.assert_array_equal, ours["theta"], theirs["theta"])
-    assert all((rate == config.inner.rate).all() for rate in jax.tree.leaves(ours["rate"]))
+    assert all((rate == config.method.rate).all() for rate in jax.tree.leaves(ours["rate"]))
 
 
 def test_a_run_does_not_begin_with_one_that_learned_what_it_holds_out(run, config, tmp_path):
@@ -523,7 +529,7 @@ def test_a_run_is_not_tested_on_what_its_beginning_learned_from(run, config, tmp
 
 def test_scratch_begins_with_no_other_run(run, config, tmp_path):
     begun = dataclasses.replace(
-        with_algorithm(config, "scratch"), init_from=run, workdir=tmp_path / "scratch"
+        with_method(config, Scratch()), init_from=run, workdir=tmp_path / "scratch"
     )
     with pytest.raises(BadInput, match="--init-from with scratch"):
         meta_train(begun)
@@ -550,23 +556,14 @@ def test_structures_of_two_modalities_have_two_names():
     )
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "transfer --network.kind instance-unet",
-        "unet-maml --algorithm transfer --network.kind=instance-unet",
-        "metamedseg-small --algorithm transfer",
-    ],
-)
-def test_pre_training_has_the_rate_of_its_network(words):
-    words += " --network.groups None --network.prior None"
-    assert parse(words.split())[1].outer.rate == 2e-2
+def test_pre_training_has_the_rate_of_its_network():
+    assert parse(["metamedseg-small-transfer"])[1].outer.rate == 2e-2
     assert parse(["transfer"])[1].outer.rate == 6e-3
 
 
 def test_a_file_s_network_settles_the_rate_of_pre_training(tmp_path):
     path = tmp_path / "own.json"
-    network = {"kind": "instance-unet", "groups": None, "prior": None}
-    path.write_text(json.dumps({"algorithm": "transfer", "network": network}))
+    network = {"type": "instance-unet"}
+    path.write_text(json.dumps({"method": {"type": "transfer"}, "network": network}))
     config = parse(["--config-file", str(path)])[1]
-    assert config.outer.rate == 2e-2 and config.network.kind == "instance-unet"
+    assert config.outer.rate == 2e-2 and config.network == InstanceUnet()

@@ -10,10 +10,12 @@ from jaxmeta.evaluation.protocols import PROTOCOLS, shared_patients, supervised
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.segmenter import Segmenter, networks
 from jaxmeta.learners.learner import Predictor
-from jaxmeta.runs.config import Config, Tasks
+from jaxmeta.methods.maml import Maml
+from jaxmeta.methods.options import Episodes
+from jaxmeta.runs.config import Config
 from jaxmeta.splits.split import pool, split
 
-REQUEST = Request(Config(tasks=Tasks(size=16)))
+REQUEST = Request(Config(tasks=Episodes(size=16, spacing=0.0)))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,9 @@ def test_a_network_is_asked_as_it_is(held_out, trained):
 
 def test_what_learns_from_its_support_is_not_asked_without_one(held_out):
     with pytest.raises(BadInput, match="--protocol supervised: maml learns an organ from its"):
-        supervised.trials(held_out, Request(Config(algorithm="maml", tasks=Tasks(size=16))))
+        supervised.trials(
+            held_out, Request(Config(method=Maml(), tasks=Episodes(size=16, spacing=0.0)))
+        )
 
 
 def test_the_upper_bound_is_asked_by_the_same_protocol_in_folds(held_out, trained):

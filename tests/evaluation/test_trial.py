@@ -13,7 +13,8 @@ from jaxmeta.evaluation.protocols.supervised import every_label, folds_of
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.trial import Trial, places, whole_volumes
-from jaxmeta.runs.config import Config, Tasks
+from jaxmeta.methods.options import Episodes
+from jaxmeta.runs.config import Config
 from jaxmeta.splits.split import pool, split
 from tests.helpers.cohorts import write_scans
 
@@ -21,7 +22,7 @@ SIZE = 16
 
 
 def request(**asked):
-    return Request(Config(tasks=Tasks(size=SIZE)), **asked)
+    return Request(Config(tasks=Episodes(size=SIZE, spacing=0.0)), **asked)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Request
 from jaxmeta.evaluation.protocols.alpnet import trials
-from jaxmeta.runs.config import Config, Tasks
+from jaxmeta.methods.options import Episodes
+from jaxmeta.runs.config import Config
 from jaxmeta.runs.protocol import trained_by
 from jaxmeta.splits.alpnet import split_of
 from jaxmeta.splits.split import pool
@@ -33,7 +34,11 @@ def lacking(tmp_path_factory):
 
 def asked(shards, fold):
     config = Config(
-        test_organs=("kidney",), protocol="alpnet", fold=fold, setting=1, tasks=Tasks(size=16)
+        test_organs=("kidney",),
+        protocol="alpnet",
+        fold=fold,
+        setting=1,
+        tasks=Episodes(size=16, spacing=0.0),
     )
     held_out = pool(shards, split_of(trained_by(config, shards), shards), "test")
     (trial,) = trials(held_out, Request(config))

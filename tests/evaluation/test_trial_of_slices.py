@@ -13,11 +13,12 @@ from jaxmeta.evaluation.protocols.shared_patients import (
     trials,
 )
 from jaxmeta.evaluation.scoring import score_of
+from jaxmeta.methods.options import Episodes
 from jaxmeta.metrics import Measures
-from jaxmeta.runs.config import Config, Tasks
+from jaxmeta.runs.config import Config
 from jaxmeta.splits.split import pool, split
 
-CONFIG = Config(tasks=Tasks(size=16), allow_leak=("shared-patients",))
+CONFIG = Config(tasks=Episodes(size=16, spacing=0.0), allow_leak=("shared-patients",))
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ from jaxmeta.evaluation.protocols.within_volume import (
     trials,
 )
 from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask
-from jaxmeta.runs.config import Config, Tasks
+from jaxmeta.methods.options import Episodes
+from jaxmeta.runs.config import Config
 from jaxmeta.splits.split import pool, split
 from tests.helpers.cohorts import write_scans
 
@@ -63,7 +64,7 @@ def test_the_nearest_to_the_middle_lends():
 
 
 def asked_of(held_out, neighbors, size=16):
-    config = Config(tasks=Tasks(size=size))
+    config = Config(tasks=Episodes(size=size, spacing=0.0))
     request = Request(config, conditions=Conditions(neighbors=neighbors))
     (trial,) = trials(held_out, request)
     return trial

@@ -1,7 +1,6 @@
 """What the tests of several folders share: two small data sets, their shards, and a run on them of
 four meta-steps of a very small network."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,9 @@ import pytest
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import Shards, open_shards
-from jaxmeta.runs.config import INNER, Config, Network, Tasks
+from jaxmeta.methods.maml import MetaSgd
+from jaxmeta.methods.options import Episodes, Unet
+from jaxmeta.runs.config import Config
 from jaxmeta.runs.train import meta_train
 from tests.helpers.cohorts import write_scans
 from tests.helpers.leaking import ORGANS, Study, belly, configured, left_by, write
@@ -40,9 +41,9 @@ def config(scanned) -> Config:
         steps=4,
         checkpoint_every=2,
         validation_tasks=2,
-        tasks=Tasks(size=16, shots=2, queries=2, batch_size=2),
-        network=Network(widths=(4,), groups=2),
-        inner=dataclasses.replace(INNER["meta-sgd"], steps=1, test_steps=2),
+        tasks=Episodes(size=16, spacing=0.0, shots=2, queries=2, batch_size=2),
+        network=Unet(widths=(4,), groups=2),
+        method=MetaSgd(steps=1, test_steps=2),
         augment=Augmentation(invert=0.5),
     )
 

@@ -4,7 +4,6 @@ A run is its folder - config.json, provenance.json and a checkpoint of nothing -
 small scans.
 """
 
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +13,10 @@ import numpy as np
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.evaluation.test_plan import Options, plan_test
+from jaxmeta.methods.maml import MetaSgd
+from jaxmeta.methods.options import Episodes, Unet
 from jaxmeta.runs import config_file, signature
-from jaxmeta.runs.config import INNER, Config, Network, Tasks
+from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.setup import gather
 from jaxmeta.runs.train import claim
@@ -58,9 +59,9 @@ def configured(data: Path, workdir: Path, **changes) -> Config:
         val_organs=("kidney",),
         test_patients=TESTED,
         steps=0,
-        tasks=Tasks(size=16, shots=1, queries=1, batch_size=1),
-        network=Network(widths=(4,), groups=2),
-        inner=dataclasses.replace(INNER["meta-sgd"], steps=1, test_steps=2),
+        tasks=Episodes(size=16, spacing=0.0, shots=1, queries=1, batch_size=1),
+        network=Unet(widths=(4,), groups=2),
+        method=MetaSgd(steps=1, test_steps=2),
         augment=Augmentation(invert=0.5),
     )
     return Config(**(usual | changes))

@@ -17,7 +17,7 @@ from jaxmeta.inner_loop.linear_solvers import conjugate_gradient, neumann
 from jaxmeta.inner_loop.plan import whole_support
 from jaxmeta.inner_loop.transforms import clip_norm
 from jaxmeta.losses.segmentation import segmentation_loss
-from jaxmeta.runs.config import INNER
+from jaxmeta.methods.imaml import Imaml
 from tests.helpers.small import MODEL, in_float64, small_task
 
 
@@ -113,7 +113,7 @@ def test_three_products_point_where_the_exact_implicit_gradient_points(x64, solv
 
     Undamped, a series of three has a cosine of -.40 to it on the second task.
     """
-    preset, strength = INNER["imaml"], 1.0
+    preset, strength = Imaml(), 1.0
     loss = segmentation_loss(MODEL, cross_entropy_weight=3.0)
     update = optax.chain(clip_norm(preset.clip), optax.sgd(preset.rate))
     how = dict(steps=preset.steps, strength=strength, inner=update)

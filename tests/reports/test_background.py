@@ -1,5 +1,6 @@
 """What a report says of where its numbers come from, by hand and on a run of its own."""
 
+import dataclasses
 import datetime
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from jaxmeta.files import write_json
 from jaxmeta.reports.background import by_patient, data_sets, today, training
 from jaxmeta.reports.figures import Picture
 from jaxmeta.reports.run import worst_to_best
+from jaxmeta.runs.config import to_json
+from jaxmeta.runs.presets import PRESETS
 from jaxmeta.runs.setup import gather
 from jaxmeta.runs.train import claim
 from jaxmeta.splits.split import Split
@@ -121,6 +124,17 @@ def test_training_is_told_in_a_sentence(tmp_path):
     write_json(tmp_path / "config.json", {"config": told | {"steps": 0}})
     assert "was not trained" in training(outcome_of(tmp_path, 0, split))
     assert "is not told" in training(outcome_of(tmp_path / "gone", 0, split))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_training_is_told_of_every_preset(name, tmp_path):
+    split = Split(("heart",), (), ("spleen",), ("acdc/a",), ("acdc/b",))
+    preset = PRESETS[name][1]
+    config = dataclasses.replace(preset, structures=("acdc/heart",), steps=preset.steps or 1)
+    write_json(tmp_path / "config.json", {"config": to_json(config)})
+    told = training(outcome_of(tmp_path, config.steps, split))
+    assert told.startswith(f"{tmp_path} learned from ") and "in 1 patient" in told
+    assert f"{config.steps} steps of {config.tasks.batch_size} tasks" in told
 
 
 @pytest.mark.parametrize(

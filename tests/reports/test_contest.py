@@ -23,11 +23,16 @@ from jaxmeta.evaluation.protocols.released import RELEASED
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.tuned import choose
 from jaxmeta.files import plain, write_json
+from jaxmeta.methods.maml import Maml
+from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
+from jaxmeta.methods.prototypes import Prototypes
+from jaxmeta.methods.ssm_sam.method import SelfSampling
 from jaxmeta.reports import comparison, figures, run
 from jaxmeta.reports.pairing import Entry, called, entered
-from jaxmeta.runs.config import INNER, Config, TaskWeights
+from jaxmeta.runs.config import Config, to_json
+from jaxmeta.runs.config_file import FORMAT
 from jaxmeta.runs.identity import alike, names, recipe
-from jaxmeta.runs.presets import with_algorithm
+from jaxmeta.runs.presets import with_method
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train
 from jaxmeta.splits.split import Split
@@ -411,9 +416,10 @@ def test_methods_bear_the_names_that_one_gives_them_and_never_a_baselines(tmp_pa
 
 def test_seeds_and_splits_make_no_other_method():
     again = dict(seed=3, workdir=Path("there"), checkpoint_every=7, test_patients=("a",))
-    first = Config(data=(Path("a"),))
+    first = Config(data=(Path("a"),), method=MetaMedSeg())
     assert recipe(first) == recipe(dataclasses.replace(first, **again))
-    other = dataclasses.replace(first, task_weights=TaskWeights("mean", invert=True))
+    weights = TaskWeights("mean", invert=True)
+    other = dataclasses.replace(first, method=MetaMedSeg(task_weights=weights))
     assert names(["x", "x", "y"], list(map(recipe, (first, other, first)))) == [
         "x rule=uniform",
         "x rule=mean task-weights.invert",
@@ -452,10 +458,10 @@ def test_a_name_says_which_of_several_settings_of_one_name_it_is():
 
 
 def test_what_changes_no_result_makes_no_other_method():
-    first = with_algorithm(Config(), "maml")
+    first = with_method(Config(), Maml())
     tasks = dataclasses.replace(first.tasks, vmap=2)
-    inner = dataclasses.replace(first.inner, memory="plain")
-    assert recipe(first) == recipe(dataclasses.replace(first, tasks=tasks, inner=inner))
+    own = dataclasses.replace(first.method, memory="plain")
+    assert recipe(first) == recipe(dataclasses.replace(first, tasks=tasks, method=own))
 
 
 def test_rows_that_begin_where_a_run_ended_are_its_method_s_own(tmp_path):
@@ -603,9 +609,8 @@ def test_the_search_of_another_algorithm_settles_scratch_alone(run, rival, tmp_p
 def rival(config):
     """Train prototypes on what the run learned from."""
     rival = dataclasses.replace(
-        with_algorithm(config, "prototypes"),
+        with_method(config, Prototypes(features=4)),
         workdir=config.workdir.parent / "rival",
-        inner=dataclasses.replace(INNER["prototypes"], features=4),
         augment=upright(config.augment, 0.0),
     )
     assert meta_train(rival)
@@ -668,9 +673,10 @@ def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_o
 
 def test_ssm_sam_borrows_the_setting_of_fresh_readers_at_the_rate_that_it_meant(run, tmp_path):
     trained = open_run(run)
-    own = with_algorithm(trained.config, "ssm-sam")
-    twice = dataclasses.replace(own.inner, test_rate=2 * own.inner.test_rate)
-    values = dict(config=plain(dataclasses.replace(own, inner=twice)), split=plain(trained.split))
+    own = with_method(trained.config, SelfSampling())
+    twice = dataclasses.replace(own.method, test_rate=2 * own.method.test_rate)
+    values = dict(config=to_json(dataclasses.replace(own, method=twice)))
+    values |= dict(format=FORMAT, split=plain(trained.split))
     write_json(tmp_path / "config.json", values)
     found = {row: Tuned(Finetune(OWN, 3.0, 10)) for row in ("adapted", RANDOM)}
     settings.save(tmp_path, "2", found, {}, None)

@@ -22,6 +22,7 @@ from jaxmeta.evaluation.tuned import transfer_run
 from jaxmeta.evaluation.tuning import head_of, validation_pool
 from jaxmeta.inference.notes import known_scans, teller
 from jaxmeta.inference.scan import read_scan, reading_for
+from jaxmeta.methods.ssm_sam.method import SelfSampling
 from jaxmeta.models.sam.files import SIZE
 from jaxmeta.reports.run import whose
 from jaxmeta.runs import signature
@@ -241,7 +242,7 @@ def test_converted_weights_are_named_through_what_began_with_them(study, tmp_pat
     (weights / SIZE).write_text("{}")
     first = configured(study.data, tmp_path / "first", init_from=weights)
     claim(gather(first))
-    on = dataclasses.replace(study.run.config, algorithm="ssm-sam", init_from=first.workdir)
+    on = dataclasses.replace(study.run.config, method=SelfSampling(), init_from=first.workdir)
     text = stands_on(on)
     assert f"{weights}, trained elsewhere on what is not checked here" in text
     assert "none of these" not in text
@@ -324,7 +325,7 @@ def test_a_trained_run_is_signed_and_a_leak_stands_with_its_scores(run, scanned,
     with pytest.raises(BadInput, match="voxel for voxel clinic/n0.*--allow-leak contents"):
         test.test(options)
     capsys.readouterr()
-    (outcome,) = test.test(dataclasses.replace(options, masks=False, allow_leak=("contents",)))
+    (outcome,) = test.test(dataclasses.replace(options, save_masks=False, allow_leak=("contents",)))
     printed = capsys.readouterr().out
     assert outcome.leaks == ("contents",) and "LEAKS contents" in printed
     assert "LEAK contents: " in printed and "never seen" not in printed

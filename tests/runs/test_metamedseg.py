@@ -18,12 +18,15 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluation import of_method, pretraining, settings, tuning
 from jaxmeta.evaluation.finetune import BY_SLICE, Grid
 from jaxmeta.evaluation.test_plan import plan_test
+from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
+from jaxmeta.methods.options import Outer, OwnLoss, Sam, SamTiny, Volumes
+from jaxmeta.methods.parts import inner_rule
+from jaxmeta.methods.transfer import Transfer
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
 from jaxmeta.runs import checks
-from jaxmeta.runs.build import build, inner_rule, outer_rule, task_source
-from jaxmeta.runs.config import Outer, TaskWeights
-from jaxmeta.runs.presets import METAMEDSEG, PRESETS, with_algorithm
+from jaxmeta.runs.build import build, outer_rule, task_source
+from jaxmeta.runs.presets import METAMEDSEG, PRESETS, with_method
 from jaxmeta.runs.run import Run, network_of, open_run
 from jaxmeta.runs.train import meta_train
 from jaxmeta.splits.split import Split, pool, split
@@ -34,13 +37,12 @@ from jaxmeta.training import metrics_log
 @pytest.fixture
 def small(config, tmp_path):
     """The method, with the network and sizes of the other tests."""
-    method = with_algorithm(config, "metamedseg")
+    weights = TaskWeights("meta", invert=True)
+    usual = with_method(config, MetaMedSeg(steps=2, test_steps=1, task_weights=weights))
     return dataclasses.replace(
-        method,
-        tasks=dataclasses.replace(config.tasks, kind="volumes", shots=4, batch_size=2),
-        inner=dataclasses.replace(method.inner, steps=2, test_steps=1),
-        outer=dataclasses.replace(method.outer, rate=0.5),
-        task_weights=TaskWeights("meta", invert=True),
+        usual,
+        tasks=Volumes(size=16, shots=4, queries=2, batch_size=2),
+        outer=dataclasses.replace(usual.outer, rate=0.5),
         steps=2,
         checkpoint_every=2,
         workdir=tmp_path / "run",
@@ -55,7 +57,7 @@ def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
         np.isfinite(line["meta_gradient_norm"]) and line["meta_gradient_norm"] > 0 for line in lines
     )
     run = open_run(small.workdir)
-    assert run.config.tasks.kind == "volumes" and run.config.task_weights == small.task_weights
+    assert run.config.tasks.kind == "volumes" and run.config.method == small.method
     start = build(run.config).init(jax.random.key(small.seed)).meta.learned
     moved = optax.tree.norm(optax.tree.sub(start, run.state.meta.learned))
     assert moved > 0
@@ -63,9 +65,9 @@ def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
 
 def test_the_paper_s_preset_is_the_paper_s():
     config = METAMEDSEG
-    told = (config.steps, config.tasks.batch_size, config.tasks.shots, config.inner.steps)
+    told = (config.steps, config.tasks.batch_size, config.tasks.shots, config.method.steps)
     assert told == (100, 8, 20, 20)  # meta-iterations, tasks, slices of a volume, epochs
-    inner, outer = config.inner, config.outer
+    inner, outer = config.method, config.outer
     assert (inner.rate, inner.weight_decay, inner.decay, inner.every) == (0.01, 0.003, 0.8, 2)
     assert (inner.test_rate, inner.test_weight_decay, inner.test_decay) == (0.005, 3e-5, 0.7)
     assert (outer.optimizer, outer.rate, outer.clip) == ("sgd", 0.01, 0.0)
@@ -75,7 +77,7 @@ def test_the_paper_s_preset_is_the_paper_s():
 
 def test_its_inner_rule_is_adam_with_the_decay_inside_as_pytorch_has_it():
     """g + w theta goes through Adam, whose first step is then rate * sign(g + w theta)."""
-    inner = dataclasses.replace(METAMEDSEG.inner, clip=0.0)
+    inner = dataclasses.replace(METAMEDSEG.method, clip=0.0)
     rule = inner_rule(inner, differentiated=False)(0.01)
     update = optax.chain(optax.add_decayed_weights(0.5), rule)
     theta, g = jnp.array([1.0, -2.0, 1e-6]), jnp.array([-0.1, 0.5, 1e-7])
@@ -83,16 +85,14 @@ def test_its_inner_rule_is_adam_with_the_decay_inside_as_pytorch_has_it():
     np.testing.assert_allclose(found, -0.01 * jnp.sign(g + 0.5 * theta), rtol=0.02)
 
 
-def test_presets_name_their_runs_and_another_algorithm_its_own():
+def test_runs_are_named_after_their_preset():
     assert parse(["metamedseg-small"])[0] == "metamedseg-small"
-    assert parse(["metamedseg-small", "--algorithm", "maml"])[0] == "maml"
-    assert parse(["--algorithm", "metamedseg"])[0] == "metamedseg"
-    assert parse([])[0] == "unet-maml"
+    assert parse(["--seed", "1"])[0] == parse([])[0] == "unet-maml"
 
 
-def test_another_algorithm_begins_with_its_own_outer_rule_and_no_weights():
-    _, config = parse(["metamedseg-small", "--algorithm", "maml", "--tasks.kind", "episodes"])
-    assert config.outer == Outer() and config.task_weights == TaskWeights()
+def test_another_method_begins_with_its_own_outer_rule():
+    config = with_method(PRESETS["metamedseg-small"][1], Transfer())
+    assert config.outer == Outer(rate=2e-2)
     checks.check(config)
 
 
@@ -109,10 +109,14 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
         pretraining.pretrained(run, "transfer", small.augment)
     checks.check(begun[0])
     assert begun[0].outer.optimizer == "adamw" and begun[0].outer.schedule == "cosine"
-    assert begun[0].network == small.network and begun[0].tasks == small.tasks
+    assert (
+        begun[0].network == small.network
+        and begun[0].tasks == small.tasks
+        and begun[0].method == Transfer()
+    )
     paper = PRESETS["metamedseg-small"][1]
-    assert with_algorithm(paper, "transfer").outer.rate == 2e-2
-    assert with_algorithm(small, "transfer").outer.rate == begun[0].outer.rate == 6e-3
+    assert with_method(paper, Transfer()).outer.rate == 2e-2
+    assert with_method(small, Transfer()).outer.rate == begun[0].outer.rate == 6e-3
 
 
 def test_plain_descent_goes_beta_times_the_way():
@@ -129,34 +133,17 @@ def test_plain_descent_goes_beta_times_the_way():
     "words, message",
     [
         ("metamedseg", "--tasks.decathlon needs --data"),
-        ("unet-maml --tasks.kind volumes", "--tasks.kind volumes with meta-sgd: its query teaches"),
         (
-            "unet-maml --task-weights.rule meta",
-            "--task-weights with meta-sgd: only metamedseg weighs",
-        ),
-        (
-            "metamedseg-small --task-weights.rule uniform",
-            "--task-weights.invert with --task-weights.rule uniform",
-        ),
-        (
-            "metamedseg-small --network.groups 4",
-            "--network.groups with --network.kind instance-unet",
-        ),
-        (
-            "unet-maml --network.prior None",
-            "--network.prior with --network.kind unet: needs a value",
-        ),
-        (
-            "unet-maml --loss.of-slice iou",
-            "--loss.cross-entropy with --loss.of-slice iou: must be None",
+            "metamedseg-small --method.task-weights.rule uniform",
+            "--method.task-weights.invert with --method.task-weights.rule uniform",
         ),
         (
             "metamedseg-small --outer.weight-decay 1",
             "--outer.weight-decay with --outer.optimizer sgd",
         ),
-        ("unet-maml --inner.every 2", "--inner.every with meta-sgd: only metamedseg can have it"),
+        ("metamedseg-small --method.every 0", "--method.every 0: must be at least 1"),
         (
-            "metamedseg-small --tasks.support-patients 2",
+            "unet-maml --tasks.kind supervoxels --tasks.support-patients 2",
             "--tasks.support-patients with --tasks.kind",
         ),
         ("metamedseg-small --tasks.queries 0", "--tasks.queries 0: must be at least 1"),
@@ -186,17 +173,52 @@ def test_thresholds_that_leave_nothing_are_refused(small):
         )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "unet-maml --method.task-weights.rule meta",
+        "unet-maml --method.every 2",
+        "unet-maml --tasks.kind volumes",
+        "unet-maml --method.last-blocks 2",
+        "metamedseg-small --network.groups 4",
+        "unet-maml --loss.of-slice iou",
+        "prototypes --method.steps 3",
+        "maml --method.order 1",
+    ],
+)
+def test_a_method_has_no_option_of_another(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(words.split())
+    assert ended.value.code == 2 and words.split()[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(tasks=Volumes()), "its query teaches"),
+        (dict(loss=OwnLoss()), "it has its own, or needs one"),
+        (dict(network=SamTiny()), "it needs a U-Net"),
+    ],
+)
+def test_parts_of_other_methods_are_refused(changes, message):
+    with pytest.raises(BadInput, match=message):
+        checks.check(dataclasses.replace(PRESETS["unet-maml"][1], **changes))
+
+
 @pytest.mark.slow
 def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small):
     leaky = dataclasses.replace(
         small,
-        task_weights=TaskWeights("target"),
+        method=dataclasses.replace(small.method, task_weights=TaskWeights("target")),
         allow_leak=("target-labels",),
         steps=1,
         checkpoint_every=1,
     )
-    for half in (dict(allow_leak=()), dict(task_weights=TaskWeights())):
-        with pytest.raises(BadInput, match="--task-weights.rule target looks at labels"):
+    for half in (
+        dict(allow_leak=()),
+        dict(method=dataclasses.replace(small.method, task_weights=TaskWeights())),
+    ):
+        with pytest.raises(BadInput, match="--method.task-weights.rule target looks at labels"):
             checks.check(dataclasses.replace(leaky, **half))
     assert meta_train(leaky)
     (line,) = [x for x in metrics_log.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
@@ -306,7 +328,7 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
 def test_every_preset_can_be_run_but_for_data_and_published_weights(tmp_path):
     write_size(tmp_path, SIZES["vit-b"])
     for _, config in PRESETS.values():
-        if config.network.kind == "sam":
+        if isinstance(config.network, Sam):
             config = dataclasses.replace(config, init_from=tmp_path)
-        if not config.tasks.decathlon:
+        if not getattr(config.tasks, "decathlon", False):
             checks.check(config)

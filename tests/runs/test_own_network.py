@@ -11,12 +11,13 @@ import pytest
 
 from jaxmeta.commands.train import parse
 from jaxmeta.errors import BadInput
+from jaxmeta.methods.own_network import own_network
+from jaxmeta.methods.transfer import Transfer
 from jaxmeta.runs import checks
 from jaxmeta.runs.build import build
-from jaxmeta.runs.config import Config, Network
+from jaxmeta.runs.config import Config
 from jaxmeta.runs.config_file import read_config
-from jaxmeta.runs.own_network import own_network
-from jaxmeta.runs.presets import with_algorithm
+from jaxmeta.runs.presets import with_method
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train
 from tests.helpers.predicting import options
@@ -91,18 +92,12 @@ def nets(tmp_path, monkeypatch):
 
 
 def test_the_command_line_takes_a_network_by_its_function_alone(nets):
-    for words in (
-        [],
-        ["--algorithm", "transfer"],
-        ["--algorithm", "metamedseg", "--tasks.kind", "volumes"],
-    ):
-        _, config = parse([*words, "--network.function", f"{nets}:tiny", "--tasks.size", "16"])
-        assert config.network == Network(
-            "own", f"{nets}:tiny", widths=None, groups=None, prior=None
-        )
+    for preset in ("unet-maml", "transfer", "metamedseg-small"):
+        _, config = parse([preset, "--own-network", f"{nets}:tiny", "--tasks.size", "16"])
+        assert config.own_network == f"{nets}:tiny"
         checks.check(config)
-    _, config = parse([f"--network.function={nets}:tiny", "--algorithm", "transfer"])
-    assert config.outer == with_algorithm(Config(), "transfer").outer
+    _, config = parse(["transfer", f"--own-network={nets}:tiny"])
+    assert config.outer == with_method(Config(), Transfer()).outer
     config = dataclasses.replace(config, tasks=dataclasses.replace(config.tasks, size=16))
     state = jax.eval_shape(
         build(dataclasses.replace(config, structures=("a/b",) * 7)).init, jax.random.key(0)
@@ -140,30 +135,13 @@ def test_a_module_may_lie_in_a_package_of_the_working_directory(nets, tmp_path):
 def test_what_is_no_network_is_refused_in_one_line(nets, function, told):
     with pytest.raises(BadInput, match=told) as refused:
         own_network(function.replace("NAME", nets), 2, 16)
-    assert str(refused.value).startswith("--network.function ") and "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "network, told",
-    [
-        (dict(kind="own"), "--network.groups with --network.kind own: must be None"),
-        (
-            dict(kind="own", widths=None, groups=None, prior=None),
-            "--network.function .* needs a value",
-        ),
-        (dict(function="nets:tiny"), "--network.function with --network.kind unet: must be None"),
-    ],
-)
-def test_parts_of_other_networks_are_refused_beside_it(network, told):
-    with pytest.raises(BadInput, match=told):
-        checks.check(Config(network=Network(**network)))
+    assert str(refused.value).startswith("--own-network ") and "\n" not in str(refused.value)
 
 
 @pytest.fixture
 def own(config, nets, tmp_path):
-    network = Network("own", f"{nets}:tiny", widths=None, groups=None, prior=None)
     return dataclasses.replace(
-        config, network=network, workdir=tmp_path / "run", steps=1, checkpoint_every=1
+        config, own_network=f"{nets}:tiny", workdir=tmp_path / "run", steps=1, checkpoint_every=1
     )
 
 
@@ -173,9 +151,9 @@ def test_a_configuration_names_it_and_another_network_under_its_name_is_refused(
     """A run without a step, so that nothing but the network's own beginning is compiled."""
     own = dataclasses.replace(own, steps=0)
     meta_train(own)
-    stands = json.loads((own.workdir / "config.json").read_text())["config"]["network"]
-    assert stands["function"] == f"{nets}:tiny"
-    assert read_config(own.workdir / "config.json").network == own.network
+    stands = json.loads((own.workdir / "config.json").read_text())["config"]
+    assert stands["own_network"] == f"{nets}:tiny"
+    assert read_config(own.workdir / "config.json").own_network == own.own_network
     learned = open_run(own.workdir).state.meta.learned["theta"]
     assert learned["first"].shape == (3, 3, 1, 3)
     written = importlib.import_module(nets)
@@ -195,7 +173,7 @@ def test_it_trains_is_tested_and_predicts(own, scanned, tmp_path):
 
     meta_train(own)
     (outcome,) = test(Options(run=(own.workdir,), shots=(2,), support_sets=2))
-    assert {case.row for table in outcome.tables for case in table.cases} >= {
+    assert {case.row for table in outcome.tables for case in table.scores} >= {
         "adapted",
         "no adaptation",
     }

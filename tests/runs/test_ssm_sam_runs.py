@@ -22,10 +22,13 @@ from jaxmeta.evaluation.protocols.released import RELEASED
 from jaxmeta.evaluation.test_plan import Options
 from jaxmeta.inference.predict import Options as Predict
 from jaxmeta.inference.predict import predict
+from jaxmeta.methods import sam_weights
+from jaxmeta.methods.options import Chunks, Episodes, Sam, SetLoss, Unet
+from jaxmeta.methods.ssm_sam.method import Released, SelfSampling
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.files import write_size, write_weights
-from jaxmeta.runs import build_sam, checks, config_file, feature_cache
-from jaxmeta.runs.presets import PRESETS, STILL, with_algorithm
+from jaxmeta.runs import checks, config_file, feature_cache
+from jaxmeta.runs.presets import PRESETS, STILL, USUAL, with_method
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train as train
 
@@ -36,10 +39,10 @@ SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, n
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """Let sam-tiny be smaller still."""
-    before = build_sam.SIZES["tiny"]
-    build_sam.SIZES["tiny"] = SMALL
+    before = sam_weights.SIZES["tiny"]
+    sam_weights.SIZES["tiny"] = SMALL
     yield
-    build_sam.SIZES["tiny"] = before
+    sam_weights.SIZES["tiny"] = before
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +50,10 @@ def begun(config, tmp_path_factory):
     """The configuration of SSM-SAM on the small data; its Segment Anything is trained on the
     way."""
     root = tmp_path_factory.mktemp("prompted")
-    small = with_algorithm(config, "ssm-sam")
+    small = with_method(config, USUAL[SelfSampling]["method"])
     tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, batch_size=2)
-    inner = dataclasses.replace(small.inner, steps=1, test_steps=1)
-    own = dict(workdir=root / "run", tasks=tasks, inner=inner, steps=2, checkpoint_every=1)
+    method = dataclasses.replace(small.method, steps=1, test_steps=1)
+    own = dict(workdir=root / "run", tasks=tasks, method=method, steps=2, checkpoint_every=1)
     small = dataclasses.replace(small, **own, validation_tasks=2)
     quick = dataclasses.replace(
         PRESETS["sam-tiny"][1],
@@ -81,7 +84,7 @@ def test_the_frozen_encoder_is_that_of_the_other_run_and_in_no_checkpoint(begun,
     own, theirs = (
         jax.tree.leaves(meta.backbone["image_encoder"])
         if meta is found.meta
-        else jax.tree.leaves(meta.learned["image_encoder"])
+        else jax.tree.leaves(meta.learned["theta"]["image_encoder"])
         for meta in (found.meta, first.meta)
     )
     for a, b in zip(own, theirs, strict=True):
@@ -176,7 +179,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
         (WITHIN | dict(neighbors=1), "chunks of 1 slices"),
         (dict(protocol="within-volume"), "needs --neighbors"),
         (dict(neighbors=3), "--neighbors: it is for --protocol within-volume"),
-        (dict(baselines="all"), "without meta-learning is a run with --inner.steps 0"),
+        (dict(baselines="all"), "without meta-learning is a run with --method.steps 0"),
         (dict(upper_bound=True), "nothing is pre-trained here"),
         (dict(**WITHIN, prompt="clicks", tune=True), "clicks lie on the truth; search with"),
     ],
@@ -222,7 +225,7 @@ def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scan
 
 @pytest.mark.slow
 def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_path):
-    learned = open_run(begun.init_from).state.meta.learned
+    learned = open_run(begun.init_from).state.meta.learned["theta"]
     leaves = jax.tree_util.tree_leaves_with_path(learned)
     named = ((tuple(step.key for step in path), np.asarray(leaf)) for path, leaf in leaves)
     write_weights(tmp_path / "weights", SMALL, named)
@@ -231,8 +234,7 @@ def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_p
     with pytest.raises(BadInput, match="--modality ct or --modality mr"):
         predict(Predict(output=tmp_path / "out", **how))
     predict(Predict(output=tmp_path / "out", modality="mr", **how))
-    network = dataclasses.replace(begun.network, kind="sam", last_blocks=None)
-    own = dict(init_from=tmp_path / "weights", network=network, workdir=tmp_path / "run")
+    own = dict(init_from=tmp_path / "weights", network=Sam(), workdir=tmp_path / "run")
     tasks = dataclasses.replace(begun.tasks, size=32)  # tables are fitted
     config = dataclasses.replace(begun, **own, steps=1, val_organs=(), tasks=tasks)
     assert train(config)
@@ -259,10 +261,10 @@ def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path, 
 @pytest.mark.parametrize(
     "part, changes",
     [
-        ("tasks", dict(as_uint8=True)),
+        (None, dict(as_uint8=True)),
         ("tasks", dict(size=128)),
-        ("prompted", dict(raw_colors=True)),
-        ("network", dict(last_blocks=2)),
+        ("method", dict(released=Released(raw_colors=True))),
+        ("method", dict(last_blocks=2)),
     ],
 )
 def test_slices_kept_of_other_images_are_refused(tmp_path, monkeypatch, part, changes):
@@ -273,9 +275,10 @@ def test_slices_kept_of_other_images_are_refused(tmp_path, monkeypatch, part, ch
     config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], feature_cache=tmp_path)
     feature_cache.with_prefixes(config, source, {})
     feature_cache.with_prefixes(config, source, {})
-    other = dataclasses.replace(getattr(config, part), **changes)
+    if part:
+        changes = {part: dataclasses.replace(getattr(config, part), **changes)}
     with pytest.raises(Occupied, match="keeps slices of other data"):
-        feature_cache.with_prefixes(dataclasses.replace(config, **{part: other}), source, {})
+        feature_cache.with_prefixes(dataclasses.replace(config, **changes), source, {})
 
 
 @pytest.mark.slow
@@ -288,41 +291,33 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
 @pytest.mark.parametrize(
     "part, changes, told",
     [
-        ("network", dict(kind="unet"), "--network.kind"),
-        ("network", dict(adapter=None), "--network.adapter None"),
-        ("network", dict(widths=(4,)), "--network.widths"),
-        ("tasks", dict(kind="episodes"), "chunks are ssm-sam's tasks"),
+        (None, dict(network=Unet()), "needs Segment Anything as its network"),
+        (None, dict(tasks=Episodes(size=256)), "they are ssm-sam's"),
         ("tasks", dict(size=18), "--tasks.size 18: must be a multiple of a patch of 4 x 4 pixels"),
-        ("network", dict(last_blocks=9), "has 4 blocks"),
+        ("method", dict(last_blocks=9), "has 4 blocks"),
         ("tasks", dict(width=1), "--tasks.width 1: must be at least 2"),
-        ("tasks", dict(stride=None), "--tasks.stride with ssm-sam: needs a value"),
-        ("prompted", dict(raw_colors=True), "needs --tasks.as-uint8"),
-        ("prompted", dict(dropout=1.0), "must be below 1"),
-        ("loss", dict(dice=1.0), "it has its own"),
+        ("method", dict(released=Released(raw_colors=True)), "needs --as-uint8"),
+        ("method", dict(dropout=1.0), "must be below 1"),
+        (None, dict(loss=SetLoss()), "it has its own"),
         ("augment", dict(flip=0.1, noise=0.1), "needs slices as they are"),
     ],
 )
 def test_what_ssm_sam_cannot_be_made_of(part, changes, told):
     config = PRESETS["ssm-sam-tiny"][1]
-    changed = dataclasses.replace(getattr(config, part), **changes)
+    if part:
+        changes = {part: dataclasses.replace(getattr(config, part), **changes)}
     cache = Path("cache") if part == "augment" else None
     with pytest.raises(BadInput, match=told):
-        checks.check(dataclasses.replace(config, **{part: changed}, feature_cache=cache))
+        checks.check(dataclasses.replace(config, **changes, feature_cache=cache))
 
 
 def test_what_is_ssm_sam_s_is_nobody_else_s():
-    for words in (
-        ["--prompted.prompt", "none"],
-        ["--tasks.across"],
-        ["--network.last-blocks", "2"],
-    ):
-        _, config = command.parse(["unet-maml", *words])
-        with pytest.raises(BadInput):
-            checks.check(config)
+    with pytest.raises(BadInput, match="they are ssm-sam's"):
+        checks.check(dataclasses.replace(PRESETS["maml"][1], tasks=Chunks(size=64)))
 
 
 def test_the_presets_of_published_size_ask_for_weights(tmp_path):
-    write_size(tmp_path, build_sam.SIZES["vit-b"])
+    write_size(tmp_path, sam_weights.SIZES["vit-b"])
     for name in ("ssm-sam", "ssm-sam-released"):
         with pytest.raises(BadInput, match="needs --init-from"):
             checks.check(PRESETS[name][1])
@@ -330,17 +325,16 @@ def test_the_presets_of_published_size_ask_for_weights(tmp_path):
 
 
 def test_a_beginning_of_another_size_is_named(tmp_path):
-    write_size(tmp_path, build_sam.SIZES["vit-b"])
+    write_size(tmp_path, sam_weights.SIZES["vit-b"])
     config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], init_from=tmp_path)
-    with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*and sam-tiny is"):
-        build_sam.weights_of(config, None)
+    with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*network is"):
+        sam_weights.weights_of(config, None)
 
 
 @pytest.mark.slow
 def test_only_a_run_of_sam_is_a_beginning(begun, run):
     """A run of SSM-SAM has no image encoder of its own."""
-    for kind in ("sam-tiny", "sam"):
-        network = dataclasses.replace(begun.network, kind=kind)
+    for network in (begun.network, Sam()):
         other = dataclasses.replace(begun, network=network, init_from=run, workdir=run / "other")
         with pytest.raises(BadInput, match="is of ssm-sam: begin with a run of sam, or a folder"):
             train(other)

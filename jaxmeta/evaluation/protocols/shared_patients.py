@@ -21,7 +21,7 @@ from jaxmeta.evaluation.scoring import Score, score_volumes
 from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.supports import identity
 from jaxmeta.evaluation.trial import Query, Support, Trial, support_of
-from jaxmeta.runs.build import eligible
+from jaxmeta.methods.sources import eligible
 from jaxmeta.splits.split import Entry, Pool
 from jaxmeta.tasks.episodes import Slice, labelled, random_stream, shuffled
 
@@ -59,7 +59,7 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
             ),
             request,
         )
-        for entry in eligible(request.config, pool).entries
+        for entry in eligible(request.config.tasks, pool).entries
     )
 
 
@@ -76,7 +76,7 @@ def trials_of_every_slice(pool: Pool, request: Request) -> tuple[Trial, ...]:
             ),
             request,
         )
-        for entry in eligible(request.config, pool).entries
+        for entry in eligible(request.config.tasks, pool).entries
     )
 
 

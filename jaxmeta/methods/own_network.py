@@ -31,7 +31,7 @@ def own_network(reference: str, classes: int, size: int | None = None) -> Model:
     Raises BadInput where it cannot be imported or made, and where its logits are not [N, H, W,
     classes].
     """
-    told = f"--network.function {reference}"
+    told = f"--own-network {reference}"
     function = imported(reference)
     model = attempt(told, lambda: function(classes))
     if not (isinstance(model, Model) and callable(model.init) and callable(model.apply)):
@@ -43,7 +43,7 @@ def own_network(reference: str, classes: int, size: int | None = None) -> Model:
 
 def imported(reference: str) -> Callable:
     """Import a function by module:function, the working directory first."""
-    told = f"--network.function {reference}"
+    told = f"--own-network {reference}"
     name, colon, function = reference.partition(":")
     if not (name and colon and function.isidentifier()):
         raise BadInput(f"{told}: write module:function, for instance my_package.nets:tiny")

@@ -1,0 +1,48 @@
+"""What a method is to everything around it: one value, made in one file, listed in one line.
+
+Commands, checkpoints and tests ask a method through these functions alone; nobody compares names.
+`config` is the run's whole configuration: `config.method` are the method's own options, the other
+groups (`options.py`) are shared.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import PyTree
+
+from jaxmeta.algorithms import Algorithm
+from jaxmeta.methods.sources import few_shot_source
+from jaxmeta.tasks.source import Source
+
+
+class MakeAlgorithm(Protocol):
+    """Make the algorithm of a configuration.
+
+    `begin` are variables that the network begins with, or None; `testing` asks for what predicts,
+    with the changes of the support that `augment` asks for; `target` are slices of organs under
+    test, for methods that look at them.
+    """
+
+    def __call__(self, config: Any, begin: PyTree, *, testing: bool, target: Any) -> Algorithm: ...
+
+
+class Method(NamedTuple):
+    """A way of learning. Only `name`, `options` and `algorithm` must be given."""
+
+    name: str
+    options: type  # its frozen dataclass: only the options that it has
+    algorithm: MakeAlgorithm
+    source: Callable[..., Source] = few_shot_source  # (config, pool, training=) -> tasks
+    check: Callable[[Any], None] = lambda config: None  # raises BadInput for what cannot be
+    steps: Callable[[Any], int] = lambda own: 0  # inner steps at test time
+    gradients: Callable[[Any], int] = lambda own: own.steps  # of a support slice in a meta-step
+    query_teaches: bool = True  # False: it learns from the support alone, and watches the query
+    adapts: bool = True  # ends in a network that walks down the support's loss
+    needs_support: bool = True  # False: it segments what is pointed at
+    slice_by_slice: bool = False  # its steps see one slice each, so its baselines may too
+    own_rule: bool = False  # every row of its test walks by its own rule, none is fine-tuned
+    from_random: bool = False  # it begins at random, for every support anew
+    sees_target: Callable[[Any], bool] = lambda config: False  # in training: a leak
+    frozen: Callable[[PyTree], PyTree] | None = None  # of init_from, what no checkpoint holds
+    footnote: Callable[[Any], str] = lambda config: ""  # what its scores stand on
+    validated_by: Callable[[Any], str] = lambda config: ""  # what a validation knows of the truth

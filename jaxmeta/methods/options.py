@@ -1,0 +1,185 @@
+"""Groups of options that several methods share: tasks, networks, losses, the outer optimizer.
+
+Each is a frozen dataclass with a docstring a field: what `--help` and the reference show. What a
+method has besides is its own dataclass, in its own file.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+BATCH = 4  # tasks in a step, where the devices do not ask for more
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What a training step sees, whatever kind of task it is."""
+
+    size: int = 0
+    """Rows and columns of a slice after resizing; 0: as the shards were prepared for."""
+    spacing: float | Literal["shards"] = "shards"
+    """Millimeters a pixel; shards: as they were prepared for; 0 stretches each slice to the
+    square."""
+    shots: int = 3
+    """Support slices of a task."""
+    queries: int = 3
+    """Query slices of a task."""
+    least_pixels: int = 1
+    """Pixels at native resolution that a structure must have in a slice to be trained on there."""
+    batch_size: int = 0
+    """Tasks in a step; 0: 4, or as many more as give each GPU or TPU chip the same."""
+    vmap: int = 0
+    """Tasks that a device does side by side; 0: 1 on a CPU, all of its own elsewhere."""
+
+    @property
+    def mm(self) -> float | None:
+        """Give the mm of a pixel, once a run has resolved it; None where slices are stretched."""
+        return self.spacing or None
+
+
+@dataclass(frozen=True)
+class Episodes(Tasks):
+    """Few-shot episodes: support and query slices of a structure."""
+
+    kind: Literal["episodes", "supervoxels"] = "episodes"
+    """episodes: support and query of different patients; supervoxels: without labels, a piece of
+    one scan and the same or the next slices of it, changed in another way (prepare_data
+    --supervoxels)."""
+    support_patients: int = 1
+    """Patients that the support slices come from."""
+    single_patients: bool = False
+    """Learn from organs of one patient too; their query slices are others of the same scans."""
+    negative_fraction: float = 0.25
+    """Share of query slices without the organ, as in a whole volume."""
+
+
+@dataclass(frozen=True)
+class Volumes(Tasks):
+    """Many slices of one structure, learned from alone; the query is watched."""
+
+    kind: Literal["volumes", "pooled"] = "volumes"
+    """volumes: the slices of one scan, every k-th where there are more than `shots`; pooled:
+    `shots` slices of any patients."""
+    decathlon: bool = False
+    """Learn from the 24 sub-tasks that MetaMedSeg makes of the Medical Segmentation Decathlon, with
+    their thresholds and weights; otherwise every data set counts alike."""
+
+
+@dataclass(frozen=True)
+class Chunks(Tasks):
+    """Chunks of neighboring slices, of which the middle one gives its mask to the others; shots and
+    queries count chunks."""
+
+    width: int = 5
+    """Slices of a chunk: 5 where they lie close together, as in CT, 3 where they do not."""
+    stride: int = 5
+    """Slices from the beginning of one chunk to that of the next."""
+
+
+@dataclass(frozen=True)
+class Unet:
+    """U-Net with GroupNorm and nearest upsampling."""
+
+    widths: tuple[int, ...] = (8, 16, 32, 64)
+    """Channels of each level, from full resolution down."""
+    groups: int = 8
+    """Groups of GroupNorm."""
+    prior: float = -2.5
+    """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice."""
+
+
+@dataclass(frozen=True)
+class InstanceUnet:
+    """The U-Net of MetaMedSeg, with instance normalization."""
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels of each level, from full resolution down."""
+
+
+@dataclass(frozen=True)
+class SamTiny:
+    """Segment Anything at 4 million parameters, for slices of 256 pixels."""
+
+
+@dataclass(frozen=True)
+class Sam:
+    """Segment Anything of the size of the weights that the run begins with."""
+
+
+@dataclass(frozen=True)
+class SetLoss:
+    """A loss of a set of slices together, in two parts."""
+
+    cross_entropy: float = 3.0
+    """Weight of the binary cross-entropy, a mean over pixels."""
+    dice: float = 1.0
+    """Weight of the soft Dice loss, over all slices of a set together."""
+
+
+@dataclass(frozen=True)
+class SliceLoss:
+    """A loss of each slice alone, as MetaMedSeg has them."""
+
+    of_slice: Literal["iou", "bce", "bce_weighted", "combined", "combined2", "tversky"] = "iou"
+    """Which one."""
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """The method has a loss of its own, without options."""
+
+
+@dataclass(frozen=True)
+class Outer:
+    """The optimizer of the meta-parameters."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """sgd goes `rate` times the way that Reptile and MetaMedSeg point out."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the rate goes on after the warm-up."""
+    rate: float = 2e-3
+    """Highest rate of the schedule."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises."""
+    clip: float = 10.0
+    """Largest norm of a meta-gradient; longer ones are scaled down. 0: never."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (adamw)."""
+
+
+Network = Unet | InstanceUnet | SamTiny | Sam
+Loss = SetLoss | SliceLoss | OwnLoss
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Steps down the support's loss."""
+
+    test_steps: int = 10
+    """Inner steps at test time, chosen on validation organs."""
+    rate: float = 0.15
+    """Inner rate, or where learned rates start."""
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    """Rule of the inner update."""
+    clip: float = 1.0
+    """Largest norm of an inner gradient; longer ones are scaled down. 0: never."""
+    augment: float = 0.0
+    """At test time each step sees the support changed anew: a factor on the changes of single
+    images of `--augment`, for every row of the table."""
+
+
+@dataclass(frozen=True)
+class InnerLoop(Adaptation):
+    """An inner loop that training runs too."""
+
+    steps: int = 4
+    """Inner steps in training."""
+
+
+@dataclass(frozen=True)
+class Differentiated(InnerLoop):
+    """An inner loop that is differentiated through."""
+
+    decay: float = 0.8
+    """Factor from step to step on the rate of test steps beyond `steps`."""
+    trainable: tuple[str, ...] = ()
+    """What the inner loop moves, as head or up_0/conv_1; without a name, every parameter."""

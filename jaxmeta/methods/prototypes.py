@@ -1,0 +1,34 @@
+"""Prototypes: features in which a structure is near its own mean (Snell et al. 2017)."""
+
+from dataclasses import dataclass
+
+from jaxmeta import algorithms
+from jaxmeta.methods.method import Method
+from jaxmeta.methods.parts import check_network, loss_of, network_of, started
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Prototypical network for pixels (Snell et al. 2017): learns features, adapts nothing."""
+
+    features: int = 16
+    """Channels that describe a pixel."""
+    scale: float = 20.0
+    """Factor from cosines to logits."""
+
+
+def algorithm(config, begin, *, testing=False, target=None) -> algorithms.Algorithm:
+    """Make it."""
+    own = config.method
+    features = started(network_of(config, own.features, prior=0.0), begin)
+    return algorithms.prototypes(features, loss_of(config), scale=own.scale)
+
+
+PROTOTYPES = Method(
+    "prototypes",
+    Prototypes,
+    algorithm,
+    check=check_network,
+    gradients=lambda own: 1,
+    adapts=False,
+)

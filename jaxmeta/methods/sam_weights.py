@@ -1,0 +1,101 @@
+"""Which Segment Anything a run is of: its size, and the frozen weights that it begins with."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import PyTree
+
+from jaxmeta.errors import BadInput
+from jaxmeta.methods.options import Sam, SamTiny
+from jaxmeta.models.sam import SIZES, Size
+from jaxmeta.models.sam.files import SIZE, read_preprocessing, read_size, read_weights
+from jaxmeta.models.sam.images import Preprocessing, slices_as_colors
+from jaxmeta.models.sam.resize import for_image
+from jaxmeta.models.sam.weights import named
+
+
+def size_of(config: Any) -> Size:
+    """Say how large a run's network is: as the weights that it begins with, for slices of its own
+    size.
+
+    Raises BadInput for slices that are not whole patches, and for a beginning that is none.
+    """
+    tiny = isinstance(config.network, SamTiny)
+    size = SIZES["tiny"] if tiny else begun_size(config.init_from)
+    side = config.tasks.size
+    if side % size.patch:
+        raise BadInput(
+            f"--tasks.size {side}: must be a multiple of a patch of {size.patch} x {size.patch} "
+            "pixels"
+        )
+    return size._replace(image=side)
+
+
+def begun_size(begin: Path) -> Size:
+    """Say how large the network is that a run begins with."""
+    if converted(begin):
+        return read_size(begin)
+    try:
+        theirs = json.loads((begin / "config.json").read_text("utf-8"))["config"]
+        method, network = theirs["method"]["type"], theirs["network"]["type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{begin} is no run and no folder of converted weights") from None
+    if method != "sam":
+        raise BadInput(
+            f"{begin} is of {method}: begin with a run of sam, or a folder that convert_sam wrote"
+        )
+    size = SIZES["tiny"] if network == "sam-tiny" else begun_size(Path(theirs["init_from"]))
+    return size._replace(image=theirs["tasks"]["size"])
+
+
+def converted(folder: Path) -> bool:
+    """Tell a folder of converted weights from that of a run."""
+    return (folder / SIZE).exists()
+
+
+def weights_of(config: Any, learned: PyTree) -> PyTree:
+    """Fit the image encoder that a run begins with to its slices.
+
+    `learned` is the network of the run `config.init_from`; None reads a folder of converted
+    weights. Raises BadInput for one of another size, which it names.
+    """
+    known, wanted = begun_size(config.init_from), size_of(config)
+    if known._replace(image=wanted.image) != wanted:
+        raise BadInput(
+            f"{config.init_from} is {named(known)}, and the run's network is {named(wanted)}: "
+            "leave --init-from out, or take a preset of its size"
+        )
+    learned = read_weights(config.init_from) if learned is None else learned
+    encoder, _ = for_image(learned["image_encoder"], known, wanted.image)
+    return learned | {"image_encoder": encoder}
+
+
+def preprocessing_of(config: Any) -> Preprocessing:
+    """Say how the weights that a run begins with were shown images, but for their proportions:
+    slices come as squares."""
+    known = config.init_from and converted(config.init_from)
+    if not known:
+        return Preprocessing()
+    return read_preprocessing(config.init_from)._replace(stretched=False)
+
+
+def colors_of(config: Any) -> Callable:
+    """Choose how slices become colors: as the frozen encoder was shown them."""
+    how = preprocessing_of(config)
+    if how == Preprocessing():
+        return slices_as_colors
+    return partial(slices_as_colors, preprocessing=how)
+
+
+def check_sam(config: Any) -> None:
+    """Refuse what no Segment Anything can be made of."""
+    if not isinstance(config.network, (Sam, SamTiny)) or config.own_network:
+        raise BadInput("this method needs Segment Anything as its network: see the presets")
+    if isinstance(config.network, Sam) and config.init_from is None:
+        raise BadInput(
+            "this network needs --init-from: a folder that convert_sam wrote, or a run of sam; "
+            "without weights there are the presets sam-tiny and ssm-sam-tiny"
+        )

@@ -1,0 +1,61 @@
+"""Where the tasks of a method come from, by the kind of tasks that its configuration asks for."""
+
+from typing import Any
+
+from jaxmeta.errors import BadInput
+from jaxmeta.methods.options import Chunks, Episodes, Volumes
+from jaxmeta.splits.decathlon import decathlon
+from jaxmeta.splits.split import Pool
+from jaxmeta.tasks.episodes import EpisodeShape
+from jaxmeta.tasks.slice_chunks import Cut, chunks_within
+from jaxmeta.tasks.source import Source, episodes, neighbors, pooled, shown, supervoxels, volumes
+from jaxmeta.tasks.volumetric import balanced, with_pixels
+
+
+def few_shot_source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
+    """Draw episodes, supervoxels or volumes of who may be drawn.
+
+    Supervoxels and pooled slices are for training alone: who validates by slices of the patients
+    who give the support measures something else.
+    """
+    tasks, shape = config.tasks, shape_of(config.tasks)
+    unlabelled = isinstance(tasks, Episodes) and tasks.kind == "supervoxels"
+    if unlabelled and training:
+        return supervoxels(drawn, shape, least=tasks.least_pixels)
+    drawn = eligible(tasks, drawn)
+    if isinstance(tasks, Episodes):
+        return episodes(drawn, shape)
+    drawn = drawn if tasks.decathlon else balanced(drawn)
+    return (pooled if tasks.kind == "pooled" and training else volumes)(drawn, shape)
+
+
+def chunk_source(
+    tasks: Chunks, drawn: Pool, *, training: bool, cut: Cut = chunks_within, clicks: int = 0
+) -> Source:
+    """Draw chunks of neighboring slices.
+
+    They are validated as new structures are met: by what one slice tells of its neighbors.
+    """
+    drawn, shape = eligible(tasks, drawn), shape_of(tasks)
+    if training:
+        return neighbors(drawn, shape, width=tasks.width, stride=tasks.stride, cut=cut)
+    return shown(drawn, shape, width=tasks.width, clicks=clicks)
+
+
+def shape_of(tasks: Any) -> EpisodeShape:
+    """Say how large a task is."""
+    shape = EpisodeShape(tasks.shots, tasks.queries, tasks.size, tasks.mm)
+    if not isinstance(tasks, Episodes):
+        return shape
+    return shape._replace(
+        support_patients=tasks.support_patients, empty_fraction=tasks.negative_fraction
+    )
+
+
+def eligible(tasks: Any, drawn: Pool) -> Pool:
+    """Keep the slices and structures that count."""
+    if tasks.least_pixels > 1:
+        drawn = with_pixels(drawn, tasks.least_pixels)
+        if not drawn.entries:
+            raise BadInput(f"--tasks.least-pixels {tasks.least_pixels}: no slice has as many")
+    return decathlon(drawn) if isinstance(tasks, Volumes) and tasks.decathlon else drawn

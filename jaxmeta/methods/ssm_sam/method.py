@@ -1,0 +1,202 @@
+"""SSM-SAM: few steps on one slice adapt a frozen image encoder (Zhang, Leng, Han, Xie 2024)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jaxmeta import algorithms
+from jaxmeta.algorithms.ssm_sam import Drawn, Online
+from jaxmeta.errors import BadInput
+from jaxmeta.methods import sam_weights
+from jaxmeta.methods.method import Method
+from jaxmeta.methods.parts import MEMORY
+from jaxmeta.methods.sam_weights import check_sam, size_of
+from jaxmeta.methods.sources import chunk_source
+from jaxmeta.methods.ssm_sam import released
+from jaxmeta.models.sam import Size
+from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
+from jaxmeta.models.ssm_sam import SsmSam, self_sampling
+from jaxmeta.splits.split import Pool
+from jaxmeta.tasks.slice_chunks import chunks_within
+from jaxmeta.tasks.source import Source
+
+CLICKS = Drawn().asked
+
+
+@dataclass(frozen=True)
+class Released:
+    """What the code released with the paper does otherwise; for comparison only."""
+
+    mixed_tokens: bool = False
+    """Read the patch embedding in the wrong order for the prompts."""
+    transposed_points: bool = False
+    """Read points as (y, x)."""
+    raw_colors: bool = False
+    """Show slices from 0 to 1, without ImageNet's mean and spread; needs --as-uint8."""
+    across: bool = False
+    """Chunks that run on from one scan into the next."""
+    copies: int = 1
+    """Learned queries of the sampler, one for each slice of a batch; there: the batch's size."""
+
+
+@dataclass(frozen=True)
+class SelfSampling:
+    """SSM-SAM: adapters, self-sampled points and a mask-attention decoder on a frozen encoder."""
+
+    adapter: Literal["high-pass", "low-rank", "bottleneck"] = "high-pass"
+    """What is trained inside the frozen image encoder: prompts of high frequencies and patches
+    before every block, as SSM-SAM has them; low-rank changes of queries and values; narrow MLPs in
+    every block."""
+    adapter_width: int = 0
+    """Channels inside an adapter; 0: 24, rank 4, a quarter of the tokens'."""
+    last_blocks: int = 0
+    """Adapt only so many blocks, the last ones; 0: all. What lies before them is computed once a
+    slice."""
+    steps: int = 3
+    """Passes over all chunks in training; 0 trains the same network jointly, without
+    meta-learning."""
+    rate: float = 1e-4
+    """Inner rate, or where learned rates start."""
+    learn_rate: bool = False
+    """Learn a rate for every parameter, from `rate` on."""
+    order: Literal[1, 2] = 1
+    """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
+    memory: Literal["plain", "remat", "mixed"] = "remat"
+    """What second order keeps of the steps: see maml."""
+    test_steps: int = 30
+    """Steps of AdamW on the support slice."""
+    test_rate: float = 2e-4
+    """Their highest rate."""
+    test_weight_decay: float = 0.01
+    """Their decoupled weight decay."""
+    period: int = 0
+    """Steps after which the online rate has fallen to nothing; 0: the last; released: 20 of 30 or
+    40, so that it rises again."""
+    prompt: Literal["support", "clicks", "none"] = "support"
+    """Points on new slices lie on the support's mask, or on their own truth (clicks, which every
+    score is named after), or there are none."""
+    attends: bool = True
+    """The decoder looks at the query under the support's mask; released: not."""
+    dropout: float = 0.2
+    """Share of the decoder's features that training and adaptation leave out."""
+    released: Released = Released()
+
+
+def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.Algorithm:
+    """Make it."""
+    own, how = config.method, config.method.released
+    network = network_of(config)
+    made = algorithms.ssm_sam(
+        released.transposed_points(network) if how.transposed_points else network,
+        chunk=config.tasks.width - 1,
+        passes=own.steps,
+        rate=own.rate,
+        learn_rate=own.learn_rate,
+        order=own.order,
+        online=Online(own.test_steps, own.test_rate, own.test_weight_decay, own.period or None),
+        points_from=own.prompt,
+        colors=colors_of(config),
+        memory=MEMORY[own.memory],
+    )
+    return released.repeated_support(made, how.copies) if how.copies > 1 else made
+
+
+def colors_of(config: Any) -> Callable:
+    """Choose how slices become colors."""
+    raw = config.method.released.raw_colors
+    return released.raw_colors if raw else sam_weights.colors_of(config)
+
+
+def network_of(config: Any) -> SsmSam:
+    """Make the network."""
+    own, size = config.method, size_of(config)
+    adapter = adapter_of(own, size)
+    return self_sampling(
+        size,
+        released.mixed_tokens(adapter) if own.released.mixed_tokens else adapter,
+        attends=own.attends,
+        dropout=own.dropout,
+        copies=own.released.copies,
+    )
+
+
+def adapter_of(own: SelfSampling, size: Size) -> Adapter:
+    """Make the adapter."""
+    last, width = own.last_blocks or None, own.adapter_width
+    if own.last_blocks > size.depth:
+        raise BadInput(
+            f"--method.last-blocks {own.last_blocks}: the image encoder has {size.depth} blocks"
+        )
+    match own.adapter:
+        case "high-pass":
+            return high_pass(size, last=last, width=width or 24)
+        case "low-rank":
+            return low_rank(size, last=last, rank=width or 4)
+        case "bottleneck":
+            return bottleneck(size, last=last, **(dict(width=width) if width else {}))
+
+
+def source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
+    """Draw chunks of neighbors."""
+    cut = released.chunks_across if config.method.released.across else chunks_within
+    clicks = CLICKS if config.method.prompt == "clicks" else 0
+    return chunk_source(config.tasks, drawn, training=training, cut=cut, clicks=clicks)
+
+
+def check(config: Any) -> None:
+    """Refuse what it cannot be made of."""
+    own, tasks = config.method, config.tasks
+    check_sam(config)
+    least = {
+        "method.steps": (own.steps, 0),
+        "method.test-steps": (own.test_steps, 0),
+        "method.adapter-width": (own.adapter_width, 0),
+        "method.last-blocks": (own.last_blocks, 0),
+        "method.period": (own.period, 0),
+        "method.released.copies": (own.released.copies, 1),
+        "method.dropout": (own.dropout, 0),
+        "tasks.width": (tasks.width, 2),
+        "tasks.stride": (tasks.stride, 1),
+    }
+    for name, (value, limit) in least.items():
+        if value < limit:
+            raise BadInput(f"--{name} {value}: must be at least {limit}")
+    if own.dropout >= 1:
+        raise BadInput(f"--method.dropout {own.dropout}: must be below 1")
+    if own.order == 1 and own.memory != "remat":
+        raise BadInput(f"--method.memory {own.memory} at --method.order 1: it keeps no activations")
+    if own.released.raw_colors and not config.as_uint8:
+        raise BadInput(
+            "--method.released.raw-colors needs --as-uint8, whose slices are from 0 to 1"
+        )
+    if tasks.size:
+        network_of(config)
+
+
+def validated_by(config: Any) -> str:
+    """Say what a validation score knows of the truth."""
+    by_clicks = " and CLICKS ON ITS OWN TRUTH" if config.method.prompt == "clicks" else ""
+    return f", each slice told its neighbor's mask{by_clicks}"
+
+
+def points(config: Any) -> str:
+    """Say where the points on new slices come from."""
+    return {
+        "support": "points from the support's mask",
+        "clicks": "CLICKS ON THE TRUTH",
+        "none": "no points",
+    }[config.method.prompt]
+
+
+SSM_SAM = Method(
+    "ssm-sam",
+    SelfSampling,
+    algorithm,
+    source=source,
+    check=check,
+    steps=lambda own: own.test_steps,
+    frozen=lambda begun: {"image_encoder": begun["image_encoder"]},
+    own_rule=True,
+    validated_by=validated_by,
+    footnote=points,
+)
