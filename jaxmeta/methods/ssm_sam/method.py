@@ -148,8 +148,6 @@ def check(config: Any) -> None:
     own, tasks = config.method, config.tasks
     check_sam(config)
     least = {
-        "method.steps": (own.steps, 0),
-        "method.test-steps": (own.test_steps, 0),
         "method.adapter-width": (own.adapter_width, 0),
         "method.last-blocks": (own.last_blocks, 0),
         "method.period": (own.period, 0),
@@ -163,8 +161,6 @@ def check(config: Any) -> None:
             raise BadInput(f"--{name} {value}: must be at least {limit}")
     if own.dropout >= 1:
         raise BadInput(f"--method.dropout {own.dropout}: must be below 1")
-    if own.order == 1 and own.memory != "remat":
-        raise BadInput(f"--method.memory {own.memory} at --method.order 1: it keeps no activations")
     if own.released.raw_colors and not config.as_uint8:
         raise BadInput(
             "--method.released.raw-colors needs --as-uint8, whose slices are from 0 to 1"
