@@ -59,7 +59,7 @@ def test_the_direction_is_the_slope_of_the_loss(x64):
     meta = in_float64(begun(LEARNER.init))
     task = in_float64(TASK)
     towards = random_like(meta.learned)
-    towards["prompt_encoder"]["frequencies"] *= 0
+    towards["theta"]["prompt_encoder"]["frequencies"] *= 0
     meta_gradient, told = OUTER(meta, task)
 
     def loss(step):
