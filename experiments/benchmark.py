@@ -18,6 +18,7 @@ from experiments.benchmarks import metrics as metrics_
 from experiments.benchmarks import sweep as sweep_
 from experiments.benchmarks import volumes as volumes_
 from jaxmeta.commands.command import refuse_repeated, run
+from jaxmeta.options import path_of
 from jaxmeta.parallel import devices
 
 Memory = Literal["plain", "remat", "mixed"]
@@ -34,7 +35,7 @@ def meta_step(
     algorithm: Algorithm = "maml",
     memory: Memory = "remat",
     repeat: int = 5,
-    parity: Path | None = None,
+    parity: Literal["off"] | Path = "off",
     json: bool = False,
 ) -> None:
     """Time one meta-gradient on the yardstick's network.
@@ -49,12 +50,12 @@ def meta_step(
         algorithm: what is differentiated.
         memory: what the second order keeps of inner steps.
         repeat: timed runs after the first; the median counts.
-        parity: a file of weights, batch and results of another framework to agree with.
+        parity: a file of weights, batch and results of another framework to agree with, or off.
         json: print one JSON object.
     """
     options = dict(size=size, width=width, steps=steps, tasks=tasks, shots=shots, order=order)
     options |= dict(algorithm=algorithm, memory=memory)
-    show(options, core.meta_step(**options, repeat=repeat, parity=parity), json)
+    show(options, core.meta_step(**options, repeat=repeat, parity=path_of(parity)), json)
 
 
 def sweep(
@@ -188,15 +189,13 @@ def metrics(
 Sam = Literal["tiny", "vit-b", "vit-l", "vit-h"]
 
 
-def encode(
-    size: Sam = "vit-b", image: int | None = None, repeat: int = 3, json: bool = False
-) -> None:
+def encode(size: Sam = "vit-b", image: int = 0, repeat: int = 3, json: bool = False) -> None:
     """Time Segment Anything's encoder on one image, against the same network in PyTorch if that is
     there.
 
     Args:
         size: of the network.
-        image: pixels along a side; by default the size's own.
+        image: pixels along a side; 0: the size's own.
         repeat: timed runs after the first; the median counts.
         json: print one JSON object.
     """
@@ -206,7 +205,7 @@ def encode(
 
 def adapt_sam(
     size: Sam = "tiny",
-    image: int | None = None,
+    image: int = 0,
     steps: int = 30,
     chunk: int = 2,
     repeat: int = 3,
@@ -216,7 +215,7 @@ def adapt_sam(
 
     Args:
         size: of the network.
-        image: pixels along a side; by default the size's own.
+        image: pixels along a side; 0: the size's own.
         steps: online steps.
         chunk: slices that are segmented at once.
         repeat: timed runs after the first; the median counts.
@@ -228,7 +227,7 @@ def adapt_sam(
 
 def step_sam(
     size: Sam = "tiny",
-    image: int | None = None,
+    image: int = 0,
     organs: int = 3,
     shots: int = 3,
     queries: int = 2,
@@ -241,7 +240,7 @@ def step_sam(
 
     Args:
         size: of the network.
-        image: pixels along a side; by default the size's own.
+        image: pixels along a side; 0: the size's own.
         organs: tasks of the step.
         shots: chunks to adapt to.
         queries: chunks to prove it on.

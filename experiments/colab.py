@@ -58,7 +58,7 @@ from pathlib import Path
 from jaxmeta.runs.presets import PRESETS
 from jaxmeta.commands.train import resolve
 
-preset = PRESETS["unet-maml"][1]
+preset = PRESETS["unet-maml"].config
 STEPS = int(os.environ.get("JAXMETA_STEPS", preset.steps))
 workdir = Path(os.environ.get("JAXMETA_WORKDIR", "runs/colab"))
 config = dataclasses.replace(

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     ("jaxmeta.errors", "jaxmeta.files", "jaxmeta.numerics", "jaxmeta.bounding_boxes"),
+    ("jaxmeta.options",),
     ("jaxmeta.metrics", "jaxmeta.progress"),
     ("jaxmeta.data",),
     ("jaxmeta.phantoms",),

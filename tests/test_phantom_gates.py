@@ -41,7 +41,7 @@ def run(tmp_path_factory):
         return Path(os.environ["JAXMETA_DEFAULT_RUN"])
     name = "unet-maml"
     workdir = tmp_path_factory.mktemp("gates") / "run"
-    config = dataclasses.replace(PRESETS[name][1], workdir=workdir)
+    config = dataclasses.replace(PRESETS[name].config, workdir=workdir)
     assert train.meta_train(train.resolve(name, config))
     return workdir
 

@@ -21,7 +21,7 @@ from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.training.loop import cost
 
 
-def encode(size: str, image: int | None, repeat: int) -> dict:
+def encode(size: str, image: int, repeat: int) -> dict:
     """Time one forward pass of the encoder of one image; where torch is installed its own, with
     plain and with fused attention, and the largest difference."""
     size = sized(size, image)
@@ -45,7 +45,7 @@ def encode(size: str, image: int | None, repeat: int) -> dict:
     return found | dict(largest_difference=apart)
 
 
-def adaptation(size: str, image: int | None, steps: int, chunk: int, repeat: int) -> dict:
+def adaptation(size: str, image: int, steps: int, chunk: int, repeat: int) -> dict:
     """Time what SSM-SAM does with one new slice, and with a chunk under it; its memory as
     compiled."""
     size = sized(size, image)
@@ -65,7 +65,7 @@ def adaptation(size: str, image: int | None, steps: int, chunk: int, repeat: int
 
 def step(
     size: str,
-    image: int | None,
+    image: int,
     organs: int,
     shots: int,
     queries: int,
@@ -96,7 +96,7 @@ def step(
     )
 
 
-def sized(name: str, image: int | None) -> Size:
+def sized(name: str, image: int) -> Size:
     """Take a size by name, for images of this side."""
     size = SIZES[name]
     return size._replace(image=image or size.image)

@@ -11,7 +11,6 @@ import dataclasses
 import importlib
 import inspect
 import re
-import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ class Option(NamedTuple):
     takes: str
     default: str
     text: str
+    group: str = ""  # of the help
 
 
 def main() -> None:
@@ -55,10 +55,9 @@ def options_page() -> str:
     parts = [
         MADE,
         "# Options\n",
-        "`--help` of each command says the same. `needed`: there is no default. `-`: none is set, "
-        "and the text says what happens then. What takes `yes` or `no` is typed `--x` or `--no-x`. "
-        "A preset has its method's options alone. A point in a name is a part of the "
-        "configuration, as in `--tasks.shots 5`.\n",
+        "`--help` of each command says the same. `needed`: there is no default. What takes "
+        "`yes` or `no` is typed `--x` or `--no-x`. A preset has its method's options alone. A "
+        "point in a name is a part of the configuration, as in `--tasks.shots 5`.\n",
     ]
     for name, home in command_lines.modules().items():
         if home == __spec__.name:  # which takes no words
@@ -73,10 +72,10 @@ def options_page() -> str:
                 parts += [f"### {name.rpartition('.')[2]} {title}\n", *of_function(function)]
             continue
         first = flat(asked.kind, asked.default)
-        for group in dict.fromkeys(option.name.rpartition(".")[0] for option in first):
+        for group in dict.fromkeys(option.group for option in first):
             if group:
-                parts.append(f"### {group}.\\*\n")
-            parts.append(table([o for o in first if o.name.rpartition(".")[0] == group]))
+                parts.append(f"### {group}\n")
+            parts.append(table([option for option in first if option.group == group]))
         if isinstance(asked.default, asked.kind):
             parts += beginnings(home, asked)
     return "\n".join(parts)
@@ -103,7 +102,7 @@ def beginnings(home: str, asked: command_lines.Asked) -> Iterator[str]:
         return sets or "nothing", ", ".join(f"`{name}`" for name in usual if name not in has)
 
     yield "### Presets\n"
-    rows = [(f"`{name}`", cell(text), *differs(name)) for name, (text, _) in PRESETS.items()]
+    rows = [(f"`{name}`", cell(preset.text), *differs(name)) for name, preset in PRESETS.items()]
     yield grid(("preset", "what it is", "sets otherwise than the first", "has no"), rows)
     known = set(usual)
     for name in PRESETS:
@@ -115,11 +114,11 @@ def beginnings(home: str, asked: command_lines.Asked) -> Iterator[str]:
             yield table(new)
 
 
-def flat(kind: type, default: Any = None, prefix: str = "--") -> list[Option]:
+def flat(kind: type, default: Any = None, prefix: str = "--", group: str = "") -> list[Option]:
     """List the options of a dataclass and of those in it, in their order; `default` is an instance
     to begin with."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    texts, own, nested = texts_of(kind), [], []
+    own, nested = [], []
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         marks = getattr(hint, "__metadata__", ())
@@ -128,11 +127,14 @@ def flat(kind: type, default: Any = None, prefix: str = "--") -> list[Option]:
         value = getattr(default, field.name) if default is not None else first_of(field)
         name = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
-            nested += flat(type(value), value, name + ".")
+            alone = tyro.conf.OmitArgPrefixes in marks
+            below = (prefix, type(value).__doc__) if alone else (name + ".", name + ".\\*")
+            nested += flat(type(value), value, *below)
             continue
         if tyro.conf.Positional in marks:
             name = field.name.upper()
-        own.append(Option(name, takes(hint), shown(value), texts.get(field.name, "")))
+        text = "".join(mark.help for mark in marks if getattr(mark, "help", None))
+        own.append(Option(name, takes(hint), shown(value), text, group))
     return own + nested
 
 
@@ -141,17 +143,6 @@ def first_of(field: dataclasses.Field) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
-
-
-def texts_of(kind: type) -> dict[str, str]:
-    """Read the texts below the fields of a class."""
-    found = {}
-    for each in reversed([one for one in kind.__mro__ if dataclasses.is_dataclass(one)]):
-        (node,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
-        for one, after in zip(node.body, node.body[1:]):
-            if isinstance(one, ast.AnnAssign) and isinstance(after, ast.Expr):
-                found[one.target.id] = " ".join(str(after.value.value).split())
-    return found
 
 
 def of_function(function) -> Iterator[str]:
@@ -197,8 +188,6 @@ def shown(value: Any) -> str:
     """Write a default as it is typed."""
     if value is dataclasses.MISSING:
         return "needed"
-    if value is None:
-        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

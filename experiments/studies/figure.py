@@ -8,7 +8,6 @@ median Dice is drawn, in the slice with most of the truth.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +22,14 @@ from jaxmeta.inference.few_shot import segmented
 from jaxmeta.inference.found import Found
 from jaxmeta.inference.options import Options as Asked
 from jaxmeta.metrics import dice, overlap
+from jaxmeta.options import options
 from jaxmeta.parallel import devices
 
 LABEL, MASK, TRUTH = "#f2b134", "#3aa6c9", "#ffffff"
 ROWS = ("support: labelled", "query: another patient", "mask (truth outlined)")
 
 
-@dataclass(frozen=True)
+@options
 class Options:
     """Draw support, query and mask of what a run has never seen."""
 

@@ -15,7 +15,6 @@ arithmetic). A support's own patient is not asked about under it, as in a test. 
 p < .05 is a false alarm."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from jaxmeta.commands.command import run as run_command
 from jaxmeta.evaluation.comparison import organs, patients, runs, supports
 from jaxmeta.evaluation.intervals import Level, chance, estimate, half_width, numbered
 from jaxmeta.evaluation.scoring import Score
+from jaxmeta.options import options
 
 LEAST = 0.93  # coverage that every design must have
 
@@ -298,7 +298,7 @@ def coverage(design: Design, samples: int, *, old: bool = False, seed: int = 0) 
     return Coverage(float(held.mean()), float(np.mean(p < 0.05)), float(width))
 
 
-@dataclass(frozen=True)
+@options
 class Options:
     """Simulate null comparisons of every design, and print how often intervals held the truth."""
 

@@ -10,7 +10,6 @@ writes, to five decimals; the nearest support mask is that of SSM-SAM's tests, a
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from jaxmeta.commands.command import parse_words, run
 from jaxmeta.evaluation.intervals import Interval, Level, interval, number
+from jaxmeta.options import options
 
 CASES = Path(__file__).with_suffix(".csv")
 STEPS = (0, 10, 20, 30, 40)
@@ -110,7 +110,7 @@ def bounded(found: Interval, *, sign: bool = False) -> str:
     return f"{number(found.mean, sign=sign)} [{low}, {high}]"
 
 
-@dataclass(frozen=True)
+@options
 class Options:
     """Print the tables of every group of splits."""
 

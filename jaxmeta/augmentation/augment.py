@@ -7,7 +7,6 @@ the structure is. How slices are moved is in `warps.py`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -16,12 +15,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxmeta.augmentation.warps import combine, pose, warp
+from jaxmeta.options import options
 from jaxmeta.tasks.task import Examples, Task
 
 KNOTS = np.arange(-3, 4, dtype=np.float32)  # of an intensity curve
 
 
-@dataclass(frozen=True)
+@options
 class Augmentation:
     """How much of each change; 0 switches one off. Intensities are in normalized units."""
 

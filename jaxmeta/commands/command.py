@@ -13,6 +13,7 @@ from typing import TypeVar
 import tyro
 
 from jaxmeta.errors import BadInput, Stopped
+from jaxmeta.options import grouped, ungrouped
 
 TOLD = (  # what the disk refuses, and the user can mend
     errno.ENOSPC,
@@ -70,7 +71,13 @@ def speak_all_languages() -> None:
 def parse_words(kind: type[Asked], text: str | None) -> Asked:
     """Parse the words that a command was called with; `text` is its help."""
     refuse_repeated(sys.argv[1:])
-    return tyro.cli(kind, description=text)
+    return ungrouped(kind, tyro.cli(grouped(kind), prog=program(), description=text))
+
+
+def program() -> str:
+    """Name the command as it was typed."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {module.name}" if module and "experiments" in module.name else sys.argv[0]
 
 
 def refuse_repeated(words: Sequence[str]) -> None:

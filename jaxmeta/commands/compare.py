@@ -9,31 +9,32 @@ algorithm with the same settings are seeds of one method; those of several metho
 (`reports/cross_validation.py`)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from jaxmeta.commands.command import parse_words
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.outcome import Outcome
 from jaxmeta.evaluation.protocols import PROTOCOLS, Name, alpnet
 from jaxmeta.evaluation.scoring import Score
+from jaxmeta.options import options, path_of
 from jaxmeta.reports import comparison, cross_validation
 from jaxmeta.reports.pairing import Entry, called, entered, refuse_overlapping
 from jaxmeta.reports.run import read, tested, write
 from jaxmeta.runs.config import AnyLeak
 
 
-@dataclass(frozen=True)
+@options
 class Options:
     """Compare runs that were tested alike, case by case."""
 
     run: tuple[Path, ...]
     """Run folders, each with the report of its test."""
-    output: Path | None = None
-    """Where the comparison goes; by default beside the first run's report."""
-    reference: Path | None = None
+    output: Literal["auto"] | Path = "auto"
+    """Where the comparison goes; auto: beside the first run's report."""
+    reference: Literal["best"] | Path = "best"
     """One of the runs, whose method every other row is held against, and p adjusted over these
-    comparisons; by default methods alone are, against the best of them, and p is adjusted over all
+    comparisons; best: methods alone are, against the best of them, and p is adjusted over all
     pairs."""
     names: tuple[str, ...] = ()
     """What to call the methods, in the order in which they first come among the runs; by default
@@ -50,7 +51,8 @@ def main() -> None:
     """Parse and compare."""
     options = parse_words(Options, __doc__)
     how = dict(report=PROTOCOLS[options.protocol].folder, allow_leak=options.allow_leak)
-    print(compare(options.run, options.output, options.reference, options.names, **how))
+    output, reference = path_of(options.output), path_of(options.reference)
+    print(compare(options.run, output, reference, options.names, **how))
 
 
 def compare(

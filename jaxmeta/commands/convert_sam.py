@@ -7,7 +7,6 @@ Every tensor of the file must have its place and every place its tensor; else th
 is missing, unexpected or of another shape, and nothing is written.
 """
 
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,11 +18,12 @@ from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.models.sam.files import SIZE, open_checkpoint, write_weights
 from jaxmeta.models.sam.size import SIZES
 from jaxmeta.models.sam.weights import Fit, fit, leaves, named, recognised
+from jaxmeta.options import options
 
 SHOWN = 8  # names of each kind in the report
 
 
-@dataclass(frozen=True)
+@options
 class Arguments:
     """Convert a checkpoint of Segment Anything."""
 
@@ -33,8 +33,8 @@ class Arguments:
     """
     output: Path
     """The folder that the converted weights go to."""
-    size: Literal["vit-b", "vit-l", "vit-h"] | None = None
-    """Refuse a checkpoint of another size; by default any is recognised."""
+    size: Literal["any", "vit-b", "vit-l", "vit-h"] = "any"
+    """Refuse a checkpoint of another size; any: each is recognised."""
     preprocessing: Literal["sam", "medsam"] = "sam"
     """How the weights were shown images when they learned, which no file says. sam: as published,
     in proportion and normalized by ImageNet's colors; medsam: stretched to the square, from 0 to
@@ -60,7 +60,7 @@ def convert(args: Arguments) -> None:
         except BadInput as error:
             raise BadInput(f"{args.checkpoint}: {error}") from None
         print(f"{args.checkpoint}: {named(size)}")
-        if args.size and size != SIZES[args.size]:
+        if args.size != "any" and size != SIZES[args.size]:
             raise BadInput(f"{args.checkpoint} is {named(size)}, not {named(SIZES[args.size])}")
         found = fit(checkpoint.shapes, size)
         print(report(found, every=args.names))

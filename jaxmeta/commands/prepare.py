@@ -6,39 +6,24 @@ Run it again after an interruption or with more volumes: what is done and unchan
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jaxmeta.commands.command import parse_words
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.prepare import Summary, prepare
+from jaxmeta.errors import BadInput
+from jaxmeta.options import options
 from jaxmeta.progress import following
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Turn folders of NIfTI volumes with labels into slice shards."""
+@options
+class Reading:
+    """What the files do not say, or say otherwise."""
 
-    input: tuple[Path, ...]
-    """Folders of one data set each: dataset.json (Medical Decathlon, nnU-Net v2), BIDS with labels
-    in derivatives/ (of several pipelines give the folder of one), a folder a patient with an image
-    and a mask of each structure (ct.nii.gz with segmentations/liver.nii.gz: TotalSegmentator),
-    images/ with labels/, NAME.nii.gz beside NAME_seg.nii.gz, or names that pair in one way only
-    (image_21, label_21). Files of other formats are named, with what converts them."""
-    output: Path
-    """Where the shards go."""
     modality: tuple[str, ...] = ()
     """ct or mr, where no file declares it; PATTERN=ct for files that match (e.g. 'ct_*=ct')."""
-    size: int = 128
-    """Default side of the square that slices are resized to when loaded; not stored."""
-    spacing: float | None = None
-    """Default mm of a pixel when loaded (then cropped or padded); without it a slice is
-    stretched."""
-    axis: Literal["acquired", "axial", "coronal", "sagittal"] = "acquired"
-    """Which slices are cut. acquired: those that each volume was acquired in, told by the axis
-    whose spacing differs from the two others' (axial where all agree); else those of one anatomical
-    plane."""
     labels: tuple[str, ...] = ()
     """Names of label values where no file names them: 1=cord; PATTERN:1=cord for the files that
     match (e.g. '*gmseg*:1=grey_matter')."""
@@ -50,7 +35,24 @@ class Arguments:
     """SLOPE,INTERCEPT that turn a CT's numbers to HU (SLOPE x value + INTERCEPT), for files in
     other units: 1,-1024 where 1024 was added; PATTERN=SLOPE,INTERCEPT for files that match. A CT of
     which the window of -160 to 240 HU shows nothing is refused."""
-    patient_pattern: str | None = None
+    fill_nan: Literal["refuse"] | float = "refuse"
+    """Value for voxels that are NaN or Inf; refuse: they stop the preparation."""
+    skip_bad: bool = False
+    """Leave unusable cases out and list them, instead of stopping."""
+
+
+@options
+class Naming:
+    """Which files and which patients belong together."""
+
+    pairs: tuple[str, ...] = ()
+    """Two patterns, of an image's name and of its label's, for names that no layout has:
+    image_{id} label_{id}; with folders scans/{id} masks/{id}_seg. {id} is the case, of several {id}
+    that differ the first is the patient; * is anything."""
+    pair_suffix: str = ""
+    """What a label's name adds to its image's name, if it is not _seg, _label, _mask or the like;
+    for BIDS the kind of label, where there are several: _desc-manual_dseg."""
+    patient_pattern: str = ""
     """Regular expression whose first group, found in a case's name, is the patient; without it
     NAME_frame01 and NAME_frame02 are one patient, as are the sessions of a BIDS subject, and every
     other case is one of its own. A group named person, as in '(?P<person>sub-[0-9]+)', is the same
@@ -59,27 +61,39 @@ class Arguments:
     """Data sets (folders' names) whose ids name the same people, as the T1 and T2 folders of one
     study: an id is then one patient, called as in the first of them, also where that is prepared
     elsewhere."""
-    pair_suffix: str | None = None
-    """What a label's name adds to its image's name, if it is not _seg, _label, _mask or the like;
-    for BIDS the kind of label, where there are several: _desc-manual_dseg."""
-    pairs: tuple[str, str] | None = None
-    """Patterns of an image's name and of its label's, for other names: image_{id} label_{id}; with
-    folders scans/{id} masks/{id}_seg. {id} is the case, of several {id} that differ the first is
-    the patient; * is anything."""
-    skip_bad: bool = False
-    """Leave unusable cases out and list them, instead of stopping."""
-    fill_nan: float | None = None
-    """Value for voxels that are NaN or Inf; without it they stop the preparation."""
+
+
+@options
+class Arguments(Reading, Naming):
+    """Turn folders of NIfTI volumes with labels into slice shards."""
+
+    _: KW_ONLY
+    input: tuple[Path, ...]
+    """Folders of one data set each: dataset.json (Medical Decathlon, nnU-Net v2), BIDS with labels
+    in derivatives/ (of several pipelines give the folder of one), a folder a patient with an image
+    and a mask of each structure (ct.nii.gz with segmentations/liver.nii.gz: TotalSegmentator),
+    images/ with labels/, NAME.nii.gz beside NAME_seg.nii.gz, or names that pair in one way only
+    (image_21, label_21). Files of other formats are named, with what converts them."""
+    output: Path
+    """Where the shards go."""
+    size: int = 128
+    """Default side, in pixels, of the square that slices are resized to when loaded; not stored."""
+    spacing: float = 0.0
+    """Default mm of a pixel when loaded (then cropped or padded); 0: each slice is stretched."""
+    axis: Literal["acquired", "axial", "coronal", "sagittal"] = "acquired"
+    """Which slices are cut. acquired: those that each volume was acquired in, told by the axis
+    whose spacing differs from the two others' (axial where all agree); else those of one anatomical
+    plane."""
     supervoxels: int = 0
     """Also cut each volume into about so many pieces that look alike, for --tasks.kind
     supervoxels."""
-    workers: int | None = None
-    """Processes; by default one per core. Each holds one volume in memory."""
+    workers: int = 0
+    """Processes, each with one volume in memory; 0: one per core."""
 
 
 def main() -> None:
     """Parse, prepare, tell."""
-    args = vars(parse_words(Arguments, __doc__))
+    args = arguments(parse_words(Arguments, __doc__))
     folders, output = args.pop("input"), args.pop("output")
     with following("preparing", "volume", 0) as further:  # the files are counted first
 
@@ -88,6 +102,18 @@ def main() -> None:
 
         summary = prepare(folders, output, progress=progress, **args)
     tell(summary, output)
+
+
+def arguments(args: Arguments) -> dict[str, Any]:
+    """Give what `prepare` is called with: None where the user chose nothing."""
+    chosen = dict(vars(args))
+    if len(args.pairs) not in (0, 2):
+        raise BadInput(f"--pairs {' '.join(args.pairs)}: two patterns, an image's and a label's")
+    if args.spacing < 0 or args.workers < 0:
+        raise BadInput(f"--spacing {args.spacing:g}, --workers {args.workers}: must be at least 0")
+    named = ("pairs", "pair_suffix", "patient_pattern", "spacing", "workers")
+    chosen |= {name: chosen[name] or None for name in named}
+    return chosen | {"fill_nan": None if args.fill_nan == "refuse" else args.fill_nan}
 
 
 def tell(summary: Summary, output: Path) -> None:

@@ -29,6 +29,7 @@ from jaxmeta.evaluation.test_plan import (
 )
 from jaxmeta.evaluation.tuned import settings_of_other, transfer_run
 from jaxmeta.evaluation.tuning import search_settings
+from jaxmeta.options import path_of
 from jaxmeta.parallel import devices
 from jaxmeta.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
 from jaxmeta.reports.run import write
@@ -54,7 +55,7 @@ def test(options: Options) -> list[Outcome]:
     leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, plans, strict=True)]
     refuse_other_leaks(list(zip(options.run, leaked, strict=True)), options.allow_leak)
     for run, one in zip(runs, plans, strict=True):
-        for shots in one.trials if options.tuned_on else ():
+        for shots in one.trials if path_of(options.tuned_on) else ():
             settings_of_other(run, shots, options)
     for run, one in zip(runs, plans, strict=True):
         for leak in one.leaks:
@@ -73,14 +74,14 @@ def test(options: Options) -> list[Outcome]:
         print(write(run.folder / plans[number].protocol.folder, outcomes[-1:]))
     if len(outcomes) > 1:
         how = dict(report=plans[0].protocol.folder, allow_leak=options.allow_leak)
-        print(compare(options.run, options.output, **how))
+        print(compare(options.run, path_of(options.output), **how))
     return outcomes
 
 
 def refuse_incomparable(runs: Sequence[Run], plans: Sequence[EvaluationPlan]) -> None:
     """Refuse runs whose tests would not make one table; folds of a protocol ask of other patients
     each."""
-    if any(run.config.protocol for run in runs):
+    if any(run.config.protocol != "few-shot" for run in runs):
         return
     entries = [
         Entry(
@@ -99,7 +100,7 @@ def refuse_incomparable(runs: Sequence[Run], plans: Sequence[EvaluationPlan]) ->
 
 def prompted(run: Run, options: Options) -> Run:
     """Take the source of points that the test asks for."""
-    if not follows_own_rule(run.config) or options.prompt is None:
+    if not follows_own_rule(run.config) or options.prompt == "auto":
         return run
     own = dataclasses.replace(run.config.method, prompt=options.prompt)
     return run._replace(config=dataclasses.replace(run.config, method=own))

@@ -17,11 +17,12 @@ import jax
 import tyro
 
 from jaxmeta.commands import test
-from jaxmeta.commands.command import refuse_repeated
+from jaxmeta.commands.command import program, refuse_repeated
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput, Stopped
 from jaxmeta.evaluation.pretraining import PASSED_ON
 from jaxmeta.methods import method_of
+from jaxmeta.options import path_of
 from jaxmeta.parallel import devices
 from jaxmeta.phantoms.write import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.runs.checks import check
@@ -47,7 +48,7 @@ def main() -> None:
     if jax.process_index():
         sys.stdout = None  # the first process speaks for all
     try:
-        if method_of(config.method).frozen and config.init_from is None:
+        if method_of(config.method).frozen and config.origin is None:
             config = on_tiny(config)
         meta_train(config)
     except Stopped as stop:
@@ -60,7 +61,8 @@ def main() -> None:
         how = dict(protocol="within-volume", neighbors=config.tasks.width) if clicks else {}
         test.test(test.Options(run=(config.workdir,), **{"shots": (5, 1)} | how))
     elif config.test_organs:
-        organs = "" if config.protocol else f" --organs {shlex.join(config.test_organs)}"
+        named = f" --organs {shlex.join(config.test_organs)}"
+        organs = named if config.protocol == "few-shot" else ""
         if clicks:
             organs += f" --protocol within-volume --neighbors {config.tasks.width}"
         print(f"next: python -m experiments.meta_test --run {config.workdir}{organs}")
@@ -86,17 +88,19 @@ def parse(words: list[str]) -> tuple[str, Config]:
     if named is None and base is None and {"-h", "--help"} & {*words}:
         text = f"{__doc__}\nPresets:\n{listed()}\n\nWhat follows are the options of {DEFAULT}."
     kind = tyro.conf.AvoidSubcommands[Config]  # of each union the member that the preset has
-    return named or DEFAULT, tyro.cli(kind, description=text, args=words, default=base or preset)
+    return named or DEFAULT, tyro.cli(
+        kind, prog=program(), description=text, args=words, default=base or preset
+    )
 
 
 def listed() -> str:
     """List the presets."""
-    return "\n".join(f"    {name:26} {text}" for name, (text, _) in PRESETS.items())
+    return "\n".join(f"    {name:26} {preset.text}" for name, preset in PRESETS.items())
 
 
 def resolve(name: str, config: Config) -> Config:
     """Fill in what was left to us: the run's folder, and phantoms where no data were named."""
-    workdir = config.workdir or Path("runs") / f"{name}-seed{config.seed}"
+    workdir = path_of(config.workdir) or Path("runs") / f"{name}-seed{config.seed}"
     config = dataclasses.replace(config, workdir=workdir)
     if config.data:
         return config
@@ -121,7 +125,7 @@ def on_tiny(config: Config) -> Config:
         raise BadInput("--as-uint8 needs --init-from: sam-tiny learns from intensities")
     seen = {name: getattr(config, name) for name in SPLIT}
     read = {name: getattr(config.tasks, name) for name in READ}
-    usual = PRESETS["sam-tiny"][1]
+    usual = PRESETS["sam-tiny"].config
     tasks = dataclasses.replace(usual.tasks, **read)
     allowed = tuple(kind for kind in config.allow_leak if kind in PASSED_ON)
     first = dataclasses.replace(usual, workdir=workdir, tasks=tasks, allow_leak=allowed, **seen)

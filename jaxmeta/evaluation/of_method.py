@@ -69,12 +69,14 @@ def lent(found: dict[str, Tuned], theirs: Config, own: Config) -> dict[str, Tune
     return {RANDOM: tuned._replace(finetune=tuned.finetune._replace(rate=rate))}
 
 
-def prompt_of(config: Config, wanted: str | None) -> str | None:
+def prompt_of(config: Config, wanted: str) -> str | None:
     """Say where the points on new slices come from; None for methods that have none."""
-    return wanted or (config.method.prompt if follows_own_rule(config) else None)
+    if wanted != "auto":
+        return wanted
+    return config.method.prompt if follows_own_rule(config) else None
 
 
-def clicks_of(config: Config, wanted: str | None) -> int:
+def clicks_of(config: Config, wanted: str) -> int:
     """Count the clicks on the truth that each slice is told."""
     return CLICKS if prompt_of(config, wanted) == "clicks" else 0
 
@@ -94,7 +96,7 @@ def check_asked(folder, config: Config, options, *, within: bool) -> None:
             "experiments.predict, with --box or --click"
         )
     if not follows_own_rule(config):
-        if options.prompt is not None:
+        if options.prompt != "auto":
             raise BadInput(f"--prompt {options.prompt}: {folder} is of {config.algorithm}")
         return
     if prompt == "clicks" and not within:

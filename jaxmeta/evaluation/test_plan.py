@@ -1,7 +1,7 @@
 """What a test asks of a run: its options, and the plan that comes of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from jaxmeta.evaluation.protocols.released import Released, as_released
 from jaxmeta.evaluation.protocols.within_volume import with_clicks
 from jaxmeta.evaluation.settings import searched_by
 from jaxmeta.evaluation.tuning import validation_trials
+from jaxmeta.options import options, path_of
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.config import AnyLeak, Config
 from jaxmeta.runs.provenance import Held, Leak
@@ -26,31 +27,42 @@ from jaxmeta.splits.split import Pool, pool, volumes_of
 TRAINED_WITH = "target-labels", "shared-patients"  # leaks that only a training can have
 
 
-@dataclass(frozen=True)
-class Options:
-    """Test runs on organs and patients that they never saw."""
+@options
+class Cases:
+    """What is asked, and of whom."""
 
-    run: tuple[Path, ...]
-    """Run folders; several make one paired comparison."""
-    data: tuple[Path, ...] = ()
-    """Shards to test on; by default those that each run was trained with."""
-    protocol: Name | None = None
-    """How to ask; by default as the run was trained to be asked, else few-shot: a few labelled
-    slices, and whole volumes of everybody else. within-volume asks as SSM-SAM's authors do: of
-    every so many --neighbors that show the organ the middle one is labelled and adapted to, the
-    others are segmented and scored; somebody then labels a part of every volume, the report says
-    how much, and it goes to RUN/within. alpnet and shared-patients are of runs that were trained by
-    them; supervised, of whole volumes, is of methods that are given no support."""
+    protocol: Literal["auto"] | Name = "auto"
+    """auto: as the run was trained to be asked, else few-shot. few-shot: a few labelled slices, and
+    whole volumes of everybody else. within-volume asks as SSM-SAM's authors do: of every so many
+    --neighbors that show the organ the middle one is labelled and adapted to, the others are
+    segmented and scored; somebody then labels a part of every volume, the report says how much, and
+    it goes to RUN/within. alpnet and shared-patients are of runs that were trained by them;
+    supervised, of whole volumes, is of methods that are given no support."""
     organs: tuple[str, ...] = ()
-    """Organs to test on; by default all that the run held out."""
+    """Organs to test on; none: all that the run held out."""
     shots: tuple[int, ...] = (5, 1)
     """Labelled slices an adaptation sees; each number makes a table of its own. A protocol may
     settle this and the next two."""
     support_patients: int = 1
     """Patients whom these slices come from."""
-    support_sets: int | None = None
-    """Supports an organ: each from other patients as long as there are any. By default 4; tested on
-    slices (--allow-leak shared-patients), as many as the paper's five seeds."""
+    support_sets: int = 0
+    """Supports an organ: each from other patients as long as there are any. 0: 4, and tested on
+    slices (--allow-leak shared-patients) as many as the paper's five seeds."""
+    seed: int = 0
+    """Draws the supports."""
+    prompt: Literal["auto", "support", "clicks", "none"] = "auto"
+    """Where the points on new slices come from (ssm-sam); auto: as the run was trained. clicks lie
+    on the truth of what is segmented, and are for comparison only, with --protocol
+    within-volume."""
+    neighbors: int = 0
+    """Of --protocol within-volume: how many neighboring slices one is labelled of (the authors' are
+    5 in CT, 3 in MR)."""
+
+
+@options
+class Baselines:
+    """The other rows of the table, and what each is fine-tuned with."""
+
     baselines: Literal["none", "default", "all"] = "default"
     """none: the adapted method alone; default: no adaptation, nearest support mask, and scratch
     with the setting that an earlier search found or that is shipped; all: transfer too, all tuned
@@ -60,10 +72,23 @@ class Options:
     only_tune: bool = False
     """Search the settings anew and stop: nothing under test is looked at. For --tuned-on of runs by
     a protocol, which have no validation organs of their own."""
-    tuned_on: Path | None = None
+    tuned_on: Literal["own"] | Path = "own"
     """Another run whose search to take the settings from, instead of searching for each run; a run
     of another algorithm, or trained with other settings, takes those of the baselines, not of the
-    method."""
+    method. own: each run has its own."""
+    transfer: tuple[Path, ...] = ()
+    """Runs of the preset transfer, one a run, on the same split; none: two are pre-trained with as
+    many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright
+    without mirror images and other contrasts, and validation organs choose."""
+    upper_bound: bool = False
+    """Add the same network trained on all labels of all other patients, from random weights and
+    from where the run ended. Tested on slices, on all that may be support."""
+
+
+@options
+class Scores:
+    """How masks are made and measured, and what is kept."""
+
     convention: Literal["default", "monai", "medpy", "deepmind"] = "default"
     """Whose HD95, ASSD and NSD, and whose treatment of empty masks; all but the default are for
     comparison with papers that used these packages."""
@@ -72,44 +97,39 @@ class Options:
     steps: tuple[int, ...] = ()
     """Also score the method, and what follows its rule from elsewhere, after these numbers of inner
     steps, for a curve in the report."""
-    neighbors: int | None = None
-    """Beside --protocol within-volume: how many neighboring slices one is labelled of (the authors'
-    are 5 in CT, 3 in MR)."""
-    prompt: Literal["support", "clicks", "none"] | None = None
-    """Where the points on new slices come from (ssm-sam); by default as the run was trained. clicks
-    lie on the truth of what is segmented, and are for comparison only, with --protocol
-    within-volume."""
-    as_released: float | None = None
-    """Beside --protocol within-volume: also score as the released code does: chunks of less than
-    this Dice are dropped (there 0.1 for CT, 0.3 for MR), and the next two."""
-    released_threshold: float = Released(0).threshold
-    """Beside --as-released: the probability from which a pixel is the structure; 0.5 as in every
-    other score."""
-    released_border: float = Released(0).border
-    """Beside --as-released: the share of a side, along the border, in which nothing counts as
-    found; 0: none."""
-    upper_bound: bool = False
-    """Add the same network trained on all labels of all other patients, from random weights and
-    from where the run ended. Tested on slices, on all that may be support."""
     largest_component: bool = False
     """Keep the largest connected piece of every row's masks: for structures that are one body."""
-    transfer: tuple[Path, ...] = ()
-    """Runs of the preset transfer, one a run, on the same split; by default two are pre-trained
-    with as many slice-gradients, in RUN/transfer as the run was augmented and in
-    RUN/transfer_upright without mirror images and other contrasts, and validation organs choose."""
+    as_released: Literal["off"] | float = "off"
+    """Of --protocol within-volume: also score as the released code does: chunks of less than this
+    Dice are dropped (there 0.1 for CT, 0.3 for MR), and the next two."""
+    released_threshold: float = Released(0).threshold
+    """Of --as-released: the probability from which a pixel is the structure; 0.5 as in every other
+    score."""
+    released_border: float = Released(0).border
+    """Of --as-released: the share of a side, along the border, in which nothing counts as found; 0:
+    none."""
+    save_masks: bool = True
+    """Write RUN/predictions/*.nii.gz (within-volume: RUN/within/predictions), each volume under the
+    first support it was scored with."""
+
+
+@options
+class Options(Cases, Baselines, Scores):
+    """Test runs on organs and patients that they never saw."""
+
+    _: KW_ONLY
+    run: tuple[Path, ...]
+    """Run folders; several make one paired comparison."""
+    data: tuple[Path, ...] = ()
+    """Shards to test on; none: those that each run was trained with."""
     allow_leak: tuple[AnyLeak, ...] = ()
     """What a test must not share and this one does, named with every score: organs, patients or
     contents (the same voxels under another name) that the run, or what it began with, has seen;
     settings that were chosen on organs or patients under test; data that were prepared anew since
     the run was trained. Several runs are compared although not all share it, target-labels and
     shared-patients of their training too."""
-    seed: int = 0
-    """Draws the supports."""
-    save_masks: bool = True
-    """Write RUN/predictions/*.nii.gz (within-volume: RUN/within/predictions), each volume under the
-    first support it was scored with."""
-    output: Path | None = None
-    """Where the comparison of several runs goes; by default beside the first run's report."""
+    output: Literal["auto"] | Path = "auto"
+    """Where the comparison of several runs goes; auto: beside the first run's report."""
 
 
 class EvaluationPlan(NamedTuple):
@@ -140,7 +160,7 @@ def check(options: Options) -> None:
         raise BadInput(
             f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
         )
-    if options.tuned_on and (options.tune or options.only_tune):
+    if path_of(options.tuned_on) and (options.tune or options.only_tune):
         raise BadInput(
             f"--tuned-on {options.tuned_on} with a search of its own: give one or the other"
         )
@@ -153,13 +173,12 @@ def check(options: Options) -> None:
         raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
     if min(options.steps, default=0) < 0:
         raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
-    support_sets = (1 if options.support_sets is None else options.support_sets,)
     if options.protocol != within_volume.PROTOCOL.name:
         alone = f"it is for --protocol {within_volume.PROTOCOL.name}"
         refuse_changed(options, ("neighbors", "as_released"), alone)
-    if options.as_released is not None and not 0 <= options.as_released <= 1:
+    if options.as_released != "off" and not 0 <= options.as_released <= 1:
         raise BadInput(f"--as-released {options.as_released:g}: a Dice, from 0 to 1")
-    if options.as_released is None:
+    if options.as_released == "off":
         refuse_changed(
             options, ("released_threshold", "released_border"), "it is for --as-released"
         )
@@ -168,9 +187,11 @@ def check(options: Options) -> None:
             f"--released-threshold {options.released_threshold:g} --released-border "
             f"{options.released_border:g}: from 0 to below 1, and to below 0.5"
         )
-    for name, values in {"--support-sets": support_sets, "--shots": options.shots}.items():
-        if min(values, default=0) < 1:
-            raise BadInput(f"{name} {' '.join(map(str, values))}: must be at least 1")
+    if min(options.shots, default=0) < 1:
+        raise BadInput(f"--shots {' '.join(map(str, options.shots))}: must be at least 1")
+    for name in ("support_sets", "neighbors"):
+        if (value := getattr(options, name)) < 0:
+            raise BadInput(f"--{name.replace('_', '-')} {value}: must be at least 1")
 
 
 def plan_test(run: Run, options: Options) -> EvaluationPlan:
@@ -186,24 +207,25 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     held = held_in(run, held_out)
     shots = (1,) if "shots" in protocol.fixed else options.shots
     names = [searched_by(run, each, conditions_of(options)) for each in shots]
-    found = checked(run, held, held_out, options.allow_leak, options.tuned_on, names)
+    found = checked(run, held, held_out, options.allow_leak, path_of(options.tuned_on), names)
     return planned(run, options, protocol, held_out)._replace(held=held, leaks=found)
 
 
 def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> EvaluationPlan:
     """Plan what a protocol asks of a run about a pool; refuse what cannot be."""
     conditions = conditions_of(options)
-    if run.config.protocol and (options.tune or options.only_tune or options.baselines == "all"):
+    searches = options.tune or options.only_tune or options.baselines == "all"
+    if run.config.protocol != "few-shot" and searches:
         raise BadInput(
             f"{run.folder}: protocol {run.config.protocol} has no validation organs to tune on; "
             "give --tuned-on of another run's search, or --baselines default"
         )
-    if options.baselines == "all" and not options.tuned_on:
+    if options.baselines == "all" and not path_of(options.tuned_on):
         validation_trials(run, max(options.shots), conditions)
     refuse_changed(options, protocol.fixed, f"the protocol {protocol.name} settles it")
     trials, described = {}, {}
     for shots in (1,) if "shots" in protocol.fixed else options.shots:
-        request = Request(run.config, shots, conditions, options.support_sets, options.seed)
+        request = Request(run.config, shots, conditions, options.support_sets or None, options.seed)
         trials[shots] = protocol.trials(held_out, request)
         distances = told(measuring_of(options))
         described[shots] = protocol.describe(held_out, trials[shots], request, distances)
@@ -212,10 +234,10 @@ def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> E
 
 def chosen(run: Run, options: Options) -> Protocol:
     """Choose the protocol of a test, with what its options add to it."""
-    protocol = PROTOCOLS[options.protocol or usual(run.config)]
+    protocol = PROTOCOLS[usual(run.config) if options.protocol == "auto" else options.protocol]
     if clicks := clicks_of(run.config, options.prompt):
         protocol = with_clicks(protocol, clicks)
-    if options.as_released is not None:
+    if options.as_released != "off":
         how = Released(options.as_released, options.released_threshold, options.released_border)
         protocol = as_released(protocol, how, clicks)
     return protocol
@@ -223,7 +245,7 @@ def chosen(run: Run, options: Options) -> Protocol:
 
 def usual(config: Config) -> str:
     """Name the protocol that a run was trained to be tested by."""
-    if config.protocol:
+    if config.protocol != "few-shot":
         return "alpnet"
     return "shared-patients" if "shared-patients" in config.allow_leak else "few-shot"
 
@@ -252,7 +274,9 @@ def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:
 
 def conditions_of(options: Options) -> Conditions:
     """Say what this test settles, for the searches that choose its settings."""
-    return Conditions(options.support_patients, options.largest_component, options.neighbors)
+    return Conditions(
+        options.support_patients, options.largest_component, options.neighbors or None
+    )
 
 
 def measuring_of(options: Options) -> Measuring:

@@ -1,14 +1,14 @@
 """What `predict` is asked: the options of the command, and what of them goes together."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.support import parsed
+from jaxmeta.options import options
 
 
-@dataclass(frozen=True)
+@options
 class Options:
     """Segment structures in one's own volumes."""
 
@@ -32,24 +32,24 @@ class Options:
     click_outside: tuple[str, ...] = ()
     """X,Y,Z or VALUE:X,Y,Z: a voxel beside the structure, for a slice that has a box or a click of
     it."""
-    shots: int | None = None
-    """Labelled slices to adapt to, evenly spaced among those that hold the structure; by default
-    all of them (ssm-sam: 5, for it answers once for each)."""
+    shots: int = 0
+    """Labelled slices to adapt to, evenly spaced among those that hold the structure; 0: all of
+    them (ssm-sam: 5, for it answers once for each)."""
     support_sets: int = 1
     """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly
     spaced, the others are random."""
     probabilities: bool = False
     """Also save the probability of each structure, as NAME_prob_VALUE.nii.gz."""
-    modality: Literal["ct", "mr"] | None = None
-    """What the volumes are; needed where the run learned from both."""
-    axis: Literal["acquired", "axial", "coronal", "sagittal"] | None = None
-    """Which slices are cut; by default as those that the run learned from: "acquired", or one
-    plane."""
-    channel: str | None = None
+    modality: Literal["auto", "ct", "mr"] = "auto"
+    """What the volumes are; auto: what the run learned from, and needed where those are both."""
+    axis: Literal["auto", "acquired", "axial", "coronal", "sagittal"] = "auto"
+    """Which slices are cut: those that each volume was acquired in, or those of one plane; auto: as
+    those that the run learned from."""
+    channel: str = "auto"
     """Which channel of volumes that hold several, as (x, y, z, channel): NAME where a dataset.json
-    beside declares names, or NUMBER from 0; by default the one that the run learned from."""
-    fill_nan: float | None = None
-    """Value for voxels that are NaN or Inf; without it they are refused."""
+    beside declares names, or NUMBER from 0; auto: the one that the run learned from."""
+    fill_nan: Literal["refuse"] | float = "refuse"
+    """Value for voxels that are NaN or Inf; refuse: a volume with any is not read."""
     rescale: tuple[str, ...] = ()
     """SLOPE,INTERCEPT that turn a CT's numbers to HU, for files in other units (1,-1024 where 1024
     was added); PATTERN=SLOPE,INTERCEPT for files that match."""
@@ -74,7 +74,7 @@ def check(options: Options) -> None:
             raise BadInput(f"--{name}: it is for --support")
     if options.support_sets < 1:
         raise BadInput(f"--support-sets {options.support_sets}: must be at least 1")
-    if options.support_sets > 1 and options.shots is None:
+    if options.support_sets > 1 and not options.shots:
         raise BadInput("--support-sets needs --shots: draws of all slices are all the same")
     if len(set(options.structures)) < len(options.structures) or 0 in options.structures:
         raise BadInput(
@@ -87,4 +87,5 @@ def check(options: Options) -> None:
 def said(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:
     """Gather what the command line says of how files are read."""
     names = ("modality", "axis", "channel", "fill_nan", "rescale")
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    told = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in told.items() if value not in ("auto", "refuse")}

@@ -55,9 +55,9 @@ def reading_for(
     """
     config, tasks = run.config, run.config.tasks
     modality = modality or config.modality
-    if modality is None:
+    if not modality:
         raise BadInput(f"{run.folder} learned from ct and mr: say --modality ct or --modality mr")
-    channel = config.channel if channel is None else channel  # without: a file of several asks
+    channel = channel or config.channel or None  # without: a file of several asks
     axis = axis or config.axis
     frames = config.frames if axis == config.axis else ()
     how = dict(fill_nan=fill_nan, channel=channel, frames=frames, rescale=tuple(rescale))

@@ -1,6 +1,5 @@
 """Implicit MAML: a meta-gradient that forgets the path (Rajeswaran et al. 2019)."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from jaxmeta import algorithms
@@ -9,11 +8,12 @@ from jaxmeta.methods.maml import test_steps
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import InnerLoop
 from jaxmeta.methods.parts import check_network, inner_rule, network_and_loss, started
+from jaxmeta.options import options
 
 SOLVERS = {"cg": conjugate_gradient, "neumann": neumann}
 
 
-@dataclass(frozen=True)
+@options
 class Imaml(InnerLoop):
     """Implicit MAML (Rajeswaran et al. 2019)."""
 

@@ -1,17 +1,17 @@
 """MAML and its kin: first and second order, learned rates, a part of the network."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from jaxmeta import algorithms
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import Differentiated
 from jaxmeta.methods.parts import MEMORY, check_network, inner_rule, network_and_loss, started
+from jaxmeta.options import options
 
 Memory = Literal["plain", "remat", "mixed"]
 
 
-@dataclass(frozen=True)
+@options
 class Maml(Differentiated):
     """MAML of second order (Finn et al. 2017): differentiates through the inner loop."""
 
@@ -20,12 +20,12 @@ class Maml(Differentiated):
     (remat), or goes back by Hessian-vector products (mixed)."""
 
 
-@dataclass(frozen=True)
+@options
 class Fomaml(Differentiated):
     """First-order MAML: inner updates are held fixed when differentiating."""
 
 
-@dataclass(frozen=True)
+@options
 class MetaSgd(Differentiated):
     """MAML that learns a rate for every parameter (Li et al. 2017)."""
 
@@ -35,7 +35,7 @@ class MetaSgd(Differentiated):
     """What second order keeps of the steps: see maml."""
 
 
-@dataclass(frozen=True)
+@options
 class Anil(MetaSgd):
     """MAML that moves the head alone, and the last level (Raghu et al. 2020)."""
 

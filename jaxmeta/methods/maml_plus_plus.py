@@ -1,15 +1,14 @@
 """MAML++: a rate for every layer and step, and a loss after every step (Antoniou et al. 2019)."""
 
-from dataclasses import dataclass
-
 from jaxmeta import algorithms
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.maml import MetaSgd, rules, test_steps
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.parts import check_network, network_and_loss, started
+from jaxmeta.options import options
 
 
-@dataclass(frozen=True)
+@options
 class MamlPlusPlus(MetaSgd):
     """MAML++ (Antoniou et al. 2019)."""
 

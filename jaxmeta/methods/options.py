@@ -4,13 +4,14 @@ Each is a frozen dataclass with a docstring a field: what `--help` and the refer
 method has besides is its own dataclass, in its own file.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+from jaxmeta.options import options
 
 BATCH = 4  # tasks in a step, where the devices do not ask for more
 
 
-@dataclass(frozen=True)
+@options
 class Tasks:
     """What a training step sees, whatever kind of task it is."""
 
@@ -36,7 +37,7 @@ class Tasks:
         return self.spacing or None
 
 
-@dataclass(frozen=True)
+@options
 class Episodes(Tasks):
     """Few-shot episodes: support and query slices of a structure."""
 
@@ -52,7 +53,7 @@ class Episodes(Tasks):
     """Share of query slices without the organ, as in a whole volume."""
 
 
-@dataclass(frozen=True)
+@options
 class Volumes(Tasks):
     """Many slices of one structure, learned from alone; the query is watched."""
 
@@ -64,7 +65,7 @@ class Volumes(Tasks):
     their thresholds and weights; otherwise every data set counts alike."""
 
 
-@dataclass(frozen=True)
+@options
 class Chunks(Tasks):
     """Chunks of neighboring slices, of which the middle one gives its mask to the others; shots and
     queries count chunks."""
@@ -75,7 +76,7 @@ class Chunks(Tasks):
     """Slices from the beginning of one chunk to that of the next."""
 
 
-@dataclass(frozen=True)
+@options
 class Unet:
     """U-Net with GroupNorm and nearest upsampling."""
 
@@ -87,7 +88,7 @@ class Unet:
     """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice."""
 
 
-@dataclass(frozen=True)
+@options
 class InstanceUnet:
     """The U-Net of MetaMedSeg, with instance normalization."""
 
@@ -95,17 +96,17 @@ class InstanceUnet:
     """Channels of each level, from full resolution down."""
 
 
-@dataclass(frozen=True)
+@options
 class SamTiny:
     """Segment Anything at 4 million parameters, for slices of 256 pixels."""
 
 
-@dataclass(frozen=True)
+@options
 class Sam:
     """Segment Anything of the size of the weights that the run begins with."""
 
 
-@dataclass(frozen=True)
+@options
 class SetLoss:
     """A loss of a set of slices together, in two parts."""
 
@@ -115,7 +116,7 @@ class SetLoss:
     """Weight of the soft Dice loss, over all slices of a set together."""
 
 
-@dataclass(frozen=True)
+@options
 class SliceLoss:
     """A loss of each slice alone, as MetaMedSeg has them."""
 
@@ -123,12 +124,12 @@ class SliceLoss:
     """Which one."""
 
 
-@dataclass(frozen=True)
+@options
 class OwnLoss:
     """The method has a loss of its own, without options."""
 
 
-@dataclass(frozen=True)
+@options
 class Outer:
     """The optimizer of the meta-parameters."""
 
@@ -150,7 +151,7 @@ Network = Unet | InstanceUnet | SamTiny | Sam
 Loss = SetLoss | SliceLoss | OwnLoss
 
 
-@dataclass(frozen=True)
+@options
 class Adaptation:
     """Steps down the support's loss."""
 
@@ -167,7 +168,7 @@ class Adaptation:
     images of `--augment`, for every row of the table."""
 
 
-@dataclass(frozen=True)
+@options
 class InnerLoop(Adaptation):
     """An inner loop that training runs too."""
 
@@ -175,7 +176,7 @@ class InnerLoop(Adaptation):
     """Inner steps in training."""
 
 
-@dataclass(frozen=True)
+@options
 class Differentiated(InnerLoop):
     """An inner loop that is differentiated through."""
 

@@ -1,6 +1,5 @@
 """Segment Anything: segments what is pointed at (Kirillov et al. 2023)."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from jaxmeta import algorithms
@@ -8,11 +7,12 @@ from jaxmeta.methods.method import Method
 from jaxmeta.methods.sam_weights import check_sam, size_of
 from jaxmeta.methods.sources import few_shot_source
 from jaxmeta.models.sam import sam
+from jaxmeta.options import options
 from jaxmeta.splits.split import Pool
 from jaxmeta.tasks.source import Source, boxed
 
 
-@dataclass(frozen=True)
+@options
 class Promptable:
     """Segment Anything: learns to segment what is clicked or boxed."""
 

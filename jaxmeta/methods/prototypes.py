@@ -1,13 +1,12 @@
 """Prototypes: features in which a structure is near its own mean (Snell et al. 2017)."""
 
-from dataclasses import dataclass
-
 from jaxmeta import algorithms
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.parts import check_network, loss_of, network_of, started
+from jaxmeta.options import options
 
 
-@dataclass(frozen=True)
+@options
 class Prototypes:
     """Prototypical network for pixels (Snell et al. 2017): learns features, adapts nothing."""
 

@@ -1,15 +1,14 @@
 """Reptile: towards where the inner loop ends (Nichol et al. 2018)."""
 
-from dataclasses import dataclass
-
 from jaxmeta import algorithms
 from jaxmeta.methods.maml import test_steps
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import InnerLoop
 from jaxmeta.methods.parts import check_network, inner_rule, network_and_loss, started
+from jaxmeta.options import options
 
 
-@dataclass(frozen=True)
+@options
 class Reptile(InnerLoop):
     """Reptile (Nichol et al. 2018)."""
 

@@ -24,7 +24,7 @@ def size_of(config: Any) -> Size:
     Raises BadInput for slices that are not whole patches, and for a beginning that is none.
     """
     tiny = isinstance(config.network, SamTiny)
-    size = SIZES["tiny"] if tiny else begun_size(config.init_from)
+    size = SIZES["tiny"] if tiny else begun_size(config.origin)
     side = config.tasks.size
     if side % size.patch:
         raise BadInput(
@@ -62,13 +62,13 @@ def weights_of(config: Any, learned: PyTree) -> PyTree:
     `learned` is the network of the run `config.init_from`; None reads a folder of converted
     weights. Raises BadInput for one of another size, which it names.
     """
-    known, wanted = begun_size(config.init_from), size_of(config)
+    known, wanted = begun_size(config.origin), size_of(config)
     if known._replace(image=wanted.image) != wanted:
         raise BadInput(
-            f"{config.init_from} is {named(known)}, and the run's network is {named(wanted)}: "
+            f"{config.origin} is {named(known)}, and the run's network is {named(wanted)}: "
             "leave --init-from out, or take a preset of its size"
         )
-    learned = read_weights(config.init_from) if learned is None else learned
+    learned = read_weights(config.origin) if learned is None else learned
     encoder, _ = for_image(learned["image_encoder"], known, wanted.image)
     return learned | {"image_encoder": encoder}
 
@@ -76,10 +76,10 @@ def weights_of(config: Any, learned: PyTree) -> PyTree:
 def preprocessing_of(config: Any) -> Preprocessing:
     """Say how the weights that a run begins with were shown images, but for their proportions:
     slices come as squares."""
-    known = config.init_from and converted(config.init_from)
+    known = config.origin and converted(config.origin)
     if not known:
         return Preprocessing()
-    return read_preprocessing(config.init_from)._replace(stretched=False)
+    return read_preprocessing(config.origin)._replace(stretched=False)
 
 
 def colors_of(config: Any) -> Callable:
@@ -94,7 +94,7 @@ def check_sam(config: Any) -> None:
     """Refuse what no Segment Anything can be made of."""
     if not isinstance(config.network, (Sam, SamTiny)) or config.own_network:
         raise BadInput("this method needs Segment Anything as its network: see the presets")
-    if isinstance(config.network, Sam) and config.init_from is None:
+    if isinstance(config.network, Sam) and config.origin is None:
         raise BadInput(
             "this network needs --init-from: a folder that convert_sam wrote, or a run of sam; "
             "without weights there are the presets sam-tiny and ssm-sam-tiny"

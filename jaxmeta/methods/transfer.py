@@ -1,6 +1,5 @@
 """The baselines that keep meta-learning honest: transfer learning, and learning from scratch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from jaxmeta import algorithms
@@ -16,9 +15,10 @@ from jaxmeta.methods.parts import (
     network_of,
     started,
 )
+from jaxmeta.options import options
 
 
-@dataclass(frozen=True)
+@options
 class Transfer(Adaptation):
     """Pre-trained with one output a source structure, fine-tuned on the support."""
 
@@ -30,7 +30,7 @@ class Transfer(Adaptation):
     """Rule of fine-tuning."""
 
 
-@dataclass(frozen=True)
+@options
 class Scratch(Transfer):
     """Trained on the support alone, from random weights."""
 

@@ -77,7 +77,7 @@ def training(outcome: Outcome) -> str:
     learned = of if isinstance(of, str) else listed(of, NAMED)
     patients, sets = learned_from(outcome, config.get("structures", ()))
     lines = metrics_log.read_metrics(outcome.folder / "metrics.jsonl")
-    begun = f", begun with {config['init_from']}," if config.get("init_from") else ""
+    begun = f", begun with {config['init_from']}," if config["init_from"] != "random" else ""
     return (
         f"{outcome.folder}{begun} learned from {learned} in {patients} patients of "
         f"{listed(sets, NAMED)}: {config['steps']} steps of {config['tasks']['batch_size']} "

@@ -142,7 +142,7 @@ def write_page(folder: Path, parts: Sequence[Part], outcomes: Sequence[Outcome])
 def opened(outcome: Outcome) -> Fold:
     """Read which fold and setting a tested run was of."""
     config, _ = config_file.read(outcome.folder)
-    if outcome.protocol != alpnet.PROTOCOL.name or config.protocol is None:
+    if outcome.protocol != alpnet.PROTOCOL.name or config.protocol == "few-shot":
         raise BadInput(f"{outcome.folder} was not tested by a protocol: compare it with its like")
     return Fold(config.setting, config.fold, outcome.tables[0].scores, outcome)
 

@@ -81,13 +81,14 @@ def build(
     if test_steps is not None:
         own = dataclasses.replace(config.method, test_steps=test_steps)
         config = dataclasses.replace(config, method=own)
+    unchanged = config.feature_cache != "off"
     method = method_of(config.method)
     made = method.algorithm(config, network, testing=testing, target=target)
     return episodic(
         made,
         outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=at_once(config, mesh)),
-        augment=None if config.feature_cache else lambda task: augment(task, config.augment),
+        augment=None if unchanged else lambda task: augment(task, config.augment),
         backbone=backbone,
     )
 

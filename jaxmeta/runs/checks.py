@@ -65,14 +65,14 @@ def check_parts(config: Config) -> None:
             if getattr(tasks, name) != getattr(usual, name):
                 option = f"--tasks.{name.replace('_', '-')}"
                 raise BadInput(f"{option} with --tasks.kind supervoxels: it is for episodes")
-    if config.feature_cache and (method.frozen is None or config.augment != STILL):
+    if config.feature_cache != "off" and (method.frozen is None or config.augment != STILL):
         what = (
             "needs slices as they are: the presets ssm-sam have no --augment"
             if method.frozen
             else "is for ssm-sam"
         )
         raise BadInput(f"--feature-cache {config.feature_cache}: {what}")
-    if config.init_from and method.from_random:
+    if config.origin and method.from_random:
         raise BadInput(
             f"--init-from with {method.name}: it begins at random, for every support anew"
         )
@@ -92,13 +92,12 @@ def check_split(config: Config) -> None:
             "--method.task-weights.rule target looks at labels of the organs under test: it needs "
             "--allow-leak target-labels, and nothing else does"
         )
-    if config.protocol and "shared-patients" in config.allow_leak:
+    by_protocol = config.protocol != "few-shot"
+    if by_protocol and "shared-patients" in config.allow_leak:
         raise BadInput(f"--allow-leak shared-patients with --protocol {config.protocol}: give one")
-    if config.protocol is None and (config.fold, config.setting) != (None, None):
-        raise BadInput("--fold and --setting need a --protocol")
-    if config.protocol and None in (config.fold, config.setting):
-        raise BadInput(f"--protocol {config.protocol} needs --fold and --setting")
-    if config.protocol and (config.val_organs or config.test_patients):
+    if not by_protocol and (config.fold, config.setting) != (0, 1):
+        raise BadInput("--fold and --setting are of --protocol alpnet")
+    if by_protocol and (config.val_organs or config.test_patients):
         raise BadInput(
             f"--protocol {config.protocol} says who is held out, and has no validation: leave out "
             "--val-organs and --test-patients"

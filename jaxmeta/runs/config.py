@@ -1,6 +1,5 @@
 """What a run is: one typed configuration, of shared groups of options and the method's own."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -25,6 +24,7 @@ from jaxmeta.methods.options import (
     Unet,
     Volumes,
 )
+from jaxmeta.options import options, path_of
 
 TrainingLeak = Literal["target-labels", "shared-patients", "organs", "patients", "contents"]
 AnyLeak = Literal[TrainingLeak, "settings", "data"]
@@ -40,14 +40,14 @@ TYPES: dict[str, dict[str, type]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@options
 class Config:
     """Everything that repeats a run; the resolved form stands in its `config.json`."""
 
     data: tuple[Path, ...] = ()
     """Folders of shards; without any, phantoms are made."""
-    workdir: Path | None = None
-    """The run's folder; without it, one named after the preset and the seed under `runs/`."""
+    workdir: Literal["auto"] | Path = "auto"
+    """The run's folder; auto: one named after the preset and the seed under `runs/`."""
     test_organs: tuple[str, ...] = ()
     """Organs to be tested on: never trained on, and their patients never seen."""
     val_organs: tuple[str, ...] = ()
@@ -57,14 +57,15 @@ class Config:
     test_patients: tuple[str, ...] = ()
     """Patients held out; without any, drawn at random where a data set has test and other
     organs."""
-    protocol: Literal["alpnet", "alpnet-legacy"] | None = None
-    """A protocol of the literature that says which patients train, give and are tested; the run is
-    tested by it too. alpnet: 5 folds, one slice for each of three chunks; alpnet-legacy: as papers
-    after it, whose setting 2 drops only slices that show all organs."""
-    fold: int | None = None
-    """Which fold of the protocol, from 0."""
-    setting: Literal[1, 2] | None = None
-    """1: slices of the protocol's training patients that show test organs are trained on, without
+    protocol: Literal["few-shot", "alpnet", "alpnet-legacy"] = "few-shot"
+    """Which patients train, give and are tested. few-shot: those held out as above; alpnet and
+    alpnet-legacy are of the literature, and the run is tested by them too: 5 folds, one slice for
+    each of three chunks; legacy as papers after it, whose setting 2 drops only slices that show all
+    organs."""
+    fold: int = 0
+    """Which fold of alpnet, from 0."""
+    setting: Literal[1, 2] = 1
+    """Of alpnet. 1: slices of the training patients that show test organs are trained on, without
     their labels; 2: they are not."""
     allow_leak: tuple[TrainingLeak, ...] = ()
     """What a test must not share and this run's does, named with every score: target-labels lets
@@ -72,10 +73,10 @@ class Config:
     slices of the support patients, as the code released with MetaMedSeg does; organs, patients and
     contents (the same voxels under another name) let what is held out be trained on, by this run or
     what it begins with."""
-    init_from: Path | None = None
+    init_from: Literal["random"] | Path = "random"
     """A run whose network is where this one begins, but for a head of another size; of sam and
-    ssm-sam, a run of sam or a folder of converted weights."""
-    feature_cache: Path | None = None
+    ssm-sam, a run of sam or a folder of converted weights. random: freshly drawn weights."""
+    feature_cache: Literal["off"] | Path = "off"
     """A folder that keeps of every slice what no adapter changes, so that it is computed once
     (ssm-sam); it needs slices that are not augmented. With adapters in every block that is little:
     see --method.last-blocks."""
@@ -115,14 +116,19 @@ class Config:
     frames: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """For each data set that it learns from the directions in space along which its slices, rows
     and columns run: filled in by the run."""
-    modality: Annotated[Literal["ct", "mr"] | None, tyro.conf.Suppress] = None
+    modality: Annotated[Literal["", "ct", "mr"], tyro.conf.Suppress] = ""
     """What all scans are that the run learns from, if they are one: filled in by the run."""
-    channel: Annotated[str | None, tyro.conf.Suppress] = None
+    channel: Annotated[str, tyro.conf.Suppress] = ""
     """The channel that they all are of files that hold several, if it is one: filled in by the
     run."""
     pixels: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
     """The least and the largest mm of a pixel, as the network saw the scans that the run learned
     from: filled in by the run."""
+
+    @property
+    def origin(self) -> Path | None:
+        """Give the run or the weights that this one begins with; None for random ones."""
+        return path_of(self.init_from)
 
     @property
     def algorithm(self) -> str:

@@ -35,12 +35,12 @@ def from_json(kind: Any, values: Any, base: Any = None) -> Any:
             raise BadInput(f"{values!r} in a configuration: should be a list")
         return tuple(from_json(get_args(kind)[0], value) for value in values)
     if get_origin(kind) in (types.UnionType, Union):
-        kinds = [each for each in get_args(kind) if each is not type(None)]
+        kinds = get_args(kind)
         if dataclasses.is_dataclass(kinds[0]):
             return member(kind, values, base)
-        if values is None and len(kinds) < len(get_args(kind)):
-            return None
-        return from_json(kinds[-1] if isinstance(values, str) else kinds[0], values)
+        words = [word for each in kinds for word in get_args(each)]
+        (other,) = (each for each in kinds if get_origin(each) is not Literal)
+        return values if values in words else from_json(other, values)
     if get_origin(kind) is Literal:
         if values not in get_args(kind):
             raise BadInput(
@@ -75,10 +75,10 @@ def _config(values: dict) -> Config:
     """Read a configuration; what it leaves out is as its network and its method usually have it."""
     base = Config()
     if "network" in values:
-        network = member(type(base).__annotations__["network"], values["network"], base.network)
+        network = member(get_type_hints(Config)["network"], values["network"], base.network)
         base = dataclasses.replace(base, network=network)
     if "method" in values:
-        method = member(type(base).__annotations__["method"], values["method"], base.method)
+        method = member(get_type_hints(Config)["method"], values["method"], base.method)
         base = with_method(base, method) if type(method) is not type(base.method) else base
     return from_json(Config, values, base)
 
@@ -107,9 +107,9 @@ def read(folder: Path) -> tuple[Config, Split]:
         config = dataclasses.replace(_config(values["config"]), workdir=folder)
         division = split_from_json(values["split"])
     if (
-        config.init_from
-        and not config.init_from.exists()
-        and (beside := folder / config.init_from.name).exists()
+        config.origin
+        and not config.origin.exists()
+        and (beside := folder / config.origin.name).exists()
     ):
         config = dataclasses.replace(config, init_from=beside)  # it was moved with the run
     return config, division

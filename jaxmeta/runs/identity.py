@@ -23,10 +23,10 @@ def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
     values = {"algorithm": config.algorithm} | to_json(config)
     found = {name: each for name, each in flat(values).items() if name not in OWN}
-    if config.init_from:
+    if config.origin:
         found[INIT_FROM] = "another run"
         try:
-            begun = recipe(config_file.read(config.init_from)[0])
+            begun = recipe(config_file.read(config.origin)[0])
         except BadInput:  # it was moved away since
             return found
         found[INIT_FROM] = begun["algorithm"]

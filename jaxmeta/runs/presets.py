@@ -1,7 +1,7 @@
 """Configurations by name: what `meta_train PRESET` begins with."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.methods import METHODS
@@ -112,15 +112,22 @@ REAL = dataclasses.replace(
 )
 
 
-def of_method(name: str) -> tuple[str, Config]:
+class Preset(NamedTuple):
+    """What a name stands for."""
+
+    text: str
+    config: Config
+
+
+def of_method(name: str) -> Preset:
     """Make the preset of a method on the default network and tasks."""
     options = METHODS[name].options
-    return options.__doc__.splitlines()[0], with_method(Config(), options())
+    return Preset(options.__doc__.splitlines()[0], with_method(Config(), options()))
 
 
-PRESETS: dict[str, tuple[str, Config]] = {
-    DEFAULT: ("U-Net, first-order MAML with learned rates: the default.", Config()),
-    "real": (
+PRESETS: dict[str, Preset] = {
+    DEFAULT: Preset("U-Net, first-order MAML with learned rates: the default.", Config()),
+    "real": Preset(
         "The same for real scans, 64x64: 5 slices a support, other poses, more steps at test time.",
         REAL,
     ),
@@ -130,11 +137,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
     },
     "transfer": of_method("transfer"),
     "scratch": of_method("scratch"),
-    "metamedseg": (
+    "metamedseg": Preset(
         "MetaMedSeg as published: volumes of the Medical Segmentation Decathlon, inverted weights.",
         METAMEDSEG,
     ),
-    "metamedseg-released": (
+    "metamedseg-released": Preset(
         "As the code released with the paper: slices as pictures, weights that compound.",
         dataclasses.replace(
             METAMEDSEG,
@@ -142,28 +149,28 @@ PRESETS: dict[str, tuple[str, Config]] = {
             method=MetaMedSeg(task_weights=TaskWeights("meta", invert=True, compounding=True)),
         ),
     ),
-    "metamedseg-small": (
+    "metamedseg-small": Preset(
         "MetaMedSeg at a scale that a laptop finishes: 64x64, 3 tasks, 3 epochs, 12 slices.",
         METAMEDSEG_SMALL,
     ),
-    "metamedseg-small-transfer": (
+    "metamedseg-small-transfer": Preset(
         "Transfer learning on the tasks and with the network of metamedseg-small.",
         with_method(METAMEDSEG_SMALL, Transfer()),
     ),
-    "sam-tiny": (
+    "sam-tiny": Preset(
         "Segment Anything at 4 million parameters: learns to segment what is clicked or boxed.",
         with_method(Config(), Promptable()),
     ),
-    "ssm-sam-tiny": (
+    "ssm-sam-tiny": Preset(
         "SSM-SAM on sam-tiny, which it trains first unless --init-from names one.",
         with_method(Config(), SelfSampling()),
     ),
-    "ssm-sam": (
+    "ssm-sam": Preset(
         "SSM-SAM as published, on converted weights (--init-from): chunks of 5 for CT; for MR see "
         "the documentation.",
         SSM_SAM,
     ),
-    "ssm-sam-released": (
+    "ssm-sam-released": Preset(
         "As the code released with the paper: no mask attention, points transposed, tokens mixed.",
         dataclasses.replace(
             SSM_SAM,

@@ -81,7 +81,7 @@ def refuse_other(folder: Path, backbone: PyTree) -> None:
     """Refuse frozen weights that are not those which a run was trained on."""
     trained_on = config_file.read_json(folder / "config.json").get(FROZEN)
     if trained_on and backbone and trained_on != fingerprint(backbone):
-        begin = config_file.read(folder)[0].init_from
+        begin = config_file.read(folder)[0].origin
         raise BadInput(
             f"{begin} no longer holds the weights that {folder} was trained on: bring those back, "
             "or train the run again"
@@ -96,11 +96,11 @@ def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
     method = method_of(config.method)
     if method.frozen is None:
         return method.footnote(config)
-    if converted(config.init_from):
-        trained = f"of {config.init_from}, {ELSEWHERE}"
+    if converted(config.origin):
+        trained = f"of {config.origin}, {ELSEWHERE}"
     else:
-        trained = f"trained here for {config_file.read(config.init_from)[0].steps} steps"
-        if unknown := unknowns(provenance_of(config.init_from)):
+        trained = f"trained here for {config_file.read(config.origin)[0].steps} steps"
+        if unknown := unknowns(provenance_of(config.origin)):
             trained += f", on what stands on {' | '.join(unknown)}"
         elif not set(leaks) & {"organs", "patients", "contents"}:
             trained += ", on none of these organs or patients"
@@ -111,11 +111,11 @@ def beginning(config: Config, division: Split) -> PyTree:
     """Read the network that a run begins with: another run's, or of Segment Anything converted
     weights."""
     if not isinstance(config.network, (Sam, SamTiny)):
-        return network_of(config.init_from, division, config)
-    begun_size(config.init_from)  # or it is none of Segment Anything's
+        return network_of(config.origin, division, config)
+    begun_size(config.origin)  # or it is none of Segment Anything's
     learned = None
-    if not converted(config.init_from):
-        learned = network_of(config.init_from, division, config)
+    if not converted(config.origin):
+        learned = network_of(config.origin, division, config)
     return weights_of(config, learned)
 
 

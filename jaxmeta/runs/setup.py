@@ -96,7 +96,7 @@ def looked_at(
     validating = None
     if division.val_organs:
         validating = pool(shards, division, "val", single_patients=singles(config))
-    own, begun = seen_here(config, division, training, validating), provenance_of(config.init_from)
+    own, begun = seen_here(config, division, training, validating), provenance_of(config.origin)
     validation = division.val_organs
     held = held_out(shards, division.test_organs, division.test_patients, validation=validation)
     held = for_run(held, config.allow_leak)
@@ -129,10 +129,10 @@ def pixel_sizes(pool: Pool, size: int, mm: float | None) -> tuple[float, ...]:
     return (round(min(sides), 4), round(max(sides), 4)) if sides else ()
 
 
-def common(values: Iterable[str | None]) -> str | None:
-    """Take the value that all have; None where they differ."""
+def common(values: Iterable[str | None]) -> str:
+    """Take the value that all have; nothing where they differ."""
     found = set(values)
-    return found.pop() if len(found) == 1 else None
+    return found.pop() or "" if len(found) == 1 else ""
 
 
 def named(entries: Sequence[Entry]) -> tuple[str, ...]:

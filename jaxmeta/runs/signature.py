@@ -53,7 +53,7 @@ def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
         chain = (s if s.by else s._replace(masks=digests(both, s.organs)) for s in chain)
         return called(chain, folder)
     config, division = config_file.read(folder)  # of a version that kept names alone
-    return called(seen_here(config, division), folder) + provenance_of(config.init_from)
+    return called(seen_here(config, division), folder) + provenance_of(config.origin)
 
 
 def remembered(shards: Shards, division: Split) -> dict[str, list]:

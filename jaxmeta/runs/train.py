@@ -64,12 +64,12 @@ def trained(config: Config, stop: list[int]) -> bool:
     learner = learner_of(given, mesh, backbone)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
     method = method_of(config.method)
-    whole = not method.needs_support and config.init_from
+    whole = not method.needs_support and config.origin
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)
     print(counted(state, frozen=method.frozen is not None))
-    if config.feature_cache:
+    if config.feature_cache != "off":
         source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.batch_size)
     score = validator(given)
@@ -162,7 +162,7 @@ def learner_of(given: Given, mesh: Mesh, backbone: PyTree) -> Learner:
     """Make the learner, with the network that it begins with and the slices that it looks at, if
     any."""
     config, network = given.config, None
-    if config.init_from and method_of(config.method).frozen is None:
+    if config.origin and method_of(config.method).frozen is None:
         network = beginning(config, given.division)
     target = target_examples(config, given.shards, given.division)
     return build(config, mesh=mesh, network=network, target=target, backbone=backbone)
@@ -245,7 +245,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
             )
         if stands.get(FROZEN) != frozen.get(FROZEN):
             raise Occupied(
-                f"{path} is of a run on other frozen weights than {config.init_from} holds now: "
+                f"{path} is of a run on other frozen weights than {config.origin} holds now: "
                 "give another --workdir"
             )
         signature.refuse_edited(config.workdir)

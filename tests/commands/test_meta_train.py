@@ -49,7 +49,7 @@ STEPS = 8
 def words(config, tmp_path):
     """The command line of the small run, longer, with checkpoints at every second step."""
     file = tmp_path / "config.json"
-    told = plain(dataclasses.replace(config, workdir=None, steps=STEPS))
+    told = plain(dataclasses.replace(config, workdir="auto", steps=STEPS))
     file.write_text(json.dumps(told))
     return ["--config-file", str(file), "--workdir"]
 
@@ -160,7 +160,7 @@ def test_a_second_call_of_a_finished_run_trains_no_more(run, config, capsys):
 def test_what_a_run_is_stands_in_its_folder_and_is_enough_to_repeat_it(run, config):
     told, division = config_file.read(run)
     assert (
-        dataclasses.replace(told, structures=(), modality=None, planes=(), frames=(), pixels=())
+        dataclasses.replace(told, structures=(), modality="", planes=(), frames=(), pixels=())
         == config
     )
     assert division.test_organs == ("spleen",) and division.val_organs == ("heart",)
@@ -380,7 +380,7 @@ def test_a_preset_and_a_file_are_not_mixed(words, tmp_path):
 def test_every_preset_is_known_to_the_command_line_and_builds(preset, tmp_path):
     name, config = parse([preset, "--seed", "3", "--tasks.shots", "7"])
     assert (name, config.seed, config.tasks.shots) == (preset, 3, 7)
-    assert type(config.method) is type(PRESETS[preset][1].method)
+    assert type(config.method) is type(PRESETS[preset].config.method)
     write_size(tmp_path, SIZES["vit-b"])  # all that is read of published weights before data are
     learner = build(dataclasses.replace(config, structures=("a/b",), init_from=tmp_path))
     assert callable(learner.init) and callable(learner.step)

@@ -149,12 +149,12 @@ def channels(scanned, tmp_path_factory):
 
 def test_a_run_reads_as_its_training_scans_were_unless_told_otherwise(run):
     trained = open_run(run)
-    assert (trained.config.modality, trained.config.channel) == ("mr", None)
+    assert (trained.config.modality, trained.config.channel) == ("mr", "")
     other = trained._replace(config=dataclasses.replace(trained.config, channel="T2"))
     assert reading_for(other).channel == "T2"
     assert reading_for(other, channel="0").channel == "0"
     assert common(["T1", "T2"]) is common(["T1", None]) is None, "none is more right than another"
-    both = trained._replace(config=dataclasses.replace(trained.config, modality=None))
+    both = trained._replace(config=dataclasses.replace(trained.config, modality=""))
     with pytest.raises(BadInput, match="learned from ct and mr: say --modality"):
         reading_for(both)
     assert reading_for(both, modality="ct").modality == "ct"

@@ -148,6 +148,6 @@ def test_what_a_run_never_learned_from_is_warned_of(run, capsys):
     assert (
         f"warning: {run} learned from mr alone: of what it makes of ct" in capsys.readouterr().err
     )
-    teller(run, dataclasses.replace(trained.config, modality=None), reading, modality="ct")
+    teller(run, dataclasses.replace(trained.config, modality=""), reading, modality="ct")
     teller(run, trained.config, reading, modality="mr")
     assert capsys.readouterr().err == ""

@@ -107,7 +107,7 @@ def outcome_of(folder: Path, step: int, split: Split):
 def test_training_is_told_in_a_sentence(tmp_path):
     patients = ("acdc/a", "acdc/b", "chaos/c", "validation/d")
     split = Split(("heart", "liver"), ("kidney",), ("spleen",), patients, ("chaos/d",))
-    told = {"steps": 8, "init_from": None, "tasks": {"batch_size": 4, "kind": "episodes"}}
+    told = {"steps": 8, "init_from": "random", "tasks": {"batch_size": 4, "kind": "episodes"}}
     told["structures"] = ["acdc/heart", "chaos/liver"]
     write_json(tmp_path / "config.json", {"config": told})
     assert training(outcome_of(tmp_path, 8, split)) == (
@@ -129,7 +129,7 @@ def test_training_is_told_in_a_sentence(tmp_path):
 @pytest.mark.parametrize("name", PRESETS)
 def test_training_is_told_of_every_preset(name, tmp_path):
     split = Split(("heart",), (), ("spleen",), ("acdc/a",), ("acdc/b",))
-    preset = PRESETS[name][1]
+    preset = PRESETS[name].config
     config = dataclasses.replace(preset, structures=("acdc/heart",), steps=preset.steps or 1)
     write_json(tmp_path / "config.json", {"config": to_json(config)})
     told = training(outcome_of(tmp_path, config.steps, split))

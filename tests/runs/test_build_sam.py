@@ -20,7 +20,7 @@ from jaxmeta.runs.presets import PRESETS, STILL
 
 def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_otherwise():
     """arXiv 2308.16466, and the code released with it."""
-    (_, clean), (_, other) = PRESETS["ssm-sam"], PRESETS["ssm-sam-released"]
+    clean, other = PRESETS["ssm-sam"].config, PRESETS["ssm-sam-released"].config
     chunks = dict(width=5, stride=5, size=1024, shots=50, queries=12, batch_size=3, vmap=1)
     assert clean.method == SelfSampling(
         steps=3, rate=1e-4, order=1, learn_rate=False, test_steps=30, test_rate=2e-4,
@@ -69,7 +69,7 @@ def told(monkeypatch):
 
 
 def test_every_option_of_ssm_sam_reaches_what_it_names(told):
-    usual = PRESETS["ssm-sam-tiny"][1]
+    usual = PRESETS["ssm-sam-tiny"].config
     own = SelfSampling(
         prompt="clicks", attends=False, dropout=0.3, period=17, steps=7, rate=0.11,
         learn_rate=True, order=2, test_steps=13, test_rate=0.12, test_weight_decay=0.13,
@@ -96,7 +96,7 @@ def test_every_option_of_ssm_sam_reaches_what_it_names(told):
 
 def test_slices_look_as_the_frozen_encoder_learned_from_them(tmp_path):
     """MedSAM's learned from 0 to 1, whatever is the darkest and the brightest."""
-    begun = dataclasses.replace(PRESETS["ssm-sam"][1], init_from=tmp_path)
+    begun = dataclasses.replace(PRESETS["ssm-sam"].config, init_from=tmp_path)
     write_size(tmp_path, SIZES["vit-b"])
     assert sam_weights.colors_of(begun) is slices_as_colors
     write_size(tmp_path, SIZES["vit-b"], "medsam")

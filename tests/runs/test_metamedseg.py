@@ -91,7 +91,7 @@ def test_runs_are_named_after_their_preset():
 
 
 def test_another_method_begins_with_its_own_outer_rule():
-    config = with_method(PRESETS["metamedseg-small"][1], Transfer())
+    config = with_method(PRESETS["metamedseg-small"].config, Transfer())
     assert config.outer == Outer(rate=2e-2)
     checks.check(config)
 
@@ -114,7 +114,7 @@ def test_the_transfer_baseline_of_a_run_is_a_plain_one(small, monkeypatch):
         and begun[0].tasks == small.tasks
         and begun[0].method == Transfer()
     )
-    paper = PRESETS["metamedseg-small"][1]
+    paper = PRESETS["metamedseg-small"].config
     assert with_method(paper, Transfer()).outer.rate == 2e-2
     assert with_method(small, Transfer()).outer.rate == begun[0].outer.rate == 6e-3
 
@@ -202,7 +202,7 @@ def test_a_method_has_no_option_of_another(words, capsys):
 )
 def test_parts_of_other_methods_are_refused(changes, message):
     with pytest.raises(BadInput, match=message):
-        checks.check(dataclasses.replace(PRESETS["unet-maml"][1], **changes))
+        checks.check(dataclasses.replace(PRESETS["unet-maml"].config, **changes))
 
 
 @pytest.mark.slow
@@ -327,7 +327,7 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
 
 def test_every_preset_can_be_run_but_for_data_and_published_weights(tmp_path):
     write_size(tmp_path, SIZES["vit-b"])
-    for _, config in PRESETS.values():
+    for config in (preset.config for preset in PRESETS.values()):
         if isinstance(config.network, Sam):
             config = dataclasses.replace(config, init_from=tmp_path)
         if not getattr(config.tasks, "decathlon", False):

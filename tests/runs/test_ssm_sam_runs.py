@@ -56,14 +56,14 @@ def begun(config, tmp_path_factory):
     own = dict(workdir=root / "run", tasks=tasks, method=method, steps=2, checkpoint_every=1)
     small = dataclasses.replace(small, **own, validation_tasks=2)
     quick = dataclasses.replace(
-        PRESETS["sam-tiny"][1],
-        tasks=dataclasses.replace(PRESETS["sam-tiny"][1].tasks, size=16, shots=1, queries=1),
+        PRESETS["sam-tiny"].config,
+        tasks=dataclasses.replace(PRESETS["sam-tiny"].config.tasks, size=16, shots=1, queries=1),
         steps=2,
         checkpoint_every=1,
         validation_tasks=2,
     )
     before = PRESETS["sam-tiny"]
-    PRESETS["sam-tiny"] = (before[0], quick)
+    PRESETS["sam-tiny"] = before._replace(config=quick)
     try:
         small = command.on_tiny(small)
     finally:
@@ -272,7 +272,7 @@ def test_slices_kept_of_other_images_are_refused(tmp_path, monkeypatch, part, ch
     monkeypatch.setattr(feature_cache, "fill", lambda *whatever: None)
     monkeypatch.setattr(feature_cache, "cached", lambda *whatever: None)
     source = SimpleNamespace(pool=SimpleNamespace(shards=SimpleNamespace(volumes=())))
-    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], feature_cache=tmp_path)
+    config = dataclasses.replace(PRESETS["ssm-sam-tiny"].config, feature_cache=tmp_path)
     feature_cache.with_prefixes(config, source, {})
     feature_cache.with_prefixes(config, source, {})
     if part:
@@ -303,7 +303,7 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
     ],
 )
 def test_what_ssm_sam_cannot_be_made_of(part, changes, told):
-    config = PRESETS["ssm-sam-tiny"][1]
+    config = PRESETS["ssm-sam-tiny"].config
     if part:
         changes = {part: dataclasses.replace(getattr(config, part), **changes)}
     cache = Path("cache") if part == "augment" else None
@@ -313,20 +313,20 @@ def test_what_ssm_sam_cannot_be_made_of(part, changes, told):
 
 def test_what_is_ssm_sam_s_is_nobody_else_s():
     with pytest.raises(BadInput, match="they are ssm-sam's"):
-        checks.check(dataclasses.replace(PRESETS["maml"][1], tasks=Chunks(size=64)))
+        checks.check(dataclasses.replace(PRESETS["maml"].config, tasks=Chunks(size=64)))
 
 
 def test_the_presets_of_published_size_ask_for_weights(tmp_path):
     write_size(tmp_path, sam_weights.SIZES["vit-b"])
     for name in ("ssm-sam", "ssm-sam-released"):
         with pytest.raises(BadInput, match="needs --init-from"):
-            checks.check(PRESETS[name][1])
-        checks.check(dataclasses.replace(PRESETS[name][1], init_from=tmp_path))
+            checks.check(PRESETS[name].config)
+        checks.check(dataclasses.replace(PRESETS[name].config, init_from=tmp_path))
 
 
 def test_a_beginning_of_another_size_is_named(tmp_path):
     write_size(tmp_path, sam_weights.SIZES["vit-b"])
-    config = dataclasses.replace(PRESETS["ssm-sam-tiny"][1], init_from=tmp_path)
+    config = dataclasses.replace(PRESETS["ssm-sam-tiny"].config, init_from=tmp_path)
     with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*network is"):
         sam_weights.weights_of(config, None)
 

@@ -1,6 +1,5 @@
 """MetaMedSeg: Reptile over whole volumes, tasks weighed (Makarevich, Farshad et al. 2021)."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from jaxmeta.methods.metamedseg.released import compounding
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import Adaptation
 from jaxmeta.methods.parts import check_network, inner_rule, network_and_loss, started
+from jaxmeta.options import options
 from jaxmeta.tasks.task import Examples
 
 TARGET_SLICES = 10  # as many as the code released with the paper looks at
@@ -27,7 +27,7 @@ RULES = {
 }
 
 
-@dataclass(frozen=True)
+@options
 class TaskWeights:
     """How much each task of a step counts."""
 
@@ -43,7 +43,7 @@ class TaskWeights:
     for comparison only."""
 
 
-@dataclass(frozen=True)
+@options
 class MetaMedSeg(Adaptation):
     """MetaMedSeg: every task is a volume, learned slice by slice by Adam."""
 

@@ -1,7 +1,6 @@
 """SSM-SAM: few steps on one slice adapt a frozen image encoder (Zhang, Leng, Han, Xie 2024)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from jaxmeta import algorithms
@@ -16,6 +15,7 @@ from jaxmeta.methods.ssm_sam import released
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
 from jaxmeta.models.ssm_sam import SsmSam, self_sampling
+from jaxmeta.options import options
 from jaxmeta.splits.split import Pool
 from jaxmeta.tasks.slice_chunks import chunks_within
 from jaxmeta.tasks.source import Source
@@ -23,7 +23,7 @@ from jaxmeta.tasks.source import Source
 CLICKS = Drawn().asked
 
 
-@dataclass(frozen=True)
+@options
 class Released:
     """What the code released with the paper does otherwise; for comparison only."""
 
@@ -39,7 +39,7 @@ class Released:
     """Learned queries of the sampler, one for each slice of a batch; there: the batch's size."""
 
 
-@dataclass(frozen=True)
+@options
 class SelfSampling:
     """SSM-SAM: adapters, self-sampled points and a mask-attention decoder on a frozen encoder."""
 
