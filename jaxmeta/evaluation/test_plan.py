@@ -191,7 +191,7 @@ def check(options: Options) -> None:
         raise BadInput(f"--shots {' '.join(map(str, options.shots))}: must be at least 1")
     for name in ("support_sets", "neighbors"):
         if (value := getattr(options, name)) < 0:
-            raise BadInput(f"--{name.replace('_', '-')} {value}: must be at least 1")
+            raise BadInput(f"--{name.replace('_', '-')} {value}: must be at least 0")
 
 
 def plan_test(run: Run, options: Options) -> EvaluationPlan:

@@ -45,12 +45,12 @@ def segmented(options: Options) -> Iterator[Found]:
     reading = reading_for(run, **said(options))
     known = known_scans(run.provenance)
     alone = {image for image, _, _ in pairs}.difference(options.image)  # no mask is made of these
-    how = dict(modality=options.modality, known=known, supports=alone)
+    how = dict(modality=said(options).get("modality"), known=known, supports=alone)
     tell = teller(options.run, run.config, reading, **how)
     reading = reading._replace(tell=tell)
     scans = [*(image for image, _, _ in pairs), *options.image]
     check_rescale(scans, reading)
-    tell_channel(scans, reading, options.channel)
+    tell_channel(scans, reading, said(options).get("channel"))
     few = FEW if follows_own_rule(run.config) else None
     how = dict(support_sets=options.support_sets, seed=options.seed, few=few)
     each = options.structures or (None,)
@@ -58,7 +58,7 @@ def segmented(options: Options) -> Iterator[Found]:
         drawn
         for value in each
         for drawn in drawn_supports(
-            read_support(pairs, reading, value, tell=value == each[0]), options.shots, **how
+            read_support(pairs, reading, value, tell=value == each[0]), options.shots or None, **how
         )
     ]
     shots = max(len(support.place) for support in supports)

@@ -42,7 +42,7 @@ def segmented(options: Options) -> Iterator[Found]:
     network, variables, preprocessing = open_network(options.run, is_run=is_run)
     reading = reading_to_point(options, is_run)
     check_rescale([image], reading)
-    tell_channel([image], reading, options.channel)
+    tell_channel([image], reading, said(options).get("channel"))
     tell = tell_pointed(options, network, preprocessing, reading)
     scan = read_scan(image, reading._replace(tell=tell))
     grid, slices = scan.geometry, network_input(scan, range(len(scan.values)), None)
@@ -78,7 +78,9 @@ def tell_pointed(
         return tuple(n * mm / m for n, mm, m in zip(plane, spacing(grid)[1:], inner, strict=True))
 
     config = Config() if converted(options.run) else config_file.read(options.run)[0]
-    return teller(options.run, config, reading, modality=options.modality, seen_as=seen_as)
+    return teller(
+        options.run, config, reading, modality=said(options).get("modality"), seen_as=seen_as
+    )
 
 
 def spread(slices: np.ndarray, numbers: Sequence[int], count: int) -> np.ndarray:
@@ -97,7 +99,7 @@ def reading_to_point(options: Options, is_run: bool) -> Reading:
                 f"{options.run} learned from slices of one --tasks.spacing: train without"
             )
         return reading
-    if options.modality is None:
+    if options.modality == "auto":
         raise BadInput(
             "converted weights do not say what the volume is: --modality ct or --modality mr"
         )

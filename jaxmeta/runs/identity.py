@@ -23,7 +23,9 @@ def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
     values = {"algorithm": config.algorithm} | to_json(config)
     found = {name: each for name, each in flat(values).items() if name not in OWN}
-    if config.origin:
+    if config.origin is None:
+        del found[INIT_FROM]
+    else:
         found[INIT_FROM] = "another run"
         try:
             begun = recipe(config_file.read(config.origin)[0])

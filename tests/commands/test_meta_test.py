@@ -329,10 +329,11 @@ def test_settings_of_a_run_that_was_not_searched_are_refused(run):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("shots", (0,)), ("shots", (5, -1)), ("support_sets", 0)]
+    ("name", "value"),
+    [("shots", (0,)), ("shots", (5, -1)), ("support_sets", -1)],
 )
 def test_numbers_below_one_are_refused(run, name, value):
-    with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} .*must be at least 1"):
+    with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} .*must be at least [01]"):
         meta_test(Options(run=(run,), **{name: value}))
 
 

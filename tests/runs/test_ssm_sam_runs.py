@@ -140,7 +140,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
     within = dataclasses.replace(
         options,
         shots=(5, 1),
-        support_sets=None,
+        support_sets=0,
         **WITHIN,
         prompt="clicks",
         as_released=0.0,
@@ -306,7 +306,7 @@ def test_what_ssm_sam_cannot_be_made_of(part, changes, told):
     config = PRESETS["ssm-sam-tiny"].config
     if part:
         changes = {part: dataclasses.replace(getattr(config, part), **changes)}
-    cache = Path("cache") if part == "augment" else None
+    cache = Path("cache") if part == "augment" else "off"
     with pytest.raises(BadInput, match=told):
         checks.check(dataclasses.replace(config, **changes, feature_cache=cache))
 
