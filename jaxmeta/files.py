@@ -1,10 +1,12 @@
 """Files that are whole or not there: written beside their place, then renamed into it.
 
 Here a path becomes an `etils.epath.Path`. What opens, lists, reads and writes shards does so by the
-functions of this file alone, so that folders elsewhere than on a disk, as gs://, are its matter.
+functions of this file alone, so that folders elsewhere than on a disk, as gs://, are its matter:
+what only writes and opens files of this machine gets such a one, and it is copied there or back.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -13,18 +15,27 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import numpy as np
 from etils import epath
 
+from jaxmeta.errors import BadInput
+
 # What NumPy raises on .npz files that are missing, cut off or damaged.
 DAMAGED = zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError
+Place = epath.Path  # what an option is that may lead elsewhere: pathlib's makes gs:/b of gs://b
 
 
-def path_of(path: str | os.PathLike) -> epath.Path:
+def path_of(path: str | os.PathLike) -> Place:
     """Give a path that reads and writes wherever it leads."""
-    return epath.Path(path)
+    return Place(path)
+
+
+def elsewhere(path: str | os.PathLike) -> bool:
+    """Tell whether a path leads to another machine, as gs://bucket/folder."""
+    return "://" in os.fspath(path)
 
 
 @contextmanager
@@ -32,11 +43,17 @@ def beside(path: str | os.PathLike) -> Iterator[Path]:
     """Give a local path to write to; rename it into place when all went well, remove it otherwise.
 
     What was written is on the disk before it gets its name: a machine that loses power keeps the
-    old file or the new one. Folders on the way are made. Raises FileNotFoundError where nothing was
-    written.
+    old file or the new one. Folders on the way are made. Elsewhere a file has its name once it is
+    whole, so it is sent as one. Raises FileNotFoundError where nothing was written.
     """
     place = path_of(path)
     place.parent.mkdir(parents=True, exist_ok=True)
+    if elsewhere(place):
+        with TemporaryDirectory() as folder:
+            part = Path(folder, place.name)
+            yield part
+            place.write_bytes(part.read_bytes())
+        return
     part = Path(place.with_name(f".{place.name}.{os.getpid()}.partial"))
     try:
         yield part
@@ -63,8 +80,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def exists(path: str | os.PathLike) -> bool:
-    """Tell whether a file or a folder is there."""
-    return path_of(path).exists()
+    """Tell whether a file or a folder is there.
+
+    Raises BadInput where it would be elsewhere and what reads there is not installed.
+    """
+    try:
+        return path_of(path).exists()
+    except ImportError as error:
+        raise BadInput(f"{path}: {error}") from None
 
 
 def is_folder(path: str | os.PathLike) -> bool:
@@ -93,8 +116,23 @@ def remove(path: str | os.PathLike) -> None:
 
 
 def local(path: str | os.PathLike) -> str:
-    """Name the file on this machine that has these bytes, for what opens files by name itself."""
-    return os.fspath(path_of(path))
+    """Name the file on this machine that has these bytes, for what opens files by name itself.
+
+    One from elsewhere is copied among the temporary files when it is first asked for, and again
+    where it has changed since; the processes of a user share the copy. Raises OSError where the
+    file is not there.
+    """
+    place = path_of(path)
+    if not elsewhere(place):
+        return os.fspath(place)
+    known = place.stat()
+    key = hashlib.sha256(f"{place} {known.length} {known.mtime}".encode()).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else ""  # not on Windows
+    copy = Path(gettempdir(), f"jaxmeta-{user}", key, place.name)
+    if not copy.exists():
+        with beside(copy) as part:
+            part.write_bytes(place.read_bytes())
+    return os.fspath(copy)
 
 
 def sync(path: str | os.PathLike) -> None:

@@ -14,6 +14,7 @@ from jaxmeta.commands.command import parse_words
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.prepare import Summary, prepare
 from jaxmeta.errors import BadInput
+from jaxmeta.files import Place
 from jaxmeta.options import options
 from jaxmeta.progress import following
 
@@ -74,8 +75,8 @@ class Arguments(Reading, Naming):
     and a mask of each structure (ct.nii.gz with segmentations/liver.nii.gz: TotalSegmentator),
     images/ with labels/, NAME.nii.gz beside NAME_seg.nii.gz, or names that pair in one way only
     (image_21, label_21). Files of other formats are named, with what converts them."""
-    output: Path
-    """Where the shards go."""
+    output: Place
+    """Where the shards go: a folder, or gs://BUCKET/FOLDER (with pip install gcsfs)."""
     size: int = 128
     """Default side, in pixels, of the square that slices are resized to when loaded; not stored."""
     spacing: float = 0.0
@@ -116,7 +117,7 @@ def arguments(args: Arguments) -> dict[str, Any]:
     return chosen | {"fill_nan": None if args.fill_nan == "refuse" else args.fill_nan}
 
 
-def tell(summary: Summary, output: Path) -> None:
+def tell(summary: Summary, output: Place) -> None:
     """Print what there is now, and what was left out and why."""
     for dataset, counts in summary.datasets.items():
         print(

@@ -17,6 +17,7 @@ from jaxmeta.evaluation.protocols.released import Released, as_released
 from jaxmeta.evaluation.protocols.within_volume import with_clicks
 from jaxmeta.evaluation.settings import searched_by
 from jaxmeta.evaluation.tuning import validation_trials
+from jaxmeta.files import Place
 from jaxmeta.options import options, path_of
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.config import AnyLeak, Config
@@ -120,7 +121,7 @@ class Options(Cases, Baselines, Scores):
     _: KW_ONLY
     run: tuple[Path, ...]
     """Run folders; several make one paired comparison."""
-    data: tuple[Path, ...] = ()
+    data: tuple[Place, ...] = ()
     """Shards to test on; none: those that each run was trained with."""
     allow_leak: tuple[AnyLeak, ...] = ()
     """What a test must not share and this one does, named with every score: organs, patients or

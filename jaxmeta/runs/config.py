@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 
 from jaxmeta.augmentation.augment import Augmentation
-from jaxmeta.files import plain
+from jaxmeta.files import Place, plain
 from jaxmeta.methods import ALL, method_of
 from jaxmeta.methods.maml import MetaSgd
 from jaxmeta.methods.options import (
@@ -44,8 +44,8 @@ TYPES: dict[str, dict[str, type]] = {
 class Config:
     """Everything that repeats a run; the resolved form stands in its `config.json`."""
 
-    data: tuple[Path, ...] = ()
-    """Folders of shards; without any, phantoms are made."""
+    data: tuple[Place, ...] = ()
+    """Folders of shards, here or at gs://; without any, phantoms are made."""
     workdir: Literal["auto"] | Path = "auto"
     """The run's folder; auto: one named after the preset and the seed under `runs/`."""
     test_organs: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jaxmeta.errors import BadInput
+from jaxmeta.files import Place
 from jaxmeta.runs.config import TYPES, Config
 from jaxmeta.runs.presets import with_method
 from jaxmeta.splits.split import Split, split_from_json
@@ -47,10 +48,10 @@ def from_json(kind: Any, values: Any, base: Any = None) -> Any:
                 f"{values!r} in a configuration: known are {', '.join(map(str, get_args(kind)))}"
             )
         return values
-    wanted = {Path: str, float: (int, float)}.get(kind, kind)
+    wanted = {Path: str, Place: str, float: (int, float)}.get(kind, kind)
     if not isinstance(values, wanted) or (isinstance(values, bool) and kind is not bool):
         raise BadInput(f"{values!r} in a configuration: should be {kind.__name__}")
-    return kind(values) if kind in (Path, float) else values
+    return kind(values) if kind in (Path, Place, float) else values
 
 
 def read_config(path: Path) -> Config:
