@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import os
 import re
 import types
 import typing
@@ -180,7 +181,9 @@ def takes(hint: Any) -> str:
     if origin is tuple:
         each = ", ".join(takes(one) for one in inner if one is not Ellipsis)
         return f"{each} ..." if Ellipsis in inner else each
-    words = {bool: "yes, no", int: "whole number", float: "number", str: "text", Path: "path"}
+    words = {bool: "yes, no", int: "whole number", float: "number", str: "text"}
+    if inspect.isclass(hint) and issubclass(hint, os.PathLike):
+        return "path"
     return words.get(hint, getattr(hint, "__name__", str(hint)))
 
 

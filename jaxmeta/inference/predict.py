@@ -51,7 +51,7 @@ def inputs(options: Options) -> list[Path]:
 def refuse_missing(options: Options, inputs: Sequence[Path]) -> None:
     """Refuse what is not there, and images of other formats."""
     for path in (*inputs, *options.image):
-        if not path.is_file():
+        if not path.is_file() and not (path.is_dir() and is_image(path)):
             raise BadInput(f"{path}: there is no such file")
     for path in options.image:
         if not is_image(path):

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Integer, Shaped
 
+from jaxmeta.data.formats.image import placed_of
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.found import mask_of
 from jaxmeta.inference.options import Options
@@ -94,13 +95,19 @@ def as_text(labelled: Labelled, place: Path) -> str:
         return labelled
     image, label, *value = labelled
     if isinstance(label, np.ndarray):
-        affine = image.affine if isinstance(image, Volume) else nib.load(image).affine
+        affine = image.affine if isinstance(image, Volume) else _affine_of(image)
         label = Volume(label, affine)
     files = [
         filed(volume, place.with_name(f"{place.name}_{what}.nii"))
         for volume, what in ((image, "image"), (label, "label"))
     ]
     return ":".join(map(str, [*files, *value]))
+
+
+def _affine_of(image):
+    """Read where an image's voxels lie; of one that cannot be read its reading says why."""
+    placed = placed_of(image)
+    return np.eye(4) if placed is None else placed[1]
 
 
 def filed(volume: File | Volume, path: Path) -> Path:

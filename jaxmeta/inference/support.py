@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmeta.data.formats.formats import READERS
+from jaxmeta.data.formats.formats import endings, is_image
 from jaxmeta.data.formats.image import read_pair
 from jaxmeta.data.grid import resize_mask, to_slices
 from jaxmeta.errors import BadInput
@@ -20,12 +20,22 @@ Pair = tuple[Path, Path, int | None]  # image, label, value
 
 def parsed(text: str) -> Pair:
     """Read IMAGE:LABEL[:VALUE]; raises BadInput for what is written in another way."""
-    file = f".+?(?:{'|'.join(map(re.escape, READERS))})"
+    file = f".+?(?:{'|'.join(map(re.escape, endings()))})"
     match = re.fullmatch(rf"({file}):({file})(?::(\d+))?", text, re.IGNORECASE)
-    if not match:
-        raise BadInput(f"--support {text}: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
-    image, label, value = match.groups()
+    image, label, value = match.groups() if match else _by_what_is_there(text)
     return Path(image), Path(label), None if value is None else int(value)
+
+
+def _by_what_is_there(text):
+    """Part what is told at the colons that leave two volumes: a folder may be called anything."""
+    words = text.split(":")
+    ways = [(words, None)] + [(words[:-1], words[-1])] * words[-1].isdecimal()
+    for names, value in ways:
+        for end in range(1, len(names)):
+            image, label = ":".join(names[:end]), ":".join(names[end:])
+            if is_image(image) and is_image(label):
+                return image, label, value
+    raise BadInput(f"--support {text}: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
 
 
 def read_support(

@@ -1,4 +1,7 @@
-"""A format is one file and one line of `READERS`: one that only this test knows is prepared."""
+"""A format is one file and one line of `READERS`: two that only this test knows are prepared, one
+of files and one, as DICOM is, of folders that hold a file for each slice."""
+
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -50,11 +53,48 @@ def written(path, values, affine):
     return path
 
 
-def test_a_folder_of_a_new_format_gives_what_its_nifti_gives(npz, tmp_path):
+def read_series(folder, choose):
+    files = sorted(folder.glob("*.slice"))
+    stack = np.stack([np.frombuffer(file.read_bytes()[128:], "<i2") for file in files], -1)
+    place = np.frombuffer(files[0].read_bytes()[:128]).reshape(4, 4)
+    shape = head_of_series(folder).shape
+    choose(shape)
+    return Raw(stack.reshape(shape), 1.0, 0.0, place, header_for(shape, place))
+
+
+def head_of_series(folder):
+    files = sorted(folder.glob("*.slice"))
+    lengths = np.frombuffer((folder / "lengths").read_bytes(), int)
+    place = np.frombuffer(files[0].read_bytes()[:128]).reshape(4, 4)
+    return Head((*map(int, lengths), len(files)), place)
+
+
+def holds_series(folder):
+    return any(file.suffix == ".slice" for file in folder.iterdir())
+
+
+@pytest.fixture
+def series(monkeypatch):
+    """Let folders of slices, a file each, be a format that is read."""
+    reader = Reader("slices", read_series, head_of_series, holds_series)
+    monkeypatch.setitem(READERS, ".slice", reader)
+
+
+def written_series(folder, values, affine):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lengths").write_bytes(np.array(values.shape[:2]).tobytes())
+    for number in range(values.shape[2]):
+        data = values[..., number].astype("<i2").tobytes()
+        (folder / f"{number:03}.slice").write_bytes(affine.tobytes() + data)
+    return folder
+
+
+@pytest.mark.parametrize("write, ending", [(written, ".npz"), (written_series, "")])
+def test_a_folder_of_a_new_format_gives_what_its_nifti_gives(npz, series, tmp_path, write, ending):
     for number, codes in enumerate(("RAS", "PSR")):
         (image, label), affine = anatomy(seed=number), oriented(codes)
         for name, array in ((f"c{number}", image), (f"c{number}_seg", label)):
-            written(tmp_path / f"new/belly/{name}.npz", array, affine)
+            write(tmp_path / f"new/belly/{name}{ending}", array, affine)
             save(tmp_path / f"old/belly/{name}.nii.gz", array, affine)
     told = dict(modality=["mr"], labels=["1=liver", "2=spleen"], workers=1)
     for kind in ("new", "old"):
@@ -76,11 +116,12 @@ def test_a_folder_of_a_new_format_gives_what_its_nifti_gives(npz, tmp_path):
         )
 
 
-def test_predict_reads_it_too(npz, tmp_path):
+@pytest.mark.parametrize("write, ending", [(written, ".npz"), (written_series, "")])
+def test_predict_reads_it_too(npz, series, tmp_path, write, ending):
     image, label = anatomy()
-    files = [tmp_path / "a.npz", tmp_path / "a_seg.npz", tmp_path / "b.nii.gz"]
+    files = [tmp_path / f"a{ending}", tmp_path / f"a_seg{ending}", tmp_path / "b.nii.gz"]
     for file, array in zip(files, (image, label)):
-        written(file, array, oriented("LPS"))
+        write(file, array, oriented("LPS"))
     save(files[2], image, oriented("LPS"))
     reading = Reading(16, None, "axial", "mr")
     one, other = (seen(read_scan(file, reading), reading) for file in files[::2])
@@ -89,6 +130,49 @@ def test_predict_reads_it_too(npz, tmp_path):
     assert support.examples.mask.any((1, 2)).all()
     options = Options(run=tmp_path, image=(files[0],), output=tmp_path / "out")
     assert [path.name for path in outputs(options, [])] == ["a.nii.gz"]
+
+
+def test_a_series_is_found_in_every_layout_and_its_files_in_none(series, tmp_path):
+    affine = oriented("RAS")
+    places = {
+        "beside": ("t2", "t2_seg"),
+        "two": ("images/p1", "labels/p1"),
+        "deep": ("p1/scan", "p1/mask"),
+        "masks": ("p1/mri", "p1/segmentations/liver"),
+        "bids": ("sub-1/anat/sub-1_T1w", "derivatives/x/sub-1/anat/sub-1_label-liver_mask"),
+    }
+    for layout, names in places.items():
+        for name, array in zip(names, anatomy(), strict=True):
+            written_series(tmp_path / layout / name, array, affine)
+        (case,), alone, _ = find_cases([tmp_path / layout], modality=["mr"])
+        found = [
+            path.relative_to(tmp_path / layout).as_posix() for path in (case.image, case.label)
+        ]
+        assert (found, alone) == ([*names], []), layout
+
+
+def test_a_series_that_changed_is_prepared_again(series, tmp_path):
+    image, label = anatomy()
+    for name, array in (("a", image), ("a_seg", label)):
+        written_series(tmp_path / "d" / name, array, oriented("RAS"))
+    told = dict(modality=["mr"], workers=1)
+    assert prepare([tmp_path / "d"], tmp_path / "shards", **told).reused == 0
+    assert prepare([tmp_path / "d"], tmp_path / "shards", **told).reused == 1
+    written_series(tmp_path / "d" / "a", image + 1, oriented("RAS"))
+    assert prepare([tmp_path / "d"], tmp_path / "shards", **told).reused == 0
+
+
+def test_of_folders_it_is_told_what_their_files_end_in(series, tmp_path):
+    with pytest.raises(BadInput, match=r"not a NIfTI or slices file by its name; .*folders of .sl"):
+        case_stem(tmp_path)
+    written_series(tmp_path / "d/a", anatomy()[0], oriented("RAS"))
+    touch(tmp_path / "d", "a.nii", "a_seg.nii")
+    with pytest.raises(BadInput, match="there is both a .nii and a folder of it; remove one"):
+        find_cases([tmp_path / "d"], modality=["mr"])
+    with pytest.raises(BadInput, match="there is no such file"):
+        outputs(Options(run=tmp_path, image=(tmp_path / "d",), output=tmp_path), [])
+    a, b = (str(tmp_path / name) for name in ("d/a", "d/a.nii"))
+    assert parsed(f"{a}:{b}:3") == (Path(a), Path(b), 3) and parsed(f"{b}:{a}")[2] is None
 
 
 def test_what_is_told_of_endings_follows(npz, tmp_path):

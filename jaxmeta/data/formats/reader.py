@@ -1,4 +1,4 @@
-"""What a format has to give so that its files are read: two functions, told in this file."""
+"""What a format has to give so that its files are read: two or three functions, told here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +36,5 @@ class Reader(NamedTuple):
     # (path, choose): `choose` gives a channel's number for the shape of the whole, and may raise;
     # what cannot be read raises BadInput with the file's name
     head: Callable[[str | Path], Head | None]  # None where reading it all will say what is wrong
+    holds: Callable[[Path], bool] | None = None
+    # where a volume is a folder of files: whether a folder is one; None where each file is one

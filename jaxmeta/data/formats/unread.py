@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.formats.formats import READERS, is_image, kinds, listed
+from jaxmeta.data.formats.formats import READERS, ending_of, endings, is_image, kinds, listed
 from jaxmeta.data.names import amount, three
 
 SIMPLE = "SimpleITK.WriteImage(SimpleITK.ReadImage('x{end}'), 'x.nii.gz') in Python, or 3D Slicer"
@@ -46,6 +46,9 @@ def other_formats(folder: Path) -> list[Others]:
     """
     found: dict[str, list[Path]] = {}
     for place, folders, inside in os.walk(folder):
+        if is_image(place):
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = sorted(name for name in inside if not name.startswith("."))
         plain, there = [], set(inside)
@@ -64,8 +67,8 @@ def other_formats(folder: Path) -> list[Others]:
 
 def unread_ending(name: str) -> str | None:
     """Give the ending of a format that is known and not read, in lower case."""
-    known = (end for end in reversed(OTHERS) if name.lower().endswith(end))
-    return None if is_image(name) else next(known, None)
+    known = (end for end in reversed(OTHERS) if name.lower().endswith(end) and end not in READERS)
+    return None if ending_of(name) else next(known, None)
 
 
 def is_dicom(path: Path) -> bool:
@@ -98,5 +101,5 @@ def conversion(path: Path) -> str:
     if is_image(path):
         return f"it is {kinds()} by its name"
     ending = unread_ending(path.name) or (".dcm" if is_dicom(path) else None)
-    told = f"its name must end in {listed(sorted(READERS), 'or')}"
+    told = f"its name must end in {listed(sorted(endings()), 'or')}"
     return converted_by(ending) if ending else told

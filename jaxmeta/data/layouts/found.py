@@ -1,11 +1,12 @@
 """What a layout says of a folder, and the small things that every layout needs to say it."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.formats.formats import by_stem, is_image
+from jaxmeta.data.formats.formats import by_stem, images_among
 from jaxmeta.errors import BadInput
 
 
@@ -50,8 +51,8 @@ def volumes_in(folder: Path) -> dict[str, Path]:
 
     Raises BadInput where two differ in their endings alone.
     """
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return by_stem(f for f in files if is_image(f) and not f.is_dir() and f.name[0] != ".")
+    inside = os.listdir(folder) if folder.is_dir() else []
+    return by_stem(images_among(folder, inside))
 
 
 def described(folder: Path) -> dict | None:

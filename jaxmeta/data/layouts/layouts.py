@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxmeta.data.formats.formats import READERS, case_stem, ending_of, kinds
+from jaxmeta.data.formats.formats import case_stem, ending_of, endings, kinds
 from jaxmeta.data.formats.unread import converted_by, unread_ending
 from jaxmeta.data.layouts.bids import bids
 from jaxmeta.data.layouts.found import Found, Pair, described, unused, volumes_in
@@ -92,7 +92,7 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
         raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
     where = folder / "dataset.json"
     ending = str(declared.get("file_ending", ".nii.gz"))
-    if ending.lower() not in READERS:
+    if ending.lower() not in endings():
         told = f"is not {kinds()}; {converted_by(unread_ending(ending))}"
         raise BadInput(f"{where}: file_ending {ending} {told}")
     if "ignore" in declared.get("labels", {}):

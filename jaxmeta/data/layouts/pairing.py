@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.data.formats.formats import by_stem, is_image, kinds, without_ending
+from jaxmeta.data.formats.formats import by_stem, images_among, kinds, without_ending
 from jaxmeta.data.layouts.found import Found, Pair
 from jaxmeta.data.names import amount, slug, three
 from jaxmeta.data.words import template
@@ -139,8 +139,9 @@ def files_below(folder: Path, depth: int) -> dict[str, Path]:
     found = {}
     for place, folders, names in os.walk(folder):
         here = Path(place).relative_to(folder)
-        folders[:] = sorted(f for f in folders if f[0] != "." and len(here.parts) < depth)
-        images = (Path(place, name) for name in sorted(names) if is_image(name) and name[0] != ".")
+        images = list(images_among(place, [*folders, *names]))
+        inside = {name for name in folders if name[0] != "."} - {image.name for image in images}
+        folders[:] = sorted(inside) if len(here.parts) < depth else []
         found |= {(here / stem).as_posix(): file for stem, file in by_stem(images).items()}
     return found
 

@@ -26,6 +26,7 @@ from itertools import chain, groupby
 from typing import NamedTuple
 
 from jaxmeta.data.cases import Case, find_cases
+from jaxmeta.data.formats.formats import files_of
 from jaxmeta.data.grid import spacing
 from jaxmeta.data.identity import doubts, fingerprint, mask_digest
 from jaxmeta.data.masks import masks_of
@@ -175,7 +176,7 @@ def plan(cases: Sequence[Case], part_bytes: int) -> list[Part]:
     for dataset, group in groupby(cases, key=lambda case: case.dataset):
         batches, filled, ended = [], 0, True
         for case in group:
-            weight = length(case.image)
+            weight = sum(map(length, files_of(case.image)))
             if ended or filled + weight > part_bytes:
                 batches, filled = [*batches, []], 0
             batches[-1].append(case)
@@ -364,8 +365,10 @@ def _key(part, options):
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
-def _sha(file):
-    return hashlib.sha256(read_bytes(file)).hexdigest()
+def _sha(volume):
+    """Hash a file, or the hashes of those of a folder."""
+    hashes = [hashlib.sha256(read_bytes(file)).hexdigest() for file in files_of(volume)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _done(output, name):
