@@ -18,7 +18,7 @@ from experiments.benchmarks import metrics as metrics_
 from experiments.benchmarks import sweep as sweep_
 from experiments.benchmarks import volumes as volumes_
 from jaxmeta.commands.command import refuse_repeated, run
-from jaxmeta.options import path_of
+from jaxmeta.options import path_or_none
 from jaxmeta.parallel import devices
 
 Memory = Literal["plain", "remat", "mixed"]
@@ -55,7 +55,7 @@ def meta_step(
     """
     options = dict(size=size, width=width, steps=steps, tasks=tasks, shots=shots, order=order)
     options |= dict(algorithm=algorithm, memory=memory)
-    show(options, core.meta_step(**options, repeat=repeat, parity=path_of(parity)), json)
+    show(options, core.meta_step(**options, repeat=repeat, parity=path_or_none(parity)), json)
 
 
 def sweep(

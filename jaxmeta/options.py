@@ -39,7 +39,7 @@ def options(kind: Kind) -> Kind:
     return dataclasses.dataclass(frozen=True)(kind)
 
 
-def path_of(value: str | Path) -> Path | None:
+def path_or_none(value: str | Path) -> Path | None:
     """Give the path that an option names; None for a word in its place."""
     return value if isinstance(value, Path) else None
 

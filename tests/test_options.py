@@ -8,7 +8,7 @@ from typing import Literal, get_type_hints
 import pytest
 import tyro
 
-from jaxmeta.options import grouped, options, path_of, texts_below, ungrouped
+from jaxmeta.options import grouped, options, path_or_none, texts_below, ungrouped
 
 
 @options
@@ -76,5 +76,5 @@ def test_each_base_is_a_group_of_its_own(capsys, monkeypatch):
 
 def test_a_word_stands_for_no_path():
     asked = tyro.cli(grouped(Basket), args=["--owner", "me", "--kind", "there/it.png"])
-    assert path_of(ungrouped(Basket, asked).kind) == Path("there/it.png")
-    assert path_of(Basket(owner="me").kind) is None
+    assert path_or_none(ungrouped(Basket, asked).kind) == Path("there/it.png")
+    assert path_or_none(Basket(owner="me").kind) is None

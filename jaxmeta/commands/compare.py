@@ -17,7 +17,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.outcome import Outcome
 from jaxmeta.evaluation.protocols import PROTOCOLS, Name, alpnet
 from jaxmeta.evaluation.scoring import Score
-from jaxmeta.options import options, path_of
+from jaxmeta.options import options, path_or_none
 from jaxmeta.reports import comparison, cross_validation
 from jaxmeta.reports.pairing import Entry, called, entered, refuse_overlapping
 from jaxmeta.reports.run import read, tested, write
@@ -51,7 +51,7 @@ def main() -> None:
     """Parse and compare."""
     options = parse_words(Options, __doc__)
     how = dict(report=PROTOCOLS[options.protocol].folder, allow_leak=options.allow_leak)
-    output, reference = path_of(options.output), path_of(options.reference)
+    output, reference = path_or_none(options.output), path_or_none(options.reference)
     print(compare(options.run, output, reference, options.names, **how))
 
 

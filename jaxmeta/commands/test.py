@@ -29,7 +29,7 @@ from jaxmeta.evaluation.test_plan import (
 )
 from jaxmeta.evaluation.tuned import settings_of_other, transfer_run
 from jaxmeta.evaluation.tuning import search_settings
-from jaxmeta.options import path_of
+from jaxmeta.options import path_or_none
 from jaxmeta.parallel import devices
 from jaxmeta.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
 from jaxmeta.reports.run import write
@@ -55,7 +55,7 @@ def test(options: Options) -> list[Outcome]:
     leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, plans, strict=True)]
     refuse_other_leaks(list(zip(options.run, leaked, strict=True)), options.allow_leak)
     for run, one in zip(runs, plans, strict=True):
-        for shots in one.trials if path_of(options.tuned_on) else ():
+        for shots in one.trials if path_or_none(options.tuned_on) else ():
             settings_of_other(run, shots, options)
     for run, one in zip(runs, plans, strict=True):
         for leak in one.leaks:
@@ -74,7 +74,7 @@ def test(options: Options) -> list[Outcome]:
         print(write(run.folder / plans[number].protocol.folder, outcomes[-1:]))
     if len(outcomes) > 1:
         how = dict(report=plans[0].protocol.folder, allow_leak=options.allow_leak)
-        print(compare(options.run, path_of(options.output), **how))
+        print(compare(options.run, path_or_none(options.output), **how))
     return outcomes
 
 

@@ -22,7 +22,7 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput, Stopped
 from jaxmeta.evaluation.pretraining import PASSED_ON
 from jaxmeta.methods import method_of
-from jaxmeta.options import path_of
+from jaxmeta.options import path_or_none
 from jaxmeta.parallel import devices
 from jaxmeta.phantoms.write import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.runs.checks import check
@@ -100,7 +100,7 @@ def listed() -> str:
 
 def resolve(name: str, config: Config) -> Config:
     """Fill in what was left to us: the run's folder, and phantoms where no data were named."""
-    workdir = path_of(config.workdir) or Path("runs") / f"{name}-seed{config.seed}"
+    workdir = path_or_none(config.workdir) or Path("runs") / f"{name}-seed{config.seed}"
     config = dataclasses.replace(config, workdir=workdir)
     if config.data:
         return config

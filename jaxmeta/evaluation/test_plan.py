@@ -18,7 +18,7 @@ from jaxmeta.evaluation.protocols.within_volume import with_clicks
 from jaxmeta.evaluation.settings import searched_by
 from jaxmeta.evaluation.tuning import validation_trials
 from jaxmeta.files import Place
-from jaxmeta.options import options, path_of
+from jaxmeta.options import options, path_or_none
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.config import AnyLeak, Config
 from jaxmeta.runs.provenance import Held, Leak
@@ -161,7 +161,7 @@ def check(options: Options) -> None:
         raise BadInput(
             f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
         )
-    if path_of(options.tuned_on) and (options.tune or options.only_tune):
+    if path_or_none(options.tuned_on) and (options.tune or options.only_tune):
         raise BadInput(
             f"--tuned-on {options.tuned_on} with a search of its own: give one or the other"
         )
@@ -208,7 +208,7 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     held = held_in(run, held_out)
     shots = (1,) if "shots" in protocol.fixed else options.shots
     names = [searched_by(run, each, conditions_of(options)) for each in shots]
-    found = checked(run, held, held_out, options.allow_leak, path_of(options.tuned_on), names)
+    found = checked(run, held, held_out, options.allow_leak, path_or_none(options.tuned_on), names)
     return planned(run, options, protocol, held_out)._replace(held=held, leaks=found)
 
 
@@ -221,7 +221,7 @@ def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> E
             f"{run.folder}: protocol {run.config.protocol} has no validation organs to tune on; "
             "give --tuned-on of another run's search, or --baselines default"
         )
-    if options.baselines == "all" and not path_of(options.tuned_on):
+    if options.baselines == "all" and not path_or_none(options.tuned_on):
         validation_trials(run, max(options.shots), conditions)
     refuse_changed(options, protocol.fixed, f"the protocol {protocol.name} settles it")
     trials, described = {}, {}

@@ -10,7 +10,7 @@ from jaxmeta.evaluation.pretraining import pretrained
 from jaxmeta.evaluation.settings import read, searched_by, settings_for
 from jaxmeta.evaluation.test_plan import EvaluationPlan, Options, conditions_of
 from jaxmeta.evaluation.tuning import better, search_settings
-from jaxmeta.options import path_of
+from jaxmeta.options import path_or_none
 from jaxmeta.runs import config_file
 from jaxmeta.runs.identity import alike
 from jaxmeta.runs.run import Run, open_run
@@ -21,7 +21,7 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
     conditions = conditions_of(options)
     name = searched_by(run, shots, conditions)
     wanted = {"scratch"} | ({"transfer"} if transfer else set())
-    if path_of(options.tuned_on):
+    if path_or_none(options.tuned_on):
         found = settings_of_other(run, shots, options)
         if options.baselines == "all" and not wanted <= found.keys():
             raise BadInput(f"{options.tuned_on}: no search of transfer at {name} there")
@@ -38,7 +38,7 @@ def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned
 
     Raises BadInput where that has none for this run.
     """
-    other, name = path_of(options.tuned_on), searched_by(run, shots, conditions_of(options))
+    other, name = path_or_none(options.tuned_on), searched_by(run, shots, conditions_of(options))
     found = read(other, name)
     if not found:
         raise BadInput(f"{other}: no search at {name} there; run that test with --tune")

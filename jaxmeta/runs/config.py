@@ -24,7 +24,7 @@ from jaxmeta.methods.options import (
     Unet,
     Volumes,
 )
-from jaxmeta.options import options, path_of
+from jaxmeta.options import options, path_or_none
 
 TrainingLeak = Literal["target-labels", "shared-patients", "organs", "patients", "contents"]
 AnyLeak = Literal[TrainingLeak, "settings", "data"]
@@ -128,7 +128,7 @@ class Config:
     @property
     def origin(self) -> Path | None:
         """Give the run or the weights that this one begins with; None for random ones."""
-        return path_of(self.init_from)
+        return path_or_none(self.init_from)
 
     @property
     def algorithm(self) -> str:
