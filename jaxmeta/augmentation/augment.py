@@ -48,7 +48,8 @@ class Augmentation:
     """Largest shift of an image, in sides of the slice, either way."""
     elastic: float = 0.0
     """Standard deviation of an image's smooth displacement, in sides of the slice: 0.02 is plain to
-    see. While it and `task_elastic` together are at most 0.1 / `elastic_cells`, nothing folds."""
+    see. Nothing is folded while it and --augment.task-elastic together are at most 0.1 /
+    --augment.elastic-cells."""
     gain: float = 0.1
     """Standard deviation of an image's relative change of contrast."""
     offset: float = 0.1

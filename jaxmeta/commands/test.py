@@ -1,11 +1,11 @@
-"""Test a run on organs and patients that it never saw, beside the baselines that keep it honest.
+"""Test a run on organs and patients that it never saw, beside its baselines.
 
     python -m experiments.meta_test --run RUN [RUN ...] --shots 5 1
 
 The method is adapted to each held-out organ from K labelled slices of support patients and segments
 whole volumes of every other patient who has the organ. Scores are 3-D, at the original resolution.
 Several runs make one paired comparison, of seeds of one method or of several methods;
-`jaxmeta.commands.compare` makes it of runs tested one by one.
+`compare` makes it of runs tested one by one.
 """
 
 import dataclasses

@@ -89,7 +89,7 @@ def parse(words: list[str]) -> tuple[str, Config]:
         text = f"{__doc__}\nPresets:\n{listed()}\n\nWhat follows are the options of {DEFAULT}."
     kind = tyro.conf.AvoidSubcommands[Config]  # of each union the member that the preset has
     return named or DEFAULT, tyro.cli(
-        kind, prog=program(), description=text, args=words, default=base or preset
+        kind, prog=f"{program()} [PRESET]", description=text, args=words, default=base or preset
     )
 
 

@@ -74,9 +74,10 @@ class Baselines:
     """Search the settings anew and stop: nothing under test is looked at. For --tuned-on of runs by
     a protocol, which have no validation organs of their own."""
     tuned_on: Literal["own"] | Path = "own"
-    """Another run whose search to take the settings from, instead of searching for each run; a run
-    of another algorithm, or trained with other settings, takes those of the baselines, not of the
-    method. own: each run has its own."""
+    """A run whose search, with the same --shots, --support-patients, --largest-component and
+    --neighbors, says how each row is fine-tuned (optimizer, rate, steps); nothing is searched. A
+    run of another method or other settings gives those of scratch and transfer alone. own: by a
+    search of each run's own."""
     transfer: tuple[Path, ...] = ()
     """Runs of the preset transfer, one a run, on the same split; none: two are pre-trained with as
     many slice-gradients, in RUN/transfer as the run was augmented and in RUN/transfer_upright

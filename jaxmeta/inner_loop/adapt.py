@@ -69,7 +69,7 @@ def adapt(
 
     value_and_grad = (jax if order == 1 else memory).value_and_grad(scalar(loss_of_part))
 
-    def walk(carry, now):
+    def gradient_step(carry, now):
         phi, state = carry
         number, (index, rate, _) = now
         examples = jax.tree.map(lambda a: jnp.take(a, index, axis=0), support)
@@ -81,15 +81,15 @@ def adapt(
         new = jax.tree.map(lambda p, d: (p + rate * d).astype(p.dtype), phi, delta)
         return (new, after), (value, watched(new))
 
-    def rest(carry, now):
-        nothing = jax.eval_shape(walk, carry, now)[1][0]
+    def no_op(carry, now):
+        nothing = jax.eval_shape(gradient_step, carry, now)[1][0]
         return carry, (jnp.zeros((), nothing.dtype), watched(carry[0]))
 
     def step(carry, now):  # a step that rests costs nothing, where tasks are not side by side
         return (
-            walk(carry, now)
+            gradient_step(carry, now)
             if all_active(plan)
-            else jax.lax.cond(now[1].active, walk, rest, carry, now)
+            else jax.lax.cond(now[1].active, gradient_step, no_op, carry, now)
         )
 
     if not len(plan.active) and watch is None:  # a loop of no steps would still be compiled

@@ -1,6 +1,6 @@
 """One file or folder a method: what it is to the commands, and what its released code does.
 
-A new method is its file and a line of `METHODS`.
+A new method is its file and a name in `ALL`.
 """
 
 from jaxmeta.methods.imaml import IMAML

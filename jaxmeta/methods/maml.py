@@ -32,12 +32,13 @@ class MetaSgd(Differentiated):
     order: Literal[1, 2] = 1
     """1 holds inner updates fixed when differentiating, 2 differentiates through them."""
     memory: Memory = "remat"
-    """What second order keeps of the steps: see maml."""
+    """Second order keeps the convolutions of every step (plain), or of none: it recomputes steps
+    (remat), or goes back by Hessian-vector products (mixed)."""
 
 
 @options
 class Anil(MetaSgd):
-    """MAML that moves the head alone, and the last level (Raghu et al. 2020)."""
+    """MAML whose inner loop moves head and last level alone (ANIL, Raghu et al. 2020)."""
 
     trainable: tuple[str, ...] = ("up_0", "head")
     """What the inner loop moves, as head or up_0/conv_1; without a name, every parameter."""

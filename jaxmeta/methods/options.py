@@ -16,7 +16,8 @@ class Tasks:
     """What a training step sees, whatever kind of task it is."""
 
     size: int = 0
-    """Rows and columns of a slice after resizing; 0: as the shards were prepared for."""
+    """Rows and columns of a slice, in pixels, after resizing; 0: as the shards were prepared
+    for."""
     spacing: float | Literal["shards"] = "shards"
     """Millimeters a pixel; shards: as they were prepared for; 0 stretches each slice to the
     square."""
@@ -134,7 +135,7 @@ class Outer:
     """The optimizer of the meta-parameters."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """sgd goes `rate` times the way that Reptile and MetaMedSeg point out."""
+    """Rule of the meta-update; sgd for Reptile and MetaMedSeg, whose rate is then the paper's."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the rate goes on after the warm-up."""
     rate: float = 2e-3
@@ -156,7 +157,7 @@ class Adaptation:
     """Steps down the support's loss."""
 
     test_steps: int = 10
-    """Inner steps at test time, chosen on validation organs."""
+    """Inner steps at test time."""
     rate: float = 0.15
     """Inner rate, or where learned rates start."""
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
@@ -164,8 +165,8 @@ class Adaptation:
     clip: float = 1.0
     """Largest norm of an inner gradient; longer ones are scaled down. 0: never."""
     augment: float = 0.0
-    """At test time each step sees the support changed anew: a factor on the changes of single
-    images of `--augment`, for every row of the table."""
+    """At test time each inner step sees the support augmented anew: a factor on what --augment does
+    to single images. Baselines that are fine-tuned see the same."""
 
 
 @options

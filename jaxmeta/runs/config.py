@@ -55,31 +55,32 @@ class Config:
     train_organs: tuple[str, ...] = ()
     """Organs to learn from; without any, all that are not held out."""
     test_patients: tuple[str, ...] = ()
-    """Patients held out; without any, drawn at random where a data set has test and other
-    organs."""
+    """Patients held out. none: in a data set that has test organs and others half of those who show
+    a test organ, at random; where all organs are tested, everybody."""
     protocol: Literal["few-shot", "alpnet", "alpnet-legacy"] = "few-shot"
-    """Which patients train, give and are tested. few-shot: those held out as above; alpnet and
-    alpnet-legacy are of the literature, and the run is tested by them too: 5 folds, one slice for
-    each of three chunks; legacy as papers after it, whose setting 2 drops only slices that show all
-    organs."""
+    """How patients are split, and how the run is tested. few-shot: test patients as above. alpnet:
+    5 folds of Ouyang et al. (SSL-ALPNet), whose support are three slices of one patient.
+    alpnet-legacy: the same as later papers have it: setting 2 drops only the slices that show all
+    test organs."""
     fold: int = 0
     """Which fold of alpnet, from 0."""
     setting: Literal[1, 2] = 1
     """Of alpnet. 1: slices of the training patients that show test organs are trained on, without
     their labels; 2: they are not."""
     allow_leak: tuple[TrainingLeak, ...] = ()
-    """What a test must not share and this run's does, named with every score: target-labels lets
+    """Data leaks to accept, each named with every score of the run. target-labels lets
     --method.task-weights.rule target see labels of the organs under test; shared-patients tests on
     slices of the support patients, as the code released with MetaMedSeg does; organs, patients and
     contents (the same voxels under another name) let what is held out be trained on, by this run or
     what it begins with."""
     init_from: Literal["random"] | Path = "random"
-    """A run whose network is where this one begins, but for a head of another size; of sam and
-    ssm-sam, a run of sam or a folder of converted weights. random: freshly drawn weights."""
+    """A run whose weights this one starts from; a head of another number of outputs starts at
+    random. sam and ssm-sam take a run of sam or a folder of converted weights. random: freshly
+    initialized weights."""
     feature_cache: Literal["off"] | Path = "off"
-    """A folder that keeps of every slice what no adapter changes, so that it is computed once
-    (ssm-sam); it needs slices that are not augmented. With adapters in every block that is little:
-    see --method.last-blocks."""
+    """A folder for the features of the encoder's blocks before the first adapter, so that each
+    slice passes them once (ssm-sam); it needs slices that are not augmented. With adapters in
+    every block that saves little: see --method.last-blocks."""
     steps: int = 800
     """Training steps."""
     checkpoint_every: int = 200

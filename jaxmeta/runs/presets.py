@@ -4,9 +4,10 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from jaxmeta.augmentation.augment import Augmentation
-from jaxmeta.methods import METHODS
+from jaxmeta.methods import ALL
 from jaxmeta.methods.maml import MetaSgd
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
+from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import (
     Chunks,
     Episodes,
@@ -119,24 +120,18 @@ class Preset(NamedTuple):
     config: Config
 
 
-def of_method(name: str) -> Preset:
+def of_method(method: Method) -> Preset:
     """Make the preset of a method on the default network and tasks."""
-    options = METHODS[name].options
-    return Preset(options.__doc__.splitlines()[0], with_method(Config(), options()))
+    text = method.options.__doc__.splitlines()[0]
+    return Preset(text, with_method(Config(), method.options()))
 
 
-PRESETS: dict[str, Preset] = {
+NAMED: dict[str, Preset] = {
     DEFAULT: Preset("U-Net, first-order MAML with learned rates: the default.", Config()),
     "real": Preset(
         "The same for real scans, 64x64: 5 slices a support, other poses, more steps at test time.",
         REAL,
     ),
-    **{
-        name: of_method(name)
-        for name in ("maml", "fomaml", "anil", "maml++", "reptile", "imaml", "prototypes")
-    },
-    "transfer": of_method("transfer"),
-    "scratch": of_method("scratch"),
     "metamedseg": Preset(
         "MetaMedSeg as published: volumes of the Medical Segmentation Decathlon, inverted weights.",
         METAMEDSEG,
@@ -191,3 +186,9 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
 }
+RENAMED = {type(NAMED[name].config.method) for name in (DEFAULT, "sam-tiny")}
+PRESETS = (
+    {name: NAMED[name] for name in (DEFAULT, "real")}
+    | {each.name: of_method(each) for each in ALL if each.options not in RENAMED}
+    | NAMED
+)
