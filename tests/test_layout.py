@@ -129,6 +129,44 @@ def test_flax_stays_inside_the_models():
     assert all(within(name, "jaxmeta.models") for name in users), users
 
 
+def dispatches(text: str, names: set[str]) -> list[str]:
+    """List where a source compares with a method's name or asks for the class of its options."""
+
+    def named(node) -> bool:
+        parts = node.elts if isinstance(node, (ast.Tuple, ast.List, ast.Set)) else [node]
+        constants = {part.value for part in parts if isinstance(part, ast.Constant)}
+        classes = {part.id for part in parts if isinstance(part, ast.Name)}
+        return bool((constants | classes) & names)
+
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        asked = []
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            asked = node.args[1:]
+        elif isinstance(node, ast.MatchValue):
+            asked = [node.value]
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        if any(map(named, asked)):
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_nobody_compares_methods_by_name():
+    """A method is asked through its value: only its own file, and presets, know which it is."""
+    from jaxmeta.methods import ALL
+
+    names = {each.name for each in ALL} | {each.options.__name__ for each in ALL}
+    names -= {"scratch", "transfer"}  # names of rows too
+    seen = "config.algorithm == 'reptile'; isinstance(own, Maml); x in ('sam', 'b'); a.name == b"
+    assert len(dispatches(seen, names)) == 3
+    free = [n for n in MODULES if not within(n, "jaxmeta.methods") and n != "jaxmeta.runs.presets"]
+    found = {name: dispatches(MODULES[name].read_text(), names) for name in free}
+    assert not {name: places for name, places in found.items() if places}
+
+
 def test_upward_imports_would_be_seen():
     text = "def f():\n    from jaxmeta.learners import learner\n    import jax.numpy as jnp\n"
     assert imports("x", text) == {"jaxmeta.learners.learner", "jax.numpy"}

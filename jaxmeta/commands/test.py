@@ -16,7 +16,6 @@ from jaxmeta.commands.compare import compare, refuse_other_leaks, refuse_twice
 from jaxmeta.data.shards.shards import cohort_of
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.leaks import kinds
-from jaxmeta.evaluation.of_method import follows_own_rule
 from jaxmeta.evaluation.outcome import Outcome, labelled
 from jaxmeta.evaluation.run_test import score_run
 from jaxmeta.evaluation.settings import describe
@@ -29,6 +28,7 @@ from jaxmeta.evaluation.test_plan import (
 )
 from jaxmeta.evaluation.tuned import settings_of_other, transfer_run
 from jaxmeta.evaluation.tuning import search_settings
+from jaxmeta.methods import method_of
 from jaxmeta.options import path_or_none
 from jaxmeta.parallel import devices
 from jaxmeta.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
@@ -100,9 +100,10 @@ def refuse_incomparable(runs: Sequence[Run], plans: Sequence[EvaluationPlan]) ->
 
 def prompted(run: Run, options: Options) -> Run:
     """Take the source of points that the test asks for."""
-    if not follows_own_rule(run.config) or options.prompt == "auto":
+    prompted = method_of(run.config.method).testing.prompted
+    if prompted is None or options.prompt == "auto":
         return run
-    own = dataclasses.replace(run.config.method, prompt=options.prompt)
+    own = prompted(run.config.method, options.prompt)
     return run._replace(config=dataclasses.replace(run.config, method=own))
 
 

@@ -53,8 +53,9 @@ def main() -> None:
         meta_train(config)
     except Stopped as stop:
         raise Stopped(f"stopped; resume with: {shlex.join(command_line())}", stop.by) from None
-    clicks = getattr(config.method, "prompt", None) == "clicks"
-    if not method_of(config.method).needs_support:
+    method = method_of(config.method)
+    clicks = method.testing.clicks(config.method)
+    if not method.needs_support:
         asked = "--image SCAN --box X,Y,Z,X,Y,Z --output masks"
         print(f"next: python -m experiments.predict --run {config.workdir} {asked}")
     elif phantoms:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jaxmeta.evaluation.finetune import Tuned
-from jaxmeta.evaluation.of_method import RANDOM
 from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask
+from jaxmeta.methods import ALL, Method
 
 METHOD = "adapted"
 SCRATCH, TRANSFER = "scratch", "transfer"
@@ -34,6 +34,7 @@ class Baseline(NamedTuple):
     all_labels: bool = False  # answers another question, so no difference to it is taken
 
 
+OWN_RULES = tuple(each.testing.own_rule for each in ALL if each.testing.own_rule)
 BASELINES = (
     Baseline(
         "no adaptation",
@@ -49,11 +50,7 @@ BASELINES = (
         make=lambda make, method: nearest_support_mask("nearest support mask"),
     ),
     Baseline(SCRATCH, tuned=True),
-    Baseline(
-        RANDOM,
-        "the method's rule from adapters, sampler and decoder drawn at random, on the same encoder",
-        tuned=True,
-    ),
+    *(Baseline(rule.random_row, rule.random_note, tuned=True) for rule in OWN_RULES),
     Baseline(TRANSFER, tuned=True, usual=False, by_run=True),
     Baseline(
         BOUND,
@@ -74,6 +71,11 @@ NOTES = {each.name: each.note for each in BASELINES if each.note}
 APART = tuple(each.name for each in BASELINES if each.all_labels)
 OWN_ROWS = (METHOD, *(each.name for each in BASELINES if each.own))
 BY_RUN = tuple(each.name for each in BASELINES if each.by_run)
+
+
+def random_row(method: Method) -> str:
+    """Name the row of a method's test that begins at random parameters."""
+    return method.testing.own_rule.random_row if method.testing.own_rule else SCRATCH
 
 
 def segmenters_of(

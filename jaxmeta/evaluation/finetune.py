@@ -16,10 +16,9 @@ import optax
 from jaxmeta.inner_loop.adapt import descend
 from jaxmeta.inner_loop.plan import Plan, whole_support
 from jaxmeta.learners.learner import Predictor
+from jaxmeta.methods.testing import GRIDS, Grid, Grids
 from jaxmeta.models.model import Model
 from jaxmeta.numerics import rank
-
-OWN = "own"  # the method's own inner rule, with its own (learned) rates
 
 
 class Finetune(NamedTuple):
@@ -101,21 +100,6 @@ def applied(model: Model) -> Callable:
     return lambda phi, image, prompt=(): model.apply(phi, image, prompt)[0]
 
 
-class Grid(NamedTuple):
-    """Ascending rates and ascending numbers of steps of one optimizer."""
-
-    rates: tuple[float, ...]
-    steps: tuple[int, ...]
-
-
-Grids = Mapping[str, Grid]  # by optimizer
-
-GRIDS = {
-    "sgd": Grid((0.03, 0.1, 0.3, 1.0), (20, 100, 300)),
-    "adam": Grid((1e-3, 3e-3, 1e-2, 3e-2), (20, 100, 300)),
-}
-BY_SLICE = "adam by slice"
-GRIDS_BY_SLICE = {BY_SLICE: Grid((1e-3, 3e-3, 1e-2, 3e-2), (5, 20))}
 MOST_STEPS = 900  # of a widened grid, where nothing else is said
 
 

@@ -4,27 +4,21 @@
 compiled. For tests and for predictions alike; how each is tuned is `settings.py`'s business.
 """
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from jaxmeta.evaluation.finetune import (
-    BY_SLICE,
-    OWN,
-    Finetune,
-    applied,
-    finetuned,
-    pass_by_pass,
-)
-from jaxmeta.evaluation.of_method import RANDOM, fine_tunes, follows_own_rule
+from jaxmeta.evaluation.finetune import Finetune, applied, finetuned, pass_by_pass
 from jaxmeta.evaluation.segmenter import Segmenter, networks
 from jaxmeta.learners.episodic import with_backbone
 from jaxmeta.learners.learner import Predictor
+from jaxmeta.methods import method_of
 from jaxmeta.methods.parts import network_and_loss
+from jaxmeta.methods.testing import BY_SLICE, OWN, OwnRule
 from jaxmeta.parallel.devices import replicate, side_by_side, task_mesh
 from jaxmeta.runs.build import build
 from jaxmeta.runs.run import Run
@@ -37,13 +31,13 @@ def segmenter_maker(
     run: Run, support_sets: int, transfer: Run | None = None
 ) -> Callable[..., Segmenter]:
     """Make (name, begin, setting) -> Segmenter; begin is "adapted", "scratch" or "transfer", of
-    SSM-SAM "adapted" or RANDOM.
+    a method whose rows all follow its own rule "adapted" or its random row.
 
     The setting None is no step at all. All fine-tuning by the same optimizer and steps is compiled
     once, wherever it begins and at whatever rate.
     """
-    if follows_own_rule(run.config):
-        return prompted_segmenter_maker(run, support_sets)
+    if rule := method_of(run.config.method).testing.own_rule:
+        return own_rule_segmenter_maker(run, rule, support_sets)
     model, loss = network_and_loss(run.config, testing=True)
     once = compiled_once(support_sets)
 
@@ -67,25 +61,27 @@ def segmenter_maker(
     return make
 
 
-def prompted_segmenter_maker(run: Run, support_sets: int) -> Callable[..., Segmenter]:
-    """Make the rows of SSM-SAM: all follow its own rule, from where the run ended or from the
-    frozen image encoder alone (RANDOM), with readers that are drawn with each support's key.
+def own_rule_segmenter_maker(
+    run: Run, rule: OwnRule, support_sets: int
+) -> Callable[..., Segmenter]:
+    """Make rows that all follow the method's own rule: from where the run ended, or at random, with
+    what it learns drawn anew by each support's key on the same backbone.
 
     All segment by what is compiled for the first.
     """
     once = compiled_once(support_sets)
     state, still = replicate(run.state, task_mesh(support_sets)), predictor_of(run, 0)
-    begins = {"adapted": still, RANDOM: from_nothing(run, still)}
+    begins = {"adapted": still, rule.random_row: from_nothing(run, still)}
 
     def begin(kind: str) -> Segmenter:
         return once(kind, lambda: begins[kind])(kind, state)
 
     def make(name: str, kind: str, setting: Finetune | None) -> Segmenter:
         if kind not in begins or (setting and setting.optimizer != OWN):
-            raise ValueError(f"{kind}, {setting}: SSM-SAM has no such row")
+            raise ValueError(f"{kind}, {setting}: {run.config.algorithm} has no such row")
         row, shown = begin(kind), begin("adapted")
         if setting and setting.steps:
-            walk = once(setting.steps, lambda: walking_on(run, setting.steps))
+            walk = once(setting.steps, lambda: walking_on(run, rule, setting.steps))
             row = walk(name, (np.float32(setting.rate), state), row)
         return row._replace(name=name, segment=shown.segment, segment_each=shown.segment_each)
 
@@ -104,15 +100,15 @@ def compiled_once(support_sets: int) -> Callable[..., Callable[..., Segmenter]]:
     return once
 
 
-def walking_on(run: Run, steps: int) -> Callable[[Any], Predictor]:
-    """Walk from where another row begins by SSM-SAM's own rule; the state is (a multiple of its
+def walking_on(run: Run, own_rule: OwnRule, steps: int) -> Callable[[Any], Predictor]:
+    """Walk from where another row begins by the method's own rule; the state is (a multiple of its
     rate, the run's state)."""
 
     def predictor(given) -> Predictor:
         times, state = given
         own = run.config.method
-        own = dataclasses.replace(own, test_rate=times * own.test_rate)
-        at_rate = run._replace(config=dataclasses.replace(run.config, method=own))
+        own = own_rule.at_rate(own, times * own_rule.rate(own))
+        at_rate = run._replace(config=replace(run.config, method=own))
         rule = predictor_of(at_rate, steps)
 
         def adapt_to(begun, key):
@@ -143,7 +139,7 @@ def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[A
 
 def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
     """Make the predictor of a run's own method, with another number of steps."""
-    steps = steps if fine_tunes(run.config) else None
+    steps = steps if method_of(run.config.method).adapts else None
     return build(run.config, testing=True, test_steps=steps).predictor
 
 

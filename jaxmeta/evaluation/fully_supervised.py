@@ -11,11 +11,11 @@ from jaxmeta.augmentation.augment import upright, varied
 from jaxmeta.evaluation.baselines import BOUND, FULL
 from jaxmeta.evaluation.finetune import Finetune, pass_by_pass, supervised
 from jaxmeta.evaluation.fitting import OPTIMIZERS, fresh, predictor_of
-from jaxmeta.evaluation.of_method import by_slice, fine_tunes
 from jaxmeta.evaluation.protocol import Protocol
 from jaxmeta.evaluation.protocols import shared_patients
 from jaxmeta.evaluation.protocols.supervised import IN_FOLDS
 from jaxmeta.evaluation.segmenter import Segmenter, networks
+from jaxmeta.methods import method_of
 from jaxmeta.methods.parts import network_and_loss
 from jaxmeta.runs.run import Run
 
@@ -38,17 +38,17 @@ def upper_bounds(
     Both see images augmented as in the run's training, but for flips and inversion, which would
     make another anatomy of them. MetaMedSeg's go slice by slice, as its paper's code does.
     """
-    config = run.config
+    config, method = run.config, method_of(run.config.method)
     model, loss = network_and_loss(config)
     loss = varied(loss, upright(config.augment))
-    if by_slice(config.algorithm):
+    if method.slice_by_slice:
         update = optax.chain(optax.add_decayed_weights(SLICE_DECAY), OPTIMIZERS["adam"])
         trained, rate = pass_by_pass(model, loss, update, SLICE_EPOCHS), SLICE_RATE
     else:
         update, rate = OPTIMIZERS[setting.optimizer], setting.rate
         trained = supervised(model, loss, update, setting.steps, batch)
     begun = {BOUND: networks(fresh(model), support_sets=folds)("start", ())}
-    if fine_tunes(config):
+    if method.adapts:
         begun[FULL] = networks(predictor_of(run, 0), support_sets=folds)("start", run.state)
     compiled = networks(trained, support_sets=folds)
     return tuple(compiled(name, np.float32(rate), begin) for name, begin in begun.items())

@@ -9,7 +9,6 @@ from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.following import followed, timed
 from jaxmeta.evaluation.fully_supervised import asked_of_bounds, upper_bounds
 from jaxmeta.evaluation.leaks import checked_transfer, kinds
-from jaxmeta.evaluation.of_method import fine_tunes
 from jaxmeta.evaluation.outcome import Outcome, Table, keep, parted, placed
 from jaxmeta.evaluation.pretraining import heads
 from jaxmeta.evaluation.protocol import Request
@@ -18,6 +17,7 @@ from jaxmeta.evaluation.steps import steps_curves
 from jaxmeta.evaluation.test_plan import EvaluationPlan, Options, conditions_of, measuring_of
 from jaxmeta.evaluation.trial import Trial
 from jaxmeta.evaluation.tuned import choose
+from jaxmeta.methods import method_of
 from jaxmeta.parallel import devices
 from jaxmeta.progress import following
 from jaxmeta.runs.identity import recipe
@@ -67,7 +67,8 @@ def table_of(
 ) -> Table:
     """Score every row for one number of shots, and time an adaptation on the way."""
     shards, trials, measuring = plan.held_out.shards, plan.trials[shots], measuring_of(options)
-    settings, walks = choose(run, shots, options, transfer), fine_tunes(run.config)
+    settings = choose(run, shots, options, transfer)
+    walks = method_of(run.config.method).adapts
     baselines = options.baselines if has_support(trials[0]) else "none"
     segmenters, twins = segmenters_of(make, settings, baselines, walks=walks)
     segmenters[0], took = timed(segmenters[0])

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.finetune import BY_SLICE, OWN, Finetune, Grids, Tuned
-from jaxmeta.evaluation.of_method import RANDOM, follows_own_rule, searched_with
+from jaxmeta.evaluation.baselines import METHOD, SCRATCH, random_row
+from jaxmeta.evaluation.finetune import Finetune, Tuned
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.files import write_json
 from jaxmeta.methods import method_of
 from jaxmeta.methods.options import Unet
+from jaxmeta.methods.testing import BY_SLICE, OWN, Grids
 from jaxmeta.runs.provenance import Seen
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.signature import identity
@@ -37,10 +38,10 @@ def describe(tuned: Tuned) -> str:
 
 def settings_for(run: Run, shots: int, found: Mapping[str, Tuned]) -> dict[str, Tuned]:
     """Take what a search found; what none did is the preset's own for the method, else shipped."""
-    config = run.config
-    own = Finetune(OWN, 1.0, method_of(config.method).steps(config.method))
-    if follows_own_rule(run.config):
-        rows = dict.fromkeys(("adapted", RANDOM), Tuned(own, "the preset's"))
+    config, method = run.config, method_of(run.config.method)
+    own = Finetune(OWN, 1.0, method.steps(config.method))
+    if method.testing.own_rule:
+        rows = dict.fromkeys((METHOD, random_row(method)), Tuned(own, "the preset's"))
         return rows | {row: each for row, each in found.items() if row in rows}
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Tuned(
@@ -50,7 +51,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Tuned]) -> dict[str, 
         shipped = shipped._replace(
             source="shipped for another network, so UNTUNED; --tune searches"
         )
-    return {"adapted": Tuned(own, "the preset's"), "scratch": shipped} | dict(found)
+    return {METHOD: Tuned(own, "the preset's"), SCRATCH: shipped} | dict(found)
 
 
 def method_setting(run: Run, shots: int, conditions: Conditions) -> Tuned:
@@ -83,7 +84,8 @@ def searched_as(shots: int, conditions: Conditions, prompt: str = "") -> str:
 
 def searched_by(run: Run, shots: int, conditions: Conditions) -> str:
     """Name the search of a run's settings."""
-    return searched_as(shots, conditions, searched_with(run.config))
+    own = run.config.method
+    return searched_as(shots, conditions, method_of(own).testing.searched_as(own))
 
 
 def save(

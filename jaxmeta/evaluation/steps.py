@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from jaxmeta.evaluation.baselines import METHOD
-from jaxmeta.evaluation.finetune import OWN, Finetune, Tuned
+from jaxmeta.evaluation.finetune import Finetune, Tuned
 from jaxmeta.evaluation.outcome import Curves
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.methods.testing import OWN
 
 
 def steps_curves(

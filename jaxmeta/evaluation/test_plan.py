@@ -9,7 +9,6 @@ from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.shards.shards import shown_in
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.leaks import checked, held_in
-from jaxmeta.evaluation.of_method import check_asked, clicks_of
 from jaxmeta.evaluation.outcome import Measuring, told
 from jaxmeta.evaluation.protocol import Conditions, Description, Protocol, Request
 from jaxmeta.evaluation.protocols import PROTOCOLS, Name, within_volume
@@ -18,6 +17,8 @@ from jaxmeta.evaluation.protocols.within_volume import with_clicks
 from jaxmeta.evaluation.settings import searched_by
 from jaxmeta.evaluation.tuning import validation_trials
 from jaxmeta.files import Place
+from jaxmeta.methods import method_of
+from jaxmeta.methods.testing import Asked
 from jaxmeta.options import options, path_or_none
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.config import AnyLeak, Config
@@ -205,12 +206,27 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     refuse_turned(run, held_out)
     protocol = chosen(run, options)
     within = protocol.name == within_volume.PROTOCOL.name
-    check_asked(run.folder, run.config, options, within=within)
+    check_method(run, options, within=within)
     held = held_in(run, held_out)
     shots = (1,) if "shots" in protocol.fixed else options.shots
     names = [searched_by(run, each, conditions_of(options)) for each in shots]
     found = checked(run, held, held_out, options.allow_leak, path_or_none(options.tuned_on), names)
     return planned(run, options, protocol, held_out)._replace(held=held, leaks=found)
+
+
+def check_method(run: Run, options: Options, *, within: bool) -> None:
+    """Refuse what the method of a run cannot be asked."""
+    own, method = run.config.method, method_of(run.config.method)
+    if not method.needs_support:
+        raise BadInput(
+            f"{run.folder} segments what is pointed at, and learns from no support: python -m "
+            "experiments.predict, with --box or --click"
+        )
+    if options.prompt != "auto" and method.testing.prompted is None:
+        raise BadInput(f"--prompt {options.prompt}: {run.folder} is of {method.name}")
+    pretrained = options.baselines == "all" or options.upper_bound
+    asked = Asked(within, pretrained, options.tune or options.only_tune)
+    method.testing.check(str(run.folder), own, asked)
 
 
 def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> EvaluationPlan:
@@ -237,7 +253,7 @@ def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> E
 def chosen(run: Run, options: Options) -> Protocol:
     """Choose the protocol of a test, with what its options add to it."""
     protocol = PROTOCOLS[usual(run.config) if options.protocol == "auto" else options.protocol]
-    if clicks := clicks_of(run.config, options.prompt):
+    if clicks := method_of(run.config.method).testing.clicks(run.config.method):
         protocol = with_clicks(protocol, clicks)
     if options.as_released != "off":
         how = Released(options.as_released, options.released_threshold, options.released_border)

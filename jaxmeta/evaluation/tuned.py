@@ -2,16 +2,17 @@
 
 from jaxmeta.augmentation.augment import upright
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import METHOD
+from jaxmeta.evaluation.baselines import METHOD, SCRATCH, TRANSFER, random_row
 from jaxmeta.evaluation.finetune import Tuned
 from jaxmeta.evaluation.leaks import checked_transfer
-from jaxmeta.evaluation.of_method import lent
 from jaxmeta.evaluation.pretraining import pretrained
 from jaxmeta.evaluation.settings import read, searched_by, settings_for
 from jaxmeta.evaluation.test_plan import EvaluationPlan, Options, conditions_of
 from jaxmeta.evaluation.tuning import better, search_settings
+from jaxmeta.methods import method_of
 from jaxmeta.options import path_or_none
 from jaxmeta.runs import config_file
+from jaxmeta.runs.config import Config
 from jaxmeta.runs.identity import alike
 from jaxmeta.runs.run import Run, open_run
 
@@ -52,6 +53,20 @@ def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned
         )
     own = read(run.folder, name)
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
+
+
+def lent(found: dict[str, Tuned], theirs: Config, own: Config) -> dict[str, Tuned]:
+    """Take from another run's search what its baselines found; a multiple of its method's own rate
+    becomes one of this run's."""
+    method = method_of(own.method)
+    rule, row = method.testing.own_rule, random_row(method)
+    if rule is None:
+        return {row: found[row] for row in (SCRATCH, TRANSFER) if row in found}
+    if row not in found:
+        return {}
+    tuned, times = found[row], rule.rate(theirs.method) / rule.rate(own.method)
+    rate = float(f"{tuned.finetune.rate * times:.6g}")
+    return {row: tuned._replace(finetune=tuned.finetune._replace(rate=rate))}
 
 
 def transfer_run(run: Run, options: Options, number: int, plan: EvaluationPlan) -> Run | None:

@@ -1,9 +1,10 @@
 """Searches on validation organs for how each row of a test should fine-tune.
 
 A search tries the same grid of optimizer, rate and steps for the method, for scratch and for
-transfer (of SSM-SAM: of steps and multiples of its rate, for it and for random initialization), and
-widens it while a winner lies at its edge. What it finds is kept by `settings.py`; a search that was
-interrupted goes on from RUN/tuning-*.jsonl."""
+transfer (of a method whose rows all follow its own rule: of steps and multiples of its rate, for it
+and from a random beginning), and widens it while a winner lies at its edge. What it finds is kept
+by `settings.py`; a search that was interrupted goes on from RUN/tuning-*.jsonl.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from jaxmeta.data.names import amount
+from jaxmeta.evaluation.baselines import random_row
 from jaxmeta.evaluation.comparison import row_mean
-from jaxmeta.evaluation.finetune import MOST_STEPS, OWN, Finetune, Grid, Grids, Tuned, search
+from jaxmeta.evaluation.finetune import MOST_STEPS, Finetune, Tuned, search
 from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.leaks import searched_on
-from jaxmeta.evaluation.of_method import fine_tunes, from_nothing, search_space
 from jaxmeta.evaluation.protocol import Conditions, Protocol, Request
 from jaxmeta.evaluation.protocols import few_shot, within_volume
 from jaxmeta.evaluation.protocols.within_volume import Within
@@ -24,6 +25,8 @@ from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.settings import read, save, searched_by, stored, which
 from jaxmeta.evaluation.trial import Trial
 from jaxmeta.files import beside
+from jaxmeta.methods import method_of
+from jaxmeta.methods.testing import OWN, Grid, Grids
 from jaxmeta.numerics import rank
 from jaxmeta.progress import following, say, slow_start
 from jaxmeta.runs.build import open_data
@@ -42,7 +45,8 @@ def search_settings(
     asked = validation_trials(run, shots, conditions)
     support_sets, protocol = asking(conditions)
     make = segmenter_maker(run, support_sets, transfer)
-    kinds = ["adapted"] * fine_tunes(run.config) + [from_nothing(run.config)]
+    method = method_of(run.config.method)
+    kinds = ["adapted"] * method.adapts + [random_row(method)]
     kinds += ["transfer"] if transfer else []
     name = searched_by(run, shots, conditions)
     path = progress(run.folder, name)
@@ -55,7 +59,7 @@ def search_settings(
         say(f"{kind}, {optimizer} {rate:g} x {steps}: Dice {dice:.3f}")
         further(more=1)
 
-    how = search_space(run.config, shots)
+    how = method.testing.search_space(run.config.method, shots)._asdict()
     scored = partial(mean_dice, scored=protocol.score)
     what = f"tuning at {amount(shots, 'shot')}"
     first = f"{what} on validation organs: a line a setting; {slow_start()}"

@@ -10,7 +10,6 @@ from jaxmeta.data.grid import restore
 from jaxmeta.data.postprocess import predicted_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.fitting import segmenter_maker
-from jaxmeta.evaluation.of_method import follows_own_rule
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.scoring import support_set_keys, whole_volume
 from jaxmeta.evaluation.segmenter import together
@@ -26,10 +25,9 @@ from jaxmeta.inference.scan import (
     tell_channel,
 )
 from jaxmeta.inference.support import drawn_supports, padded, parsed, read_support
+from jaxmeta.methods import method_of
 from jaxmeta.progress import following, slow_start
 from jaxmeta.runs.run import Run, open_run
-
-FEW = 5  # slices that SSM-SAM adapts to unless told otherwise: it answers once for each
 
 
 def segmented(options: Options) -> Iterator[Found]:
@@ -51,7 +49,7 @@ def segmented(options: Options) -> Iterator[Found]:
     scans = [*(image for image, _, _ in pairs), *options.image]
     check_rescale(scans, reading)
     tell_channel(scans, reading, said(options).get("channel"))
-    few = FEW if follows_own_rule(run.config) else None
+    few = method_of(run.config.method).testing.few
     how = dict(support_sets=options.support_sets, seed=options.seed, few=few)
     each = options.structures or (None,)
     supports = [
@@ -84,9 +82,9 @@ def segmented(options: Options) -> Iterator[Found]:
 def prompted(run: Run) -> Run:
     """Let points come from the support's mask, where clicks on the truth are what a run was trained
     with."""
-    own = run.config.method
-    if getattr(own, "prompt", None) != "clicks":
+    own, testing = run.config.method, method_of(run.config.method).testing
+    if not testing.clicks(own):
         return run
     print("points on new slices come from the support's mask: clicks would lie on the truth")
-    own = dataclasses.replace(own, prompt="support")
+    own = testing.prompted(own, "support")
     return run._replace(config=dataclasses.replace(run.config, method=own))

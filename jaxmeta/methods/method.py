@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from jaxmeta.algorithms import Algorithm
 from jaxmeta.methods.sources import few_shot_source
+from jaxmeta.methods.testing import Testing
 from jaxmeta.tasks.source import Source
 
 
@@ -39,10 +40,12 @@ class Method(NamedTuple):
     query_teaches: bool = True  # False: it learns from the support alone, and watches the query
     adapts: bool = True  # ends in a network that walks down the support's loss
     needs_support: bool = True  # False: it segments what is pointed at
+    chunks: bool = False  # learns from chunks of neighboring slices, and from no other tasks
+    own_loss: bool = False  # has a loss of its own, and can have no other
     slice_by_slice: bool = False  # its steps see one slice each, so its baselines may too
-    own_rule: bool = False  # every row of its test walks by its own rule, none is fine-tuned
     from_random: bool = False  # it begins at random, for every support anew
     sees_target: Callable[[Any], bool] = lambda config: False  # in training: a leak
     frozen: Callable[[PyTree], PyTree] | None = None  # of init_from, what no checkpoint holds
     footnote: Callable[[Any], str] = lambda config: ""  # what its scores stand on
     validated_by: Callable[[Any], str] = lambda config: ""  # what a validation knows of the truth
+    testing: Testing = Testing()

@@ -48,5 +48,6 @@ SAM = Method(
     query_teaches=False,
     adapts=False,
     needs_support=False,
+    own_loss=True,
     validated_by=lambda config: ", each slice told the box around its truth",
 )

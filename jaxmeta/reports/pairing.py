@@ -24,10 +24,10 @@ from jaxmeta.evaluation.baselines import (
 )
 from jaxmeta.evaluation.comparison import difference, evaluation_cases
 from jaxmeta.evaluation.finetune import Tuned
-from jaxmeta.evaluation.of_method import by_slice
 from jaxmeta.evaluation.outcome import Table, parted
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.settings import describe
+from jaxmeta.methods import METHODS
 from jaxmeta.reports import figures
 from jaxmeta.runs.identity import names
 from jaxmeta.splits.split import Split
@@ -55,8 +55,9 @@ class Entry(NamedTuple):
 
     @property
     def slice_by_slice(self) -> bool:
-        """Tell whether it fine-tunes, and its upper bound is trained, slice by slice."""
-        return by_slice(self.algorithm)
+        """Tell whether it fine-tunes, and its upper bound is trained, slice by slice; of a method
+        that is not known here that is not told."""
+        return self.algorithm in METHODS and METHODS[self.algorithm].slice_by_slice
 
     @property
     def row(self) -> str:

@@ -55,9 +55,9 @@ def check_parts(config: Config) -> None:
         raise BadInput(
             f"tasks of volumes with {method.name}: its query teaches, so it needs episodes"
         )
-    if isinstance(tasks, Chunks) != method.own_rule:
+    if isinstance(tasks, Chunks) != method.chunks:
         raise BadInput(f"tasks of chunks with {method.name}: they are ssm-sam's, and its only ones")
-    if isinstance(config.loss, OwnLoss) != (method.own_rule or not method.needs_support):
+    if isinstance(config.loss, OwnLoss) != method.own_loss:
         raise BadInput(f"the loss of {method.name}: it has its own, or needs one")
     if isinstance(tasks, Episodes) and tasks.kind == "supervoxels":
         usual = Episodes()

@@ -25,9 +25,9 @@ from jaxmeta.data.names import amount
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation import of_method, run_test, settings, tuning
+from jaxmeta.evaluation import run_test, settings, tuning
 from jaxmeta.evaluation.baselines import segmenters_of
-from jaxmeta.evaluation.finetune import OWN, Finetune, Grid, Tuned
+from jaxmeta.evaluation.finetune import Finetune, Tuned
 from jaxmeta.evaluation.following import followed
 from jaxmeta.evaluation.outcome import Measuring
 from jaxmeta.evaluation.pretraining import heads as heads_of
@@ -35,6 +35,8 @@ from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.protocols import supervised
 from jaxmeta.evaluation.scoring import NAN, Score
 from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.methods import testing
+from jaxmeta.methods.testing import OWN, Grid
 from jaxmeta.reports import figures
 from jaxmeta.reports import run as report
 from jaxmeta.reports.run import alive, digest, lines_of
@@ -452,8 +454,8 @@ def test_all_baselines_of_two_runs_make_one_paired_comparison(run, config, monke
     other = dataclasses.replace(config, workdir=config.workdir.parent / "other", seed=1)
     assert meta_train(other)
     grids = {"sgd": Grid((0.1,), (1, 2)), "adam": Grid((1e-3, 1e-2), (1, 2))}
-    monkeypatch.setattr(of_method, "GRIDS", grids)
-    monkeypatch.setattr(of_method, "OWN_STEPS", (1, 2))
+    monkeypatch.setattr(testing, "GRIDS", grids)
+    monkeypatch.setattr(testing, "OWN_STEPS", (1, 2))
     runs = (run, other.workdir)
     meta_test(
         Options(

@@ -9,9 +9,7 @@ import optax
 import pytest
 
 from jaxmeta.evaluation.finetune import (
-    GRIDS,
     Finetune,
-    Grid,
     around,
     edges,
     pass_by_pass,
@@ -19,6 +17,7 @@ from jaxmeta.evaluation.finetune import (
     settings,
     widened,
 )
+from jaxmeta.methods.testing import GRIDS, Grid
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 

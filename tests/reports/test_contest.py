@@ -15,8 +15,8 @@ from jaxmeta.commands.test import Options
 from jaxmeta.commands.test import test as meta_test
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation import settings
-from jaxmeta.evaluation.baselines import BOUND, FULL, METHOD, RANDOM
-from jaxmeta.evaluation.finetune import OWN, Finetune, Tuned
+from jaxmeta.evaluation.baselines import BOUND, FULL, METHOD, random_row
+from jaxmeta.evaluation.finetune import Finetune, Tuned
 from jaxmeta.evaluation.outcome import Outcome, Table
 from jaxmeta.evaluation.protocol import Conditions, Description
 from jaxmeta.evaluation.protocols.released import RELEASED
@@ -26,7 +26,8 @@ from jaxmeta.files import plain, write_json
 from jaxmeta.methods.maml import Maml
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
 from jaxmeta.methods.prototypes import Prototypes
-from jaxmeta.methods.ssm_sam.method import SelfSampling
+from jaxmeta.methods.ssm_sam.method import SSM_SAM, SelfSampling
+from jaxmeta.methods.testing import OWN
 from jaxmeta.reports import comparison, figures, run
 from jaxmeta.reports.pairing import Entry, called, entered
 from jaxmeta.runs.config import Config, to_json
@@ -37,6 +38,7 @@ from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train
 from jaxmeta.splits.split import Split
 
+RANDOM = random_row(SSM_SAM)
 SPLIT = Split(
     ("liver",), ("heart",), ("spleen",), ("p8", "p9"), ("p0", "p1", "p2", "p3", "p4", "p5")
 )

@@ -15,12 +15,13 @@ from jaxmeta.commands.test import test as meta_test
 from jaxmeta.commands.train import parse
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation import of_method, pretraining, settings, tuning
-from jaxmeta.evaluation.finetune import BY_SLICE, Grid
+from jaxmeta.evaluation import pretraining, settings, tuning
 from jaxmeta.evaluation.test_plan import plan_test
+from jaxmeta.methods import testing
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
 from jaxmeta.methods.options import Outer, OwnLoss, Sam, SamTiny, Volumes
 from jaxmeta.methods.parts import inner_rule
+from jaxmeta.methods.testing import BY_SLICE, Grid
 from jaxmeta.methods.transfer import Transfer
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
@@ -284,8 +285,8 @@ def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, m
     assert meta_train(
         dataclasses.replace(small, steps=1, checkpoint_every=1, val_organs=("kidney",))
     )
-    monkeypatch.setattr(of_method, "GRIDS_BY_SLICE", {BY_SLICE: Grid((1e-3, 1e-2), (1,))})
-    monkeypatch.setattr(of_method, "OWN_PASSES", (1,))
+    monkeypatch.setattr(testing, "GRIDS_BY_SLICE", {BY_SLICE: Grid((1e-3, 1e-2), (1,))})
+    monkeypatch.setattr(testing, "OWN_PASSES", (1,))
     found = tuning.search_settings(open_run(small.workdir), 2, None)
     assert found["scratch"].finetune.optimizer == BY_SLICE
     assert "adam by slice, rate" in settings.describe(found["scratch"])

@@ -15,16 +15,17 @@ import pytest
 from jaxmeta.commands import test
 from jaxmeta.commands import train as command
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.evaluation import of_method, settings, tuning
-from jaxmeta.evaluation.baselines import METHOD, RANDOM
-from jaxmeta.evaluation.finetune import OWN, Grid
+from jaxmeta.evaluation import settings, tuning
+from jaxmeta.evaluation.baselines import METHOD, random_row
 from jaxmeta.evaluation.protocols.released import RELEASED
 from jaxmeta.evaluation.test_plan import Options
 from jaxmeta.inference.predict import Options as Predict
 from jaxmeta.inference.predict import predict
 from jaxmeta.methods import sam_weights
 from jaxmeta.methods.options import Chunks, Episodes, Sam, SetLoss, Unet
-from jaxmeta.methods.ssm_sam.method import Released, SelfSampling
+from jaxmeta.methods.ssm_sam import method as ssm_sam
+from jaxmeta.methods.ssm_sam.method import SSM_SAM, Released, SelfSampling
+from jaxmeta.methods.testing import OWN, Grid
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.files import write_size, write_weights
 from jaxmeta.runs import checks, config_file, feature_cache
@@ -32,6 +33,7 @@ from jaxmeta.runs.presets import PRESETS, STILL, USUAL, with_method
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.train import meta_train as train
 
+RANDOM = random_row(SSM_SAM)
 WITHIN = dict(protocol="within-volume", neighbors=3)
 SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, num_heads=1)
 
@@ -101,7 +103,7 @@ def test_the_frozen_encoder_is_that_of_the_other_run_and_in_no_checkpoint(begun,
 def searched(run):
     """What a search within volumes keeps beside the run, which its tests read."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(of_method, "OWN_GRID", Grid((1.0, 100.0), (1,)))
+        patched.setattr(ssm_sam, "OWN_GRID", Grid((1.0, 100.0), (1,)))
         patched.setattr(tuning, "search", partial(tuning.search, rounds=1))
         test.test(Options(run=(run,), **WITHIN, only_tune=True))
     return config_file.read_json(run / "tuning.json")

@@ -11,12 +11,12 @@ import numpy as np
 
 from jaxmeta.data.shards.shards import Volume, holders
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.of_method import needs_support
 from jaxmeta.evaluation.protocol import Description, Protocol, Request
 from jaxmeta.evaluation.protocols.few_shot import LARGEST, WHOLE
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.supports import identity
 from jaxmeta.evaluation.trial import Support, Trial, whole_volumes
+from jaxmeta.methods import method_of
 from jaxmeta.splits.split import Entry, Pool
 from jaxmeta.tasks.episodes import load_examples, random_stream, shuffled
 
@@ -28,7 +28,7 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
 
     Raises BadInput of a method that has nothing to segment by before it is given a support.
     """
-    if needs_support(request.config):
+    if method_of(request.config.method).needs_support:
         raise BadInput(
             f"--protocol supervised: {request.config.algorithm} learns an organ from its support; "
             "--upper-bound tells what its network makes of all labels"

@@ -13,6 +13,7 @@ from jaxmeta.methods.metamedseg.released import compounding
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import Adaptation
 from jaxmeta.methods.parts import check_network, inner_rule, network_and_loss, started
+from jaxmeta.methods.testing import Testing, slice_space
 from jaxmeta.options import options
 from jaxmeta.tasks.task import Examples
 
@@ -137,4 +138,5 @@ METAMEDSEG = Method(
     query_teaches=False,
     slice_by_slice=True,
     sees_target=sees_target,
+    testing=Testing(search_space=slice_space),
 )

@@ -1,6 +1,7 @@
 """SSM-SAM: few steps on one slice adapt a frozen image encoder (Zhang, Leng, Han, Xie 2024)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 from jaxmeta import algorithms
@@ -12,6 +13,7 @@ from jaxmeta.methods.parts import MEMORY
 from jaxmeta.methods.sam_weights import check_sam, size_of
 from jaxmeta.methods.sources import chunk_source
 from jaxmeta.methods.ssm_sam import released
+from jaxmeta.methods.testing import OWN, Asked, Grid, OwnRule, SearchSpace, Testing
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
 from jaxmeta.models.ssm_sam import SsmSam, self_sampling
@@ -21,6 +23,9 @@ from jaxmeta.tasks.slice_chunks import chunks_within
 from jaxmeta.tasks.source import Source
 
 CLICKS = Drawn().asked
+OWN_GRID = Grid((0.3, 1.0, 3.0), (10, 20, 40))  # multiples of its own rate, and its steps
+MOST_OWN = 120  # steps of its own rule
+FEW = 5  # slices that a prediction adapts to: it answers once for each
 
 
 @options
@@ -139,7 +144,7 @@ def adapter_of(own: SelfSampling, size: Size) -> Adapter:
 def source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
     """Draw chunks of neighbors."""
     cut = released.chunks_across if config.method.released.across else chunks_within
-    clicks = CLICKS if config.method.prompt == "clicks" else 0
+    clicks = clicks_of(config.method)
     return chunk_source(config.tasks, drawn, training=training, cut=cut, clicks=clicks)
 
 
@@ -171,7 +176,7 @@ def check(config: Any) -> None:
 
 def validated_by(config: Any) -> str:
     """Say what a validation score knows of the truth."""
-    by_clicks = " and CLICKS ON ITS OWN TRUTH" if config.method.prompt == "clicks" else ""
+    by_clicks = " and CLICKS ON ITS OWN TRUTH" if clicks_of(config.method) else ""
     return f", each slice told its neighbor's mask{by_clicks}"
 
 
@@ -184,6 +189,32 @@ def points(config: Any) -> str:
     }[config.method.prompt]
 
 
+def clicks_of(own: SelfSampling) -> int:
+    """Count the clicks on the truth that each slice is told."""
+    return CLICKS if own.prompt == "clicks" else 0
+
+
+def search_space(own: SelfSampling, shots: int) -> SearchSpace:
+    """Try multiples of its rate, and its own steps among others."""
+    steps = tuple(sorted({*OWN_GRID.steps, own.test_steps}))
+    return SearchSpace({OWN: OWN_GRID._replace(steps=steps)}, (), MOST_OWN)
+
+
+def check_asked(run: str, own: SelfSampling, asked: Asked) -> None:
+    """Refuse clicks on the truth where they would be a leak, and rows that it does not have."""
+    if own.prompt == "clicks" and not asked.within:
+        raise BadInput(
+            f"{run}: clicks lie on the truth; add --protocol within-volume, or --prompt support"
+        )
+    if asked.pretrained:
+        raise BadInput(
+            f"{run}: of ssm-sam nothing is pre-trained here: the same network without "
+            "meta-learning is a run with --method.steps 0"
+        )
+    if own.prompt == "clicks" and asked.tunes:
+        raise BadInput(f"{run}: clicks lie on the truth; search with --prompt support")
+
+
 SSM_SAM = Method(
     "ssm-sam",
     SelfSampling,
@@ -191,8 +222,24 @@ SSM_SAM = Method(
     source=source,
     check=check,
     steps=lambda own: own.test_steps,
+    chunks=True,
+    own_loss=True,
     frozen=lambda begun: {"image_encoder": begun["image_encoder"]},
-    own_rule=True,
     validated_by=validated_by,
     footnote=points,
+    testing=Testing(
+        search_space=search_space,
+        own_rule=OwnRule(
+            "random initialization",
+            "the method's rule from adapters, sampler and decoder drawn at random, on the same "
+            "encoder",
+            rate=lambda own: own.test_rate,
+            at_rate=lambda own, rate: replace(own, test_rate=rate),
+        ),
+        prompted=lambda own, prompt: replace(own, prompt=prompt),
+        clicks=clicks_of,
+        searched_as=lambda own: "no points" if own.prompt == "none" else "",
+        check=check_asked,
+        few=FEW,
+    ),
 )
