@@ -18,7 +18,7 @@ from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.evaluation.comparison import difference, row_mean
 from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.fully_supervised import SUPERVISED, upper_bounds
-from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.protocols.few_shot import trials
 from jaxmeta.evaluation.protocols.supervised import FOLDS, every_label
 from jaxmeta.evaluation.scoring import score_volumes
@@ -106,7 +106,7 @@ def test_adapting_beats_scratch_with_its_own_setting(rows):
 def test_the_support_decides_what_is_segmented(run):
     """Adapted to organ A, scored as organ B of the same patients: nothing."""
     opened, held_out = opened_pool(run)
-    asked = trials(held_out, Request(opened.config, 5, support_sets=SUPPORT_SETS))
+    asked = trials(held_out, request_of(opened.config, 5, support_sets=SUPPORT_SETS))
     setting = choose(opened, 5, test.Options(run=(run,)), None)["adapted"].finetune
     row = segmenter_maker(opened, SUPPORT_SETS)("adapted", "adapted", setting)
     dice = []

@@ -5,9 +5,14 @@ report tells it (`describe`). What of this a test's options may say is in `Reque
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from jaxmeta.runs.config import Config
+from jaxmeta.data.shards.shards import Shards
+from jaxmeta.methods import Method, method_of
+from jaxmeta.runs.config import Config, TaskOptions
+from jaxmeta.runs.protocol import trained_by
+from jaxmeta.splits.alpnet import AlpnetFold
 from jaxmeta.splits.split import Pool
 
 
@@ -20,19 +25,35 @@ class Conditions(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What trials are made for: the run's configuration, and what the options of a test say."""
+    """What trials are made for: what a protocol must know of the run, and what the options of a
+    test say."""
 
-    config: Config
+    tasks: TaskOptions  # that the run learned: how it sees slices, and which of them count
+    method: Method
     shots: int = 1
     conditions: Conditions = Conditions()
     support_sets: int | None = None  # of each organ; None: as many as the protocol has
     seed: int = 0  # samples the supports
     most: int | None = None  # limits the query volumes of each organ, for searches
+    literature: Callable[[Shards], AlpnetFold | None] = lambda shards: None  # it was trained by
+    shared_patients: bool = False  # the run was trained on slices of who gives the support
 
     @property
     def read(self) -> dict[str, Any]:
         """Say at which size and spacing the run sees slices."""
-        return {"size": self.config.tasks.size, "mm": self.config.tasks.mm}
+        return {"size": self.tasks.size, "mm": self.tasks.mm}
+
+
+def request_of(config: Config, shots: int = 1, **asked: Any) -> Request:
+    """Make the request of a test of the run that this configuration is of."""
+    return Request(
+        config.tasks,
+        method_of(config.method),
+        shots,
+        literature=partial(trained_by, config),
+        shared_patients="shared-patients" in config.allow_leak,
+        **asked,
+    )
 
 
 class Description(NamedTuple):

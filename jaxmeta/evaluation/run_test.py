@@ -11,7 +11,7 @@ from jaxmeta.evaluation.fully_supervised import asked_of_bounds, upper_bounds
 from jaxmeta.evaluation.leaks import checked_transfer, kinds
 from jaxmeta.evaluation.outcome import Outcome, Table, keep, parted, placed
 from jaxmeta.evaluation.pretraining import heads
-from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.scoring import Score, fit
 from jaxmeta.evaluation.steps import steps_curves
 from jaxmeta.evaluation.test_plan import EvaluationPlan, Options, conditions_of, measuring_of
@@ -109,7 +109,7 @@ def lines_of(score: Score, twins: dict[str, list[str]]) -> list[Score]:
 def bounded(run: Run, plan: EvaluationPlan, options: Options) -> list[Score]:
     """Score the upper bounds: each patient once, by networks that all the others trained."""
     protocol = asked_of_bounds(plan.protocol)
-    request = Request(run.config, conditions=conditions_of(options), seed=options.seed)
+    request = request_of(run.config, conditions=conditions_of(options), seed=options.seed)
     scores, segmenters = [], {}
     for trial in protocol.trials(plan.held_out, request):
         folds = trial.support_sets

@@ -19,7 +19,6 @@ from jaxmeta.evaluation.trial import Support
 from jaxmeta.numerics import typed_key
 from jaxmeta.parallel.devices import jit, replicate, task_mesh
 from jaxmeta.parallel.over_tasks import over_tasks
-from jaxmeta.tasks.task import Task
 
 ONWARD = np.uint32(0x9E3779B9)  # makes another key of a raw one
 
@@ -48,30 +47,31 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
     it). A device does `chunk` supports side by side.
     """
     mesh = task_mesh(support_sets)
-    task_ids = np.zeros((support_sets, 2), np.int32)
+    numbers = np.arange(support_sets, dtype=np.int32)  # counts T where nothing is adapted
 
     @jit
-    def adapt(state, tasks):
+    def adapt(state, given, keys):
         def one(state, task):
-            return (), predictor(state).adapt(task.support, typed_key(task.key))
+            support, key = task
+            return (), predictor(state).adapt(support, typed_key(key))
 
-        return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
+        return over_tasks(one, mesh=mesh, chunk=chunk)(state, (given, keys))[1]
 
     @jit
     def probability(shared, phis):
         def one(shared, task):
-            state, image = shared
-            return (), jax.nn.sigmoid(predictor(state).predict(task.support, image)[..., 0])
+            (state, image), (_, phi) = shared, task
+            return (), jax.nn.sigmoid(predictor(state).predict(phi, image)[..., 0])
 
         return over_tasks(one, mesh=mesh, chunk=chunk)(shared, phis)[1]
 
     @jit
-    def probability_each(state, tasks):
+    def probability_each(state, asked):
         def one(state, task):
-            phi, image, prompt = task.support
+            phi, image, prompt = task
             return (), jax.nn.sigmoid(predictor(state).predict(phi, image, prompt)[..., 0])
 
-        return over_tasks(one, mesh=mesh, chunk=chunk)(state, tasks)[1]
+        return over_tasks(one, mesh=mesh, chunk=chunk)(state, asked)[1]
 
     def make(name: str, state: PyTree, begin: Segmenter | None = None) -> Segmenter:
         state = replicate(state, mesh)
@@ -80,13 +80,13 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
             given = support.examples if support else None  # of learners that need none
             if begin:  # whose own keys are used up by it
                 given, keys = (given, begin.fit(support, keys)), keys ^ ONWARD
-            return adapt(state, Task(given, (), keys, task_ids))
+            return adapt(state, given, keys)
 
         def segment(phi, image, place):
-            return probability((state, image), Task(phi, (), (), task_ids))
+            return probability((state, image), (numbers, phi))
 
         def segment_each(phi, image, prompt=()):
-            return probability_each(state, Task((phi, image, prompt), (), (), task_ids))
+            return probability_each(state, (phi, image, prompt))
 
         return Segmenter(name, fit, segment, segment_each)
 

@@ -10,7 +10,7 @@ from jaxmeta.data.shards.shards import shown_in
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.leaks import checked, held_in
 from jaxmeta.evaluation.outcome import Measuring, told
-from jaxmeta.evaluation.protocol import Conditions, Description, Protocol, Request
+from jaxmeta.evaluation.protocol import Conditions, Description, Protocol, request_of
 from jaxmeta.evaluation.protocols import PROTOCOLS, Name, within_volume
 from jaxmeta.evaluation.protocols.released import Released, as_released
 from jaxmeta.evaluation.protocols.within_volume import with_clicks
@@ -243,7 +243,8 @@ def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> E
     refuse_changed(options, protocol.fixed, f"the protocol {protocol.name} settles it")
     trials, described = {}, {}
     for shots in (1,) if "shots" in protocol.fixed else options.shots:
-        request = Request(run.config, shots, conditions, options.support_sets or None, options.seed)
+        asked = dict(support_sets=options.support_sets or None, seed=options.seed)
+        request = request_of(run.config, shots, conditions=conditions, **asked)
         trials[shots] = protocol.trials(held_out, request)
         distances = told(measuring_of(options))
         described[shots] = protocol.describe(held_out, trials[shots], request, distances)

@@ -17,7 +17,7 @@ from jaxmeta.evaluation.comparison import row_mean
 from jaxmeta.evaluation.finetune import MOST_STEPS, Finetune, Tuned, search
 from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.leaks import searched_on
-from jaxmeta.evaluation.protocol import Conditions, Protocol, Request
+from jaxmeta.evaluation.protocol import Conditions, Protocol, request_of
 from jaxmeta.evaluation.protocols import few_shot, within_volume
 from jaxmeta.evaluation.protocols.within_volume import Within
 from jaxmeta.evaluation.scoring import score_volumes
@@ -93,7 +93,8 @@ def validation_trials(run: Run, shots: int, conditions: Conditions) -> Sequence[
     support_sets, protocol = asking(conditions)
     # one or more of few-shot's query volumes give the support
     most = VOLUMES if conditions.neighbors else VOLUMES + conditions.patients
-    request = Request(run.config, shots, conditions, support_sets, run.config.seed, most)
+    how = dict(conditions=conditions, support_sets=support_sets, seed=run.config.seed, most=most)
+    request = request_of(run.config, shots, **how)
     return protocol.trials(validation_pool(run), request)
 
 

@@ -4,11 +4,11 @@ from jaxmeta.data.shards.shards import Shards, structures
 from jaxmeta.errors import BadInput
 from jaxmeta.runs.config import Config
 from jaxmeta.splits import alpnet
-from jaxmeta.splits.alpnet import Protocol
+from jaxmeta.splits.alpnet import AlpnetFold
 from jaxmeta.splits.split import recognise
 
 
-def trained_by(config: Config, shards: Shards) -> Protocol | None:
+def trained_by(config: Config, shards: Shards) -> AlpnetFold | None:
     """Make the protocol that a configuration names, if it names one.
 
     What is not tested is trained on, unless the training organs are named.
@@ -19,7 +19,7 @@ def trained_by(config: Config, shards: Shards) -> Protocol | None:
     tested = recognise(config.test_organs, known)
     others = [organ for organ in known if organ not in tested]
     trained = recognise(config.train_organs, known) if config.train_organs else others
-    made = alpnet.protocol_of(
+    made = alpnet.fold_of(
         config.protocol,
         shards,
         tested=tested,
@@ -30,7 +30,7 @@ def trained_by(config: Config, shards: Shards) -> Protocol | None:
     return made._replace(leaks=config.allow_leak)
 
 
-def refuse_empty(protocol: Protocol, shards: Shards) -> None:
+def refuse_empty(protocol: AlpnetFold, shards: Shards) -> None:
     """Refuse a protocol that leaves nothing to train on."""
     counts = alpnet.left_over(protocol, shards)
     if not any(left for _, left, _ in counts.values()):
@@ -40,6 +40,6 @@ def refuse_empty(protocol: Protocol, shards: Shards) -> None:
         )
 
 
-def stated(protocol: Protocol, shards: Shards) -> str:
+def stated(protocol: AlpnetFold, shards: Shards) -> str:
     """Say what a protocol is and what it leaves to train on."""
     return alpnet.describe(protocol, alpnet.left_over(protocol, shards))

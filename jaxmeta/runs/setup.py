@@ -25,7 +25,7 @@ from jaxmeta.runs.provenance import (
     seen_here,
 )
 from jaxmeta.runs.signature import provenance_of
-from jaxmeta.splits.alpnet import Protocol, hidden_slices, split_of
+from jaxmeta.splits.alpnet import AlpnetFold, hidden_slices, split_of
 from jaxmeta.splits.split import Entry, Pool, Split, pool, split, volumes_of
 from jaxmeta.tasks.source import Source
 
@@ -36,7 +36,7 @@ class Given(NamedTuple):
     config: Config  # filled in with what the data decide
     shards: Shards
     division: Split
-    protocol: Protocol | None
+    protocol: AlpnetFold | None
     source: Source
     provenance: tuple[Seen, ...] = ()  # what it will have seen, and what it begins with has
     notes: tuple[str, ...] = ()  # what may be one under two names, and leaks that are allowed

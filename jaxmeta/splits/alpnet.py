@@ -33,8 +33,9 @@ from jaxmeta.errors import BadInput
 from jaxmeta.splits.split import Split, checked, listed
 
 
-class Protocol(NamedTuple):
-    """Every choice that a score depends on; two scores compare where their digests are the same."""
+class AlpnetFold(NamedTuple):
+    """A fold of a protocol, with every choice that a score depends on; two scores compare where
+    their digests are the same."""
 
     name: str
     fold: int
@@ -55,7 +56,7 @@ VARIANTS = {
 }
 
 
-def protocol_of(
+def fold_of(
     name: str,
     shards: Shards,
     *,
@@ -63,8 +64,8 @@ def protocol_of(
     trained: Sequence[str],
     fold: int,
     setting: Literal[1, 2],
-) -> Protocol:
-    """Make a protocol over all patients of the shards who have one of the organs.
+) -> AlpnetFold:
+    """Make a fold over all patients of the shards who have one of the organs.
 
     Raises BadInput for a fold that there is not, fewer patients than two a fold, and an organ on
     both sides.
@@ -76,7 +77,7 @@ def protocol_of(
     if not tested or not trained:
         raise BadInput(f"protocol {name} needs organs to test and others to train on")
     having = {v.patient for v in shards.volumes if any(holds(v, o) for o in (*tested, *trained))}
-    made = Protocol(
+    made = AlpnetFold(
         name, fold, setting, tuple(tested), tuple(trained), in_order(having), **VARIANTS[name]
     )
     if not 0 <= fold < made.folds:
@@ -100,13 +101,13 @@ def in_order(patients: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def digest(protocol: Protocol) -> str:
+def digest(protocol: AlpnetFold) -> str:
     """Shorten all choices to eight characters."""
     text = json.dumps(protocol._asdict(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def members(protocol: Protocol) -> tuple[tuple[str, ...], str]:
+def members(protocol: AlpnetFold) -> tuple[tuple[str, ...], str]:
     """Name a fold's patients under test and the support patient."""
     patients, folds = protocol.patients, protocol.folds
     cuts = [round(i * len(patients) / folds) for i in range(folds + 1)]
@@ -118,7 +119,7 @@ def members(protocol: Protocol) -> tuple[tuple[str, ...], str]:
     return tuple(others), first
 
 
-def split_of(protocol: Protocol, shards: Shards) -> Split:
+def split_of(protocol: AlpnetFold, shards: Shards) -> Split:
     """Divide organs and patients: neither who is tested nor who gives is ever trained on."""
     queries, support_patient = members(protocol)
     held_out = {*queries, support_patient}
@@ -134,7 +135,7 @@ def split_of(protocol: Protocol, shards: Shards) -> Split:
     )
 
 
-def hidden_slices(protocol: Protocol, shards: Shards) -> dict[int, frozenset[int]]:
+def hidden_slices(protocol: AlpnetFold, shards: Shards) -> dict[int, frozenset[int]]:
     """List, volume by volume, the slices that Setting 2 keeps from training; none in Setting 1.
 
     "any" hides a slice that holds any tested organ; "all", as descendants have it, one that holds
@@ -172,7 +173,7 @@ def chunks_of(slices: Sequence[int] | np.ndarray, count: int) -> dict[int, int]:
     return {int(n): int(i * count // len(stretch)) for i, n in enumerate(stretch)}
 
 
-def left_over(protocol: Protocol, shards: Shards) -> dict[str, tuple[int, int, int]]:
+def left_over(protocol: AlpnetFold, shards: Shards) -> dict[str, tuple[int, int, int]]:
     """Count for each trained organ its training slices, those left by the setting, and patients
     with none.
 
@@ -196,7 +197,7 @@ def left_over(protocol: Protocol, shards: Shards) -> dict[str, tuple[int, int, i
     return counts
 
 
-def describe(protocol: Protocol, counts: Mapping[str, tuple[int, int, int]]) -> str:
+def describe(protocol: AlpnetFold, counts: Mapping[str, tuple[int, int, int]]) -> str:
     """Say what a protocol is, and how much it leaves to train on."""
     queries, support_patient = members(protocol)
     text = (

@@ -5,7 +5,7 @@ import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.fully_supervised import asked_of_bounds
-from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.protocols import PROTOCOLS, shared_patients, supervised
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.segmenter import Segmenter, networks
@@ -15,7 +15,7 @@ from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
 from jaxmeta.splits.split import pool, split
 
-REQUEST = Request(Config(tasks=Episodes(size=16, spacing=0.0)))
+REQUEST = request_of(Config(tasks=Episodes(size=16, spacing=0.0)))
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +49,16 @@ def test_every_volume_of_every_patient_is_scored_once_by_what_is_given_nothing(h
         assert score.support_patients == score.support_slices == ""
 
 
-def test_a_network_is_asked_as_it_is(held_out, trained):
-    """Its predictor gets no support, and what it adapts to is what it has learned."""
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_network_is_asked_as_it_is(held_out, trained, kept):
+    """Its predictor gets no support, and what it adapts to is what it has learned, or nothing."""
 
     def predictor(state):
         def adapt(support, key):
             assert support is None
-            return state
+            return state if kept else ()
 
-        return Predictor(adapt, lambda phi, image: phi * (image - 0.5))
+        return Predictor(adapt, lambda phi, image: (phi if kept else state) * (image - 0.5))
 
     row = networks(predictor, support_sets=1)("adapted", np.float32(3.0))
     (trial,) = PROTOCOLS["supervised"].trials(held_out, REQUEST)
@@ -69,7 +70,7 @@ def test_a_network_is_asked_as_it_is(held_out, trained):
 def test_what_learns_from_its_support_is_not_asked_without_one(held_out):
     with pytest.raises(BadInput, match="--protocol supervised: maml learns an organ from its"):
         supervised.trials(
-            held_out, Request(Config(method=Maml(), tasks=Episodes(size=16, spacing=0.0)))
+            held_out, request_of(Config(method=Maml(), tasks=Episodes(size=16, spacing=0.0)))
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import holders, load_masks, open_shards
-from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.protocols.few_shot import trials
 from jaxmeta.evaluation.protocols.supervised import every_label, folds_of
 from jaxmeta.evaluation.scoring import score_volumes
@@ -22,7 +22,7 @@ SIZE = 16
 
 
 def request(**asked):
-    return Request(Config(tasks=Episodes(size=SIZE, spacing=0.0)), **asked)
+    return request_of(Config(tasks=Episodes(size=SIZE, spacing=0.0)), **asked)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.protocols.alpnet import trials
 from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
@@ -41,7 +41,7 @@ def asked(shards, fold):
         tasks=Episodes(size=16, spacing=0.0),
     )
     held_out = pool(shards, split_of(trained_by(config, shards), shards), "test")
-    (trial,) = trials(held_out, Request(config))
+    (trial,) = trials(held_out, request_of(config))
     return trial, [load() for load in trial.queries]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.comparison import supports
-from jaxmeta.evaluation.protocol import Request
+from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.protocols.shared_patients import (
     SEEDS,
     SUPPORT_SLICES,
@@ -38,7 +38,7 @@ def test_a_fifth_is_tested_and_no_slice_is_on_both_sides(spleen):
 
 
 def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(spleen):
-    (trial,) = trials(spleen, Request(CONFIG, shots=4, support_sets=5))
+    (trial,) = trials(spleen, request_of(CONFIG, shots=4, support_sets=5))
     names = {f"{spleen.shards.volumes[v].name}:{n}" for v, n in divided(trial.entry)[0]}
     assert len({support.slices for support in trial.supports}) == len(SEEDS) == 5
     for support in trial.supports:
@@ -62,4 +62,4 @@ def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(splee
 @pytest.mark.parametrize("asked", [dict(shots=99, support_sets=1), dict(shots=1, support_sets=6)])
 def test_more_than_there_is_is_refused(spleen, asked):
     with pytest.raises(BadInput, match="99 shots of spleen|6 support sets of slices"):
-        trials(spleen, Request(CONFIG, **asked))
+        trials(spleen, request_of(CONFIG, **asked))

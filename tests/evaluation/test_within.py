@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
-from jaxmeta.evaluation.protocol import Conditions, Request
+from jaxmeta.evaluation.protocol import Conditions, request_of
 from jaxmeta.evaluation.protocols import PROTOCOLS
 from jaxmeta.evaluation.protocols.released import (
     RELEASED,
@@ -65,7 +65,7 @@ def test_the_nearest_to_the_middle_lends():
 
 def asked_of(held_out, neighbors, size=16):
     config = Config(tasks=Episodes(size=size, spacing=0.0))
-    request = Request(config, conditions=Conditions(neighbors=neighbors))
+    request = request_of(config, conditions=Conditions(neighbors=neighbors))
     (trial,) = trials(held_out, request)
     return trial
 

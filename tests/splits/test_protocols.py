@@ -11,7 +11,7 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.splits import alpnet
-from jaxmeta.splits.alpnet import chunks_of, digest, members, protocol_of, support_slices
+from jaxmeta.splits.alpnet import chunks_of, digest, fold_of, members, support_slices
 from jaxmeta.splits.split import pool
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import episodes
@@ -22,7 +22,7 @@ CHAOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "CHAOS_T2SPIR"
 
 def made(name="alpnet", *, shards=None, fold=0, setting=1, tested=("kidney",), trained=("liver",)):
     shards = shards or belly()
-    return protocol_of(name, shards, tested=tested, trained=trained, fold=fold, setting=setting)
+    return fold_of(name, shards, tested=tested, trained=trained, fold=fold, setting=setting)
 
 
 def belly(patients=10):

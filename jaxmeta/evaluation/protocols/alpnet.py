@@ -21,19 +21,17 @@ from jaxmeta.evaluation.segmenter import Segmenter, together
 from jaxmeta.evaluation.trial import Query, Support, Trial, places, support_of
 from jaxmeta.evaluation.trial import query as whole_volume
 from jaxmeta.metrics import Measures, measure
-from jaxmeta.runs.config import Config
-from jaxmeta.runs.protocol import stated, trained_by
-from jaxmeta.splits import alpnet as splits
-from jaxmeta.splits.alpnet import chunks_of, members, support_slices
+from jaxmeta.runs.protocol import stated
+from jaxmeta.splits.alpnet import AlpnetFold, chunks_of, members, support_slices
 from jaxmeta.splits.split import Pool
 
 KNOWN = ", z-range known"  # added to the name of a row that an oracle helped
 ORACLE = "an oracle names the slices between which each query's organ lies, and cuts its chunks"
 
 
-def literature(config: Config, shards: Shards) -> splits.Protocol:
+def literature(request: Request, shards: Shards) -> AlpnetFold:
     """Make the protocol of the literature that a run was trained by."""
-    made = trained_by(config, shards)
+    made = request.literature(shards)
     if made is None:
         raise BadInput("--protocol alpnet: a run is trained by it (meta_train --protocol alpnet)")
     return made
@@ -48,7 +46,7 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
     Raises BadInput where the fold's support patient or all of its patients lack the organ, and of a
     run that was not trained by the protocol.
     """
-    protocol = literature(request.config, pool.shards)
+    protocol = literature(request, pool.shards)
     queries, support_patient = members(protocol)
     made = []
     for entry in pool.entries:
@@ -125,7 +123,7 @@ def by_chunk(probability: Float[np.ndarray, "T N H W"], query: Query) -> Float[n
 
 def describe(pool: Pool, trials: Sequence[Trial], request: Request, distances: str) -> Description:
     """Say which fold and setting it is, and what that left to train on."""
-    told = stated(literature(request.config, pool.shards), pool.shards)
+    told = stated(literature(request, pool.shards), pool.shards)
     told = told.removeprefix("protocol alpnet, ").removeprefix("protocol ")
     return Description(told, f"3-D, original resolution; {distances}")
 

@@ -38,7 +38,7 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
     Set s has the s-th of the paper's seeds. Raises BadInput for more shots than slices may be
     support, for more sets than there are seeds, and of a run that was not trained so.
     """
-    if "shared-patients" not in request.config.allow_leak:
+    if not request.shared_patients:
         raise BadInput(
             "--protocol shared-patients: a run is trained so (meta_train --allow-leak "
             "shared-patients)"
@@ -59,7 +59,7 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
             ),
             request,
         )
-        for entry in eligible(request.config.tasks, pool).entries
+        for entry in eligible(request.tasks, pool).entries
     )
 
 
@@ -76,7 +76,7 @@ def trials_of_every_slice(pool: Pool, request: Request) -> tuple[Trial, ...]:
             ),
             request,
         )
-        for entry in eligible(request.config.tasks, pool).entries
+        for entry in eligible(request.tasks, pool).entries
     )
 
 

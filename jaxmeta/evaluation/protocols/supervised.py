@@ -16,7 +16,6 @@ from jaxmeta.evaluation.protocols.few_shot import LARGEST, WHOLE
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.supports import identity
 from jaxmeta.evaluation.trial import Support, Trial, whole_volumes
-from jaxmeta.methods import method_of
 from jaxmeta.splits.split import Entry, Pool
 from jaxmeta.tasks.episodes import load_examples, random_stream, shuffled
 
@@ -28,9 +27,9 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
 
     Raises BadInput of a method that has nothing to segment by before it is given a support.
     """
-    if method_of(request.config.method).needs_support:
+    if request.method.needs_support:
         raise BadInput(
-            f"--protocol supervised: {request.config.algorithm} learns an organ from its support; "
+            f"--protocol supervised: {request.method.name} learns an organ from its support; "
             "--upper-bound tells what its network makes of all labels"
         )
     return tuple(whole(pool, entry, request) for entry in pool.entries)
