@@ -29,6 +29,7 @@ from jaxmeta.runs.checks import check
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.config_file import read_config
 from jaxmeta.runs.presets import DEFAULT, PRESETS
+from jaxmeta.runs.released import refuse_tiny
 from jaxmeta.runs.train import meta_train
 
 # What says who may see what, and is the same for the network that a run begins with.
@@ -122,8 +123,7 @@ def on_tiny(config: Config) -> Config:
     """Train the network that SSM-SAM adapts, on what the run may see; return a run that begins with
     it."""
     workdir = config.workdir / "sam"
-    if config.as_uint8:
-        raise BadInput("--as-uint8 needs --init-from: sam-tiny learns from intensities")
+    refuse_tiny(config)
     seen = {name: getattr(config, name) for name in SPLIT}
     read = {name: getattr(config.tasks, name) for name in READ}
     usual = PRESETS["sam-tiny"].config

@@ -5,15 +5,15 @@ However a scan comes - from its own file (`reading.py`, `inference/scan.py`) or 
 sees. So training and `predict` cannot differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float32, Real
+from jaxtyping import Float32, Real, UInt8
 
 from jaxmeta.data.formats.image import Image, rescaled
-from jaxmeta.data.grid import Grid, resize_image, to_slices
+from jaxmeta.data.grid import Grid, resize_image, resize_mask, to_slices
 from jaxmeta.data.intensity import Intensity, clip, measure, normalize
 from jaxmeta.errors import BadInput
 
@@ -82,3 +82,10 @@ def network_input(
         outside = (intensity.low - scale.intercept) / scale.slope if spacing else 0.0
         seen = resize_image(seen, size, scan.geometry, spacing=spacing, fill=outside)
     return normalize(seen, intensity, *scale)
+
+
+class SlicePreprocessing(NamedTuple):
+    """How the slices of a scan, and their masks, become squares that a network sees."""
+
+    images: Callable[..., Float32[np.ndarray, "N S S 1"]] = network_input
+    masks: Callable[..., UInt8[np.ndarray, "N S S"]] = resize_mask

@@ -11,8 +11,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.leaks import checked, held_in
 from jaxmeta.evaluation.outcome import Measuring, told
 from jaxmeta.evaluation.protocol import Conditions, Description, Protocol, request_of
-from jaxmeta.evaluation.protocols import PROTOCOLS, Name, within_volume
-from jaxmeta.evaluation.protocols.released import Released, as_released
+from jaxmeta.evaluation.protocols import PROTOCOLS, Name, released, within_volume
 from jaxmeta.evaluation.protocols.within_volume import with_clicks
 from jaxmeta.evaluation.settings import searched_by
 from jaxmeta.evaluation.tuning import validation_trials
@@ -105,10 +104,10 @@ class Scores:
     as_released: Literal["off"] | float = "off"
     """Of --protocol within-volume: also score as the released code does: chunks of less than this
     Dice are dropped (there 0.1 for CT, 0.3 for MR), and the next two."""
-    released_threshold: float = Released(0).threshold
+    released_threshold: float = released.USUAL.threshold
     """Of --as-released: the probability from which a pixel is the structure; 0.5 as in every other
     score."""
-    released_border: float = Released(0).border
+    released_border: float = released.USUAL.border
     """Of --as-released: the share of a side, along the border, in which nothing counts as found; 0:
     none."""
     save_masks: bool = True
@@ -179,17 +178,7 @@ def check(options: Options) -> None:
     if options.protocol != within_volume.PROTOCOL.name:
         alone = f"it is for --protocol {within_volume.PROTOCOL.name}"
         refuse_changed(options, ("neighbors", "as_released"), alone)
-    if options.as_released != "off" and not 0 <= options.as_released <= 1:
-        raise BadInput(f"--as-released {options.as_released:g}: a Dice, from 0 to 1")
-    if options.as_released == "off":
-        refuse_changed(
-            options, ("released_threshold", "released_border"), "it is for --as-released"
-        )
-    if not (0 <= options.released_threshold < 1 and 0 <= options.released_border < 0.5):
-        raise BadInput(
-            f"--released-threshold {options.released_threshold:g} --released-border "
-            f"{options.released_border:g}: from 0 to below 1, and to below 0.5"
-        )
+    released.check(options)
     if min(options.shots, default=0) < 1:
         raise BadInput(f"--shots {' '.join(map(str, options.shots))}: must be at least 1")
     for name in ("support_sets", "neighbors"):
@@ -256,10 +245,7 @@ def chosen(run: Run, options: Options) -> Protocol:
     protocol = PROTOCOLS[usual(run.config) if options.protocol == "auto" else options.protocol]
     if clicks := method_of(run.config.method).testing.clicks(run.config.method):
         protocol = with_clicks(protocol, clicks)
-    if options.as_released != "off":
-        how = Released(options.as_released, options.released_threshold, options.released_border)
-        protocol = as_released(protocol, how, clicks)
-    return protocol
+    return released.scored(protocol, options, clicks)
 
 
 def usual(config: Config) -> str:

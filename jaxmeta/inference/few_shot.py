@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from jaxmeta.data.grid import restore
 from jaxmeta.data.postprocess import predicted_labels
-from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.scoring import support_set_keys, whole_volume
@@ -27,17 +26,14 @@ from jaxmeta.inference.scan import (
 from jaxmeta.inference.support import drawn_supports, padded, parsed, read_support
 from jaxmeta.methods import method_of
 from jaxmeta.progress import following, slow_start
+from jaxmeta.runs.released import refuse_predicting
 from jaxmeta.runs.run import Run, open_run
 
 
 def segmented(options: Options) -> Iterator[Found]:
     """Adapt to the support, then give what is found in each image, one after the other."""
     run = open_run(options.run)
-    if run.config.as_uint8:
-        raise BadInput(
-            f"{options.run} learned from slices as pictures (--as-uint8), which is for "
-            "comparison alone: train a run without it to predict"
-        )
+    refuse_predicting(options.run, run.config)
     run = prompted(run)
     pairs = [parsed(text) for text in options.support]
     reading = reading_for(run, **said(options))

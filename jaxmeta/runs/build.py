@@ -21,6 +21,7 @@ from jaxmeta.methods.options import Episodes, Outer
 from jaxmeta.parallel.devices import side_by_side
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.runs.config import Config
+from jaxmeta.runs.released import preprocessing_of
 from jaxmeta.splits.split import Pool, Split, pool
 from jaxmeta.tasks.source import Source
 from jaxmeta.tasks.supervoxels import unlabelled_pool
@@ -30,7 +31,7 @@ from jaxmeta.tasks.volumetric import load_target, target_slices
 
 def open_data(config: Config, folders: Sequence[Path] = ()) -> Shards:
     """Open the data of a run, or other folders, as the run sees slices."""
-    return open_shards(folders or config.data)._replace(uint8=config.as_uint8)
+    return open_shards(folders or config.data)._replace(preprocessing=preprocessing_of(config))
 
 
 def training_pool(

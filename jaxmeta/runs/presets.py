@@ -20,7 +20,8 @@ from jaxmeta.methods.options import (
     Volumes,
 )
 from jaxmeta.methods.promptable import Promptable
-from jaxmeta.methods.ssm_sam.method import Released, SelfSampling
+from jaxmeta.methods.ssm_sam.method import SelfSampling
+from jaxmeta.methods.ssm_sam.released import Released
 from jaxmeta.methods.transfer import Scratch, Transfer
 from jaxmeta.runs.config import Config
 from jaxmeta.splits.decathlon import TARGETS as DECATHLON_TARGETS

@@ -16,8 +16,8 @@ abdominal organs are compared:
   chunks of the query knows where its organ begins and ends: an oracle, without which the same
   networks are scored on the whole volume too.
 
-Descendants differ ("legacy"): their fold's first scan gives, and Setting 2 drops a slice only if it
-holds all of the organs. A protocol is printed with a digest of all of its choices, leaks included.
+What descendants choose otherwise is in `released.py`. A protocol is printed with a digest of all of
+its choices, leaks included.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ import numpy as np
 
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
+from jaxmeta.splits.released import ALPNET_LEGACY
 from jaxmeta.splits.split import Split, checked, listed
 
 
@@ -52,7 +53,7 @@ class AlpnetFold(NamedTuple):
 
 VARIANTS = {
     "alpnet": {},
-    "alpnet-legacy": {"support_patient": "first", "excluded": "all"},
+    "alpnet-legacy": ALPNET_LEGACY,
 }
 
 
@@ -138,7 +139,7 @@ def split_of(protocol: AlpnetFold, shards: Shards) -> Split:
 def hidden_slices(protocol: AlpnetFold, shards: Shards) -> dict[int, frozenset[int]]:
     """List, volume by volume, the slices that Setting 2 keeps from training; none in Setting 1.
 
-    "any" hides a slice that holds any tested organ; "all", as descendants have it, one that holds
+    "any" hides a slice that holds any tested organ; "all" one that holds
     every organ, tested and trained.
     """
     if protocol.setting == 1:

@@ -11,7 +11,8 @@ from jaxmeta.inner_loop.rematerialise import REMAT
 from jaxmeta.methods import sam_weights
 from jaxmeta.methods.options import Chunks, Outer, OwnLoss, Sam
 from jaxmeta.methods.ssm_sam import method, released
-from jaxmeta.methods.ssm_sam.method import Released, SelfSampling
+from jaxmeta.methods.ssm_sam.method import SelfSampling
+from jaxmeta.methods.ssm_sam.released import Released
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
 from jaxmeta.models.sam.images import HIGH, LOW, slices_as_colors
@@ -62,7 +63,7 @@ def told(monkeypatch):
 
     for name in ("self_sampling", "high_pass", "low_rank", "bottleneck"):
         monkeypatch.setattr(method, name, note(name))
-    for name in ("transposed_points", "mixed_tokens", "repeated_support"):
+    for name in ("transposed_points", "mixed_tokens", "repeated_support", "in_turn"):
         monkeypatch.setattr(released, name, lambda *given, name=name: f"{name} {given}")
     monkeypatch.setattr(method.algorithms, "ssm_sam", note("ssm_sam"))
     return seen
@@ -86,7 +87,8 @@ def test_every_option_of_ssm_sam_reaches_what_it_names(told):
     )  # fmt: skip
     size = SIZES["tiny"]._replace(image=128)
     assert told["self_sampling"] == (
-        size, "mixed_tokens ('high_pass',)", dict(attends=False, dropout=0.3, copies=5),
+        size, "mixed_tokens ('high_pass',)",
+        dict(attends=False, dropout=0.3, vectors="in_turn (5,)"),
     )  # fmt: skip
     assert told["high_pass"] == (size, dict(last=2, width=6))
     assert method.algorithm(usual, None) == "ssm_sam"

@@ -24,7 +24,8 @@ from jaxmeta.inference.predict import predict
 from jaxmeta.methods import sam_weights
 from jaxmeta.methods.options import Chunks, Episodes, Sam, SetLoss, Unet
 from jaxmeta.methods.ssm_sam import method as ssm_sam
-from jaxmeta.methods.ssm_sam.method import SSM_SAM, Released, SelfSampling
+from jaxmeta.methods.ssm_sam.method import SSM_SAM, SelfSampling
+from jaxmeta.methods.ssm_sam.released import Released
 from jaxmeta.methods.testing import OWN, Grid
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.files import write_size, write_weights

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from jaxmeta.data.grid import Grid
+from jaxmeta.data.released import AS_UINT8, uint8_images, uint8_masks
 from jaxmeta.data.shards.shards import load_images, load_masks
-from jaxmeta.data.uint8_slices import uint8_images, uint8_masks
 
 GRID = Grid((8, 8, 3), np.eye(4), b"", "axial")
 slices = arrays.arrays(np.int16, (3, 8, 8), elements=st.integers(-900, 900))
@@ -56,7 +56,7 @@ def test_a_small_structure_never_vanishes_and_an_empty_slice_stays_empty():
 
 
 def test_shards_give_pictures_where_they_are_told_to(shards):
-    as_uint8 = shards._replace(uint8=True)
+    as_uint8 = shards._replace(preprocessing=AS_UINT8)
     image = load_images(as_uint8, 0, [4], size=16)
     assert image.min() == 0 and image.max() == 1
     assert load_images(shards, 0, [4], size=16).min() < 0

@@ -22,14 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Real, UInt8
 
-from jaxmeta.data.grid import Grid, grid_by, resize_mask, sliced_shape
+from jaxmeta.data.grid import Grid, grid_by, sliced_shape
 from jaxmeta.data.intensity import Intensity
 from jaxmeta.data.masks import decode_mask
 from jaxmeta.data.orientation import ACQUIRED, Frame, Order, nearest_frame
-from jaxmeta.data.scan import Scale, Scan, network_input
+from jaxmeta.data.scan import Scale, Scan, SlicePreprocessing
 from jaxmeta.data.shards.index import index_bytes, read_index, read_part
 from jaxmeta.data.shards.records import read_record
-from jaxmeta.data.uint8_slices import uint8_images, uint8_masks
 from jaxmeta.errors import BadInput
 from jaxmeta.files import path_of
 
@@ -78,7 +77,7 @@ class Shards(NamedTuple):
     volumes: tuple[Volume, ...]
     defaults: Defaults
     table: dict[str, dict[str, list[tuple[int, np.ndarray]]]]  # what `holders` looks up
-    uint8: bool = False  # slices come as `uint8_slices.py` makes them
+    preprocessing: SlicePreprocessing = SlicePreprocessing()
 
 
 def open_shards(folders: Sequence[str | os.PathLike]) -> Shards:
@@ -207,11 +206,7 @@ def load_images(
 
     Raises IndexError for a slice that is not there, BadInput where a file of records is gone.
     """
-    scan = scan_in(shards, volume)
-    if shards.uint8:
-        how = dict(size=size, spacing=spacing, slope=scan.scale.slope)
-        return uint8_images(scan.values[slices], scan.geometry, **how)
-    return network_input(scan, slices, size, spacing)
+    return shards.preprocessing.images(scan_in(shards, volume), slices, size, spacing)
 
 
 def load_masks(
@@ -240,8 +235,7 @@ def load_masks(
             whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
     if size is None:
         return native
-    resize = uint8_masks if shards.uint8 else resize_mask
-    return resize(native, size, row.grid, spacing=spacing)
+    return shards.preprocessing.masks(native, size, row.grid, spacing=spacing)
 
 
 def _as_stored(plane, row):

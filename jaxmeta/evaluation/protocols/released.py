@@ -5,11 +5,12 @@ went badly, and averages over chunks at the network's size.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Description, Protocol
 from jaxmeta.evaluation.protocols.within_volume import Volume, Within, answers
 from jaxmeta.evaluation.scoring import LATER, NAN
@@ -29,6 +30,37 @@ class Released(NamedTuple):
     least: float  # chunks of less Dice are dropped: there 0.1 for CT, 0.3 for MR
     threshold: float = 170 / 255  # above which a probability is the structure
     border: float = 45 / 1024  # share of a side in which nothing is
+
+
+USUAL = Released(0)
+
+
+def check(options: Any) -> None:
+    """Refuse options of a test that count nothing, or are given without what they change."""
+    least, threshold, border = (
+        options.as_released,
+        options.released_threshold,
+        options.released_border,
+    )
+    if least != "off" and not 0 <= least <= 1:
+        raise BadInput(f"--as-released {least:g}: a Dice, from 0 to 1")
+    for name in ("threshold", "border"):
+        option = f"released_{name}"
+        if least == "off" and getattr(options, option) != getattr(USUAL, name):
+            raise BadInput(f"--{option.replace('_', '-')}: it is for --as-released")
+    if not (0 <= threshold < 1 and 0 <= border < 0.5):
+        raise BadInput(
+            f"--released-threshold {threshold:g} --released-border "
+            f"{border:g}: from 0 to below 1, and to below 0.5"
+        )
+
+
+def scored(protocol: Protocol, options: Any, clicks: int = 0) -> Protocol:
+    """Score so besides, where the options of a test ask for it."""
+    if options.as_released == "off":
+        return protocol
+    how = Released(options.as_released, options.released_threshold, options.released_border)
+    return as_released(protocol, how, clicks)
 
 
 def as_released(protocol: Protocol, how: Released, clicks: int = 0) -> Protocol:

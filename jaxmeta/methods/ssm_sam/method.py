@@ -13,35 +13,19 @@ from jaxmeta.methods.parts import MEMORY
 from jaxmeta.methods.sam_weights import check_sam, size_of
 from jaxmeta.methods.sources import chunk_source
 from jaxmeta.methods.ssm_sam import released
+from jaxmeta.methods.ssm_sam.released import Released
 from jaxmeta.methods.testing import OWN, Asked, Grid, OwnRule, SearchSpace, Testing
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
 from jaxmeta.models.ssm_sam import SsmSam, self_sampling
 from jaxmeta.options import options
 from jaxmeta.splits.split import Pool
-from jaxmeta.tasks.slice_chunks import chunks_within
 from jaxmeta.tasks.source import Source
 
 CLICKS = Drawn().asked
 OWN_GRID = Grid((0.3, 1.0, 3.0), (10, 20, 40))  # multiples of its own rate, and its steps
 MOST_OWN = 120  # steps of its own rule
 FEW = 5  # slices that a prediction adapts to: it answers once for each
-
-
-@options
-class Released:
-    """What the code released with the paper does otherwise; for comparison only."""
-
-    mixed_tokens: bool = False
-    """Read the patch embedding in the wrong order for the prompts."""
-    transposed_points: bool = False
-    """Read points as (y, x)."""
-    raw_colors: bool = False
-    """Show slices from 0 to 1, without ImageNet's mean and spread; needs --as-uint8."""
-    across: bool = False
-    """Chunks that run on from one scan into the next."""
-    copies: int = 1
-    """Learned queries of the sampler, one for each slice of a batch; there: the batch's size."""
 
 
 @options
@@ -89,10 +73,9 @@ class SelfSampling:
 
 def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.Algorithm:
     """Make it."""
-    own, how = config.method, config.method.released
-    network = network_of(config)
+    own = config.method
     made = algorithms.ssm_sam(
-        released.transposed_points(network) if how.transposed_points else network,
+        released.pointed(own.released, network_of(config)),
         chunk=config.tasks.width - 1,
         passes=own.steps,
         rate=own.rate,
@@ -103,13 +86,12 @@ def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.A
         colors=colors_of(config),
         memory=MEMORY[own.memory],
     )
-    return released.repeated_support(made, how.copies) if how.copies > 1 else made
+    return released.adapted(own.released, made)
 
 
 def colors_of(config: Any) -> Callable:
     """Choose how slices become colors."""
-    raw = config.method.released.raw_colors
-    return released.raw_colors if raw else sam_weights.colors_of(config)
+    return released.colored(config.method.released, sam_weights.colors_of(config))
 
 
 def network_of(config: Any) -> SsmSam:
@@ -118,10 +100,10 @@ def network_of(config: Any) -> SsmSam:
     adapter = adapter_of(own, size)
     return self_sampling(
         size,
-        released.mixed_tokens(adapter) if own.released.mixed_tokens else adapter,
+        released.encoded(own.released, adapter),
         attends=own.attends,
         dropout=own.dropout,
-        copies=own.released.copies,
+        vectors=released.vectors(own.released),
     )
 
 
@@ -143,7 +125,7 @@ def adapter_of(own: SelfSampling, size: Size) -> Adapter:
 
 def source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
     """Draw chunks of neighbors."""
-    cut = released.chunks_across if config.method.released.across else chunks_within
+    cut = released.cut(config.method.released)
     clicks = clicks_of(config.method)
     return chunk_source(config.tasks, drawn, training=training, cut=cut, clicks=clicks)
 
@@ -156,7 +138,6 @@ def check(config: Any) -> None:
         "method.adapter-width": (own.adapter_width, 0),
         "method.last-blocks": (own.last_blocks, 0),
         "method.period": (own.period, 0),
-        "method.released.copies": (own.released.copies, 1),
         "method.dropout": (own.dropout, 0),
         "tasks.width": (tasks.width, 2),
         "tasks.stride": (tasks.stride, 1),
@@ -166,10 +147,7 @@ def check(config: Any) -> None:
             raise BadInput(f"--{name} {value}: must be at least {limit}")
     if own.dropout >= 1:
         raise BadInput(f"--method.dropout {own.dropout}: must be below 1")
-    if own.released.raw_colors and not config.as_uint8:
-        raise BadInput(
-            "--method.released.raw-colors needs --as-uint8, whose slices are from 0 to 1"
-        )
+    released.check(config)
     if tasks.size:
         network_of(config)
 

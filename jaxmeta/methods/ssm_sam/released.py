@@ -1,20 +1,82 @@
 """What the code released with SSM-SAM does otherwise than its paper, wrapped around the method.
 
 For comparison only: nothing of it stands in the method itself. Each function takes a part of the
-method and gives the part as released.
+method and gives the part as released; the first ones ask `Released` whether they should.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmeta.algorithms import Algorithm
+from jaxmeta.errors import BadInput
 from jaxmeta.models.sam.adapters import Adapter
 from jaxmeta.models.ssm_sam import SsmSam
+from jaxmeta.models.ssm_sam.released import in_turn
+from jaxmeta.models.ssm_sam.sampler import shared_vectors
+from jaxmeta.options import options
 from jaxmeta.splits.split import Entry
-from jaxmeta.tasks.slice_chunks import Chunk, chunked
+from jaxmeta.tasks.slice_chunks import Chunk, Cut, chunked, chunks_within
+
+
+@options
+class Released:
+    """What the code released with the paper does otherwise; for comparison only."""
+
+    mixed_tokens: bool = False
+    """Read the patch embedding in the wrong order for the prompts."""
+    transposed_points: bool = False
+    """Read points as (y, x)."""
+    raw_colors: bool = False
+    """Show slices from 0 to 1, without ImageNet's mean and spread; needs --as-uint8."""
+    across: bool = False
+    """Chunks that run on from one scan into the next."""
+    copies: int = 1
+    """Learned queries of the sampler, one for each slice of a batch; there: the batch's size."""
+
+
+def check(config: Any) -> None:
+    """Refuse what does not go together."""
+    how = config.method.released
+    if how.copies < 1:
+        raise BadInput(f"--method.released.copies {how.copies}: must be at least 1")
+    if how.raw_colors and not config.as_uint8:
+        raise BadInput(
+            "--method.released.raw-colors needs --as-uint8, whose slices are from 0 to 1"
+        )
+
+
+def encoded(how: Released, adapter: Adapter) -> Adapter:
+    """Choose what the adapter reads."""
+    return mixed_tokens(adapter) if how.mixed_tokens else adapter
+
+
+def vectors(how: Released) -> Callable:
+    """Choose whose the sampler's learned vectors are."""
+    return in_turn(how.copies) if how.copies > 1 else shared_vectors
+
+
+def pointed(how: Released, network: SsmSam) -> SsmSam:
+    """Choose how points are read."""
+    return transposed_points(network) if how.transposed_points else network
+
+
+def adapted(how: Released, algorithm: Algorithm) -> Algorithm:
+    """Choose what is adapted to."""
+    return repeated_support(algorithm, how.copies) if how.copies > 1 else algorithm
+
+
+def colored(how: Released, colors: Callable) -> Callable:
+    """Choose how slices become colors."""
+    return raw_colors if how.raw_colors else colors
+
+
+def cut(how: Released) -> Cut:
+    """Choose how scans are cut into chunks."""
+    return chunks_across if how.across else chunks_within
 
 
 def mixed_tokens(adapter: Adapter) -> Adapter:

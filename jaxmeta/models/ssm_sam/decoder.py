@@ -32,8 +32,7 @@ class FlexibleDecoder(nn.Module):
     """From features of several depths to logits of the whole image."""
 
     size: Size
-    attends: bool = True  # the released code's last version has this switched off
-    idle: bool = False
+    attends: bool = True  # looks under the mask at all
     dropout: float = 0.2
 
     @nn.compact
@@ -45,10 +44,9 @@ class FlexibleDecoder(nn.Module):
         still: bool,
     ) -> Float[Array, "N S T"]:
         half = self.size.features // 2
-        if self.attends or self.idle:
-            under = MaskAttention(self.size, self.idle, self.dropout, name="mask_attention")
-            seen = [under(x, mask, still=still) for x in scales]
-            scales = seen if self.attends else scales
+        if self.attends:
+            under = MaskAttention(self.size, self.dropout, name="mask_attention")
+            scales = [under(x, mask, still=still) for x in scales]
         parts = [Squeeze(half, 2, name=f"scale_{n}")(x) for n, x in enumerate(scales)]
         x = Squeeze(half, 1, name="join")(jnp.concatenate(parts, axis=-1))
         x = Convolution3(1, name="head")(x)[..., 0]

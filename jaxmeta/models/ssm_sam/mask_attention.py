@@ -21,7 +21,6 @@ class MaskAttention(nn.Module):
     """Look at the query's features under the support's mask; one for all scales."""
 
     size: Size
-    idle: bool = False  # with the attention that the released code has and never calls
     dropout: float = 0.2
 
     @nn.compact
@@ -34,10 +33,6 @@ class MaskAttention(nn.Module):
         for number in range(ROUNDS):
             value = x * CrossAttention(channels, self.size.num_heads, name=f"layers_{number}")(
                 x, x * value, value
-            )
-        if self.idle:
-            CrossAttention(channels, self.size.num_heads, name=f"layers_{ROUNDS}")(
-                x[:, :1], x[:, :1], x[:, :1]
             )
         y = LayerNorm(epsilon=1e-5, name="norm1")(value + x)
         y = nn.Dropout(self.dropout, deterministic=still)(y)

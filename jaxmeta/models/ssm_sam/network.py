@@ -16,7 +16,7 @@ from jaxmeta.models.sam.adapters import Adapter, Prefix, adapted_blocks, before_
 from jaxmeta.models.sam.encoder import encoder
 from jaxmeta.models.sam.size import Size
 from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
-from jaxmeta.models.ssm_sam.sampler import SelfSampler
+from jaxmeta.models.ssm_sam.sampler import SelfSampler, shared_vectors
 
 DEPTHS = 4
 
@@ -47,24 +47,22 @@ def self_sampling(
     *,
     attends: bool = True,
     dropout: float = 0.2,
-    idle: bool = False,
-    copies: int = 1,
+    vectors: Callable[..., Float[Array, "N L D"]] = shared_vectors,
 ) -> SsmSam:
-    """Make the network.
+    """Make the network; `vectors` makes what its sampler has learned of each image.
 
-    `idle` and `copies` give it the parameters that the released code has and does not need, for
-    counting and for its files; `attends=False` its decoder as released.
+    A decoder that does not attend is not told the support's mask.
     """
     parts, taken = encoder(size), depths(size)
-    sampler = SelfSampler(size, idle, copies)
-    decoder = FlexibleDecoder(size, attends, idle, dropout)
+    sampler = SelfSampler(size, vectors)
+    decoder = FlexibleDecoder(size, attends, dropout)
 
     def init(key) -> dict[str, Any]:
         own, points, masks = jax.random.split(key, 3)
-        grid = jnp.zeros((copies, size.grid, size.grid, size.features))
+        grid = jnp.zeros((1, size.grid, size.grid, size.features))
         return {
             "adapter": adapter.init(own),
-            "sampler": sampler.init(points, grid, jnp.zeros((copies, 1, 2)))["params"],
+            "sampler": sampler.init(points, grid, jnp.zeros((1, 1, 2)))["params"],
             "decoder": decoder.init(masks, [grid] * DEPTHS, grid[..., 0], still=True)["params"],
         }
 

@@ -4,6 +4,8 @@ Two rounds: a few learned vectors and the point tokens look at each other; then 
 image looks at the learned vectors, which by then know what lies under the points.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,14 +16,20 @@ from jaxmeta.models.sam.size import Size
 from jaxmeta.models.ssm_sam.points import features_at
 
 ROUNDS, LEARNED = 2, 10
+NORMAL = nn.initializers.normal(0.1)
+
+
+def shared_vectors(module: nn.Module, images: int, width: int) -> Float[Array, "N L D"]:
+    """Learn vectors that all images share."""
+    learned = module.param("learned", NORMAL, (1, LEARNED, width))
+    return learned[jnp.zeros(images, int)]
 
 
 class Asked(nn.Module):
     """One round."""
 
     size: Size
-    idle: bool  # with the attention that the released code has and never calls
-    copies: int  # of the learned vectors, which images take in turn
+    vectors: Callable[..., Float[Array, "N L D"]]
 
     @nn.compact
     def __call__(self, points, image):
@@ -30,8 +38,7 @@ class Asked(nn.Module):
         def norm(x, number):
             return LayerNorm(epsilon=1e-5, name=f"norm{number}")(x)
 
-        learned = self.param("learned", nn.initializers.normal(0.1), (self.copies, LEARNED, width))
-        learned = learned[jnp.arange(image.shape[0]) % self.copies]
+        learned = self.vectors(self, image.shape[0], width)
         asking = jnp.concatenate([learned, points], axis=1)
         heard = norm(
             CrossAttention(width, self.size.num_heads, name="self_attn")(asking, asking, asking), 1
@@ -40,10 +47,6 @@ class Asked(nn.Module):
         learned, points = asking[:, :LEARNED], asking[:, LEARNED:]
         think = MLP((self.size.hidden, width), ("lin1", "lin2"), nn.relu, name="mlp")
         learned = norm(learned + think(learned), 3)
-        if self.idle:
-            CrossAttention(width // 2, self.size.num_heads, name="cross_attn_token_to_image")(
-                learned[:1], image[:1], image[:1]
-            )
         attend = CrossAttention(width // 2, self.size.num_heads, name="cross_attn_image_to_token")
         return points, norm(image + attend(image, learned, learned), 4)
 
@@ -51,13 +54,11 @@ class Asked(nn.Module):
 class SelfSampler(nn.Module):
     """Let an image's features be told by what lies under points.
 
-    The released code has as many `copies` of what is learned as images in a batch, and fails at
-    others.
+    `vectors(module, images, width)` makes the learned vectors of each image.
     """
 
     size: Size
-    idle: bool = False
-    copies: int = 1
+    vectors: Callable[..., Float[Array, "N L D"]] = shared_vectors
 
     @nn.compact
     def __call__(
@@ -66,6 +67,6 @@ class SelfSampler(nn.Module):
         asking = features_at(features, points, self.size.image)
         image = features.reshape(features.shape[0], -1, features.shape[-1])
         for number in range(ROUNDS):
-            turn = Asked(self.size, self.idle, self.copies, name=f"layers_{number}")
+            turn = Asked(self.size, self.vectors, name=f"layers_{number}")
             asking, image = turn(asking, image)
         return image.reshape(features.shape)

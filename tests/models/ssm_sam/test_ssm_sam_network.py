@@ -17,6 +17,7 @@ from jaxmeta.models.ssm_sam.blur import blur_matrix, halo, kernel_size
 from jaxmeta.models.ssm_sam.decoder import FlexibleDecoder
 from jaxmeta.models.ssm_sam.network import depths
 from jaxmeta.models.ssm_sam.points import features_at
+from jaxmeta.models.ssm_sam.released import idle_attention, in_turn
 from jaxmeta.models.ssm_sam.sampler import SelfSampler
 from tests.helpers.by_hand import begun
 from tests.helpers.sizes import SMALL
@@ -28,19 +29,31 @@ ENCODE, APPLY = jax.jit(NETWORK.encode), jax.jit(NETWORK.apply)
 
 
 @cache
-def counts(**how):
+def counts(change=lambda network: network, **how):
     size = SIZES["vit-b"]
-    shapes = jax.eval_shape(self_sampling(size, high_pass(size), **how).init, jax.random.key(0))
+    network = change(self_sampling(size, high_pass(size), **how))
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
     return {part: sum(a.size for a in jax.tree.leaves(of)) for part, of in shapes.items()}
 
 
 def test_released_parameter_counts_hold():
     heads = 1_769_472 + 590_976
     for copies, sampler in ((4, 3_179_520), (2, 3_169_280), (1, 3_164_160)):
-        found = counts(idle=True, copies=copies)
+        found = counts(idle_attention, vectors=in_turn(copies))
         assert found == {"adapter": 63_312, "sampler": sampler, "decoder": heads + 1_841_408}
     no_mask_embed = 256  # which it never uses either
-    assert sum(counts(idle=True, copies=4).values()) + no_mask_embed == 7_444_944
+    assert sum(counts(idle_attention, vectors=in_turn(4)).values()) + no_mask_embed == 7_444_944
+
+
+def test_idle_attention_changes_nothing_else(told):
+    frozen, _, pixels, points, mask = told
+    idle, prefix = idle_attention(NETWORK), ENCODE(frozen, pixels)
+    one = begun(NETWORK.init)
+    known = dict(jax.tree_util.tree_leaves_with_path(one))
+    two = jax.tree_util.tree_map_with_path(lambda path, of: known.pop(path, of), begun(idle.init))
+    assert not known and len(jax.tree.leaves(two)) > len(jax.tree.leaves(one))
+    one, two = (APPLY(frozen, learned, prefix, points, mask) for learned in (one, two))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_what_is_trained_and_used_is_counted_too():
@@ -165,7 +178,7 @@ def test_without_its_attention_the_decoder_is_not_told_the_mask(told):
 def test_of_several_learned_queries_each_image_has_its_turn(told):
     """As released, each image of a batch has its own; of another batch they are taken in turn."""
     frozen, _, pixels, points, mask = told
-    network = self_sampling(SIZE, high_pass(SIZE, width=3), copies=2)
+    network = self_sampling(SIZE, high_pass(SIZE, width=3), vectors=in_turn(2))
     learned = begun(network.init)
     assert learned["sampler"]["layers_0"]["learned"].shape[0] == 2
     pixels, points, mask = (

@@ -1,5 +1,5 @@
 """Slices as the code released with MetaMedSeg stores them, for comparison only: grey 8-bit
-pictures.
+pictures. `AS_UINT8` gives them in place of the trunk's own preprocessing.
 
 Every slice is resized and stretched from its own least to its own largest value, so that the same
 tissue looks different from slice to slice; a mask is resized linearly and cut at half of its
@@ -7,10 +7,13 @@ slice's own maximum, so that thin parts grow and small ones never vanish (arXiv 
 code).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float32, Real, UInt8
 
 from jaxmeta.data.grid import Grid, resize_image
+from jaxmeta.data.scan import Scan, SlicePreprocessing
 
 
 def uint8_images(
@@ -42,3 +45,14 @@ def uint8_masks(
     small = resize_image(slices.astype(np.float32), size, grid, spacing=spacing)
     half = small.max((1, 2), keepdims=True) / 2
     return ((small > half) & (half > 0)).astype(np.uint8)
+
+
+def uint8_input(
+    scan: Scan, slices: Sequence[int] | np.ndarray, size: int, spacing: float | None = None
+) -> Float32[np.ndarray, "N S S 1"]:
+    """Take slices of a scan as pictures: what `network_input` is in the trunk."""
+    how = dict(size=size, spacing=spacing, slope=scan.scale.slope)
+    return uint8_images(scan.values[slices], scan.geometry, **how)
+
+
+AS_UINT8 = SlicePreprocessing(uint8_input, uint8_masks)
