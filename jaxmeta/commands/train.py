@@ -56,7 +56,7 @@ def main() -> None:
         raise Stopped(f"stopped; resume with: {shlex.join(command_line())}", stop.by) from None
     method = method_of(config.method)
     clicks = method.testing.clicks(config.method)
-    if not method.needs_support:
+    if method.pointed_at:
         asked = "--image SCAN --box X,Y,Z,X,Y,Z --output masks"
         print(f"next: python -m experiments.predict --run {config.workdir} {asked}")
     elif phantoms:

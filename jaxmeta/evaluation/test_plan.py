@@ -11,7 +11,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.leaks import checked, held_in
 from jaxmeta.evaluation.outcome import Measuring, told
 from jaxmeta.evaluation.protocol import Conditions, Description, Protocol, request_of
-from jaxmeta.evaluation.protocols import PROTOCOLS, Name, released, within_volume
+from jaxmeta.evaluation.protocols import PROTOCOLS, Name, released, supervised, within_volume
 from jaxmeta.evaluation.protocols.within_volume import with_clicks
 from jaxmeta.evaluation.settings import searched_by
 from jaxmeta.evaluation.tuning import validation_trials
@@ -194,8 +194,7 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_turned(run, held_out)
     protocol = chosen(run, options)
-    within = protocol.name == within_volume.PROTOCOL.name
-    check_method(run, options, within=within)
+    check_method(run, options, protocol)
     held = held_in(run, held_out)
     shots = (1,) if "shots" in protocol.fixed else options.shots
     names = [searched_by(run, each, conditions_of(options)) for each in shots]
@@ -203,17 +202,23 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     return planned(run, options, protocol, held_out)._replace(held=held, leaks=found)
 
 
-def check_method(run: Run, options: Options, *, within: bool) -> None:
+def check_method(run: Run, options: Options, protocol: Protocol) -> None:
     """Refuse what the method of a run cannot be asked."""
     own, method = run.config.method, method_of(run.config.method)
-    if not method.needs_support:
+    if method.pointed_at:
         raise BadInput(
             f"{run.folder} segments what is pointed at, and learns from no support: python -m "
             "experiments.predict, with --box or --click"
         )
+    if not method.needs_support and protocol.name != supervised.PROTOCOL.name:
+        raise BadInput(
+            f"{run.folder} learns from no support: protocol {protocol.name} has nothing to ask of "
+            f"{method.name}, {supervised.PROTOCOL.name} has"
+        )
     if options.prompt != "auto" and method.testing.prompted is None:
         raise BadInput(f"--prompt {options.prompt}: {run.folder} is of {method.name}")
     pretrained = options.baselines == "all" or options.upper_bound
+    within = protocol.name == within_volume.PROTOCOL.name
     asked = Asked(within, pretrained, options.tune or options.only_tune)
     method.testing.check(str(run.folder), own, asked)
 
@@ -252,6 +257,8 @@ def usual(config: Config) -> str:
     """Name the protocol that a run was trained to be tested by."""
     if config.protocol != "few-shot":
         return "alpnet"
+    if not method_of(config.method).needs_support:
+        return supervised.PROTOCOL.name
     return "shared-patients" if "shared-patients" in config.allow_leak else "few-shot"
 
 

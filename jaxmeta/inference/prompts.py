@@ -94,7 +94,7 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Preprocess
     if not is_run:
         return sam(read_size(folder)), read_weights(folder), read_preprocessing(folder)
     run = open_run(folder)
-    if method_of(run.config.method).needs_support:
+    if not method_of(run.config.method).pointed_at:
         raise BadInput(
             f"{folder} is of {run.config.algorithm}, which learns from a support and not from "
             "pointing: --box and --click are for runs of sam-tiny and converted weights"

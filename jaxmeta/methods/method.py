@@ -27,6 +27,13 @@ class MakeAlgorithm(Protocol):
     def __call__(self, config: Any, begin: PyTree, *, testing: bool, target: Any) -> Algorithm: ...
 
 
+class FrozenPart(NamedTuple):
+    """What of a slice no training changes, so that it can be computed once and kept."""
+
+    made_of: dict[str, Any]  # what tells it from that of another network
+    encode: Callable[[PyTree, Any], dict[str, Any]]  # (frozen weights, slices) -> named arrays
+
+
 class Method(NamedTuple):
     """A way of learning. Only `name`, `options` and `algorithm` must be given."""
 
@@ -39,13 +46,15 @@ class Method(NamedTuple):
     gradients: Callable[[Any], int] = lambda own: own.steps  # of a support slice in a meta-step
     query_teaches: bool = True  # False: it learns from the support alone, and watches the query
     adapts: bool = True  # ends in a network that walks down the support's loss
-    needs_support: bool = True  # False: it segments what is pointed at
+    needs_support: bool = True  # False: it has learned all it can before it is tested
+    pointed_at: bool = False  # segments what is clicked or boxed, and nothing else
     chunks: bool = False  # learns from chunks of neighboring slices, and from no other tasks
     own_loss: bool = False  # has a loss of its own, and can have no other
     slice_by_slice: bool = False  # its steps see one slice each, so its baselines may too
     from_random: bool = False  # it begins at random, for every support anew
     sees_target: Callable[[Any], bool] = lambda config: False  # in training: a leak
     frozen: Callable[[PyTree], PyTree] | None = None  # of init_from, what no checkpoint holds
+    frozen_part: Callable[[Any], FrozenPart] | None = None  # (config): for a feature cache
     footnote: Callable[[Any], str] = lambda config: ""  # what its scores stand on
     validated_by: Callable[[Any], str] = lambda config: ""  # what a validation knows of the truth
     testing: Testing = Testing()

@@ -48,6 +48,7 @@ SAM = Method(
     query_teaches=False,
     adapts=False,
     needs_support=False,
+    pointed_at=True,
     own_loss=True,
     validated_by=lambda config: ", each slice told the box around its truth",
 )

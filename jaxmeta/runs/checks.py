@@ -65,10 +65,10 @@ def check_parts(config: Config) -> None:
             if getattr(tasks, name) != getattr(usual, name):
                 option = f"--tasks.{name.replace('_', '-')}"
                 raise BadInput(f"{option} with --tasks.kind supervoxels: it is for episodes")
-    if config.feature_cache != "off" and (method.frozen is None or config.augment != STILL):
+    if config.feature_cache != "off" and (method.frozen_part is None or config.augment != STILL):
         what = (
             "needs slices as they are: the presets ssm-sam have no --augment"
-            if method.frozen
+            if method.frozen_part
             else "is for ssm-sam"
         )
         raise BadInput(f"--feature-cache {config.feature_cache}: {what}")

@@ -4,6 +4,7 @@ With adapters in every block that is the patch embedding and, for high-pass adap
 frequencies; with `--network.last-blocks` all that lies before them.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -12,10 +13,7 @@ from jaxtyping import PyTree
 
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.shards import cohort_of, load_images
-from jaxmeta.files import plain
-from jaxmeta.methods.sam_weights import preprocessing_of
-from jaxmeta.methods.ssm_sam.method import colors_of, network_of
-from jaxmeta.models.sam.adapters import to_parts
+from jaxmeta.methods import method_of
 from jaxmeta.parallel import devices
 from jaxmeta.progress import following, slow_start
 from jaxmeta.runs.config import Config
@@ -32,21 +30,17 @@ TOGETHER = 4  # slices
 def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
     """Keep the prefix of every slice that a source may draw, and draw it instead of pixels."""
     shards, tasks = source.pool.shards, config.tasks
-    own = config.method
-    network = (own.adapter, own.adapter_width, own.last_blocks, plain(own.released))
-    whose = dict(network=network, weights=fingerprint(backbone), data=cohort_of(shards))
+    own = method_of(config.method).frozen_part(config)
+    whose = own.made_of | dict(weights=fingerprint(backbone), data=cohort_of(shards))
     whose |= dict(size=tasks.size, spacing=tasks.mm, uint8=config.as_uint8)
-    whose |= dict(preprocessing=preprocessing_of(config))
     cache = open_cache(config.feature_cache, [volume.name for volume in shards.volumes], whose)
-    fill(config, cache, source.pool, backbone)
+    fill(config, cache, source.pool, partial(devices.jit(own.encode), backbone))
     return cached(source, cache, partial(shown_of, tasks.width))
 
 
-def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
+def fill(config: Config, cache: Cache, pool: Pool, encode: Callable[..., PyTree]) -> None:
     """Compute and keep what the cache lacks."""
-    network, tasks = network_of(config), config.tasks
-    colors = colors_of(config)
-    encode = devices.jit(lambda frozen, image: to_parts(network.encode(frozen, colors(image))))
+    tasks = config.tasks
     wanted = lacking(cache, slices_of(pool))
     first = f"prefixes: {amount(len(wanted), 'slice')} to go; {slow_start()}" if wanted else ""
     with following("prefixes", "slice", len(wanted), first=first) as tell:
@@ -59,7 +53,7 @@ def fill(config: Config, cache: Cache, pool: Pool, backbone: PyTree) -> None:
                 ]
             )
             image = np.pad(image, [(0, TOGETHER - len(some))] + [(0, 0)] * 3)  # one shape for all
-            parts = jax.device_get(encode(backbone, image))
+            parts = jax.device_get(encode(image))
             for place, at in enumerate(some):
                 keep(cache, at, {name: array[place] for name, array in parts.items()})
             tell(more=len(some))

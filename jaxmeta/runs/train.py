@@ -64,7 +64,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     learner = learner_of(given, mesh, backbone)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
     method = method_of(config.method)
-    whole = not method.needs_support and config.origin
+    whole = method.pointed_at and config.origin
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)

@@ -32,10 +32,9 @@ from jaxmeta.evaluation.following import followed
 from jaxmeta.evaluation.outcome import Measuring
 from jaxmeta.evaluation.pretraining import heads as heads_of
 from jaxmeta.evaluation.protocol import Conditions
-from jaxmeta.evaluation.protocols import supervised
 from jaxmeta.evaluation.scoring import NAN, Score
 from jaxmeta.evaluation.segmenter import Segmenter
-from jaxmeta.methods import testing
+from jaxmeta.methods import BY_OPTIONS, method_of, testing
 from jaxmeta.methods.testing import OWN, Grid
 from jaxmeta.reports import figures
 from jaxmeta.reports import run as report
@@ -622,14 +621,21 @@ def test_a_method_without_support_is_tested_on_whole_volumes_of_held_out_patient
     """Its row stands alone: whatever else there is learns from a support."""
     where = shutil.copytree(run, tmp_path / "run")
     ones = Segmenter("adapted", lambda s, k: s, lambda f, i, place: np.ones((1, len(i), 16, 16)))
-    monkeypatch.setattr(supervised, "needs_support", lambda config: False)
+    own = open_run(where).config.method
+    learned = method_of(own)._replace(needs_support=False)
+    monkeypatch.setitem(BY_OPTIONS, type(own), learned)
     monkeypatch.setattr(run_test, "segmenter_maker", lambda *of: lambda *row: ones)
-    (outcome,) = meta_test(Options(run=(where,), protocol="supervised"))
+    (outcome,) = meta_test(Options(run=(where,)))
+    assert outcome.protocol == "supervised"
     (table,) = outcome.tables
     assert {score.row for score in table.scores} == {"adapted"}
     assert {score.patient for score in table.scores} == set(outcome.split.test_patients)
     title = json.loads((where / "supervised" / "summary.json").read_text())["tables"][0]["protocol"]
     assert "supervised: no support: labels in training alone; organs never trained on" in title
     assert list((where / "supervised" / "predictions").glob("*.nii.gz"))
+    with pytest.raises(
+        BadInput, match="protocol few-shot has nothing to ask of .*, supervised has"
+    ):
+        meta_test(Options(run=(where,), protocol="few-shot"))
     with pytest.raises(BadInput, match="--baselines: the protocol supervised settles it"):
         meta_test(Options(run=(where,), protocol="supervised", baselines="all", tuned_on=where))

@@ -10,12 +10,13 @@ from jaxmeta.evaluation.protocols import PROTOCOLS, shared_patients, supervised
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.segmenter import Segmenter, networks
 from jaxmeta.learners.learner import Predictor
+from jaxmeta.methods import BY_OPTIONS, method_of
 from jaxmeta.methods.maml import Maml
 from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
 from jaxmeta.splits.split import pool, split
 
-REQUEST = request_of(Config(tasks=Episodes(size=16, spacing=0.0)))
+CONFIG = Config(tasks=Episodes(size=16, spacing=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,9 @@ def held_out(shards):
 @pytest.fixture
 def trained(monkeypatch):
     """Let the method be one that has learned all it can before it is tested."""
-    monkeypatch.setattr(supervised, "needs_support", lambda config: False)
+    usual = Config()
+    learned = method_of(usual.method)._replace(needs_support=False)
+    monkeypatch.setitem(BY_OPTIONS, type(usual.method), learned)
 
 
 def test_every_volume_of_every_patient_is_scored_once_by_what_is_given_nothing(held_out, trained):
@@ -39,7 +42,7 @@ def test_every_volume_of_every_patient_is_scored_once_by_what_is_given_nothing(h
         given.append((support, keys.shape))
 
     everywhere = Segmenter("all", fit, lambda f, image, place: np.ones((1, len(image), 16, 16)))
-    (trial,) = protocol.trials(held_out, REQUEST)
+    (trial,) = protocol.trials(held_out, request_of(CONFIG))
     found = list(protocol.score([everywhere], trial))
     assert given == [(None, (1, 2))] and trial.supports == ()
     assert sorted(score.patient for score, _, _ in found) == sorted(held_out.entries[0].patients)
@@ -61,7 +64,7 @@ def test_a_network_is_asked_as_it_is(held_out, trained, kept):
         return Predictor(adapt, lambda phi, image: (phi if kept else state) * (image - 0.5))
 
     row = networks(predictor, support_sets=1)("adapted", np.float32(3.0))
-    (trial,) = PROTOCOLS["supervised"].trials(held_out, REQUEST)
+    (trial,) = PROTOCOLS["supervised"].trials(held_out, request_of(CONFIG))
     for _, query, mask in score_volumes([row], trial):
         expected = query.finish(1 / (1 + np.exp(-3 * (query.image[..., 0] - 0.5))))
         np.testing.assert_array_equal(mask, expected)
@@ -78,7 +81,7 @@ def test_the_upper_bound_is_asked_by_the_same_protocol_in_folds(held_out, traine
     bound = asked_of_bounds(PROTOCOLS["few-shot"])
     assert bound is supervised.IN_FOLDS and bound.score is PROTOCOLS["supervised"].score
     both = PROTOCOLS["supervised"], bound
-    (alone,), (folds,) = (each.trials(held_out, REQUEST) for each in both)
+    (alone,), (folds,) = (each.trials(held_out, request_of(CONFIG)) for each in both)
     asked = [[load().case for load in trial.queries] for trial in (alone, folds)]
     assert asked[0] == asked[1]
     assert sorted(folds.answers) == sorted(held_out.entries[0].patients)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from jaxmeta import algorithms
 from jaxmeta.algorithms.ssm_sam import Drawn, Online
 from jaxmeta.errors import BadInput
+from jaxmeta.files import plain
 from jaxmeta.methods import sam_weights
-from jaxmeta.methods.method import Method
+from jaxmeta.methods.method import FrozenPart, Method
 from jaxmeta.methods.parts import MEMORY
 from jaxmeta.methods.sam_weights import check_sam, size_of
 from jaxmeta.methods.sources import chunk_source
@@ -16,7 +17,7 @@ from jaxmeta.methods.ssm_sam import released
 from jaxmeta.methods.ssm_sam.released import Released
 from jaxmeta.methods.testing import OWN, Asked, Grid, OwnRule, SearchSpace, Testing
 from jaxmeta.models.sam import Size
-from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank
+from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank, to_parts
 from jaxmeta.models.ssm_sam import SsmSam, self_sampling
 from jaxmeta.options import options
 from jaxmeta.splits.split import Pool
@@ -167,6 +168,16 @@ def points(config: Any) -> str:
     }[config.method.prompt]
 
 
+def frozen_part(config: Any) -> FrozenPart:
+    """Give what no adapter changes of a slice: the encoder up to the first block that has one."""
+    own, network, colors = config.method, network_of(config), colors_of(config)
+    made_of = dict(
+        network=(own.adapter, own.adapter_width, own.last_blocks, plain(own.released)),
+        preprocessing=sam_weights.preprocessing_of(config),
+    )
+    return FrozenPart(made_of, lambda weights, x: to_parts(network.encode(weights, colors(x))))
+
+
 def clicks_of(own: SelfSampling) -> int:
     """Count the clicks on the truth that each slice is told."""
     return CLICKS if own.prompt == "clicks" else 0
@@ -202,6 +213,7 @@ SSM_SAM = Method(
     steps=lambda own: own.test_steps,
     chunks=True,
     own_loss=True,
+    frozen_part=frozen_part,
     frozen=lambda begun: {"image_encoder": begun["image_encoder"]},
     validated_by=validated_by,
     footnote=points,
