@@ -162,9 +162,24 @@ def test_nobody_compares_methods_by_name():
     names -= {"scratch", "transfer"}  # names of rows too
     seen = "config.algorithm == 'reptile'; isinstance(own, Maml); x in ('sam', 'b'); a.name == b"
     assert len(dispatches(seen, names)) == 3
-    free = [n for n in MODULES if not within(n, "jaxmeta.methods") and n != "jaxmeta.runs.presets"]
+    aware = ("jaxmeta.methods", "jaxmeta.runs.presets", "experiments")  # which times them
+    free = [n for n in MODULES if not any(within(n, part) for part in aware)]
     found = {name: dispatches(MODULES[name].read_text(), names) for name in free}
     assert not {name: places for name, places in found.items() if places}
+
+
+def test_nobody_imports_what_one_method_is_made_of():
+    """But for the default of a run, and for the baseline that is pre-trained beside it."""
+    from jaxmeta.methods import ALL
+
+    own = {each.algorithm.__module__ for each in ALL} | {each.options.__module__ for each in ALL}
+    free = [n for n in MODULES if within(n, "jaxmeta") and not within(n, "jaxmeta.methods")]
+    found = {name: SOURCES[name] & own for name in free if SOURCES[name] & own}
+    del found["jaxmeta.runs.presets"]
+    assert found == {
+        "jaxmeta.runs.config": {"jaxmeta.methods.maml"},
+        "jaxmeta.evaluation.pretraining": {"jaxmeta.methods.transfer"},
+    }
 
 
 def test_upward_imports_would_be_seen():

@@ -52,7 +52,7 @@ class Method(NamedTuple):
     own_loss: bool = False  # has a loss of its own, and can have no other
     slice_by_slice: bool = False  # its steps see one slice each, so its baselines may too
     from_random: bool = False  # it begins at random, for every support anew
-    sees_target: Callable[[Any], bool] = lambda config: False  # in training: a leak
+    target_slices: Callable[[Any], int] = lambda config: 0  # under test, seen in training: a leak
     frozen: Callable[[PyTree], PyTree] | None = None  # of init_from, what no checkpoint holds
     frozen_part: Callable[[Any], FrozenPart] | None = None  # (config): for a feature cache
     footnote: Callable[[Any], str] = lambda config: ""  # what its scores stand on

@@ -16,7 +16,6 @@ from jaxmeta.errors import BadInput
 from jaxmeta.learners.episodic import episodic
 from jaxmeta.learners.learner import Learner
 from jaxmeta.methods import method_of
-from jaxmeta.methods.metamedseg.method import TARGET_SLICES
 from jaxmeta.methods.options import Episodes, Outer
 from jaxmeta.parallel.devices import side_by_side
 from jaxmeta.parallel.over_tasks import over_tasks
@@ -51,11 +50,12 @@ def singles(config: Config) -> bool:
 
 def target_examples(config: Config, shards: Shards, division: Split) -> Examples | None:
     """Read the slices of the organs under test that a method looks at in training, if it does."""
-    if not method_of(config.method).sees_target(config):
+    count = method_of(config.method).target_slices(config)
+    if not count:
         return None
-    chosen = target_slices(shards, division, TARGET_SLICES)
+    chosen = target_slices(shards, division, count)
     how = dict(size=config.tasks.size, spacing=config.tasks.mm)
-    return load_target(shards, chosen, TARGET_SLICES, **how)
+    return load_target(shards, chosen, count, **how)
 
 
 def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source:

@@ -87,7 +87,9 @@ def check_split(config: Config) -> None:
             "--tasks.decathlon needs --data: shards of the Medical Segmentation Decathlon; for "
             "phantoms or other data --tasks.no-decathlon, or the preset metamedseg-small"
         )
-    if method_of(config.method).sees_target(config) != ("target-labels" in config.allow_leak):
+    if bool(method_of(config.method).target_slices(config)) != (
+        "target-labels" in config.allow_leak
+    ):
         raise BadInput(
             "--method.task-weights.rule target looks at labels of the organs under test: it needs "
             "--allow-leak target-labels, and nothing else does"

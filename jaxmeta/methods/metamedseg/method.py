@@ -124,9 +124,9 @@ def check(config: Any) -> None:
         raise BadInput("--method.task-weights.rule target needs --test-organs to look at")
 
 
-def sees_target(config: Any) -> bool:
-    """Tell whether the labels of organs under test are looked at in training."""
-    return config.method.task_weights.rule == "target"
+def target_slices(config: Any) -> int:
+    """Count the labelled slices of organs under test that are looked at in training."""
+    return TARGET_SLICES if config.method.task_weights.rule == "target" else 0
 
 
 METAMEDSEG = Method(
@@ -137,6 +137,6 @@ METAMEDSEG = Method(
     steps=test_steps,
     query_teaches=False,
     slice_by_slice=True,
-    sees_target=sees_target,
+    target_slices=target_slices,
     testing=Testing(search_space=slice_space),
 )
