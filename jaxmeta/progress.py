@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -19,6 +20,8 @@ from tqdm import tqdm
 MINUTE = 60.0
 # Measured with the presets' networks; what was compiled in the same folder before is kept there.
 SLOW = {"cpu": "1 to 5 minutes on a CPU"}
+# How a line is spelled that names parameters as Python has them: a command spells its options.
+SPELLING: ContextVar[Callable[[str], str]] = ContextVar("SPELLING", default=str)
 
 
 @dataclass
@@ -153,9 +156,9 @@ def slow_start() -> str:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a line above the bar, if there is one."""
+    """Print a line above the bar, if there is one; a command spells what it names."""
     if not silent():
-        tqdm.write(text, file=file or sys.stdout)
+        tqdm.write(SPELLING.get()(text), file=file or sys.stdout)
 
 
 def terminal() -> bool:

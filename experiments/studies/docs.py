@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from experiments.studies import command_lines
-from jaxmeta.commands.command import run
+from jaxmeta.commands.command import run, spelled
 from jaxmeta.runs.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,8 @@ def beginnings(home: str, asked: command_lines.Asked) -> Iterator[str]:
         return sets or "nothing", ", ".join(f"`{name}`" for name in usual if name not in has)
 
     yield "### Presets\n"
-    rows = [(f"`{name}`", cell(preset.text), *differs(name)) for name, preset in PRESETS.items()]
+    texts = {name: cell(spelled(preset.text)) for name, preset in PRESETS.items()}
+    rows = [(f"`{name}`", text, *differs(name)) for name, text in texts.items()]
     yield grid(("preset", "what it is", "sets otherwise than the first", "has no"), rows)
     known = set(usual)
     for name in PRESETS:

@@ -14,6 +14,7 @@ import tyro
 
 from jaxmeta.errors import BadInput, Stopped
 from jaxmeta.options import grouped, ungrouped
+from jaxmeta.progress import SPELLING
 
 TOLD = (  # what the disk refuses, and the user can mend
     errno.ENOSPC,
@@ -25,7 +26,16 @@ TOLD = (  # what the disk refuses, and the user can mend
     errno.ENOTDIR,
     errno.EISDIR,
 )
-
+MODULES = {  # in experiments/, by what `jaxmeta` calls it
+    "prepare": "prepare_data",
+    "train": "meta_train",
+    "test": "meta_test",
+    "predict": "predict",
+    "compare": "compare",
+    "convert-sam": "convert_sam",
+}
+# What the library's texts name: `jaxmeta predict`, `fill_nan`, `tasks.spacing`, `modality=ct`.
+NAMED = re.compile(r"`(?:jaxmeta ([a-z-]+)|([a-z]\w*(?:\.[a-z]\w*)*)(?:=([^`]*))?)`", re.ASCII)
 
 Asked = TypeVar("Asked")
 
@@ -35,6 +45,7 @@ def run(main: Callable[[], None]) -> None:
     speak_all_languages()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a log or a pipe has each line when it is printed
         sys.stdout.reconfigure(line_buffering=True)
+    before = SPELLING.set(spelled)
     try:
         main()
     except Stopped as stop:
@@ -44,13 +55,45 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BadInput as error:
-        fail(str(error))
+        fail(spelled(str(error)))
     except BrokenPipeError:
         os._exit(0)
     except OSError as error:
         if error.errno not in TOLD:
             raise
         fail(f"{error.strerror}: {error.filename or 'while writing'}")
+    finally:
+        SPELLING.reset(before)
+
+
+def spelled(text: str) -> str:
+    """Spell a text of the library as a command line has it: its parameters are options there.
+
+    `fill_nan` becomes --fill-nan, `modality=ct` --modality ct, `tasks.decathlon=False`
+    --tasks.no-decathlon, and `jaxmeta predict` what `called` makes of it. Other code stays.
+    """
+    return NAMED.sub(_spelled, text)
+
+
+def called(name: str) -> str:
+    """Write another command as this one was started: as a module, else as `jaxmeta` has it."""
+    return f"python -m experiments.{MODULES[name]}" if _module() else f"jaxmeta {name}"
+
+
+def _spelled(found: re.Match[str]) -> str:
+    command, name, value = found.groups()
+    if command:
+        return called(command) if command in MODULES else found[0]
+    group, dot, last = name.replace("_", "-").rpartition(".")
+    if value in ("True", "False"):
+        return f"--{group}{dot}{'no-' * (value == 'False')}{last}"
+    return f"--{group}{dot}{last}" + (f" {value}" if value is not None else "")
+
+
+def _module() -> str | None:
+    """Name the module of experiments/ that was started, if one was."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec and "experiments" in spec.name else None
 
 
 def speak_all_languages() -> None:
@@ -76,8 +119,8 @@ def parse_words(kind: type[Asked], text: str | None) -> Asked:
 
 def program() -> str:
     """Name the command as it was typed."""
-    module = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {module.name}" if module and "experiments" in module.name else sys.argv[0]
+    module = _module()
+    return f"python -m {module}" if module else sys.argv[0]
 
 
 def refuse_repeated(words: Sequence[str]) -> None:

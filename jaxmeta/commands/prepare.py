@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxmeta.commands.command import parse_words
+from jaxmeta.commands.command import parse_words, spelled
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.prepare import Summary, prepare
 from jaxmeta.errors import BadInput
@@ -125,7 +125,7 @@ def tell(summary: Summary, output: Place) -> None:
             f"{amount(counts.slices, 'slice')}; volumes with each structure:"
         )
         print("  " + ", ".join(f"{name} {number}" for name, number in counts.structures.items()))
-        print(f"  {counts.cut}")
+        print(f"  {spelled(counts.cut)}")
         nameless = [name for name in counts.structures if re.fullmatch(r"\w+_label_\d+", name)]
         if nameless:
             value = nameless[0].rpartition("_")[2]
@@ -133,9 +133,9 @@ def tell(summary: Summary, output: Place) -> None:
                 f"  {nameless[0]} and its like have no names: --labels {value}=NAME gives them some"
             )
     for note in summary.notes:
-        print(f"note: {note}")
+        print(f"note: {spelled(note)}")
     for case, why in summary.skipped:
-        print(f"skipped: {case}: {why}")
+        print(f"skipped: {case}: {spelled(why)}")
     total = sum(counts.volumes for counts in summary.datasets.values())
     print(
         f"{amount(total, 'volume')} in {output}, {summary.reused} of them done before; "

@@ -11,7 +11,7 @@ Several runs make one paired comparison, of seeds of one method or of several me
 import dataclasses
 from collections.abc import Sequence
 
-from jaxmeta.commands.command import parse_words
+from jaxmeta.commands.command import parse_words, spelled
 from jaxmeta.commands.compare import compare, refuse_other_leaks, refuse_twice
 from jaxmeta.data.shards.shards import cohort_of
 from jaxmeta.errors import BadInput
@@ -59,9 +59,9 @@ def test(options: Options) -> list[Outcome]:
             settings_of_other(run, shots, options)
     for run, one in zip(runs, plans, strict=True):
         for leak in one.leaks:
-            print(f"LEAK {leak.kind}: {leak.text}")
+            print(f"LEAK {leak.kind}: {spelled(leak.text)}")
         for note in namesakes(run.provenance, one.held) if options.data else ():
-            print(f"note: {note}")
+            print(f"note: {spelled(note)}")
     if len({one.protocol.folder for one in plans}) > 1:
         raise BadInput("runs that are trained for several protocols: name one --protocol for all")
     outcomes = []

@@ -17,7 +17,7 @@ import jax
 import tyro
 
 from jaxmeta.commands import test
-from jaxmeta.commands.command import program, refuse_repeated
+from jaxmeta.commands.command import called, program, refuse_repeated, spelled
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput, Stopped
 from jaxmeta.evaluation.pretraining import PASSED_ON
@@ -53,12 +53,12 @@ def main() -> None:
             config = on_tiny(config)
         meta_train(config)
     except Stopped as stop:
-        raise Stopped(f"stopped; resume with: {shlex.join(command_line())}", stop.by) from None
+        raise Stopped(f"stopped; resume with: {command_line()}", stop.by) from None
     method = method_of(config.method)
     clicks = method.testing.clicks(config.method)
     if method.pointed_at:
         asked = "--image SCAN --box X,Y,Z,X,Y,Z --output masks"
-        print(f"next: python -m experiments.predict --run {config.workdir} {asked}")
+        print(f"next: {called('predict')} --run {config.workdir} {asked}")
     elif phantoms:
         how = dict(protocol="within-volume", neighbors=config.tasks.width) if clicks else {}
         test.test(test.Options(run=(config.workdir,), **{"shots": (5, 1)} | how))
@@ -67,7 +67,7 @@ def main() -> None:
         organs = named if config.protocol == "few-shot" else ""
         if clicks:
             organs += f" --protocol within-volume --neighbors {config.tasks.width}"
-        print(f"next: python -m experiments.meta_test --run {config.workdir}{organs}")
+        print(f"next: {called('test')} --run {config.workdir}{organs}")
 
 
 def parse(words: list[str]) -> tuple[str, Config]:
@@ -91,7 +91,11 @@ def parse(words: list[str]) -> tuple[str, Config]:
         text = f"{__doc__}\nPresets:\n{listed()}\n\nWhat follows are the options of {DEFAULT}."
     kind = tyro.conf.AvoidSubcommands[Config]  # of each union the member that the preset has
     return named or DEFAULT, tyro.cli(
-        kind, prog=f"{program()} [PRESET]", description=text, args=words, default=base or preset
+        kind,
+        prog=f"{program()} [PRESET]",
+        description=spelled(text),
+        args=words,
+        default=base or preset,
     )
 
 
@@ -137,6 +141,6 @@ def on_tiny(config: Config) -> Config:
     return dataclasses.replace(config, init_from=meta_train(first))
 
 
-def command_line() -> list[str]:
+def command_line() -> str:
     """Repeat the command that runs."""
-    return ["python", "-m", "experiments.meta_train", *sys.argv[1:]]
+    return shlex.join([*called("train").split(), *sys.argv[1:]])
