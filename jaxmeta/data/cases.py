@@ -28,7 +28,7 @@ from jaxmeta.data.rules import (
 )
 from jaxmeta.errors import BadInput
 
-PERSON = "person"  # the group of --patient-pattern that names somebody across data sets
+PERSON = "person"  # the group of `patient_pattern` that names somebody across data sets
 PATIENT = re.compile(r"(.+)_frame\d+")  # ACDC: two phases of one heart
 DECLARED_MR = re.compile(r"mr|t1|t2|flair|adc|dwi|pd\b|lge|cine", re.IGNORECASE)
 
@@ -75,14 +75,14 @@ def find_cases(
     channels = [channel_rule(text) for text in channel]
     scales = [rescale_rule(text) for text in rescale]
     if sum(rule.pattern is None for rule in modalities) > 1:
-        raise BadInput(f"--modality {' '.join(modality)}: one bare word at most; give patterns")
+        raise BadInput(f"`modality={' '.join(modality)}`: one bare word at most; give patterns")
     pattern = _compiled(patient_pattern)
     if not folders:
-        raise BadInput("--input: give at least one folder")
+        raise BadInput("no folder of scans is named: name at least one")
     cases, alone, notes, used = [], [], [], set()
     for folder in map(Path, folders):
         found = find_pairs(folder, pair_suffix=pair_suffix, pairs=pairs)
-        used |= {"--pairs"} if found.by_patterns else set()
+        used |= {"pairs"} if found.by_patterns else set()
         patients = _patients(folder, found, pattern, used)
         own = [pair._replace(patient=patients[pair.case]) for pair in found.pairs]
         found = found._replace(pairs=own)
@@ -91,13 +91,13 @@ def find_cases(
         alone += [(f"{found.dataset}/{case}", why) for case, why in found.alone]
         notes += [f"{folder / file}: not in dataset.json, left out" for file in found.unlisted]
         notes += found.notes
-    if pairs and "--pairs" not in used:
-        raise BadInput(f"--pairs {' '.join(pairs)}: a dataset.json names the pairs of every folder")
+    if pairs and "pairs" not in used:
+        raise BadInput(f"`pairs={' '.join(pairs)}`: a dataset.json names the pairs of every folder")
     for rule in modalities + names + channels + scales:
         if rule not in used and not _agrees(rule, cases):
             raise BadInput(_unused(rule))
     if pattern and cases and pattern not in used:
-        raise BadInput(f"--patient-pattern {patient_pattern}: found in no case, as {cases[0].name}")
+        raise BadInput(f"`patient_pattern={patient_pattern}`: found in no case, as {cases[0].name}")
     cases = _joined(cases, list(map(slug, same_patients)))
     cases.sort(key=lambda case: case.name)
     for one, other in pairwise(cases):
@@ -113,10 +113,10 @@ def _joined(cases: list[Case], same: list[str]) -> list[Case]:
         return cases
     datasets = sorted({case.dataset for case in cases})
     if len(set(same)) < 2:
-        raise BadInput(f"--same-patients {' '.join(same)}: name two data sets or more")
+        raise BadInput(f"`same_patients={' '.join(same)}`: name two data sets or more")
     if not set(same) & set(datasets):
         raise BadInput(
-            f"--same-patients {' '.join(same)}: none of these is among {', '.join(datasets)}"
+            f"`same_patients={' '.join(same)}`: none of these is among {', '.join(datasets)}"
         )
     joined = []
     for case in cases:
@@ -174,8 +174,8 @@ def _modality(dataset: str, pair: Pair, rules: list[Rule], used: set) -> str:
             return rule.word
     said = "no file declares" if pair.modality is None else f'"{pair.modality}" does not tell'
     raise BadInput(
-        f"{pair.image}: {said} its modality; give --modality ct or --modality mr, or for some "
-        f"files only --modality '{pair.image.name}=ct', with * for letters that differ"
+        f"{pair.image}: {said} its modality; give `modality=ct` or `modality=mr`, or for some "
+        f"files only `modality='{pair.image.name}=ct'`, with * for letters that differ"
     )
 
 
@@ -210,7 +210,7 @@ def _patients(folder, found, pattern, used):
         used.add(pattern)
         if missed:
             raise BadInput(
-                f"{folder}: --patient-pattern {pattern.pattern} is found in some cases but not in "
+                f"{folder}: `patient_pattern={pattern.pattern}` is found in some cases but not in "
                 f"{missed[0]}; it must tell the patient of each"
             )
     patients = {}
@@ -226,21 +226,21 @@ def _patients(folder, found, pattern, used):
 
 def _agrees(rule, cases):
     """Say whether a bare modality, though nobody had to ask for it, is what the files declare."""
-    bare = rule.flag == "--modality" and rule.pattern is None
+    bare = rule.option == "modality" and rule.pattern is None
     return bare and all(case.modality == rule.word for case in cases)
 
 
 def _unused(rule):
-    if rule.flag == "--rescale":
+    if rule.option == "rescale":
         which = f"no CT matches {rule.pattern}" if rule.pattern else "it is for CT, and no scan is"
-        return f"{rule.flag} {rule.text}: {which}"
+        return f"`{rule.option}={rule.text}`: {which}"
     if rule.pattern:
-        return f"{rule.flag} {rule.text}: no file matches {rule.pattern}"
-    if rule.flag == "--channel":
-        return f"--channel {rule.text}: no image holds several channels"
+        return f"`{rule.option}={rule.text}`: no file matches {rule.pattern}"
+    if rule.option == "channel":
+        return f"`channel={rule.text}`: no image holds several channels"
     return (
-        f"{rule.flag} {rule.text}: every folder's own files say what they are; to overrule them "
-        f"for some files give {rule.flag} 'PATTERN{':' if rule.value else '='}{rule.text}'"
+        f"`{rule.option}={rule.text}`: every folder's own files say what they are; to overrule "
+        f"them for some files give `{rule.option}='PATTERN{':' if rule.value else '='}{rule.text}'`"
     )
 
 
@@ -248,4 +248,4 @@ def _compiled(pattern):
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise BadInput(f"--patient-pattern {pattern}: not a regular expression ({error})") from None
+        raise BadInput(f"`patient_pattern={pattern}`: not a regular expression ({error})") from None

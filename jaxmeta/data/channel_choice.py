@@ -1,4 +1,4 @@
-"""The user's --channel, applied to the pairs that a layout found.
+"""The user's `channel`, applied to the pairs that a layout found.
 
 The channels of a patient are one file of several (Medical Decathlon), or a file each: nnU-Net's
 case_0000 and case_0001, the T1w and T2w of BIDS. Of what is chosen each channel becomes a volume of

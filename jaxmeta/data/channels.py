@@ -41,10 +41,10 @@ def numbered(word: str, count: int, declared: Sequence[str], path: str | Path) -
 
 
 def choices(count: int, declared: Sequence[str]) -> str:
-    """Tell what `--channel` may be."""
+    """Tell what `channel` may be."""
     names = names_of(count, declared)
     numbers = "0 or 1" if count == 2 else f"0 to {count - 1}"
-    return f"--channel {', '.join(names)} or {numbers}" if names else f"--channel {numbers}"
+    return f"`channel` {', '.join(names)} or {numbers}" if names else f"`channel` {numbers}"
 
 
 def chosen(

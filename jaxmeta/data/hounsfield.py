@@ -88,9 +88,9 @@ def unseen(
         return f"its air lies about {two.air:.4g}, {two.apart:.0f} from tissue, and {reach}"
     whole = bool((value == np.rint(value)).all())
     if not sure and whole and (least, most) == (-128, 127):
-        return f"{reach}, as a picture's of 8 bits do (of HU cut there say --rescale 1,0)"
+        return f"{reach}, as a picture's of 8 bits do (of HU cut there say `rescale=1,0`)"
     if not sure and 0 <= least < 50 and 150 < most <= 255:
-        return f"{reach}, as a picture's do (of HU cut at 0 and 255 say --rescale 1,0)"
+        return f"{reach}, as a picture's do (of HU cut at 0 and 255 say `rescale=1,0`)"
     return None
 
 

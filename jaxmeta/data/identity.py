@@ -319,7 +319,7 @@ def doubts(shards: Shards, *, structures: bool = True) -> list[str]:
     for (one, other), ids in same_ids(shards.volumes).items():
         told.append(
             f"{len(ids)} patient(s) of {one} and {other} have the same id, as {ids[0]}, and count "
-            f"as different people: where they are the same, prepare with --same-patients {one} "
-            f"{other}"
+            f"as different people: where they are the same, prepare with "
+            f"`same_patients={one} {other}`"
         )
     return told

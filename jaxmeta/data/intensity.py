@@ -72,11 +72,11 @@ def measure(
 def _not_shown(why, likely, sure):
     """Word what is wrong with a CT of which the window shows nothing, and what to give."""
     example = f"1,{likely[0]}" if likely else "SLOPE,INTERCEPT"
-    way = "another --rescale, or none," if sure else f"--rescale {example}"
+    way = "another `rescale`, or none," if sure else f"`rescale={example}`"
     return (
-        f"is not in HU{' by its --rescale' * sure}, or the CT window ({CT.low:g} to {CT.high:g} "
+        f"is not in HU{' by its `rescale`' * sure}, or the CT window ({CT.low:g} to {CT.high:g} "
         f"HU) shows nothing of its body: {why}; give {way} (SLOPE x value + INTERCEPT is HU), or "
-        "--modality mr for a window by percentiles"
+        "`modality=mr` for a window by percentiles"
     )
 
 

@@ -48,7 +48,7 @@ def read_masks(
             raise BadInput(
                 f"{file}: holds {len(values)} values, as an image does, and not a mask of "
                 f'"{structure}", as its place beside {case.image.name} says; take it out of the '
-                "folder, or say which files belong together, by --pairs"
+                "folder, or say which files belong together, by `pairs`"
             )
         if len(values) > 1:
             told = ", ".join(map(str, values[:5]))

@@ -1,5 +1,5 @@
 """The user's own words about files: `ct`, `ct_*=ct`, `1=cord`, `*gmseg*:1=grey`, `brats*=FLAIR`,
-and `1,-1024` of --rescale.
+and `1,-1024` of `rescale`.
 
 A bare word speaks for the files about which no file of the data set says anything; a word with a
 pattern speaks for the files that match, whatever is declared.
@@ -18,9 +18,9 @@ from jaxmeta.errors import BadInput
 
 
 class Rule(NamedTuple):
-    """One word of --modality, --labels, --channel or --rescale."""
+    """One word of `modality`, `labels`, `channel` or `rescale`."""
 
-    flag: str
+    option: str  # which of these
     text: str  # as the user wrote it
     pattern: str | None  # of files; None for a bare word
     word: str  # the modality, the structure, the channel or the slope and intercept
@@ -31,16 +31,16 @@ def modality_rule(text: str) -> Rule:
     """Read `ct`, `mr` or `PATTERN=ct`."""
     pattern, told, word = text.rpartition("=")
     if word not in MODALITIES or (told and not pattern):
-        raise BadInput(f"--modality {text}: must be ct or mr, or PATTERN=ct, PATTERN=mr")
-    return Rule("--modality", text, pattern or None, word)
+        raise BadInput(f"`modality={text}`: must be ct or mr, or PATTERN=ct, PATTERN=mr")
+    return Rule("modality", text, pattern or None, word)
 
 
 def label_rule(text: str) -> Rule:
     """Read `1=cord` or `PATTERN:1=cord`."""
     match = re.fullmatch(r"(?:(?P<pattern>.+):)?(?P<value>\d+)=(?P<name>[^=]*)", text)
     if not match or not slug(match["name"]) or int(match["value"]) == 0:
-        raise BadInput(f"--labels {text}: must be VALUE=NAME or PATTERN:VALUE=NAME, values from 1")
-    return Rule("--labels", text, match["pattern"], slug(match["name"]), int(match["value"]))
+        raise BadInput(f"`labels={text}`: must be VALUE=NAME or PATTERN:VALUE=NAME, values from 1")
+    return Rule("labels", text, match["pattern"], slug(match["name"]), int(match["value"]))
 
 
 def channel_rule(text: str) -> Rule:
@@ -48,9 +48,9 @@ def channel_rule(text: str) -> Rule:
     pattern, told, word = text.rpartition("=")
     if not slug(word) or (told and not pattern):
         raise BadInput(
-            f"--channel {text}: must be NAME, NUMBER from 0, PATTERN=NAME or PATTERN=NUMBER"
+            f"`channel={text}`: must be NAME, NUMBER from 0, PATTERN=NAME or PATTERN=NUMBER"
         )
-    return Rule("--channel", text, pattern or None, word)
+    return Rule("channel", text, pattern or None, word)
 
 
 def rescale_rule(text: str) -> Rule:
@@ -62,10 +62,10 @@ def rescale_rule(text: str) -> Rule:
         slope, intercept = 0.0, 0.0
     if not (math.isfinite(slope * intercept) and slope) or (told and not pattern):
         raise BadInput(
-            f"--rescale {text}: must be SLOPE,INTERCEPT or PATTERN=SLOPE,INTERCEPT, as 1,-1024 "
+            f"`rescale={text}`: must be SLOPE,INTERCEPT or PATTERN=SLOPE,INTERCEPT, as 1,-1024 "
             "(SLOPE x value + INTERCEPT is HU)"
         )
-    return Rule("--rescale", text, pattern or None, word)
+    return Rule("rescale", text, pattern or None, word)
 
 
 def scale_for(

@@ -3,7 +3,7 @@
 As self-supervised few-shot segmentation trains (Ouyang et al. 2020, arXiv 2007.09886): the support
 shows a piece of a scan, the query the same or adjacent slices of it, and augmentation changes every
 image in its own way, so that what is learned is to find again what looks alike. The pieces come
-from `prepare_data --supervoxels`; nobody's labels are read.
+from prepared data; nobody's labels are read.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def unlabelled_pool(
     if not entries:
         raise BadInput(
             f"no supervoxels of training patients in {' '.join(shards.folders)}: prepare the data "
-            "with --supervoxels 200"
+            "with `supervoxels=200`"
         )
     return Pool(
         shards,

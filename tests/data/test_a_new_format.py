@@ -198,7 +198,7 @@ def test_channels_and_damage_are_told_as_of_nifti(npz, tmp_path):
     several = written(tmp_path / "a.npz", np.stack([image, image + 1], -1), oriented("RAS"))
     assert shape_of(several) == (*image.shape, 2)
     np.testing.assert_array_equal(read_image(several, channel=1).values, image + 1)
-    with pytest.raises(BadInput, match="a.npz: holds 2 channels; choose with --channel 0 or 1"):
+    with pytest.raises(BadInput, match="a.npz: holds 2 channels; choose with `channel` 0 or 1"):
         read_image(several)
     moved = written(tmp_path / "m.npz", label, oriented("RAS") + np.eye(4, k=3))
     with pytest.raises(BadInput, match="m.npz: its affine differs from that of its image"):

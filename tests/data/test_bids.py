@@ -173,10 +173,10 @@ def test_a_pipeline_that_is_given_brings_its_own_images(tmp_path):
 
 def test_contrasts_are_chosen_like_channels(tmp_path):
     folder = data_set(tmp_path / "d", "hand/_dseg", contrasts=("T1w", "T2w"))
-    message = "may be of .*T1w.nii.gz or of another; choose with --channel T1w, T2w or 0 or 1"
+    message = "may be of .*T1w.nii.gz or of another; choose with `channel` T1w, T2w or 0 or 1"
     with pytest.raises(BadInput, match=message):
         find_cases([folder])
-    with pytest.raises(BadInput, match="no channel FLAIR; choose with --channel T1w, T2w"):
+    with pytest.raises(BadInput, match="no channel FLAIR; choose with `channel` T1w, T2w"):
         find_cases([folder], channel=["FLAIR"])
     names = [name for name, *_ in found(folder, channel=["t2w"])]
     assert names == ["d/sub-01_T2w", "d/sub-02_T2w"]
@@ -186,7 +186,7 @@ def test_contrasts_are_chosen_like_channels(tmp_path):
 
 
 def test_a_scan_that_holds_several_channels_is_not_asked_about_in_circles(tmp_path):
-    """--channel chooses among T1w and T2w here; of what one of them holds it cannot."""
+    """The option `channel` chooses among T1w and T2w here; of what one of them holds it cannot."""
     folder = data_set(tmp_path / "d", "hand/_dseg", contrasts=("T1w", "T2w"))
     image = np.zeros((4, 5, 6, 3), np.int16)
     save(folder / "sub-01/anat/sub-01_T1w.nii.gz", image, np.eye(4))
@@ -208,11 +208,11 @@ def test_of_several_pipelines_and_kinds_the_user_chooses(tmp_path):
     folder = data_set(tmp_path / "d", "hand/_dseg", "hand/_desc-brain_mask", "net/_dseg")
     touch(folder, "derivatives/mriqc/sub-01/anat/sub-01_T1w.json")
     hand, net = (folder / "derivatives" / name for name in ("hand", "net"))
-    with pytest.raises(BadInput, match=f"choose with --input {hand} or --input {net}$"):
+    with pytest.raises(BadInput, match=f"give the folder of one: {hand} or {net}$"):
         find_cases([folder])
-    with pytest.raises(BadInput, match="choose with --pair-suffix _desc-brain_mask or _dseg$"):
+    with pytest.raises(BadInput, match="choose with `pair_suffix` _desc-brain_mask or _dseg$"):
         find_cases([hand])
-    with pytest.raises(BadInput, match="no label _gt; choose with --pair-suffix _desc-brain_m"):
+    with pytest.raises(BadInput, match="no label _gt; choose with `pair_suffix` _desc-brain_m"):
         find_cases([hand], pair_suffix="_gt")
     labels = [label for *_, label in found(hand, pair_suffix="_dseg")]
     assert labels == ["sub-01_dseg.nii.gz", "sub-02_dseg.nii.gz"]

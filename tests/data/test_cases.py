@@ -120,7 +120,7 @@ def test_suffixes_pair_in_one_folder(tmp_path):
 
 def test_a_suffix_of_ones_own_chooses_among_several_labels(tmp_path):
     folder = touch(tmp_path / "d", "a.nii.gz", "a_seg.nii.gz", "a_mask.nii.gz", "a-truth.nii.gz")
-    with pytest.raises(BadInput, match="a has several labels; choose with --pair-suffix"):
+    with pytest.raises(BadInput, match="a has several labels; choose with `pair_suffix`"):
         pairs(touch(folder))
     (folder / "a-truth.nii.gz").unlink()
     assert pairs(folder, pair_suffix="_mask") == [("d/a", "d/a", "a.nii.gz", "a_mask.nii.gz")]
@@ -139,7 +139,7 @@ def test_lone_files_are_listed_with_their_names(tmp_path):
 
 def test_an_undeclared_modality_is_asked_for(tmp_path):
     folder = touch(tmp_path / "d", "ct_a.nii.gz", "ct_a_seg.nii.gz", "b.nii.gz", "b_seg.nii.gz")
-    with pytest.raises(BadInput, match="no file declares its modality; give --modality ct or"):
+    with pytest.raises(BadInput, match="no file declares its modality; give `modality=ct` or"):
         find_cases([folder])
     with pytest.raises(BadInput, match="b.nii.gz: no file declares"):
         find_cases([folder], modality=["ct_*=ct"])

@@ -50,11 +50,11 @@ def test_a_name_and_a_number_are_two_words_for_one_channel(declared, data):
 @pytest.mark.parametrize(
     ("count", "declared", "want"),
     [
-        (4, (), "--channel 0 to 3"),
-        (2, (), "--channel 0 or 1"),
-        (2, ("T1", "T2"), "--channel T1, T2 or 0 or 1"),
-        (3, ("MRI",), "--channel 0 to 2"),  # one name for all tells nothing
-        (2, ("T1", "t1"), "--channel 0 or 1"),  # nor do names that are one
+        (4, (), "`channel` 0 to 3"),
+        (2, (), "`channel` 0 or 1"),
+        (2, ("T1", "T2"), "`channel` T1, T2 or 0 or 1"),
+        (3, ("MRI",), "`channel` 0 to 2"),  # one name for all tells nothing
+        (2, ("T1", "t1"), "`channel` 0 or 1"),  # nor do names that are one
     ],
 )
 def test_the_choices_are_the_names_that_tell_channels_apart(count, declared, want):
@@ -91,9 +91,9 @@ def test_a_mask_of_one_channel_is_a_3d_file_on_the_images_grid(tmp_path):
 def test_an_image_of_several_channels_is_not_read_without_a_choice(tmp_path):
     channels, _ = several()
     path = save(tmp_path / "a.nii", channels, oriented("RAS"))
-    with pytest.raises(BadInput, match="a.nii: holds 3 channels; choose with --channel 0 to 2$"):
+    with pytest.raises(BadInput, match="a.nii: holds 3 channels; choose with `channel` 0 to 2$"):
         read_image(path)
-    with pytest.raises(BadInput, match="choose with --channel FLAIR, T1w, t1 gd or 0 to 2$"):
+    with pytest.raises(BadInput, match="choose with `channel` FLAIR, T1w, t1 gd or 0 to 2$"):
         read_image(path, channels=tuple(NAMES.values()))
     with pytest.raises(BadInput, match="a.nii: a label of 3 channels"):
         read_label(path)
@@ -121,11 +121,11 @@ def test_a_channel_that_is_not_there_is_refused_with_those_that_are(brains):
     for words, message in [
         (
             ["T2w"],
-            "c0.nii.gz: has no channel T2w; choose with --channel FLAIR, T1w, t1 gd or 0 to 2",
+            "c0.nii.gz: has no channel T2w; choose with `channel` FLAIR, T1w, t1 gd or 0 to 2",
         ),
         (["3"], "has no channel 3; choose"),
         (["-1"], "has no channel -1; choose"),
-        (["q*=FLAIR", "0"], "--channel q.*: no file matches q"),
+        (["q*=FLAIR", "0"], "`channel=q.*`: no file matches q"),
         (["=FLAIR"], "must be NAME, NUMBER from 0"),
         (["*"], "must be NAME, NUMBER from 0"),
     ]:
@@ -137,7 +137,7 @@ def test_a_bare_word_leaves_3d_images_alone_unless_there_is_nothing_else(brains,
     flat = decathlon(tmp_path / "flat", 1)
     cases, _, _ = find_cases([brains, flat], channel=["FLAIR"])
     assert [(case.name, case.channel) for case in cases][-1] == ("flat/case0", None)
-    with pytest.raises(BadInput, match="--channel FLAIR: no image holds several channels"):
+    with pytest.raises(BadInput, match="`channel=FLAIR`: no image holds several channels"):
         find_cases([flat], channel=["FLAIR"])
     with pytest.raises(BadInput, match="case0.nii.gz: has no channel 2, only MRI"):
         find_cases([flat], channel=["case*=2"])
@@ -161,7 +161,7 @@ def test_nnunets_files_are_chosen_like_channels(tmp_path):
     assert names(folder, "t2") == names(folder, "1") == ["d/a_0001", "d/b_0001"]
     (folder / "dataset.json").write_text(json.dumps(about | {"channel_names": ["CT", "T2"]}))
     assert names(folder, "a*=T2") == ["d/a_0001", "d/b_0000", "d/b_0001"]
-    with pytest.raises(BadInput, match="no channel PET; choose with --channel CT, T2 or 0 or 1"):
+    with pytest.raises(BadInput, match="no channel PET; choose with `channel` CT, T2 or 0 or 1"):
         names(folder, "PET")
 
 
@@ -183,5 +183,5 @@ def test_a_prepared_channel_is_that_channel_and_says_so(brains, tmp_path):
         for place in ("one", "two")
     ]
     assert records[0] == records[1], "the same as of a file that holds this channel alone"
-    with pytest.raises(BadInput, match="c0.nii.gz: holds 3 channels; choose with --channel FLAIR"):
+    with pytest.raises(BadInput, match="c0.nii.gz: holds 3 channels; choose with `channel` FLAIR"):
         prepare([brains], tmp_path / "none", workers=1)

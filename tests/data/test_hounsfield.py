@@ -77,7 +77,7 @@ def test_the_same_ct_in_other_units_is(parts, seed, units):
     """Where little of it is bright: dense bone is in the window still when 1024 is subtracted
     twice."""
     stored = UNITS[units](scan(parts, seed)).astype(np.float32)
-    with pytest.raises(Unseen, match="is not in HU, or the CT window .*--rescale .*--modality mr"):
+    with pytest.raises(Unseen, match="is not in HU, or the CT window .*`rescale` .*`modality=mr`"):
         measure(stored, "ct")
     assert measure(stored, "mr").std > 0
 
@@ -102,10 +102,10 @@ def test_a_likely_offset_is_named_and_brings_the_scan_back():
     hu = scan({"air": 30, "fat": 20, "soft": 40, "bone": 10}, 0)
     for units, add in (("offset 1024", -1024), ("offset -1024", 1024), ("offset 32768", -32768)):
         stored = UNITS[units](hu).astype(np.float32)
-        with pytest.raises(Unseen, match=f"--rescale 1,{add} "):
+        with pytest.raises(Unseen, match=f"`rescale=1,{add}` "):
             measure(stored, "ct")
         assert measure(stored, "ct", intercept=float(add), sure=True) == CT
-    with pytest.raises(Unseen, match="values reach from 0 to 1; give --rescale SLOPE,INTERCEPT"):
+    with pytest.raises(Unseen, match="values reach from 0 to 1; give `rescale=SLOPE,INTERCEPT`"):
         measure(UNITS["0 to 1"](hu).astype(np.float32), "ct")
     with pytest.raises(Unseen, match="lie above, none below 0"):
         measure(1000 * UNITS["0 to 1"](hu.clip(max=700)).astype(np.float32), "ct")

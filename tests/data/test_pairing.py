@@ -90,7 +90,7 @@ def test_of_several_identifiers_the_first_is_the_patient(tmp_path):
     assert [pair[:2] for pair in told] == [(f"p{p}_{n}", f"p{p}") for p in "ab" for n in "12"]
     with pytest.raises(BadInput, match="pa/label_1.nii and .*pb/label_1.nii are both 1 of"):
         found(folder, pairs=["*/image_{id}", "*/label_{id}"])
-    message = "--pairs '{id}/image_{id}' '{id}/label_{id}'"
+    message = "`pairs='{id}/image_{id}' '{id}/label_{id}'`"
     with pytest.raises(BadInput) as caught:  # are pa and pb patients, or training and test?
         found(folder)
     assert message in str(caught.value) and "there are pa/image_1.nii, pa/image_2.nii" in str(
@@ -103,7 +103,7 @@ def test_where_several_readings_are_possible_each_is_shown(tmp_path):
     with pytest.raises(BadInput) as caught:
         found(touch(tmp_path / "d", *names))
     for label in ("label", "mask"):
-        assert f"--pairs 'image_{{id}}' '{label}_{{id}}'" in str(caught.value)
+        assert f"`pairs='image_{{id}}' '{label}_{{id}}'`" in str(caught.value)
     assert "image_1.nii, image_2.nii, label_1.nii and 3 more" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(found(tmp_path / "d", pairs=["image_{id}", "mask_{id}"])) == 2
@@ -121,7 +121,7 @@ def test_of_several_contrasts_each_is_shown_and_a_lone_one_is_taken(tmp_path, pl
         found(folder)
     ids = "{id}/{id}" if place else "{id}"
     for image in ("flair", "t1"):
-        assert f"--pairs '{ids}_{image}' '{ids}_seg'" in str(caught.value)
+        assert f"`pairs='{ids}_{image}' '{ids}_seg'`" in str(caught.value)
     told = found(folder, pairs=[f"{ids}_t1", f"{ids}_seg"])
     assert len(told) == 2
 
@@ -150,14 +150,12 @@ def test_files_that_no_pattern_fits_are_told(tmp_path):
     folder = touch(tmp_path / "d", *names)
     for told in ({}, {"pairs": ["image_{id}", "label_{id}"]}):
         *how, note = find_cases([folder], modality=["mr"], **told)[2]
-        assert len(how) == (not told) and all(
-            "read as --pairs 'image_{id}'" in line for line in how
-        )
+        assert len(how) == (not told) and all("read as `pairs='image_{id}'" in line for line in how)
         assert "4 NIfTI files fit neither" in note and "(dose_1.nii, dose_2.nii, plan_1.nii" in note
     for name in ("dose_1.nii", "dose_2.nii", "plan_1.nii"):
         (folder / name).unlink()
     *_, note = find_cases([folder], modality=["mr"])[2]
-    assert "1 NIfTI file fits neither of --pairs" in note and "(plan_2.nii)" in note
+    assert "1 NIfTI file fits neither of `pairs=" in note and "(plan_2.nii)" in note
 
 
 def test_a_lone_file_of_a_pattern_is_listed(tmp_path):

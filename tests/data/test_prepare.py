@@ -155,7 +155,7 @@ def test_workers_and_timing_do_not_change_a_byte(cohort, tmp_path):
 
 
 def test_shards_that_cannot_be_read_say_why(cohort, tmp_path):
-    with pytest.raises(BadInput, match="not a folder of shards; run prepare_data"):
+    with pytest.raises(BadInput, match="not a folder of shards; run `jaxmeta prepare` `output="):
         open_shards([tmp_path])
     prepare(cohort, tmp_path / "new", workers=1)
     prepare(cohort, tmp_path / "side", workers=1, axis="coronal")

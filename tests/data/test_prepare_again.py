@@ -80,7 +80,7 @@ def test_bad_cases_are_left_out_on_request_and_listed(tmp_path):
     (folder / "labelsTr/case0.nii.gz").unlink()
     (folder / "imagesTr/case1.nii.gz").write_bytes(b"junk")
     save(folder / "labelsTr/case2.nii.gz", np.zeros((9, 24, 9), np.uint8))
-    with pytest.raises(BadInput, match="case0.nii.gz.*--skip-bad"):
+    with pytest.raises(BadInput, match="case0.nii.gz.*`skip_bad`"):
         prepare([folder], tmp_path / "out", workers=1)
     summary = prepare([folder], tmp_path / "out", workers=1, skip_bad=True)
     assert [case for case, _ in summary.skipped] == ["belly/case0", "belly/case1", "belly/case2"]
@@ -138,12 +138,12 @@ def test_nan_voxels_are_refused_or_filled(tmp_path):
         {"size": 0},
         {"spacing": -1.0},
         {"workers": 0},
-        {"fill-nan": float("nan")},
+        {"fill_nan": float("nan")},
     ],
 )
 def test_impossible_options_are_refused(cohort, tmp_path, told):
-    with pytest.raises(BadInput, match=f"--{next(iter(told))}"):
-        prepare(cohort, tmp_path, **{flag.replace("-", "_"): value for flag, value in told.items()})
+    with pytest.raises(BadInput, match=f"`{next(iter(told))}="):
+        prepare(cohort, tmp_path, **told)
 
 
 def command(*words) -> subprocess.CompletedProcess:

@@ -18,7 +18,7 @@ def test_a_short_axis_stack_cut_axially_is_warned_of_and_as_acquired_it_is_not()
     stack = {"heart/a": grid("axial", turn="coronal"), "heart/b": grid("axial", turn="coronal")}
     (note,) = doubtful(stack, "axial")
     assert "2 of 2 volumes (a, b) are cut across their slices: pixels of 1.25 x 8 mm" in note
-    assert "leave --axis out" in note
+    assert "leave `axis` out" in note
     stack = {"heart/a": grid(turn="coronal"), "heart/b": grid(turn="coronal", codes="LPS")}
     assert doubtful(stack, ACQUIRED) == []
     told = cut_of(list(stack.values()), ACQUIRED)
@@ -51,7 +51,7 @@ def test_the_summary_of_a_preparation_tells_axis_size_slices_and_spacing(tmp_pat
         assert summary.notes == []
     else:
         assert counts.cut == (
-            "sagittal slices (--axis sagittal): 18 a volume, 1.5 mm apart, of 24 x 9 pixels of "
+            "sagittal slices (`axis=sagittal`): 18 a volume, 1.5 mm apart, of 24 x 9 pixels of "
             "1.25 x 4 mm"
         )
         assert "cut across their slices" in summary.notes[0]  # 4 / 1.25 is above 3

@@ -117,5 +117,5 @@ def test_shards_hold_them_beside_the_organs_and_not_among_them(tmp_path):
 
 
 def test_a_number_that_is_none_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="--supervoxels -1: must be at least 0"):
+    with pytest.raises(BadInput, match="`supervoxels=-1`: must be at least 0"):
         prepare([tmp_path], tmp_path / "out", supervoxels=-1)

@@ -1,5 +1,5 @@
 """CT in other units is refused by `prepare`, with how many there are, or brought to HU by
---rescale."""
+`rescale`."""
 
 import nibabel as nib
 import numpy as np
@@ -38,9 +38,9 @@ def test_a_ct_in_other_units_is_refused_and_how_many_are(mixed, tmp_path):
         prepare([mixed], tmp_path / "out", **TOLD)
     for part in (
         "imagesTr/b.nii.gz: is not in HU",
-        "give --rescale 1,-1024",
-        "or --modality mr",
-        "(so it is with 1 of 3 CT scans; --skip-bad leaves them out)",
+        "give `rescale=1,-1024`",
+        "or `modality=mr`",
+        "(so it is with 1 of 3 CT scans; `skip_bad` leaves them out)",
     ):
         assert part in str(caught.value)
     summary = prepare([mixed], tmp_path / "out", skip_bad=True, **TOLD)
@@ -83,7 +83,7 @@ def test_a_rule_that_brings_nothing_to_hu_is_a_mistake(mixed):
     ):
         with pytest.raises(BadInput, match=message):
             find_cases([mixed], modality=["mr*=mr"], rescale=rescale)
-    with pytest.raises(BadInput, match="--rescale 1,-1024: it is for CT, and no scan is"):
+    with pytest.raises(BadInput, match="`rescale=1,-1024`: it is for CT, and no scan is"):
         find_cases([mixed], modality=["*=mr"], rescale=["1,-1024"])
     scales = {
         case.name: case.rescale
@@ -91,7 +91,7 @@ def test_a_rule_that_brings_nothing_to_hu_is_a_mistake(mixed):
     }
     assert scales == {"in/a": None, "in/b": (1.0, -1024.0), "in/c": None, "in/mr": None}
     with pytest.raises(
-        BadInput, match="a.nii.gz: is not in HU by its --rescale, .* give another"
+        BadInput, match="a.nii.gz: is not in HU by its `rescale`, .* give another"
     ):  # a wrong one is seen, too
         prepare([mixed], mixed / "out", rescale=["1,-1024"], **TOLD)
 

@@ -206,7 +206,7 @@ def sides(data: Path):
 
 def test_one_id_in_two_data_sets_is_told_and_can_be_joined(tmp_path):
     made, data = two_series(tmp_path / "apart")
-    told = [note for note in made.notes if "--same-patients t1 t2" in note]
+    told = [note for note in made.notes if "`same_patients=t1 t2`" in note]
     assert len(told) == 1 and told[0].startswith(
         "6 patient(s) of t1 and t2 have the same id, as 000"
     )

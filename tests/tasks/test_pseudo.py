@@ -60,5 +60,5 @@ def test_hidden_slices_are_not_drawn(cut):
 
 def test_shards_without_pieces_say_how_to_make_them(shards):
     division = split(shards, test_organs=["spleen"], val_organs=[], seed=0)
-    with pytest.raises(BadInput, match="prepare the data with --supervoxels 200"):
+    with pytest.raises(BadInput, match="prepare the data with `supervoxels=200`"):
         unlabelled_pool(shards, division)

@@ -65,7 +65,7 @@ def read_image(
         bad = ~np.isfinite(values)
         if fill_nan is None:
             raise BadInput(
-                f"{path}: {bad.sum()} voxels are NaN or Inf; fill them with --fill-nan VALUE"
+                f"{path}: {bad.sum()} voxels are NaN or Inf; fill them with `fill_nan=VALUE`"
             )
         fill = (fill_nan - raw.intercept) / raw.slope
         values = np.where(bad, values.dtype.type(fill), values)

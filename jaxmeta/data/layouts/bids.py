@@ -34,7 +34,7 @@ class BidsFile(NamedTuple):
     source: frozenset[str]  # the entities of the scan that it is, or that it was drawn on
     contrast: str  # T1w, T2w, ct; "" where a label does not say
     space: str | None  # None is the scan's own
-    kind: str  # of a label, as --pair-suffix takes it: _label-spleen_mask; "" of an image
+    kind: str  # of a label, as `pair_suffix` takes it: _label-spleen_mask; "" of an image
 
 
 def bids(folder: Path, pair_suffix: str | None) -> Found | None:
@@ -57,7 +57,7 @@ def bids(folder: Path, pair_suffix: str | None) -> Found | None:
     kinds = sorted({label.kind for label, own in zip(labels, fits, strict=True) if own})
     if len({re.sub("label-[^_]+", "label-", kind) for kind in kinds}) > 1:
         raise BadInput(
-            f"{home}: labels of several kinds; choose with --pair-suffix {' or '.join(kinds)}"
+            f"{home}: labels of several kinds; choose with `pair_suffix` {' or '.join(kinds)}"
         )
     contrasts = tuple(sorted({image.contrast for own in fits for image in own}))
     pairs, alone = [], []
@@ -147,8 +147,8 @@ def _pipeline(root, pair_suffix):
     places = sorted(p for p in derived.glob("*") if p.is_dir() and not p.name.startswith("sub-"))
     held = {place: found for place in [derived, *places] if (found := _labels(place, pair_suffix))}
     if len(held) > 1:
-        several = " or ".join(f"--input {place}" for place in held)
-        raise BadInput(f"{root}: labels in several derivatives; choose with {several}")
+        several = " or ".join(map(str, held))
+        raise BadInput(f"{root}: labels in several derivatives; give the folder of one: {several}")
     return next(iter(held.items()), (root, _labels(root, pair_suffix)))
 
 
@@ -179,10 +179,10 @@ def _nothing(folder, home, pair_suffix):
     derived = sorted(p for p in (home / "derivatives").glob("*") if p.is_dir())
     kinds = sorted({v.kind for place in [home, *derived] for v in _labels(place, None)})
     if pair_suffix and kinds:
-        return f"{folder}: no label {pair_suffix}; choose with --pair-suffix {' or '.join(kinds)}"
+        return f"{folder}: no label {pair_suffix}; choose with `pair_suffix` {' or '.join(kinds)}"
     there = ", ".join(place.name for place in derived)
     return (
         f"{folder}: a BIDS data set without labels; put them into derivatives/PIPELINE/sub-*/anat/ "
-        f"as *_dseg.nii.gz or *_mask.nii.gz, or give their --pair-suffix "
+        f"as *_dseg.nii.gz or *_mask.nii.gz, or give their `pair_suffix` "
         f"(in derivatives/ now: {there or 'nothing'})"
     )

@@ -34,7 +34,7 @@ def find_pairs(
     times = Counter(pair.case for pair in found.pairs)
     for case in times:
         if times[case] > 1:
-            raise BadInput(f"{folder}: {case} has several labels; choose with --pair-suffix")
+            raise BadInput(f"{folder}: {case} has several labels; choose with `pair_suffix`")
     alone = [(case, "; ".join([why, *others])) for case, why in found.alone]
     return found._replace(alone=alone, notes=(*found.notes, *others))
 
@@ -53,6 +53,6 @@ def _nothing(folder, others):
         f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json "
         "with imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient with a mask of "
         "each structure, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz or "
-        "--pair-suffix)"
+        "`pair_suffix`)"
     )
     return "; ".join([ways, *others])

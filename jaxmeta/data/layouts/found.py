@@ -36,7 +36,7 @@ class Found(NamedTuple):
     alone: list[tuple[str, str]]  # (case, why it cannot be used)
     unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
     notes: tuple[str, ...] = ()  # what else is worth a line
-    by_patterns: bool = False  # whether the user's --pairs found them
+    by_patterns: bool = False  # whether the user's `pairs` found them
 
 
 def unused(name: str, names: Mapping, folder: Path) -> str:

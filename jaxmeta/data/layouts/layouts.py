@@ -11,7 +11,7 @@ Six layouts are known and tried in this order. To add one, write a function from
     suffixes            one folder with t2.nii.gz and t2_seg.nii.gz
 
 What none of them pairs is paired by words in the names, where that can be read in one way only, or
-by the user's --pairs (pairing.py). Endings count in any case: .NII.GZ too.
+by the user's `pairs` (pairing.py). Endings count in any case: .NII.GZ too.
 
 Nothing is guessed from voxels: a modality comes from the data set's own file or from the user.
 """
@@ -36,7 +36,7 @@ LABEL_SUFFIX = re.compile(
 PAIRS_OF_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("image", "label"))
 
 
-# --- the layouts: (folder, the user's --pair-suffix) -> Found, or None where it is another
+# --- the layouts: (folder, the user's `pair_suffix`) -> Found, or None where it is another
 # ---------
 
 
@@ -46,7 +46,7 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
     if declared is None or not isinstance(declared.get("training"), list):
         return None
     if pair_suffix:
-        raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
+        raise BadInput(f"{folder}: its dataset.json names the pairs, `pair_suffix` cannot apply")
     channels = channel_names(declared)
     modality = channels[0] if channels else None
     names = {}
@@ -89,7 +89,7 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     if declared is None or "channel_names" not in declared:
         return None
     if pair_suffix:
-        raise BadInput(f"{folder}: its dataset.json names the pairs, --pair-suffix cannot apply")
+        raise BadInput(f"{folder}: its dataset.json names the pairs, `pair_suffix` cannot apply")
     where = folder / "dataset.json"
     ending = str(declared.get("file_ending", ".nii.gz"))
     if ending.lower() not in endings():

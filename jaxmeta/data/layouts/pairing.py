@@ -1,11 +1,11 @@
-"""Images and labels paired by patterns of names: the user's `--pairs`, or the only ones possible.
+"""Images and labels paired by patterns of names: the user's `pairs`, or the only ones possible.
 
-    --pairs 'image_{id}' 'label_{id}'        image_21.nii.gz, label_21.nii.gz
-    --pairs 'scans/{id}' 'masks/{id}_seg'    two folders
-    --pairs '{id}/ct' '{id}/mask'            a folder a patient
+    'image_{id}' 'label_{id}'        image_21.nii.gz, label_21.nii.gz
+    'scans/{id}' 'masks/{id}_seg'    two folders
+    '{id}/ct' '{id}/mask'            a folder a patient
 
 `{id}` is what a pair shares and is the case's name; of several that differ the first is the
-patient. `*` is anything. Neither goes beyond a slash. Without `--pairs` the words for image and
+patient. `*` is anything. Neither goes beyond a slash. Without `pairs` the words for image and
 label are taken off the names (words.py), and a pairing is believed if there is only one.
 """
 
@@ -39,22 +39,22 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
     for pattern in pairs:
         if len(pairs) != 2 or "{id}" not in pattern:
             raise BadInput(
-                f"--pairs {' '.join(pairs)}: wants two patterns with {{id}}, as 'image_{{id}}' "
+                f"`pairs={' '.join(pairs)}`: wants two patterns with {{id}}, as 'image_{{id}}' "
                 "'label_{id}'"
             )
     files = files_below(folder, max(pattern.count("/") for pattern in pairs))
     labels = matched(files, pairs[1], folder)
     images = matched({s: f for s, f in files.items() if f not in labels.values()}, pairs[0], folder)
-    flag = f"--pairs '{pairs[0]}' '{pairs[1]}'"
+    option = f"`pairs='{pairs[0]}' '{pairs[1]}'`"
     if not images.keys() & labels.keys():
         both = f"{amount(len(images), 'image')} and {amount(len(labels), 'label')}"
         fits = f"fits {both}, none of the same {{id}}"
-        raise BadInput(f"{folder}: {flag} {fits}; {seen(folder)}")
+        raise BadInput(f"{folder}: {option} {fits}; {seen(folder)}")
     alone = [
-        ("_".join(ids), f"{images[ids]}: no label of {flag}") for ids in images.keys() - labels
+        ("_".join(ids), f"{images[ids]}: no label of {option}") for ids in images.keys() - labels
     ]
     alone += [
-        ("_".join(ids), f"{labels[ids]}: no image of {flag}") for ids in labels.keys() - images
+        ("_".join(ids), f"{labels[ids]}: no image of {option}") for ids in labels.keys() - images
     ]
     found = [
         Pair("_".join(ids), images[ids], label, patient=ids[0])
@@ -63,7 +63,7 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
     ]
     rest = sorted(set(files.values()) - {*images.values(), *labels.values()})
     fit = f"{amount(len(rest), f'{kinds()} file')} fit{'s' * (len(rest) == 1)} neither of"
-    notes = (f"{folder}: {fit} {flag} ({three(rest, folder)})",)
+    notes = (f"{folder}: {fit} {option} ({three(rest, folder)})",)
     return Found(slug(folder.resolve().name), found, None, alone, notes=notes if rest else ())
 
 
@@ -74,7 +74,7 @@ def guessed(folder: Path) -> Found | None:
         return None
     image, label, _ = found[0]
     pairs = paired(folder, (image, label))
-    how = f"{folder}: read as --pairs '{image}' '{label}', by the words in its names"
+    how = f"{folder}: read as `pairs='{image}' '{label}'`, by the words in its names"
     return pairs._replace(notes=(how, *pairs.notes))
 
 
@@ -121,13 +121,13 @@ def _holding(stems, known):
 
 
 def seen(folder: Path) -> str:
-    """Say what images there are, by three names, and the --pairs that would read them."""
+    """Say what images there are, by three names, and the `pairs` that would read them."""
     files = files_below(folder, DEEP) or files_below(folder, DEEPEST)
     there = three(list(files.values()), folder) or f"no {kinds()} file"
     there = f"there {'is' if len(files) < 2 else 'are'} {there}"
     found = readings(folder)
-    ways = [f"--pairs '{way.image}' '{way.label}'" for way in map(_by_star, found[:3])]
-    ways = ways or ["--pairs 'image_{id}' 'label_{id}' in their own words"]
+    ways = [f"`pairs='{way.image}' '{way.label}'`" for way in map(_by_star, found[:3])]
+    ways = ways or ["`pairs='image_{id}' 'label_{id}'` in their own words"]
     return f"{there}; say which belong together, by {' or '.join(ways)}"
 
 
@@ -157,7 +157,7 @@ def matched(files: dict[str, Path], pattern: str, folder: Path) -> dict[Ids, Pat
             ids = tuple(dict.fromkeys(match.groups()))
             if ids in found:
                 both = f"{found[ids]} and {file}"
-                raise BadInput(f"{folder}: {both} are both {'_'.join(ids)} of --pairs '{pattern}'")
+                raise BadInput(f"{folder}: {both} are both {'_'.join(ids)} of `pairs` '{pattern}'")
             found[ids] = file
     return found
 

@@ -37,7 +37,7 @@ def structure_files(folder: Path, pair_suffix: str | None) -> Found | None:
             pairs.append(Pair(place.name, image, label, modality, files=masks))
         elif images or masks:
             several = ", ".join(image.name for image in images)
-            say = "keep one, or say which belong together, by --pairs '{id}/image' '{id}/liver'"
+            say = "keep one, or say which belong together, by `pairs='{id}/image' '{id}/liver'`"
             why = f"several images ({several}); {say}" if images else "masks without an image"
             alone.append((place.name, f"{place}: {why if masks else 'an image without masks'}"))
     return Found(slug(folder.resolve().name), pairs, None, alone)

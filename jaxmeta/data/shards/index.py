@@ -81,16 +81,18 @@ def read_index(folder: str | os.PathLike) -> Index:
     if not exists(file):
         begun = any(name.endswith(".array_record") for name in listing(folder))
         what = "preparation is unfinished, run" if begun else "run"
-        raise BadInput(f"{folder}: not a folder of shards; {what} prepare_data --output {folder}")
+        raise BadInput(
+            f"{folder}: not a folder of shards; {what} `jaxmeta prepare` `output={folder}`"
+        )
     try:
         index = json.loads(read_text(file))
         version = index["format"]
     except (ValueError, KeyError, TypeError):
-        raise BadInput(f"{file}: not an index of shards; run prepare_data again") from None
+        raise BadInput(f"{file}: not an index of shards; run `jaxmeta prepare` again") from None
     if version != FORMAT:
         raise BadInput(
             f"{folder}: shards of format {version}, this program reads format {FORMAT}; run "
-            "prepare_data again"
+            "`jaxmeta prepare` again"
         )
     return Index(index["size"], index["spacing"], index["axis"], tuple(index["parts"]))
 
@@ -112,7 +114,7 @@ def read_part(folder: str | os.PathLike, name: str) -> PartIndex:
     """Read a part's file; raises BadInput where it is gone."""
     file = path_of(folder) / part_file(name)
     if not exists(file):
-        raise BadInput(f"{file}: is in the index but not there; run prepare_data again")
+        raise BadInput(f"{file}: is in the index but not there; run `jaxmeta prepare` again")
     part = json.loads(read_text(file))
     return PartIndex(
         files=tuple(RecordFile(**row) for row in part["files"]),

@@ -118,13 +118,13 @@ def prepare(
     that look alike. Raises BadInput for options and files that cannot be used.
     """
     if axis not in RULES:
-        raise BadInput(f"--axis {axis}: known are {', '.join(RULES)}")
+        raise BadInput(f"`axis={axis}`: known are {', '.join(RULES)}")
     if size < 1 or (spacing is not None and spacing <= 0) or (workers is not None and workers < 1):
-        raise BadInput(f"--size {size}, --spacing {spacing}, --workers {workers}: must be above 0")
+        raise BadInput(f"`size={size}`, `spacing={spacing}`, `workers={workers}`: must be above 0")
     if supervoxels < 0:
-        raise BadInput(f"--supervoxels {supervoxels}: must be at least 0")
+        raise BadInput(f"`supervoxels={supervoxels}`: must be at least 0")
     if fill_nan is not None and not math.isfinite(fill_nan):
-        raise BadInput(f"--fill-nan {fill_nan}: must be a finite number")
+        raise BadInput(f"`fill_nan={fill_nan}`: must be a finite number")
     cases, alone, notes = find_cases(
         folders,
         modality=modality,
@@ -138,17 +138,17 @@ def prepare(
     )
     if alone and not skip_bad:
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-        raise BadInput(f"{alone[0][1]}{more}; --skip-bad leaves such cases out")
+        raise BadInput(f"{alone[0][1]}{more}; `skip_bad` leaves such cases out")
     parts = plan(shown_alike(cases, axis), part_bytes)
     options = Options(axis, fill_nan, file_bytes, skip_bad, supervoxels)
     if exists(output) and not is_folder(output):
-        raise BadInput(f"--output {output}: is a file, not a folder")
+        raise BadInput(f"`output={output}`: is a file, not a folder")
     make_folder(output)
     try:
         finished, reused = _run(parts, output, options, workers or _cores(), progress)
     except Unseen as error:
         share = unseen_share(cases, axis, fill_nan)
-        raise BadInput(f"{error} ({share}; --skip-bad leaves them out)") from None
+        raise BadInput(f"{error} ({share}; `skip_bad` leaves them out)") from None
     parts_there = [read_part(output, name) for name in finished]
     skipped = alone + [bad for part in parts_there for bad in part.skipped]
     rows = [row for part in parts_there for row in part.volumes]
@@ -315,7 +315,7 @@ def _each(parts, output, options, workers):
                 yield jobs[job], job.result()
         except BrokenProcessPool:
             raise BadInput(
-                "a worker process was killed, most likely for want of memory; use fewer --workers"
+                "a worker process was killed, most likely for want of memory; use fewer `workers`"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

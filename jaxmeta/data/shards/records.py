@@ -73,5 +73,5 @@ def read_record(files: Sequence[str], firsts: Sequence[int], number: int) -> byt
 def _reader(path, process):
     """Open a file once per process: a reader opened before a fork has lost its threads."""
     if not exists(path):
-        raise BadInput(f"{path}: is in the index but not there; run prepare_data again")
+        raise BadInput(f"{path}: is in the index but not there; run `jaxmeta prepare` again")
     return ArrayRecordReader(local(path), "readahead_buffer_size:0")

@@ -83,7 +83,7 @@ class Shards(NamedTuple):
 def open_shards(folders: Sequence[str | os.PathLike]) -> Shards:
     """Read the indices of prepared folders and make the table of who holds what.
 
-    Raises BadInput for what is no such folder, for folders of different --axis, and for a volume
+    Raises BadInput for what is no such folder, for folders of different `axis`, and for a volume
     that two of them hold.
     """
     folders = [path_of(folder) for folder in folders]
@@ -99,7 +99,7 @@ def open_shards(folders: Sequence[str | os.PathLike]) -> Shards:
         if index.axis != indices[0].axis:
             raise BadInput(
                 f"{folder}: sliced {index.axis}, but {folders[0]} {indices[0].axis}; prepare both "
-                "with the same --axis"
+                "with the same `axis`"
             )
     for number, volume in enumerate(volumes):
         if origin.setdefault(volume.name, number) != number:

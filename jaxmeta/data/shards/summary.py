@@ -89,7 +89,7 @@ def cut_of(grids: Sequence[Grid], rule: str) -> str:
     planes = [plane for plane, _ in Counter(grid.axis for grid in grids).most_common()]
     sides = [_range(side) for side in zip(*map(sliced_shape, grids), strict=True)]
     apart, height, width = (_range(mm) for mm in zip(*map(spacing, grids), strict=True))
-    chosen = "as acquired" if rule == ACQUIRED else f"--axis {rule}"
+    chosen = "as acquired" if rule == ACQUIRED else f"`axis={rule}`"
     return (
         f"{' and '.join(planes)} slices ({chosen}): {sides[0]} a volume, {apart} mm apart, of "
         f"{sides[1]} x {sides[2]} pixels of {height} x {width} mm"
@@ -104,7 +104,7 @@ def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
     if across:
         worst = grids[max(across, key=lambda name: stretched(grids[name]))]
         pixel = " x ".join(f"{mm:.3g}" for mm in spacing(worst)[1:])
-        mend = "leave --axis out" if rule != ACQUIRED else "--axis names another plane"
+        mend = "leave `axis` out" if rule != ACQUIRED else "`axis` names another plane"
         found.append(
             f"WARNING: {_some(across, grids)} cut across their slices: pixels of {pixel} mm are "
             f"more than {LONG:g} times as long as wide; {mend}"
@@ -115,7 +115,7 @@ def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
         planes = ", ".join(sorted({grids[name].axis for name in turned}))
         found.append(
             f"WARNING: volumes differ: {_some(turned, grids)} {planes}, the others {common}; give "
-            "them a folder of their own, or name one --axis for all"
+            "them a folder of their own, or name one `axis` for all"
         )
     for what, axes in (("slices", slice(0, 1)), ("pixels", slice(1, 3))):
         sizes = {name: max(spacing(grid)[axes]) for name, grid in grids.items()}
