@@ -25,7 +25,7 @@ from jaxmeta.inference.scan import (
 )
 from jaxmeta.inference.support import drawn_supports, padded, parsed, read_support
 from jaxmeta.methods import method_of
-from jaxmeta.progress import following, slow_start
+from jaxmeta.progress import following, say, slow_start
 from jaxmeta.runs.released import refuse_predicting
 from jaxmeta.runs.run import Run, open_run
 
@@ -58,7 +58,7 @@ def segmented(options: Options) -> Iterator[Found]:
     shots = max(len(support.place) for support in supports)
     setting = method_setting(run, shots, Conditions(largest_component=options.largest_component))
     row = segmenter_maker(run, len(supports))("adapted", "adapted", setting.finetune)
-    print(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
+    say(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
     values = options.structures or (1,)
     with following("predict", "volume", len(options.image), first=slow_start()) as further:
         fitted = row.fit(together(padded(supports)), support_set_keys(len(supports), options.seed))
@@ -81,6 +81,6 @@ def prompted(run: Run) -> Run:
     own, testing = run.config.method, method_of(run.config.method).testing
     if not testing.clicks(own):
         return run
-    print("points on new slices come from the support's mask: clicks would lie on the truth")
+    say("points on new slices come from the support's mask: clicks would lie on the truth")
     own = testing.prompted(own, "support")
     return run._replace(config=dataclasses.replace(run.config, method=own))

@@ -89,7 +89,7 @@ def refuse_hounsfield(run: Path, path: Path, scan: Scan, reading: Reading) -> No
     if reading.modality == "mr" and (least := lowest(scan)) <= AIR:
         raise BadInput(
             f"{path}: values down to {least:.0f}, as air has in CT, and {run} learned from MR "
-            "alone: give --modality mr if it is MR all the same, --modality ct to try the run on "
+            "alone: give `modality=mr` if it is MR all the same, `modality=ct` to try the run on "
             "CT, or a run that learned from CT"
         )
 
@@ -114,7 +114,7 @@ def without_air(run: Path, scan: Scan, reading: Reading) -> str:
         if lowest(scan) < 0
         else (
             "no value is below 0, as in MR and in a CT that was cut at 0; it is read as CT, for "
-            f"{run} learned from CT alone: give --modality ct if it is CT, or a run that learned "
+            f"{run} learned from CT alone: give `modality=ct` if it is CT, or a run that learned "
             "from MR"
         )
     )
@@ -155,7 +155,7 @@ def unlike(seen: tuple[float, float], trained: tuple[float, ...]) -> str:
     return (
         f"a pixel is {millimetres(seen)} to the network, which learned at {low:.3g} to {high:.3g} "
         "mm, so everything looks larger or smaller to it than it knows: crop or resample the scan, "
-        "or train with --tasks.spacing"
+        "or train with `tasks.spacing`"
     )
 
 

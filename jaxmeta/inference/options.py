@@ -64,24 +64,24 @@ def check(options: Options) -> None:
     pointing = options.box + options.click + options.click_outside
     if bool(options.support) == bool(pointing):
         raise BadInput(
-            "give --support, or --box and --click: labelled slices, or a structure pointed at"
+            "give `support`, or `box` and `click`: labelled slices, or a structure pointed at"
         )
     if pointing and len(options.image) > 1:
-        raise BadInput("--box and --click point into one volume: give one --image")
+        raise BadInput("`box` and `click` point into one volume: give one `image`")
     usual = Options(run=options.run, image=(), output=options.output)
     for name in ("structures", "shots", "support_sets") if pointing else ():
         if getattr(options, name) != getattr(usual, name):
-            raise BadInput(f"--{name}: it is for --support")
+            raise BadInput(f"`{name}`: it is for `support`")
     if options.support_sets < 1:
-        raise BadInput(f"--support-sets {options.support_sets}: must be at least 1")
+        raise BadInput(f"`support_sets={options.support_sets}`: must be at least 1")
     if options.support_sets > 1 and not options.shots:
-        raise BadInput("--support-sets needs --shots: draws of all slices are all the same")
+        raise BadInput("`support_sets` needs `shots`: draws of all slices are all the same")
     if len(set(options.structures)) < len(options.structures) or 0 in options.structures:
         raise BadInput(
-            f"--structures {' '.join(map(str, options.structures))}: each once, and never 0"
+            f"`structures={' '.join(map(str, options.structures))}`: each once, and never 0"
         )
     if options.structures and any(parsed(text)[2] is not None for text in options.support):
-        raise BadInput("--structures with --support IMAGE:LABEL:VALUE: leave VALUE out")
+        raise BadInput("`structures` with `support=IMAGE:LABEL:VALUE`: leave VALUE out")
 
 
 def said(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:

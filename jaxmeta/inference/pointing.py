@@ -96,11 +96,11 @@ def reading_to_point(options: Options, is_run: bool) -> Reading:
         reading = reading_for(open_run(options.run), **said(options))
         if reading.mm is not None:
             raise BadInput(
-                f"{options.run} learned from slices of one --tasks.spacing: train without"
+                f"{options.run} learned from slices of one `tasks.spacing`: train without"
             )
         return reading
     if options.modality == "auto":
         raise BadInput(
-            "converted weights do not say what the volume is: --modality ct or --modality mr"
+            "converted weights do not say what the volume is: `modality=ct` or `modality=mr`"
         )
     return Reading(size=0, mm=None, **{"axis": ACQUIRED} | said(options))

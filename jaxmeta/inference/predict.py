@@ -68,5 +68,5 @@ def outputs(options: Options, inputs: Sequence[Path]) -> list[Path]:
                 f"two images would both be {mask}: predict them into folders of their own"
             )
         if any(mask.resolve() == path.resolve() for path in (*inputs, *options.image)):
-            raise BadInput(f"{mask} is one of the inputs: give another --output")
+            raise BadInput(f"{mask} is one of the inputs: give another `output`")
     return masks

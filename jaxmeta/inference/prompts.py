@@ -56,18 +56,18 @@ def parse_pointed(
     """
     found: dict[int, Pointed] = {}
     for text in boxes:
-        value, at = voxels(text, "--box", "X,Y,Z,X,Y,Z")
+        value, at = voxels(text, "box", "X,Y,Z,X,Y,Z")
         held = found.get(value, Pointed())
         found[value] = held._replace(boxes=(*held.boxes, (at[:3], at[3:])))
-    clicks = [(text, "--click") for text in inside]
-    for text, option in clicks + [(text, "--click-outside") for text in outside]:
+    clicks = [(text, "click") for text in inside]
+    for text, option in clicks + [(text, "click_outside") for text in outside]:
         value, at = voxels(text, option, "X,Y,Z")
         held = found.get(value, Pointed())
-        found[value] = held._replace(clicks=(*held.clicks, (at, option == "--click")))
+        found[value] = held._replace(clicks=(*held.clicks, (at, option == "click")))
     for value, (corners, at) in found.items():
         if not corners and not any(on for _, on in at):
             raise BadInput(
-                f"--click-outside alone shows no structure {value}: add --box or --click of it"
+                f"`click_outside` alone shows no structure {value}: add `box` or `click` of it"
             )
     return dict(sorted(found.items()))
 
@@ -82,7 +82,7 @@ def voxels(text: str, option: str, form: str) -> tuple[int, tuple[int, ...]]:
         numbers = ()
     if len(numbers) != len(form.split(",")) or not (value.isdecimal() and 0 < int(value) < 2**16):
         raise BadInput(
-            f"{option} {text}: write {form}, whole voxels of the file's array from 0, or "
+            f"`{option}={text}`: write {form}, whole voxels of the file's array from 0, or "
             f"VALUE:{form} for the value that the structure has in the mask"
         )
     return int(value), numbers
@@ -97,7 +97,7 @@ def open_network(folder: Path, *, is_run: bool) -> tuple[Sam, PyTree, Preprocess
     if not method_of(run.config.method).pointed_at:
         raise BadInput(
             f"{folder} is of {run.config.algorithm}, which learns from a support and not from "
-            "pointing: --box and --click are for runs of sam-tiny and converted weights"
+            "pointing: `box` and `click` are for runs of sam-tiny and converted weights"
         )
     return sam(size_of(run.config)), run.state.meta.learned["theta"], TRAINED_HERE
 
@@ -156,7 +156,7 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
         for number in range(first, last + 1):
             if number in boxes:
                 raise BadInput(
-                    "--box: two boxes of a structure cross the same slice; as structures of their "
+                    "`box`: two boxes of a structure cross the same slice; as structures of their "
                     "own, 1:X,Y,Z,... and 2:X,Y,Z,..., they are two values of the mask"
                 )
             boxes[number] = np.array([[left, top, right, bottom]], np.float32)
@@ -166,7 +166,7 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
         if number not in shown:
             at = ",".join(map(str, voxel))
             raise BadInput(
-                f"--click-outside {at}: its slice has no --box and no --click of that structure"
+                f"`click_outside={at}`: its slice has no `box` and no `click` of that structure"
             )
         clicks.setdefault(number, []).append((column, row, INSIDE if inside else OUTSIDE))
     found = {}

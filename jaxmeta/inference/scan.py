@@ -56,7 +56,7 @@ def reading_for(
     config, tasks = run.config, run.config.tasks
     modality = modality or config.modality
     if not modality:
-        raise BadInput(f"{run.folder} learned from ct and mr: say --modality ct or --modality mr")
+        raise BadInput(f"{run.folder} learned from ct and mr: say `modality=ct` or `modality=mr`")
     channel = channel or config.channel or None  # without: a file of several asks
     axis = axis or config.axis
     frames = config.frames if axis == config.axis else ()
@@ -73,21 +73,21 @@ def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) ->
     for image in several:
         told(image, reading)
     if asked is not None and not several:
-        raise BadInput(f"--channel {asked}: no image holds several channels")
+        raise BadInput(f"`channel={asked}`: no image holds several channels")
     if reading.channel is not None and several:
-        print(f"reading channel {reading.channel} of {len(several)} volume(s) that hold several")
+        say(f"reading channel {reading.channel} of {len(several)} volume(s) that hold several")
 
 
 def check_rescale(images: Sequence[Path], reading: Reading) -> None:
-    """Refuse a --rescale that applies to none of the files, before anything is computed."""
+    """Refuse a `rescale` that applies to none of the files, before anything is computed."""
     rules, used = [rescale_rule(text) for text in reading.rescale], set()
     if rules and reading.modality != "ct":
-        raise BadInput(f"--rescale {rules[0].text}: it is for CT, and these are read as mr")
+        raise BadInput(f"`rescale={rules[0].text}`: it is for CT, and these are read as mr")
     for image in images:
         scale_for(rules, "", case_stem(image), image, used)
     for rule in rules:
         if rule not in used:
-            raise BadInput(f"--rescale {rule.text}: no file matches {rule.pattern or 'it'}")
+            raise BadInput(f"`rescale={rule.text}`: no file matches {rule.pattern or 'it'}")
 
 
 def read_scan(path: Path, reading: Reading) -> Scan:

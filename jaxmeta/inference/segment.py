@@ -90,7 +90,7 @@ def segment(
 
 
 def as_text(labelled: Labelled, place: Path) -> str:
-    """Write a labelled volume as the command's --support, its arrays as files beside `place`."""
+    """Write a labelled volume as the command's `support`, its arrays as files beside `place`."""
     if isinstance(labelled, str):
         return labelled
     image, label, *value = labelled

@@ -35,7 +35,7 @@ def _by_what_is_there(text):
             image, label = ":".join(names[:end]), ":".join(names[end:])
             if is_image(image) and is_image(label):
                 return image, label, value
-    raise BadInput(f"--support {text}: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
+    raise BadInput(f"`support={text}`: write IMAGE.nii.gz:LABEL.nii.gz or ...:VALUE")
 
 
 def read_support(
@@ -68,7 +68,7 @@ def read_support(
     if not shows.any():
         raise BadInput(
             f"{pairs[0][1]}: the structure is too small to be seen at the run's {reading.size} "
-            "pixels; train with a larger --tasks.size, or finer --tasks.spacing"
+            "pixels; train with a larger `tasks.size`, or finer `tasks.spacing`"
         )
     image, mask, place = image[shows], mask[shows], place[shows]
     names = [name for name, kept in zip(names, shows, strict=True) if kept]
@@ -94,7 +94,7 @@ def drawn_supports(
         return [support]
     shots = min(few, count) if shots is None else shots
     if not 0 < shots <= count:
-        raise BadInput(f"--shots {shots}: the support has {count} slices with the structure")
+        raise BadInput(f"`shots={shots}`: the support has {count} slices with the structure")
     rng = np.random.default_rng(seed)
     kept = [(2 * np.arange(shots) + 1) * count // (2 * shots)]
     kept += [np.sort(rng.permutation(count)[:shots]) for _ in range(support_sets - 1)]

@@ -4,7 +4,7 @@ from jaxmeta.inference.predict import Options
 
 
 def pair(scanned, case=0, value=3):
-    """Name an image, its labels and the value of one structure, as `--support` takes them."""
+    """Name an image, its labels and the value of one structure, as `support` takes them."""
     folder = scanned / "belly"
     return f"{folder}/imagesTr/case{case}.nii.gz:{folder}/labelsTr/case{case}.nii.gz:{value}"
 

@@ -122,14 +122,14 @@ def test_a_structure_has_the_value_written_before_it_and_1_without():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((["1,2,3"], [], []), "--box 1,2,3: write X,Y,Z,X,Y,Z"),
-        (([], ["1,2,x"], []), "--click 1,2,x: write X,Y,Z, whole voxels"),
+        ((["1,2,3"], [], []), "`box=1,2,3`: write X,Y,Z,X,Y,Z"),
+        (([], ["1,2,x"], []), "`click=1,2,x`: write X,Y,Z, whole voxels"),
         (([], ["0:1,2,3"], []), "or VALUE:X,Y,Z"),
         (([], ["liver:1,2,3"], []), "or VALUE:X,Y,Z"),
         (([], ["70000:1,2,3"], []), "or VALUE:X,Y,Z"),
         (([], [":1,2,3"], []), "or VALUE:X,Y,Z"),
         (([], ["1_0:1,2,3"], []), "or VALUE:X,Y,Z"),
-        (([], ["1:1,2,3"], ["2:1,2,3"]), "alone shows no structure 2: add --box or --click"),
+        (([], ["1:1,2,3"], ["2:1,2,3"]), "alone shows no structure 2: add `box` or `click`"),
     ],
 )
 def test_what_points_at_nothing_is_refused(words, told):
@@ -149,6 +149,6 @@ def test_a_slice_that_is_only_told_where_the_structure_is_not_is_refused():
     grid = Grid(SHAPE, np.eye(4), b"", "axial")
     box = ((2, 2, 3), (9, 9, 4))
     beside = ((5, 5, 20), False)
-    with pytest.raises(BadInput, match="--click-outside 5,5,20: its slice has no --box"):
+    with pytest.raises(BadInput, match="`click_outside=5,5,20`: its slice has no `box`"):
         answered(grid, Pointed(boxes=(box,), clicks=(beside,)))
     answered(grid, Pointed(boxes=(box,), clicks=(beside, ((1, 1, 20), True))))

@@ -155,7 +155,7 @@ def test_a_run_reads_as_its_training_scans_were_unless_told_otherwise(run):
     assert reading_for(other, channel="0").channel == "0"
     assert common(["T1", "T2"]) == common(["T1", None]) == "", "none is more right than another"
     both = trained._replace(config=dataclasses.replace(trained.config, modality=""))
-    with pytest.raises(BadInput, match="learned from ct and mr: say --modality"):
+    with pytest.raises(BadInput, match="learned from ct and mr: say `modality=ct`"):
         reading_for(both)
     assert reading_for(both, modality="ct").modality == "ct"
 
@@ -176,7 +176,7 @@ def test_one_channel_of_several_is_predicted_like_a_file_of_its_own(
 ):
     alone = predict(options(run, scanned, output=tmp_path / "a"))
     image = channels / "named" / "imagesTr" / "case5.nii.gz"
-    with pytest.raises(BadInput, match="case5.nii.gz: holds 2 channels; .* --channel T1, T2 or"):
+    with pytest.raises(BadInput, match="case5.nii.gz: holds 2 channels; .* `channel` T1, T2 or"):
         predict(options(run, scanned, image=(image,), output=tmp_path / "b"))
     assert not (tmp_path / "b").exists(), "asked before the work, not behind it"
     capsys.readouterr()
@@ -187,9 +187,9 @@ def test_one_channel_of_several_is_predicted_like_a_file_of_its_own(
     assert other.shape == one.shape and len(other.shape) == 3
     bare = channels / "bare" / "imagesTr" / "case5.nii.gz"
     told = options(run, scanned, image=(bare,), output=tmp_path / "c")
-    with pytest.raises(BadInput, match="no channel T2; choose with --channel 0 or 1$"):
+    with pytest.raises(BadInput, match="no channel T2; choose with `channel` 0 or 1$"):
         predict(dataclasses.replace(told, channel="T2"))
-    with pytest.raises(BadInput, match="--channel T2: no image holds several channels"):
+    with pytest.raises(BadInput, match="`channel=T2`: no image holds several channels"):
         predict(options(run, scanned, output=tmp_path / "d", channel="T2"))
 
 
@@ -200,7 +200,7 @@ def test_two_images_of_one_name_are_refused(run, scanned):
 
 
 def test_more_shots_than_labelled_slices_are_refused(run, scanned):
-    with pytest.raises(BadInput, match="--shots 99: the support has 6 slices"):
+    with pytest.raises(BadInput, match="`shots=99`: the support has 6 slices"):
         predict(options(run, scanned, shots=99))
 
 
@@ -237,14 +237,14 @@ def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp
 @pytest.mark.parametrize(
     "changes, told",
     [
-        (dict(support=()), "give --support, or --box"),
-        (dict(box=("0,0,0,1,1,1",)), "give --support, or --box"),
+        (dict(support=()), "give `support`, or `box`"),
+        (dict(box=("0,0,0,1,1,1",)), "give `support`, or `box`"),
         (dict(support=(), click_outside=("1,1,1",)), "alone shows no structure"),
-        (dict(support=(), click=("1,1,1",), shots=2), "--shots: it is for --support"),
-        (dict(support_sets=2), "--support-sets needs --shots"),
+        (dict(support=(), click=("1,1,1",), shots=2), "`shots`: it is for `support`"),
+        (dict(support_sets=2), "`support_sets` needs `shots`"),
         (dict(structures=(1, 1)), "each once"),
         (dict(structures=(1, 2)), "leave VALUE out"),
-        (dict(support_sets=0), "--support-sets 0: must be at least 1"),
+        (dict(support_sets=0), "`support_sets=0`: must be at least 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(run, scanned, changes, told):

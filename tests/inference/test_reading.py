@@ -32,7 +32,7 @@ def test_a_ct_in_other_units_is_refused_and_rescaled_it_is_seen_as_in_hu(tmp_pat
     right, wrong = save(tmp_path / "a.nii.gz", hu), save(tmp_path / "b.nii.gz", hu + 1024)
     mask = save(tmp_path / "m.nii.gz", label)
     with pytest.raises(
-        BadInput, match="b.nii.gz: is not in HU, .*--rescale 1,-1024 .*--modality mr"
+        BadInput, match="b.nii.gz: is not in HU, .*`rescale=1,-1024` .*`modality=mr`"
     ):
         read_scan(wrong, CT)
     with pytest.raises(BadInput, match="b.nii.gz: is not in HU"):
@@ -61,9 +61,9 @@ def test_a_file_without_air_that_is_taken_for_ct_is_told(tmp_path, capsys):
 def test_a_rescale_that_applies_to_nothing_is_refused(tmp_path):
     scan = save(tmp_path / "a.nii.gz", trunk()[0])
     check_rescale([scan], CT._replace(rescale=("a*=1,0",)))
-    with pytest.raises(BadInput, match="--rescale b.*=1,0: no file matches b"):
+    with pytest.raises(BadInput, match="`rescale=b.*=1,0`: no file matches b"):
         check_rescale([scan], CT._replace(rescale=("b*=1,0",)))
-    with pytest.raises(BadInput, match="--rescale 1,0: it is for CT, and these are read as mr"):
+    with pytest.raises(BadInput, match="`rescale=1,0`: it is for CT, and these are read as mr"):
         check_rescale([scan], CT._replace(rescale=("1,0",), modality="mr"))
 
 

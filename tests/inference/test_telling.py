@@ -137,7 +137,7 @@ def test_hounsfield_units_are_no_mr_unless_somebody_says_so(
         BadInput, match=r"ct.nii.gz: values down to -\d+, as air has in CT"
     ) as refused:
         read_scan(path, read_as(run))
-    assert "--modality mr if it is MR all the same, --modality ct to try" in str(refused.value)
+    assert "`modality=mr` if it is MR all the same, `modality=ct` to try" in str(refused.value)
     read_scan(path, read_as(run, "mr"))
 
 

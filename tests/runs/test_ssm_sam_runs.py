@@ -234,7 +234,7 @@ def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_p
     write_weights(tmp_path / "weights", SMALL, named)
     image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
     how = dict(run=tmp_path / "weights", image=(image,), box=("2,2,1,9,9,1",))
-    with pytest.raises(BadInput, match="--modality ct or --modality mr"):
+    with pytest.raises(BadInput, match="`modality=ct` or `modality=mr`"):
         predict(Predict(output=tmp_path / "out", **how))
     predict(Predict(output=tmp_path / "out", modality="mr", **how))
     own = dict(init_from=tmp_path / "weights", network=Sam(), workdir=tmp_path / "run")
