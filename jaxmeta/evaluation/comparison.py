@@ -167,7 +167,7 @@ def patients(scores: Sequence[Score]) -> Level:
     """Name patients, drawn inside their data set; the same patient in several runs is one."""
     return Level(
         [(score.cohort, score.patient) for score in scores],
-        # people with a name of their own (--patient-pattern) are of no data set, and of one group
+        # people with a name of their own (`patient_pattern`) are of no data set, and of one group
         [(score.cohort, score.patient.rpartition("/")[0]) for score in scores],
         "patients",
     )

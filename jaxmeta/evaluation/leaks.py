@@ -2,7 +2,7 @@
 transfer run.
 
 A score claims that nothing under test was seen. `checked` refuses what speaks against it; what
---allow-leak lets through stays with the outcome, and every table names it.
+`allow_leak` lets through stays with the outcome, and every table names it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ from jaxmeta.runs.run import Run
 from jaxmeta.runs.signature import changed, provenance_of, remembered, volumes_of
 from jaxmeta.splits.split import Pool
 
-PREPARED = "bring those data back, or test on others with --data"
+PREPARED = "bring those data back, or test on others with `data`"
 BEGUN = "test on organs and patients that nothing has seen"
 
 
@@ -62,7 +62,7 @@ def checked(
 def checked_transfer(run: Run, transfer: Run, held: Held, allowed: Sequence[str]):
     """Refuse a transfer run that has seen what is tested."""
     allowed = (*allowed, *run.config.allow_leak)
-    return refuse_leaks(leaks(transfer.provenance, held), allowed, "name another with --transfer")
+    return refuse_leaks(leaks(transfer.provenance, held), allowed, "name another with `transfer`")
 
 
 def tuned_on(other: Path, names: Iterable[str]) -> list[Seen]:

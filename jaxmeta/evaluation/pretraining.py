@@ -9,6 +9,7 @@ from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.methods import method_of
 from jaxmeta.methods.options import Episodes
 from jaxmeta.methods.transfer import Transfer
+from jaxmeta.progress import say
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.presets import with_method
 from jaxmeta.runs.run import Run, open_run
@@ -42,13 +43,13 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
         checkpoint_every=max(1, steps // 5),
         test_patients=run.split.test_patients,
     )
-    print(f"pre-training transfer for {steps} steps: as many slice-gradients as the run had")
+    say(f"pre-training transfer for {steps} steps: as many slice-gradients as the run had")
     try:
         return open_run(meta_train(transfer))
     except Occupied:
         raise BadInput(
             f"{transfer.workdir} was pre-trained with other settings: remove it, or name it, or "
-            "another, with --transfer"
+            "another, with `transfer`"
         ) from None
 
 

@@ -38,7 +38,7 @@ Score = NamedTuple(
         *((name, Measures.__annotations__[name]) for name in LATER),
     ],
 )
-Score.__doc__ = """The score of one query volume under one support: a line of `scores.csv`.
+Score.__doc__ = """The score of one query volume under one support: a line of scores.csv.
 
 It has every one of `Measures`, so a new measure needs no line here.
 """

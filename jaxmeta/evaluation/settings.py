@@ -20,8 +20,8 @@ from jaxmeta.runs.provenance import Seen
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.signature import identity
 
-# Scratch where no search was made, by shots: what `meta_test --shots 5 1 --baselines all` of
-# `meta_train --seed 11` chose on the validation organs of its phantoms.
+# Scratch where no search was made, by shots: what a test at 5 and at 1 shots with all baselines, of
+# the default run of seed 11, chose on the validation organs of its phantoms.
 SHIPPED = {1: Finetune("sgd", 1.0, 900), 5: Finetune("sgd", 1.0, 100)}
 
 
@@ -45,11 +45,12 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Tuned]) -> dict[str, 
         return rows | {row: each for row, each in found.items() if row in rows}
     nearest = min(SHIPPED, key=lambda known: abs(known - shots))
     shipped = Tuned(
-        SHIPPED[nearest], "shipped: chosen on validation organs of phantoms; --tune searches"
+        SHIPPED[nearest],
+        "shipped: chosen on validation organs of phantoms; the option tune searches",
     )
     if config.own_network or not isinstance(config.network, Unet):
         shipped = shipped._replace(
-            source="shipped for another network, so UNTUNED; --tune searches"
+            source="shipped for another network, so UNTUNED; the option tune searches"
         )
     return {METHOD: Tuned(own, "the preset's"), SCRATCH: shipped} | dict(found)
 
@@ -156,7 +157,7 @@ def stored(folder: Path) -> dict:
         if own and each.get("of", own) != own:
             raise BadInput(
                 f"{folder / 'tuning.json'}: its search at {name} was of another run, or of another "
-                "checkpoint of this one; search again with --tune, or take that run's by --tuned-on"
+                "checkpoint of this one; search again with `tune`, or take that run's by `tuned_on`"
             )
     return found
 
@@ -169,4 +170,4 @@ def unread(folder: Path) -> dict:
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError:
-        raise BadInput(f"{path}: not JSON; remove it and search again with --tune") from None
+        raise BadInput(f"{path}: not JSON; remove it and search again with `tune`") from None

@@ -164,26 +164,26 @@ def check(options: Options) -> None:
         )
     if path_or_none(options.tuned_on) and (options.tune or options.only_tune):
         raise BadInput(
-            f"--tuned-on {options.tuned_on} with a search of its own: give one or the other"
+            f"`tuned_on={options.tuned_on}` with a search of its own: give one or the other"
         )
     if len(options.run) == 1 and (own := set(options.allow_leak) & {*TRAINED_WITH}):
         raise BadInput(
-            f"--allow-leak {min(own)}: a run is trained with it (meta_train); here it is for "
+            f"`allow_leak={min(own)}`: a run is trained with it (`jaxmeta train`); here it is for "
             "comparing several"
         )
     if options.tolerance < 0:
-        raise BadInput(f"--tolerance {options.tolerance:g}: must be at least 0 mm")
+        raise BadInput(f"`tolerance={options.tolerance:g}`: must be at least 0 mm")
     if min(options.steps, default=0) < 0:
-        raise BadInput(f"--steps {' '.join(map(str, options.steps))}: must be at least 0")
+        raise BadInput(f"`steps={' '.join(map(str, options.steps))}`: must be at least 0")
     if options.protocol != within_volume.PROTOCOL.name:
-        alone = f"it is for --protocol {within_volume.PROTOCOL.name}"
+        alone = f"it is for `protocol={within_volume.PROTOCOL.name}`"
         refuse_changed(options, ("neighbors", "as_released"), alone)
     released.check(options)
     if min(options.shots, default=0) < 1:
-        raise BadInput(f"--shots {' '.join(map(str, options.shots))}: must be at least 1")
+        raise BadInput(f"`shots={' '.join(map(str, options.shots))}`: must be at least 1")
     for name in ("support_sets", "neighbors"):
         if (value := getattr(options, name)) < 0:
-            raise BadInput(f"--{name.replace('_', '-')} {value}: must be at least 0")
+            raise BadInput(f"`{name}={value}`: must be at least 0")
 
 
 def plan_test(run: Run, options: Options) -> EvaluationPlan:
@@ -230,7 +230,7 @@ def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> E
     if run.config.protocol != "few-shot" and searches:
         raise BadInput(
             f"{run.folder}: protocol {run.config.protocol} has no validation organs to tune on; "
-            "give --tuned-on of another run's search, or --baselines default"
+            "give `tuned_on` of another run's search, or `baselines=default`"
         )
     if options.baselines == "all" and not path_or_none(options.tuned_on):
         validation_trials(run, max(options.shots), conditions)
@@ -271,7 +271,7 @@ def refuse_turned(run: Run, held_out: Pool) -> None:
             planes = run.config.planes
             raise BadInput(
                 f"{run.folder} learned from {' and '.join(planes)} slices, and those of "
-                f"{scan.name} are {grid.axis}: prepare the data with --axis {planes[0]}, or train "
+                f"{scan.name} are {grid.axis}: prepare the data with `axis={planes[0]}`, or train "
                 "on scans like these"
             )
 
@@ -281,7 +281,7 @@ def refuse_changed(options: Options, names: Sequence[str], why: str) -> None:
     usual = Options(run=())
     for name in names:
         if getattr(options, name) != getattr(usual, name):
-            raise BadInput(f"--{name.replace('_', '-')}: {why}")
+            raise BadInput(f"`{name}`: {why}")
 
 
 def conditions_of(options: Options) -> Conditions:

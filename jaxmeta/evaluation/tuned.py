@@ -42,14 +42,14 @@ def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned
     other, name = path_or_none(options.tuned_on), searched_by(run, shots, conditions_of(options))
     found = read(other, name)
     if not found:
-        raise BadInput(f"{other}: no search at {name} there; run that test with --tune")
+        raise BadInput(f"{other}: no search at {name} there; run that test with `tune`")
     theirs = config_file.read(other)[0]
     if alike(theirs, run.config):
         return found
     baselines = lent(found, theirs, run.config)
     if not baselines:
         raise BadInput(
-            f"{other}: its search has no baseline that {run.folder} has; search there with --tune"
+            f"{other}: its search has no baseline that {run.folder} has; search there with `tune`"
         )
     own = read(run.folder, name)
     return baselines | {row: own[row] for row in (METHOD,) if row in own}

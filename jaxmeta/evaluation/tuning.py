@@ -139,7 +139,7 @@ def better(
             scores.append(dice(transfer))
             tell(more=1, note=transfer.folder.name)
     for transfer, value in zip(transfers, scores, strict=True):
-        print(f"{transfer.folder.name}: Dice {value:.3f} on validation organs")
+        say(f"{transfer.folder.name}: Dice {value:.3f} on validation organs")
     return transfers[max(range(len(scores)), key=lambda n: rank(scores[n]))]
 
 

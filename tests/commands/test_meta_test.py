@@ -334,7 +334,7 @@ def test_settings_of_a_run_that_was_not_searched_are_refused(run):
     [("shots", (0,)), ("shots", (5, -1)), ("support_sets", -1)],
 )
 def test_numbers_below_one_are_refused(run, name, value):
-    with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} .*must be at least [01]"):
+    with pytest.raises(BadInput, match=f"`{name}=.*`: must be at least [01]"):
         meta_test(Options(run=(run,), **{name: value}))
 
 
@@ -343,7 +343,7 @@ def test_slices_of_another_axis_are_refused(run, scanned, tmp_path):
     with pytest.raises(
         BadInput,
         match="learned from axial slices, and those of .* are coronal: "
-        "prepare the data with --axis axial",
+        "prepare the data with `axis=axial`",
     ):
         meta_test(Options(run=(run,), data=(tmp_path,), shots=(1,)))
 
@@ -366,7 +366,7 @@ def test_a_pre_training_is_chosen_within_volumes_for_tests_within_them(run, tmp_
 
 
 def test_a_search_beside_the_settings_of_another_is_refused(run):
-    with pytest.raises(BadInput, match="--tuned-on .* with a search of its own"):
+    with pytest.raises(BadInput, match="`tuned_on=.*` with a search of its own"):
         meta_test(Options(run=(run,), tuned_on=run, tune=True))
 
 
@@ -582,7 +582,7 @@ def test_another_convention_is_named_with_every_score(run):
     (table,) = json.loads((run / "report" / "summary.json").read_text())["tables"]
     assert "by the convention medpy" in table["protocol"] and "3 mm" in table["protocol"]
     assert all(score["nsd"] == "" for score in read_scores(run))  # which MedPy does not have
-    with pytest.raises(BadInput, match="--tolerance -1: must be at least 0 mm"):
+    with pytest.raises(BadInput, match="`tolerance=-1`: must be at least 0 mm"):
         meta_test(dataclasses.replace(options, tolerance=-1.0))
 
 
@@ -637,5 +637,5 @@ def test_a_method_without_support_is_tested_on_whole_volumes_of_held_out_patient
         BadInput, match="protocol few-shot has nothing to ask of .*, supervised has"
     ):
         meta_test(Options(run=(where,), protocol="few-shot"))
-    with pytest.raises(BadInput, match="--baselines: the protocol supervised settles it"):
+    with pytest.raises(BadInput, match="`baselines`: the protocol supervised settles it"):
         meta_test(Options(run=(where,), protocol="supervised", baselines="all", tuned_on=where))

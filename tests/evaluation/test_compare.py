@@ -116,7 +116,7 @@ def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(count):
-    """People whom --patient-pattern names have no data set before their name: they given all the
+    """People whom `patient_pattern` names have no data set before their name: they given all the
     same."""
     rng = np.random.default_rng(0)
     theirs = [
@@ -307,7 +307,7 @@ def test_other_means_are_of_organs_first_and_apart_without_misses():
 
 
 def test_people_of_no_data_set_are_compared_among_each_other():
-    """A patient whose name is his own (--patient-pattern with a person) is no group of one."""
+    """A patient whose name is his own (`patient_pattern` with a person) is no group of one."""
     scores = [score("x", n, 0.1 * n)._replace(patient=f"person{n}") for n in range(10)]
     in_one = [score("x", n, 0.1 * n) for n in range(10)]
     own, usual = row_mean(scores)[0], row_mean(in_one)[0]

@@ -71,7 +71,7 @@ def test_a_network_is_asked_as_it_is(held_out, trained, kept):
 
 
 def test_what_learns_from_its_support_is_not_asked_without_one(held_out):
-    with pytest.raises(BadInput, match="--protocol supervised: maml learns an organ from its"):
+    with pytest.raises(BadInput, match="`protocol=supervised`: maml learns an organ from its"):
         supervised.trials(
             held_out, request_of(Config(method=Maml(), tasks=Episodes(size=16, spacing=0.0)))
         )

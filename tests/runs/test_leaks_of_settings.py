@@ -147,7 +147,7 @@ def test_a_search_that_was_copied_from_another_run(study, tmp_path):
         lambda: kept.method_setting(mine, 1, Conditions()),
         lambda: asked(study.run, tuned_on=mine.folder),
     ):
-        with pytest.raises(BadInput, match="its search at 1 was of another run.*--tune"):
+        with pytest.raises(BadInput, match="its search at 1 was of another run.*`tune`"):
             use()
     heads = [head_of(run, (), None, Conditions()) for run in (mine, other, study.run)]
     assert heads[0] == heads[2] != heads[1], "nor does a search go on from what another's has found"
@@ -183,7 +183,7 @@ def test_a_transfer_run_that_has_seen_what_is_tested(study, tmp_path, monkeypatc
         seen = left_by(configured(study.data, tmp_path / "begun", **blind))
     monkeypatch.setattr("jaxmeta.evaluation.tuned.open_run", lambda folder: opened(folder))
     options = Options(run=(), baselines="all", transfer=(seen.folder,))
-    with pytest.raises(BadInput, match="seen was chosen on spleen, which is held out.*--transfer"):
+    with pytest.raises(BadInput, match="seen was chosen on spleen, which is held out.*`transfer`"):
         transfer_run(study.run, options, 0, asked(study.run))
     monkeypatch.setattr("jaxmeta.evaluation.tuned.open_run", lambda folder: study.run)
     assert transfer_run(study.run, options, 0, asked(study.run)) == study.run

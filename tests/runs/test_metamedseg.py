@@ -266,7 +266,7 @@ def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(smal
     (told,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
     assert told["protocol"].endswith("LEAKS shared-patients")
     assert "slices of the same" in told["protocol"] and "never seen" not in told["protocol"]
-    with pytest.raises(BadInput, match="--largest-component: .* shared-patients settles it"):
+    with pytest.raises(BadInput, match="`largest_component`: .* shared-patients settles it"):
         meta_test(dataclasses.replace(options, largest_component=True))
 
 

@@ -172,17 +172,17 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
 @pytest.mark.parametrize(
     "changes, told",
     [
-        (dict(prompt="clicks"), "clicks lie on the truth; add --protocol within-volume"),
-        (dict(as_released=0.1), "--as-released: it is for --protocol within-volume"),
-        (dict(**WITHIN, as_released=5.0), "--as-released 5: a Dice, from 0 to 1"),
+        (dict(prompt="clicks"), "clicks lie on the truth; add `protocol=within-volume`"),
+        (dict(as_released=0.1), "`as_released`: it is for `protocol=within-volume`"),
+        (dict(**WITHIN, as_released=5.0), "`as_released=5`: a Dice, from 0 to 1"),
         (
             dict(**WITHIN, largest_component=True),
-            "--largest-component: the protocol within-volume settles it",
+            "`largest_component`: the protocol within-volume settles it",
         ),
         (WITHIN | dict(neighbors=1), "chunks of 1 slices"),
-        (dict(protocol="within-volume"), "needs --neighbors"),
-        (dict(neighbors=3), "--neighbors: it is for --protocol within-volume"),
-        (dict(baselines="all"), "without meta-learning is a run with --method.steps 0"),
+        (dict(protocol="within-volume"), "needs `neighbors`"),
+        (dict(neighbors=3), "`neighbors`: it is for `protocol=within-volume`"),
+        (dict(baselines="all"), "without meta-learning is a run with `method.steps=0`"),
         (dict(upper_bound=True), "nothing is pre-trained here"),
         (dict(**WITHIN, prompt="clicks", tune=True), "clicks lie on the truth; search with"),
     ],
@@ -194,7 +194,7 @@ def test_what_ssm_sam_is_not_asked(run, changes, told):
 
 @pytest.mark.slow
 def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scanned, tmp_path):
-    with pytest.raises(BadInput, match="with --box or --click"):
+    with pytest.raises(BadInput, match="with `box` or `click`"):
         test.test(Options(run=(begun.init_from,)))
     image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
     shape = nib.load(image).shape

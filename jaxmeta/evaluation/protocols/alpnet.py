@@ -33,7 +33,9 @@ def literature(request: Request, shards: Shards) -> AlpnetFold:
     """Make the protocol of the literature that a run was trained by."""
     made = request.literature(shards)
     if made is None:
-        raise BadInput("--protocol alpnet: a run is trained by it (meta_train --protocol alpnet)")
+        raise BadInput(
+            "`protocol=alpnet`: a run is trained by it (`jaxmeta train` `protocol=alpnet`)"
+        )
     return made
 
 

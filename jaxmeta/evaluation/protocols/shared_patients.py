@@ -40,8 +40,8 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
     """
     if not request.shared_patients:
         raise BadInput(
-            "--protocol shared-patients: a run is trained so (meta_train --allow-leak "
-            "shared-patients)"
+            "`protocol=shared-patients`: a run is trained so (`jaxmeta train` "
+            "`allow_leak=shared-patients`)"
         )
     support_sets = request.support_sets or len(SEEDS)
     if support_sets > len(SEEDS):

@@ -29,8 +29,8 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
     """
     if request.method.needs_support:
         raise BadInput(
-            f"--protocol supervised: {request.method.name} learns an organ from its support; "
-            "--upper-bound tells what its network makes of all labels"
+            f"`protocol=supervised`: {request.method.name} learns an organ from its support; "
+            "`upper_bound` tells what its network makes of all labels"
         )
     return tuple(whole(pool, entry, request) for entry in pool.entries)
 

@@ -67,7 +67,7 @@ def trials(pool: Pool, request: Request) -> tuple[Within, ...]:
     """
     width, (size, mm) = request.conditions.neighbors, request.read.values()
     if width is None:
-        raise BadInput("--protocol within-volume needs --neighbors: 5 in CT, 3 in MR, say")
+        raise BadInput("`protocol=within-volume` needs `neighbors`: 5 in CT, 3 in MR, say")
     refuse_narrow(width, 1)
     made = []
     for entry in pool.entries:
