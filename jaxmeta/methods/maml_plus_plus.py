@@ -31,7 +31,7 @@ def check(config) -> None:
     """Refuse an inner loop without a step: each has a rate and a loss of its own."""
     check_network(config)
     if config.method.steps < 1:
-        raise BadInput(f"--method.steps {config.method.steps}: must be at least 1")
+        raise BadInput(f"`method.steps={config.method.steps}`: must be at least 1")
 
 
 MAML_PLUS_PLUS = Method("maml++", MamlPlusPlus, algorithm, check=check, steps=test_steps)

@@ -31,7 +31,7 @@ def own_network(reference: str, classes: int, size: int | None = None) -> Model:
     Raises BadInput where it cannot be imported or made, and where its logits are not [N, H, W,
     classes].
     """
-    told = f"--own-network {reference}"
+    told = f"`own_network={reference}`"
     function = imported(reference)
     model = attempt(told, lambda: function(classes))
     if not (isinstance(model, Model) and callable(model.init) and callable(model.apply)):
@@ -43,7 +43,7 @@ def own_network(reference: str, classes: int, size: int | None = None) -> Model:
 
 def imported(reference: str) -> Callable:
     """Import a function by module:function, the working directory first."""
-    told = f"--own-network {reference}"
+    told = f"`own_network={reference}`"
     name, colon, function = reference.partition(":")
     if not (name and colon and function.isidentifier()):
         raise BadInput(f"{told}: write module:function, for instance my_package.nets:tiny")
@@ -63,7 +63,8 @@ def attempt(told: str, call: Callable):
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if theirs(f.filename)]
         where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-        raise BadInput(f"{told}: {type(error).__name__}: {error}{where}") from error
+        said = str(error).replace("`", "'")  # backticks name our parameters
+        raise BadInput(f"{told}: {type(error).__name__}: {said}{where}") from error
 
 
 def theirs(file: str) -> bool:

@@ -82,17 +82,17 @@ def check_network(config: Any) -> None:
             f"method {type(config.method).__name__}: it needs a U-Net, not Segment Anything"
         )
     if min(network.widths, default=0) < 1:
-        raise BadInput(f"--network.widths {network.widths}: must be at least 1")
+        raise BadInput(f"`network.widths={network.widths}`: must be at least 1")
     groups = network.groups if isinstance(network, Unet) else 0
     for width in network.widths if groups else ():
         if width % min(groups, width):
             raise BadInput(
-                f"--network.widths {width}: does not split into {groups} groups; give a "
-                "multiple, or other --network.groups"
+                f"`network.widths={width}`: does not split into {groups} groups; give a "
+                "multiple, or other `network.groups`"
             )
     multiple = 2 ** (len(network.widths) - 1)
     if config.tasks.size % multiple:
         raise BadInput(
-            f"--tasks.size {config.tasks.size}: a network of {len(network.widths)} levels needs a "
+            f"`tasks.size={config.tasks.size}`: a network of {len(network.widths)} levels needs a "
             f"multiple of {multiple}"
         )

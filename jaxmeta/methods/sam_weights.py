@@ -28,7 +28,7 @@ def size_of(config: Any) -> Size:
     side = config.tasks.size
     if side % size.patch:
         raise BadInput(
-            f"--tasks.size {side}: must be a multiple of a patch of {size.patch} x {size.patch} "
+            f"`tasks.size={side}`: must be a multiple of a patch of {size.patch} x {size.patch} "
             "pixels"
         )
     return size._replace(image=side)
@@ -45,7 +45,8 @@ def begun_size(begin: Path) -> Size:
         raise BadInput(f"{begin} is no run and no folder of converted weights") from None
     if method != "sam":
         raise BadInput(
-            f"{begin} is of {method}: begin with a run of sam, or a folder that convert_sam wrote"
+            f"{begin} is of {method}: begin with a run of sam, or a folder that "
+            "`jaxmeta convert-sam` wrote"
         )
     size = SIZES["tiny"] if network == "sam-tiny" else begun_size(Path(theirs["init_from"]))
     return size._replace(image=theirs["tasks"]["size"])
@@ -66,7 +67,7 @@ def weights_of(config: Any, learned: PyTree) -> PyTree:
     if known._replace(image=wanted.image) != wanted:
         raise BadInput(
             f"{config.origin} is {named(known)}, and the run's network is {named(wanted)}: "
-            "leave --init-from out, or take a preset of its size"
+            "leave `init_from` out, or take a preset of its size"
         )
     learned = read_weights(config.origin) if learned is None else learned
     encoder, _ = for_image(learned["image_encoder"], known, wanted.image)
@@ -96,6 +97,6 @@ def check_sam(config: Any) -> None:
         raise BadInput("this method needs Segment Anything as its network: see the presets")
     if isinstance(config.network, Sam) and config.origin is None:
         raise BadInput(
-            "this network needs --init-from: a folder that convert_sam wrote, or a run of sam; "
-            "without weights there are the presets sam-tiny and ssm-sam-tiny"
+            "this network needs `init_from`: a folder that `jaxmeta convert-sam` wrote, or a run "
+            "of sam; without weights there are the presets sam-tiny and ssm-sam-tiny"
         )

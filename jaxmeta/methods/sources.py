@@ -57,5 +57,5 @@ def eligible(tasks: Any, drawn: Pool) -> Pool:
     if tasks.least_pixels > 1:
         drawn = with_pixels(drawn, tasks.least_pixels)
         if not drawn.entries:
-            raise BadInput(f"--tasks.least-pixels {tasks.least_pixels}: no slice has as many")
+            raise BadInput(f"`tasks.least_pixels={tasks.least_pixels}`: no slice has as many")
     return decathlon(drawn) if isinstance(tasks, Volumes) and tasks.decathlon else drawn

@@ -63,7 +63,7 @@ def check_transfer(config) -> None:
     """Refuse tasks that have no output each."""
     check_network(config)
     if isinstance(config.tasks, Episodes) and config.tasks.kind == "supervoxels":
-        raise BadInput("--tasks.kind supervoxels with transfer: they have no output each")
+        raise BadInput("`tasks.kind=supervoxels` with transfer: they have no output each")
 
 
 TRANSFER = Method(

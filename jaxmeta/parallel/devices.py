@@ -27,7 +27,7 @@ def begin(cache: Path = Path("runs") / ".compiled", *, distributed: bool = False
             jax.distributed.initialize()
         except ValueError as error:
             raise BadInput(
-                f"--distributed: nothing here tells this process of others ({error}); start all of "
+                f"`distributed`: nothing here tells this process of others ({error}); start all of "
                 "them with srun or mpirun, or leave the option out"
             ) from None
 

@@ -101,13 +101,13 @@ def called(entries: Sequence[Entry], wanted: Sequence[str], rows: Set[str]) -> l
     """
     methods = list(dict.fromkeys(entry.method for entry in entries))
     if len(wanted) != len(methods):
-        raise BadInput(f"--names: {len(wanted)} for {len(methods)} methods: {'; '.join(methods)}")
+        raise BadInput(f"`names`: {len(wanted)} for {len(methods)} methods: {'; '.join(methods)}")
     for name in wanted:
         if wanted.count(name) > 1:
-            raise BadInput(f"--names {name}: given twice")
+            raise BadInput(f"`names={name}`: given twice")
         if name in rows or not name.strip():
             raise BadInput(
-                f"--names {name!r}: is no name for a method beside the rows "
+                f"`names={name!r}`: is no name for a method beside the rows "
                 f"{', '.join(sorted(rows))}"
             )
     new = dict(zip(methods, wanted, strict=True))
@@ -132,15 +132,15 @@ def refuse_unpaired(entries: Sequence[Entry]) -> None:
         if (method, entry.replicate) not in known:
             raise BadInput(
                 f"{entry.folder} ({entry.method}, {entry.replicate}) has no run of {method} beside "
-                "it: name one of the same seed, data and --test-organs, or leave this one out"
+                "it: name one of the same seed, data and `test_organs`, or leave this one out"
             )
     for entry in entries:
         other = first[entry.replicate]
         if list(map(set, other.split)) != list(map(set, entry.split)):
             raise BadInput(
                 f"{other.folder} and {entry.folder} ({entry.replicate}) learned from other organs "
-                "or patients: train both with the same --train-organs, --val-organs, --test-organs "
-                "and --test-patients"
+                "or patients: train both with the same `train_organs`, `val_organs`, `test_organs` "
+                "and `test_patients`"
             )
 
 
@@ -181,8 +181,8 @@ def gathered(parts: Sequence[Part]) -> Gathered:
         if evaluation_cases(part.rows[METHOD]) != evaluation_cases(other.rows[METHOD]):
             raise BadInput(
                 f"{other.entry.folder} and {part.entry.folder} ({part.replicate}) were asked other "
-                "questions: train both at the same --tasks.size, or at 64 and more, and test them "
-                "with the same --seed, --organs and --data"
+                "questions: train both at the same `tasks.size`, or at 64 and more, and test them "
+                "with the same `seed`, `organs` and `data`"
             )
     scores, notes, left_out = [], {}, []
     for method in dict.fromkeys(part.entry.row for part in parts):
@@ -219,8 +219,11 @@ def lacking(row: str, having: Sequence[Part], parts: Sequence[Part]) -> bool:
 
 
 def disputed(row: str, parts: Sequence[Part]) -> str | None:
-    """Say how the tests of a replicate differ in a baseline that they should share, if they do."""
-    mend = ", and the same --transfer for both" if row == TRANSFER else ""
+    """Say how the tests of a replicate differ in a baseline that they should share, if they do.
+
+    A report may say it too, so options are called such: no command spells what is in a file.
+    """
+    mend = ", and the same run for both (option transfer)" if row == TRANSFER else ""
     for other, part in pairs(parts):
         settings = [each.settings[row] for each in (other, part) if row in each.settings]
         if len({setting.finetune for setting in settings}) > 1:
@@ -228,14 +231,14 @@ def disputed(row: str, parts: Sequence[Part]) -> str | None:
                 f"{describe(each.settings[row])} in {each.entry.folder}" for each in (other, part)
             )
             return (
-                f"{row} is not the same for all, {how}: test both with --tuned-on RUN, whose "
-                f"search both then take{mend}"
+                f"{row} is not the same for all, {how}: test both by the settings of one "
+                f"run, whose search both then take (option tuned_on){mend}"
             )
         if abs(gap := difference(part.rows[row], other.rows[row]).mean) > SAME:
             return (
                 f"{row} has {figures.number(gap, sign=True)} Dice in the test of "
                 f"{part.entry.folder} over that of {other.entry.folder}: give both the same "
-                f"network, loss, --tasks.size and --method.augment{mend}"
+                f"network and loss, and the same options tasks.size and method.augment{mend}"
             )
     return None
 

@@ -96,7 +96,7 @@ def read(folder: Path, report_of: str = "report") -> Outcome:
     """Read what the test of a run found back from its report, but for the pictures."""
     path = folder / report_of / "summary.json"
     if not path.exists():
-        raise BadInput(f"{folder} has no report: python -m experiments.meta_test --run {folder}")
+        raise BadInput(f"{folder} has no report: `jaxmeta test` `run={folder}`")
     try:
         values = json.loads(path.read_text("utf-8"))
         (run,) = values["runs"]

@@ -127,5 +127,5 @@ def at_once(config: Config, mesh: Mesh | None) -> int:
         return 1
     each, asked = config.tasks.batch_size // mesh.size, config.tasks.vmap
     if asked and each % asked:
-        raise BadInput(f"--tasks.vmap {asked}: does not divide the {each} tasks of a device")
+        raise BadInput(f"`tasks.vmap={asked}`: does not divide the {each} tasks of a device")
     return asked or side_by_side(config.tasks.batch_size, mesh)

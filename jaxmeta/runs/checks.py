@@ -13,17 +13,17 @@ def check(config: Config) -> None:
     tasks, own, method = config.tasks, config.method, method_of(config.method)
     least = {
         "steps": (config.steps, 0),
-        "checkpoint-every": (config.checkpoint_every, 1),
+        "checkpoint_every": (config.checkpoint_every, 1),
         "seed": (config.seed, 0),
-        "validation-tasks": (config.validation_tasks, 1),
-        "tasks.batch-size": (tasks.batch_size, 0),
+        "validation_tasks": (config.validation_tasks, 1),
+        "tasks.batch_size": (tasks.batch_size, 0),
         "tasks.vmap": (tasks.vmap, 0),
         "tasks.size": (tasks.size, 0),
         "tasks.shots": (tasks.shots, 1),
         "tasks.queries": (tasks.queries, 1),
-        "tasks.least-pixels": (tasks.least_pixels, 1),
+        "tasks.least_pixels": (tasks.least_pixels, 1),
         "tasks.spacing": (0 if tasks.spacing == "shards" else tasks.spacing, 0),
-        "augment.elastic-cells": (config.augment.elastic_cells, 1),
+        "augment.elastic_cells": (config.augment.elastic_cells, 1),
         "outer.clip": (config.outer.clip, 0),
     }
     for name, limit in (
@@ -31,12 +31,12 @@ def check(config: Config) -> None:
         ("features", 1),
     ):
         if hasattr(own, name):
-            least[f"method.{name.replace('_', '-')}"] = (getattr(own, name), limit)
+            least[f"method.{name}"] = (getattr(own, name), limit)
     for name, (value, limit) in least.items():
         if value < limit:
-            raise BadInput(f"--{name} {value}: must be at least {limit}")
+            raise BadInput(f"`{name}={value}`: must be at least {limit}")
     if getattr(own, "order", 2) == 1 and getattr(own, "memory", "remat") != "remat":
-        raise BadInput(f"--method.memory {own.memory} at --method.order 1: it keeps no activations")
+        raise BadInput(f"`method.memory={own.memory}` at `method.order=1`: it keeps no activations")
     check_parts(config)
     method.check(config)
     check_split(config)
@@ -49,7 +49,7 @@ def check_parts(config: Config) -> None:
     tasks, outer, method = config.tasks, config.outer, method_of(config.method)
     if outer.weight_decay and outer.optimizer != "adamw":
         raise BadInput(
-            f"--outer.weight-decay with --outer.optimizer {outer.optimizer}: adamw has it"
+            f"`outer.weight_decay` with `outer.optimizer={outer.optimizer}`: adamw has it"
         )
     if isinstance(tasks, Volumes) and method.query_teaches:
         raise BadInput(
@@ -63,44 +63,45 @@ def check_parts(config: Config) -> None:
         usual = Episodes()
         for name in ("support_patients", "negative_fraction", "single_patients"):
             if getattr(tasks, name) != getattr(usual, name):
-                option = f"--tasks.{name.replace('_', '-')}"
-                raise BadInput(f"{option} with --tasks.kind supervoxels: it is for episodes")
+                raise BadInput(
+                    f"`tasks.{name}` with `tasks.kind=supervoxels`: it is for episodes"
+                )
     if config.feature_cache != "off" and (method.frozen_part is None or config.augment != STILL):
         what = (
-            "needs slices as they are: the presets ssm-sam have no --augment"
+            "needs slices as they are: the presets ssm-sam have no `augment`"
             if method.frozen_part
             else "is for ssm-sam"
         )
-        raise BadInput(f"--feature-cache {config.feature_cache}: {what}")
+        raise BadInput(f"`feature_cache={config.feature_cache}`: {what}")
     if config.origin and method.from_random:
         raise BadInput(
-            f"--init-from with {method.name}: it begins at random, for every support anew"
+            f"`init_from` with {method.name}: it begins at random, for every support anew"
         )
 
 
 def check_split(config: Config) -> None:
     """Refuse data and splits that contradict each other."""
     if config.distributed and not config.data:
-        raise BadInput("--distributed needs --data: each process would write phantoms of its own")
+        raise BadInput("`distributed` needs `data`: each process would write phantoms of its own")
     if isinstance(config.tasks, Volumes) and config.tasks.decathlon and not config.data:
         raise BadInput(
-            "--tasks.decathlon needs --data: shards of the Medical Segmentation Decathlon; for "
-            "phantoms or other data --tasks.no-decathlon, or the preset metamedseg-small"
+            "`tasks.decathlon` needs `data`: shards of the Medical Segmentation Decathlon; for "
+            "phantoms or other data `tasks.decathlon=False`, or the preset metamedseg-small"
         )
     if bool(method_of(config.method).target_slices(config)) != (
         "target-labels" in config.allow_leak
     ):
         raise BadInput(
-            "--method.task-weights.rule target looks at labels of the organs under test: it needs "
-            "--allow-leak target-labels, and nothing else does"
+            "`method.task_weights.rule=target` looks at labels of the organs under test: it needs "
+            "`allow_leak=target-labels`, and nothing else does"
         )
     by_protocol = config.protocol != "few-shot"
     if by_protocol and "shared-patients" in config.allow_leak:
-        raise BadInput(f"--allow-leak shared-patients with --protocol {config.protocol}: give one")
+        raise BadInput(f"`allow_leak=shared-patients` with `protocol={config.protocol}`: give one")
     if not by_protocol and (config.fold, config.setting) != (0, 1):
-        raise BadInput("--fold and --setting are of --protocol alpnet")
+        raise BadInput("`fold` and `setting` are of `protocol=alpnet`")
     if by_protocol and (config.val_organs or config.test_patients):
         raise BadInput(
-            f"--protocol {config.protocol} says who is held out, and has no validation: leave out "
-            "--val-organs and --test-patients"
+            f"`protocol={config.protocol}` says who is held out, and has no validation: leave out "
+            "`val_organs` and `test_patients`"
         )

@@ -122,7 +122,7 @@ def check_format(path: Path, values: dict) -> None:
     if found != FORMAT:
         raise BadInput(
             f"{path} is of a run of format {found}, and this version of jaxmeta reads format "
-            f"{FORMAT}: train the run again, into another --workdir, or go on with the version "
+            f"{FORMAT}: train the run again, into another `workdir`, or go on with the version "
             "that trained it"
         )
 

@@ -158,12 +158,12 @@ NAMED: dict[str, Preset] = {
         with_method(Config(), Promptable()),
     ),
     "ssm-sam-tiny": Preset(
-        "SSM-SAM on sam-tiny, which it trains first unless --init-from names one.",
+        "SSM-SAM on sam-tiny, which it trains first unless `init_from` names one.",
         with_method(Config(), SelfSampling()),
     ),
     "ssm-sam": Preset(
-        "SSM-SAM as published, on converted weights (--init-from): chunks of 5 for CT; for MR see "
-        "the documentation.",
+        "SSM-SAM as published, on converted weights (`init_from`): chunks of 5 for CT; for MR see "
+        "docs/how-to/segment-anything.md.",
         SSM_SAM,
     ),
     "ssm-sam-released": Preset(

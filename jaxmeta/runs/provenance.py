@@ -9,7 +9,7 @@ or a scan's voxels under whatever name? Other names of an organ are found by its
 shards at hand, and where a scan that somebody had is there again, by the digests of what was drawn
 in it.
 
-`refuse_leaks` ends there with a line that says what, who and the way out. What `--allow-leak` lets
+`refuse_leaks` ends there with a line that says what, who and the way out. What `allow_leak` lets
 through comes back, and is printed with every score.
 """
 
@@ -51,7 +51,7 @@ class Held(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """Something that is on both sides: its kind, which --allow-leak takes, and a line that tells
+    """Something that is on both sides: its kind, which `allow_leak` takes, and a line that tells
     it."""
 
     kind: str
@@ -94,7 +94,7 @@ def refuse_leaks(
             more = sum(other.kind == leak.kind for other in found) - 1
             also = f" (and {more} more)" if more else ""
             raise BadInput(
-                f"{leak.text}{also}: {way}, or add --allow-leak {leak.kind}, which every score "
+                f"{leak.text}{also}: {way}, or add `allow_leak={leak.kind}`, which every score "
                 "then names"
             )
     return tuple(found)
@@ -172,7 +172,7 @@ def namesakes(provenance: Iterable[Seen], held: Held) -> list[str]:
     return [
         f"{len(both)} patient(s) held out have ids that {seen.by or 'this run'} was {seen.how} in "
         f"another data set, as {ours} and {theirs}: where they are the same people, prepare with "
-        "--same-patients"
+        "`same_patients`"
     ]
 
 

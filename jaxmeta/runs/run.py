@@ -142,7 +142,7 @@ def refuse_begun(provenance: Iterable[Seen], division: Split, begun: Config) -> 
     known, hidden = {*division.train_patients, *division.test_patients}, hides(begun, division)
     for seen in provenance:
         if more := sorted(set(seen.allowed) - set(begun.allow_leak)):
-            raise BadInput(f"{seen.by} was trained with --allow-leak {more[0]}: begin with another")
+            raise BadInput(f"{seen.by} was trained with `allow_leak={more[0]}`: begin with another")
         if hidden and seen.how == TRAINED and seen.hides != hidden and known & set(seen.patients):
             raise BadInput(
                 f"{seen.by} may have seen slices that setting 2 hides: begin with another"

@@ -68,7 +68,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)
-    print(counted(state, frozen=method.frozen is not None))
+    say(counted(state, frozen=method.frozen is not None))
     if config.feature_cache != "off":
         source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.batch_size)
@@ -81,7 +81,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             about = claim(given, backbone)
             if checkpoints.latest is None:
                 checkpoint.save(checkpoints, 0, state, batches, None, about)
-            print(f"trained already: {start} steps")
+            say(f"trained already: {start} steps")
             return True
         state = devices.replicate(learner.from_save(state), mesh)
         place = partial(devices.place, mesh=mesh)
@@ -92,7 +92,7 @@ def trained(config: Config, stop: list[int]) -> bool:
         write = opened.enter_context(tracking(config, after=start))
         about = claim(given, backbone)  # not before all that could be refused has been
         if start:
-            print(f"resumed at step {start}")
+            say(f"resumed at step {start}")
         began = time.perf_counter()
         told = dict(start=start, first=f"training: {config.steps - start} steps to go")
         tell = opened.enter_context(following("training", "step", config.steps, **told))
@@ -126,7 +126,7 @@ def trained(config: Config, stop: list[int]) -> bool:
         )
     seconds = time.perf_counter() - began
     parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
-    print(
+    say(
         f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): "
         f"{parts}"
     )
@@ -138,24 +138,22 @@ def introduce(given: Given, parts: int) -> None:
     config, shards, protocol = given.config, given.shards, given.protocol
     decathlon = isinstance(config.tasks, Volumes) and config.tasks.decathlon
     if decathlon and (gone := lacking(given.source.pool, config.test_organs)):
-        print(
-            f"note: {len(gone)} sub-tasks of the Decathlon are not in the data: {', '.join(gone)}"
-        )
-    print(f"device: {devices.describe_devices()}")
-    print(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
-    print(count_table(shards, given.division, single_patients=singles(config)))
+        say(f"note: {len(gone)} sub-tasks of the Decathlon are not in the data: {', '.join(gone)}")
+    say(f"device: {devices.describe_devices()}")
+    say(f"run:    {config.workdir} ({config.algorithm}, seed {config.seed})")
+    say(count_table(shards, given.division, single_patients=singles(config)))
     if protocol:
-        print(stated(protocol, shards))
+        say(stated(protocol, shards))
     if not given.division.test_organs:
-        print("note: nothing is held out to be tested on: --test-organs NAME names it")
+        say("note: nothing is held out to be tested on: `test_organs=NAME` names it")
     if not given.division.val_organs and not protocol:
-        print(
-            "note: no organ chooses the checkpoint, so the last one counts: --val-organs NAME "
+        say(
+            "note: no organ chooses the checkpoint, so the last one counts: `val_organs=NAME` "
             "names some"
         )
-    print(f"tasks:  {config.tasks.batch_size} a step, {config.tasks.batch_size // parts} a device")
+    say(f"tasks:  {config.tasks.batch_size} a step, {config.tasks.batch_size // parts} a device")
     for note in given.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
 
 
 def learner_of(given: Given, mesh: Mesh, backbone: PyTree) -> Learner:
@@ -189,7 +187,7 @@ def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Call
     step = devices.jit(learner.step, donate_argnums=0, out_shardings=all_know)
     step = step.lower(state, example).compile()
     needs = cost(step)
-    print(
+    say(
         f"step:   compiled in {time.perf_counter() - began:.0f} s; {needs['temporary_mib']:.0f} "
         f"MiB temporary memory a device; {needs['gflop']:.1f} GFLOP with every loop body counted "
         "once"
@@ -235,18 +233,18 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
         stands = config_file.read_json(path)
         config_file.check_format(path, stands)
         if other := changed(stands, told):
-            on = f", or go on from what it learned: --init-from {config.workdir} --workdir ANOTHER"
+            on = f", or go on from what it learned: `init_from={config.workdir}` `workdir=ANOTHER`"
             held_out = any(each.startswith(("test_organs ", "val_organs ")) for each in other)
             # scratch begins at random; and the run may have learned from what is held out now
             on = "" if held_out or method_of(config.method).from_random else on
             raise Occupied(
                 f"{path} is of a run with other settings: {', '.join(other)}; give another "
-                f"--workdir{on}"
+                f"`workdir`{on}"
             )
         if stands.get(FROZEN) != frozen.get(FROZEN):
             raise Occupied(
                 f"{path} is of a run on other frozen weights than {config.origin} holds now: "
-                "give another --workdir"
+                "give another `workdir`"
             )
         signature.refuse_edited(config.workdir)
         if kept.exists() and (before := signature.volumes_of(config.workdir)) != volumes:
@@ -254,7 +252,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
             raise Occupied(
                 f"{path} is of a run on other data: {min(other)} is not what it was ({len(other)} "
                 "such volumes); bring back the shards that it was trained on, or give another "
-                "--workdir"
+                "`workdir`"
             )
     if not write or jax.process_index():
         return {}

@@ -82,7 +82,7 @@ def fold_of(
         name, fold, setting, tuple(tested), tuple(trained), in_order(having), **VARIANTS[name]
     )
     if not 0 <= fold < made.folds:
-        raise BadInput(f"--fold {fold}: protocol {name} has folds 0 to {made.folds - 1}")
+        raise BadInput(f"`fold={fold}`: protocol {name} has folds 0 to {made.folds - 1}")
     if len(made.patients) < 2 * made.folds:
         raise BadInput(
             f"protocol {name} cuts {made.folds} folds: {len(made.patients)} patients are too few"

@@ -65,7 +65,7 @@ def decathlon(pool: Pool) -> Pool:
         ]
         raise BadInput(
             f"no sub-task of the Decathlon among {listed(have)}: prepare the folders "
-            "Task01_BrainTumour to Task10_Colon by those names, of several channels with --channel"
+            "Task01_BrainTumour to Task10_Colon by those names, of several channels with `channel`"
         )
     weighed = tuple(entry._replace(weight=sub.weight) for entry, sub in found)
     least = {number: sub.pixels for number, (_, sub) in enumerate(found)}

@@ -65,7 +65,7 @@ def clear(shards: Shards, entry: Entry, shape: EpisodeShape) -> Entry:
     if not patients:
         raise BadInput(
             f"{entry.organ} of {entry.dataset} shows in no slice at {shape.size} pixels: give a "
-            "larger --tasks.size, or finer --tasks.spacing"
+            "larger `tasks.size`, or finer `tasks.spacing`"
         )
     return entry._replace(patients=patients)
 

@@ -125,7 +125,7 @@ def target_slices(shards: Shards, split: Split, count: int, *, seed: int = 1) ->
     if not there:
         raise BadInput(
             f"no patient of the training side has {' or '.join(split.test_organs)}, whose slices "
-            "the rule target looks at: name fewer --test-patients, or choose another rule"
+            "the rule target looks at: name fewer `test_patients`, or choose another rule"
         )
     shares = np.array_split(np.arange(count), len(there))
     return [

@@ -34,7 +34,7 @@ def package(dashboard: str) -> ModuleType:
             raise ImportError("only a folder of that name is here")
     except ImportError as error:
         raise BadInput(
-            f'--track {dashboard} needs {name}: pip install -e ".[{dashboard}]" ({error})'
+            f'`track={dashboard}` needs {name}: pip install -e ".[{dashboard}]" ({error})'
         ) from None
     return module
 
@@ -108,8 +108,9 @@ def wandb(
             config=config,
         )
     except wb.Error as error:
+        said = str(error).replace("`", "'")  # backticks name our parameters
         raise BadInput(
-            f"--track wandb: {error}; run `wandb login`, or set WANDB_MODE=offline"
+            f"`track=wandb`: {said}; run `wandb login`, or set WANDB_MODE=offline"
         ) from None
     with run:  # one that ends by an error is marked so
         first = run.step

@@ -138,8 +138,8 @@ def test_what_the_protocol_settles_cannot_be_asked_for(tested, option):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--fold 1", "--fold and --setting are of --protocol alpnet"),
-        ("--setting 2", "--fold and --setting are of --protocol alpnet"),
+        ("--fold 1", "`fold` and `setting` are of `protocol=alpnet`"),
+        ("--setting 2", "`fold` and `setting` are of `protocol=alpnet`"),
         (
             "--protocol alpnet --fold 1 --setting 2 --val-organs a",
             "says who is held out, and has no validation",

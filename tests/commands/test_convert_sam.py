@@ -103,7 +103,7 @@ def test_converted_weights_that_were_damaged_are_told_so(monkeypatch, tmp_path, 
     converting(monkeypatch, file(small_tensors()), "--output", out)
     whole = (out / name).read_bytes()
     (out / name).write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(BadInput, match=f"{name}: cut off, or not what convert_sam writes"):
+    with pytest.raises(BadInput, match=f"{name}: cut off, or not what `jaxmeta convert-sam`"):
         read_weights(out)
 
 

@@ -180,7 +180,7 @@ def test_the_start_prints_device_split_memory_and_work(config, tmp_path, capsys)
     [
         (
             {"seed": 1},
-            "run with other settings: seed 0 -> 1.*; give another --workdir, or go on from",
+            "run with other settings: seed 0 -> 1.*; give another `workdir`, or go on from",
         ),
         ({"test_organs": ("spleens",)}, "unknown organ 'spleens': the shards hold heart, kidney"),
         ({"train_organs": ("spleen", "liver")}, "spleen is on the training and on the test side"),
@@ -207,8 +207,8 @@ def test_an_occupied_folder_tells_only_what_differs_and_how_to_begin_with_it(run
     assert before == str(run / "config.json")
     assert after == (
         "allow_leak +shared-patients, steps 4 -> 9, method.rate 0.15 -> 0.5, method.trainable "
-        "+head, tasks.spacing 0.0 -> 2.0; give another --workdir, or go on from what it learned: "
-        f"--init-from {run} --workdir ANOTHER"
+        "+head, tasks.spacing 0.0 -> 2.0; give another `workdir`, or go on from what it learned: "
+        f"`init_from={run}` `workdir=ANOTHER`"
     )
 
 
@@ -258,13 +258,13 @@ def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("--tasks.size 50", "--tasks.size 50: a network of 4 levels needs a multiple of 8"),
-        ("--network.widths 12 24", "--network.widths 12: does not split into 8 groups"),
-        ("--checkpoint-every 0", "--checkpoint-every 0: must be at least 1"),
-        ("--seed -1", "--seed -1: must be at least 0"),
-        ("--validation-tasks 0", "--validation-tasks 0: must be at least 1"),
-        ("--augment.elastic-cells 0", "--augment.elastic-cells 0: must be at least 1"),
-        ("--tasks.spacing -1", "--tasks.spacing -1.0: must be at least 0"),
+        ("--tasks.size 50", "`tasks.size=50`: a network of 4 levels needs a multiple of 8"),
+        ("--network.widths 12 24", "`network.widths=12`: does not split into 8 groups"),
+        ("--checkpoint-every 0", "`checkpoint_every=0`: must be at least 1"),
+        ("--seed -1", "`seed=-1`: must be at least 0"),
+        ("--validation-tasks 0", "`validation_tasks=0`: must be at least 1"),
+        ("--augment.elastic-cells 0", "`augment.elastic_cells=0`: must be at least 1"),
+        ("--tasks.spacing -1", "`tasks.spacing=-1.0`: must be at least 0"),
     ],
 )
 def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
@@ -275,7 +275,7 @@ def test_numbers_that_no_run_can_be_made_of_are_refused(words, message):
 
 def test_a_chunk_that_does_not_divide_the_tasks_of_a_device_is_refused():
     _, config = parse("unet-maml --tasks.batch-size 8 --tasks.vmap 3".split())
-    with pytest.raises(BadInput, match="--tasks.vmap 3: does not divide the 2 tasks of a device"):
+    with pytest.raises(BadInput, match="`tasks.vmap=3`: does not divide the 2 tasks of a device"):
         build(config, mesh=task_mesh(4))
 
 
@@ -531,7 +531,7 @@ def test_scratch_begins_with_no_other_run(run, config, tmp_path):
     begun = dataclasses.replace(
         with_method(config, Scratch()), init_from=run, workdir=tmp_path / "scratch"
     )
-    with pytest.raises(BadInput, match="--init-from with scratch"):
+    with pytest.raises(BadInput, match="`init_from` with scratch"):
         meta_train(begun)
     assert not begun.workdir.exists()
 

@@ -1,14 +1,77 @@
 """What the library names by its parameters, a command spells by its options."""
 
+import ast
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from jaxmeta.commands import command, main
-from jaxmeta.commands.command import run, spelled
+from jaxmeta.commands.command import MODULES as COMMANDS
+from jaxmeta.commands.command import NAMED, run, spelled
 from jaxmeta.errors import BadInput
 from jaxmeta.progress import say
+from tests.test_layout import MODULES, within
+
+OPTION = re.compile(r"(?<![\w-])--[a-z{]")
+STYLES = "jaxmeta.reports.html"  # whose colors have names of that form
+LIBRARY = {
+    name: ast.parse(path.read_text("utf-8"))
+    for name, path in MODULES.items()
+    if within(name, "jaxmeta") and not within(name, "jaxmeta.commands") and name != STYLES
+}
+
+
+def texts(tree: ast.AST) -> list[str]:
+    """List the texts of a source that are no docstrings, with {} for what is put into them."""
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            told |= {id(part) for part in node.values}
+            parts = (getattr(part, "value", None) for part in node.values)
+            found.append("".join(part if isinstance(part, str) else "{}" for part in parts))
+    every = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return found + [n.value for n in every if isinstance(n.value, str) and id(n) not in told]
+
+
+def fields(path: Path) -> set[str]:
+    """List the fields of a file's dataclasses: the options, and the groups of them."""
+    classes = (
+        n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.ClassDef)
+    )
+    return {
+        field.target.id
+        for each in classes
+        if each.decorator_list
+        for field in each.body
+        if isinstance(field, ast.AnnAssign)
+    }
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_no_text_of_the_library_names_an_option_of_a_command(name):
+    assert not [text for text in texts(LIBRARY[name]) if OPTION.search(text)]
+
+
+def test_what_the_library_names_is_a_parameter_or_a_command():
+    known = set().union(
+        *(fields(path) for name, path in MODULES.items() if within(name, "jaxmeta"))
+    )
+    found = [named for tree in LIBRARY.values() for t in texts(tree) for named in NAMED.finditer(t)]
+    assert len(found) > 100
+    for named in found:
+        program, option, _ = named.groups()
+        assert program in COMMANDS if program else set(option.split(".")) <= known, named[0]
+
+
+def test_texts_are_found_in_every_form():
+    tree = ast.parse("def f(x):\n    'no --a'\n    return f'{x} --b' + f'--{x}' + ('c ' '--d')")
+    assert texts(tree) == ["{} --b", "--{}", "c --d"]
+    assert all(OPTION.search(text) for text in ("{} --b", "--{}", "c --d"))
+    assert not OPTION.search("one -- two --- a--b")
 
 
 @pytest.mark.parametrize(

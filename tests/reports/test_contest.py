@@ -351,7 +351,7 @@ def test_a_transfer_that_differs_is_left_out_with_the_way_to_have_it(tmp_path):
     _, table, _ = ranked(tmp_path, outcomes)
     (why,) = table["left_out"]
     assert why.startswith("transfer has -.050 Dice in the test of anil-0 over that of maml-0")
-    assert why.endswith("the same --transfer for both")
+    assert why.endswith("the same run for both (option transfer)") and "`" not in why
 
 
 def test_a_copied_mask_of_another_size_is_left_out_and_told(tmp_path):
@@ -412,7 +412,7 @@ def test_methods_bear_the_names_that_one_gives_them_and_never_a_baselines(tmp_pa
         "beside the rows": ["a", "scratch"],
     }
     for reason, wanted in wrong.items():
-        with pytest.raises(BadInput, match=f"--names.*{reason}"):
+        with pytest.raises(BadInput, match=f"`names.*{reason}"):
             called(entries, wanted, {"scratch"})
 
 
@@ -576,12 +576,12 @@ def other_scratch(outcome):
         ),
         (
             [other_support(found("anil", 0.5))],
-            "maml-0 and anil-0 .*were asked other questions: .*the same --seed",
+            "maml-0 and anil-0 .*were asked other questions: .*the same `seed`",
         ),
         (
             [other_scratch(found("anil", 0.5))],
             "scratch is not the same for all, sgd, rate 1, 100 steps .* in maml-0 and adam, .* in "
-            "anil-0: test both with --tuned-on RUN",
+            "anil-0: test both by the settings of one run",
         ),
         ([found("anil", 0.5, scratch=0.45)], "scratch has -.050 Dice in the test of anil-0 over"),
     ],

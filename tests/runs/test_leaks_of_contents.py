@@ -136,10 +136,10 @@ def test_a_training_scan_in_the_data_of_a_test(study, tmp_path):
 )
 def test_scans_that_changed_their_names(study, tmp_path, seeds, told):
     again = write(tmp_path, "again", belly=(belly(*seeds), ORGANS))
-    with pytest.raises(BadInput, match=f"{told}.*--allow-leak data"):
+    with pytest.raises(BadInput, match=f"{told}.*`allow_leak=data`"):
         asked(study.run, again)
     with pytest.raises(
-        BadInput, match="--allow-leak"
+        BadInput, match="`allow_leak`"
     ):  # a swap of the sides is one of contents, too
         asked(study.run, again, allow_leak=("data",) if seeds[0] else ())
 

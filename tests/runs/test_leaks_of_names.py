@@ -73,12 +73,12 @@ def test_a_test_organ_that_trains_under_another_name(tmp_path, how):
     assert (alias.dice == 1.0) == exact and alias.dice > 0.9
     config = configured(data, tmp_path / "run")
     with pytest.raises(
-        BadInput, match=rf"trained on {other} \(spleen by its masks\).*--allow-leak organs"
+        BadInput, match=rf"trained on {other} \(spleen by its masks\).*`allow_leak=organs`"
     ):
         gather(config)
     assert gather(dataclasses.replace(config, test_organs=("spleen", other))).notes == ()
     left_by(dataclasses.replace(config, allow_leak=("organs",)))
-    with pytest.raises(BadInput, match="trained with --allow-leak organs: begin with another"):
+    with pytest.raises(BadInput, match="trained with `allow_leak=organs`: begin with another"):
         held = Split(("liver",), (), (), (), ())
         refuse_begun(signature.provenance_of(config.workdir), held, Config())
 
@@ -123,7 +123,7 @@ def test_an_organ_of_a_test_that_trained_under_another_name(study, tmp_path):
     how = dict(size=16, workers=1, same_patients=["clinic", "twice"])
     prepare([folder, again], tmp_path / "out", **how)
     with pytest.raises(
-        BadInput, match=r"trained on liver \(milz by its masks\).*--allow-leak organs"
+        BadInput, match=r"trained on liver \(milz by its masks\).*`allow_leak=organs`"
     ):
         asked(study.run, tmp_path / "out", organs=("milz",))
 

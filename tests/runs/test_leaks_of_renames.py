@@ -52,7 +52,7 @@ def test_a_run_that_was_trained_on_the_test_organ_by_the_name_of_an_earlier_prep
     if how == "in a later folder":
         data = write(tmp_path, "later", clinic=(scans_under_test(seeds=range(4)), ORGANS))
         now |= dict(test_patients=("clinic/scan2", "clinic/scan3"))
-    told = r"first was trained on milz \(spleen by its masks\).*--allow-leak organs"
+    told = r"first was trained on milz \(spleen by its masks\).*`allow_leak=organs`"
     with pytest.raises(BadInput, match=told):
         gather(configured(data, tmp_path / "run", **now))
     if how != "through another run":  # which was trained on livers
@@ -100,7 +100,7 @@ def test_settings_that_were_chosen_on_the_test_organ_by_another_name(study, tmp_
     changes = dict(test_organs=("kidney",), val_organs=("milz",))
     lender = left_by(configured(before, tmp_path / "lender", **changes))
     kept.save(lender.folder, "1", {}, {}, None, searched_on(lender, validation_pool(lender)))
-    told = r"lender was tuned on milz \(spleen by its masks\).*--allow-leak settings"
+    told = r"lender was tuned on milz \(spleen by its masks\).*`allow_leak=settings`"
     with pytest.raises(BadInput, match=told):
         asked(study.run, tuned_on=lender.folder)
 

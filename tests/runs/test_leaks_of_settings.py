@@ -76,7 +76,7 @@ def test_settings_that_were_chosen_on_what_is_tested(study, tmp_path, which, rem
         values = json.loads((other.folder / "tuning.json").read_text())
         values["1"] = {"found": values["1"]["found"], "transfer": None}
         (other.folder / "tuning.json").write_text(json.dumps(values))
-    with pytest.raises(BadInput, match=f"the search of .*lender was {told}.*--allow-leak settings"):
+    with pytest.raises(BadInput, match=f"the search of .*lender was {told}.*`allow_leak=settings`"):
         asked(study.run, tuned_on=other.folder)
     found = asked(study.run, tuned_on=other.folder, allow_leak=("settings",)).leaks
     assert {leak.kind for leak in found} == {"settings"}
@@ -113,7 +113,7 @@ def test_settings_of_a_run_that_learned_from_what_is_tested(study, tmp_path, whi
         transfer, other = other, left_by(configured(elsewhere, tmp_path / "lender", **clean))
     search(other, transfer=transfer)
     told = told.replace("trained on b", "tuned on b") if how == "itself" else told
-    with pytest.raises(BadInput, match=f"seen was {told}.*--allow-leak settings"):
+    with pytest.raises(BadInput, match=f"seen was {told}.*`allow_leak=settings`"):
         asked(study.run, tuned_on=other.folder)
     found = asked(study.run, tuned_on=other.folder, allow_leak=("settings",)).leaks
     assert {leak.kind for leak in found} == {"settings"}
@@ -218,7 +218,7 @@ def test_what_a_beginning_saw_of_patients_and_scans(study, tmp_path):
         gather(dataclasses.replace(config, allow_leak=("organs",)))
     blind["train_organs"] = ("liver",)
     second = left_by(configured(study.data, tmp_path / "second", **blind))
-    with pytest.raises(BadInput, match="second was trained on belly/case2.*--allow-leak patients"):
+    with pytest.raises(BadInput, match="second was trained on belly/case2.*`allow_leak=patients`"):
         gather(configured(study.data, tmp_path / "run", init_from=second.folder))
 
 
@@ -322,7 +322,7 @@ def test_a_trained_run_is_signed_and_a_leak_stands_with_its_scores(run, scanned,
     options = Options(
         run=(mine,), data=(tmp_path / "out",), shots=(1,), support_sets=1, baselines="none"
     )
-    with pytest.raises(BadInput, match="voxel for voxel clinic/n0.*--allow-leak contents"):
+    with pytest.raises(BadInput, match="voxel for voxel clinic/n0.*`allow_leak=contents`"):
         test.test(options)
     capsys.readouterr()
     (outcome,) = test.test(dataclasses.replace(options, save_masks=False, allow_leak=("contents",)))

@@ -133,26 +133,26 @@ def test_plain_descent_goes_beta_times_the_way():
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("metamedseg", "--tasks.decathlon needs --data"),
+        ("metamedseg", "`tasks.decathlon` needs `data`"),
         (
             "metamedseg-small --method.task-weights.rule uniform",
-            "--method.task-weights.invert with --method.task-weights.rule uniform",
+            "`method.task_weights.invert` with `method.task_weights.rule=uniform`",
         ),
         (
             "metamedseg-small --outer.weight-decay 1",
-            "--outer.weight-decay with --outer.optimizer sgd",
+            "`outer.weight_decay` with `outer.optimizer=sgd`",
         ),
-        ("metamedseg-small --method.every 0", "--method.every 0: must be at least 1"),
+        ("metamedseg-small --method.every 0", "`method.every=0`: must be at least 1"),
         (
             "unet-maml --tasks.kind supervoxels --tasks.support-patients 2",
-            "--tasks.support-patients with --tasks.kind",
+            "`tasks.support_patients` with `tasks.kind=",
         ),
-        ("metamedseg-small --tasks.queries 0", "--tasks.queries 0: must be at least 1"),
+        ("metamedseg-small --tasks.queries 0", "`tasks.queries=0`: must be at least 1"),
         (
             "transfer --tasks.kind supervoxels",
-            "--tasks.kind supervoxels with transfer: they have no output each",
+            "`tasks.kind=supervoxels` with transfer: they have no output each",
         ),
-        ("metamedseg-small --tasks.least-pixels 0", "--tasks.least-pixels 0: must be at least 1"),
+        ("metamedseg-small --tasks.least-pixels 0", "`tasks.least_pixels=0`: must be at least 1"),
     ],
 )
 def test_options_without_effect_are_refused(words, message):
@@ -165,7 +165,7 @@ def test_thresholds_that_leave_nothing_are_refused(small):
     shards = open_shards(small.data)
     drawn = pool(shards, split(shards, test_organs=[], val_organs=[], seed=0), "train")
     many = dataclasses.replace(small.tasks, least_pixels=10**6)
-    with pytest.raises(BadInput, match="--tasks.least-pixels 1000000: no slice has as many"):
+    with pytest.raises(BadInput, match="`tasks.least_pixels=1000000`: no slice has as many"):
         task_source(dataclasses.replace(small, tasks=many), drawn)
     with pytest.raises(BadInput, match="no sub-task of the Decathlon"):
         task_source(
@@ -219,7 +219,7 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
         dict(allow_leak=()),
         dict(method=dataclasses.replace(small.method, task_weights=TaskWeights())),
     ):
-        with pytest.raises(BadInput, match="--method.task-weights.rule target looks at labels"):
+        with pytest.raises(BadInput, match="`method.task_weights.rule=target` looks at labels"):
             checks.check(dataclasses.replace(leaky, **half))
     assert meta_train(leaky)
     (line,) = [x for x in metrics_log.read_metrics(small.workdir / "metrics.jsonl") if "loss" in x]
@@ -227,7 +227,7 @@ def test_a_rule_that_sees_the_target_is_a_leak_and_named_with_every_score(small)
     run = open_run(small.workdir)
     shown = run.state.meta.state
     assert shown.mask.any() and shown.valid.sum() == 10
-    with pytest.raises(BadInput, match="was trained with --allow-leak target-labels"):
+    with pytest.raises(BadInput, match="was trained with `allow_leak=target-labels`"):
         network_of(small.workdir, run.split, small)
     options = Options(
         run=(small.workdir,), shots=(1,), support_sets=1, baselines="none", save_masks=False

@@ -135,7 +135,7 @@ def test_a_module_may_lie_in_a_package_of_the_working_directory(nets, tmp_path):
 def test_what_is_no_network_is_refused_in_one_line(nets, function, told):
     with pytest.raises(BadInput, match=told) as refused:
         own_network(function.replace("NAME", nets), 2, 16)
-    assert str(refused.value).startswith("--own-network ") and "\n" not in str(refused.value)
+    assert str(refused.value).startswith("`own_network=") and "\n" not in str(refused.value)
 
 
 @pytest.fixture

@@ -296,10 +296,10 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
     [
         (None, dict(network=Unet()), "needs Segment Anything as its network"),
         (None, dict(tasks=Episodes(size=256)), "they are ssm-sam's"),
-        ("tasks", dict(size=18), "--tasks.size 18: must be a multiple of a patch of 4 x 4 pixels"),
+        ("tasks", dict(size=18), "`tasks.size=18`: must be a multiple of a patch of 4 x 4 pixels"),
         ("method", dict(last_blocks=9), "has 4 blocks"),
-        ("tasks", dict(width=1), "--tasks.width 1: must be at least 2"),
-        ("method", dict(released=Released(raw_colors=True)), "needs --as-uint8"),
+        ("tasks", dict(width=1), "`tasks.width=1`: must be at least 2"),
+        ("method", dict(released=Released(raw_colors=True)), "needs `as_uint8`"),
         ("method", dict(dropout=1.0), "must be below 1"),
         (None, dict(loss=SetLoss()), "it has its own"),
         ("augment", dict(flip=0.1, noise=0.1), "needs slices as they are"),
@@ -322,7 +322,7 @@ def test_what_is_ssm_sam_s_is_nobody_else_s():
 def test_the_presets_of_published_size_ask_for_weights(tmp_path):
     write_size(tmp_path, sam_weights.SIZES["vit-b"])
     for name in ("ssm-sam", "ssm-sam-released"):
-        with pytest.raises(BadInput, match="needs --init-from"):
+        with pytest.raises(BadInput, match="needs `init_from`"):
             checks.check(PRESETS[name].config)
         checks.check(dataclasses.replace(PRESETS[name].config, init_from=tmp_path))
 

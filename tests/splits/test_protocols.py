@@ -139,7 +139,7 @@ def test_the_digest_tells_every_choice_apart_leaks_included():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(fold=5), "--fold 5: protocol alpnet has folds 0 to 4"),
+        (dict(fold=5), "`fold=5`: protocol alpnet has folds 0 to 4"),
         (dict(tested=("liver", "kidney")), "organ liver would be trained on and tested"),
         (dict(trained=()), "needs organs to test and others to train on"),
         (dict(shards=belly(9)), "9 patients are too few"),

@@ -194,7 +194,7 @@ def test_a_package_that_is_not_there_is_named_with_its_command(name, monkeypatch
     monkeypatch.setitem(sys.modules, dashboards.PACKAGES[name], None)
     with pytest.raises(BadInput) as refused:
         dashboards.package(name)
-    assert f'--track {name} needs {dashboards.PACKAGES[name]}: pip install -e ".[{name}]"' in str(
+    assert f'`track={name}` needs {dashboards.PACKAGES[name]}: pip install -e ".[{name}]"' in str(
         refused.value
     )
 

@@ -114,14 +114,14 @@ def check(config: Any) -> None:
     check_network(config)
     own, how = config.method, config.method.task_weights
     if own.every < 1:
-        raise BadInput(f"--method.every {own.every}: must be at least 1")
+        raise BadInput(f"`method.every={own.every}`: must be at least 1")
     if how.rule == "uniform" and how.invert:
         raise BadInput(
-            "--method.task-weights.invert with --method.task-weights.rule uniform: all alike, "
+            "`method.task_weights.invert` with `method.task_weights.rule=uniform`: all alike, "
             "either way around"
         )
     if how.rule == "target" and not config.test_organs:
-        raise BadInput("--method.task-weights.rule target needs --test-organs to look at")
+        raise BadInput("`method.task_weights.rule=target` needs `test_organs` to look at")
 
 
 def target_slices(config: Any) -> int:

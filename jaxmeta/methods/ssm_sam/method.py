@@ -113,7 +113,7 @@ def adapter_of(own: SelfSampling, size: Size) -> Adapter:
     last, width = own.last_blocks or None, own.adapter_width
     if own.last_blocks > size.depth:
         raise BadInput(
-            f"--method.last-blocks {own.last_blocks}: the image encoder has {size.depth} blocks"
+            f"`method.last_blocks={own.last_blocks}`: the image encoder has {size.depth} blocks"
         )
     match own.adapter:
         case "high-pass":
@@ -136,8 +136,8 @@ def check(config: Any) -> None:
     own, tasks = config.method, config.tasks
     check_sam(config)
     least = {
-        "method.adapter-width": (own.adapter_width, 0),
-        "method.last-blocks": (own.last_blocks, 0),
+        "method.adapter_width": (own.adapter_width, 0),
+        "method.last_blocks": (own.last_blocks, 0),
         "method.period": (own.period, 0),
         "method.dropout": (own.dropout, 0),
         "tasks.width": (tasks.width, 2),
@@ -145,9 +145,9 @@ def check(config: Any) -> None:
     }
     for name, (value, limit) in least.items():
         if value < limit:
-            raise BadInput(f"--{name} {value}: must be at least {limit}")
+            raise BadInput(f"`{name}={value}`: must be at least {limit}")
     if own.dropout >= 1:
-        raise BadInput(f"--method.dropout {own.dropout}: must be below 1")
+        raise BadInput(f"`method.dropout={own.dropout}`: must be below 1")
     released.check(config)
     if tasks.size:
         network_of(config)

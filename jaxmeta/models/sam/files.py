@@ -195,8 +195,7 @@ def described(folder: Path) -> tuple[Size, Preprocessing]:
     path = folder / SIZE
     if not path.is_file():
         raise BadInput(
-            f"{folder}: no converted weights; python -m experiments.convert_sam CHECKPOINT "
-            f"--output {folder}"
+            f"{folder}: no converted weights; `jaxmeta convert-sam` CHECKPOINT `output={folder}`"
         )
     try:
         values = json.loads(path.read_text("utf-8"))
@@ -220,5 +219,6 @@ def read_weights(folder: Path) -> PyTree:
 def damaged(path: Path) -> BadInput:
     """Say that a converted model is not as it was written."""
     return BadInput(
-        f"{path}: cut off, or not what convert_sam writes; remove {path.parent}, and convert again"
+        f"{path}: cut off, or not what `jaxmeta convert-sam` writes; remove {path.parent}, and "
+        "convert again"
     )
