@@ -101,22 +101,13 @@ class Scores:
     steps, for a curve in the report."""
     largest_component: bool = False
     """Keep the largest connected piece of every row's masks: for structures that are one body."""
-    as_released: Literal["off"] | float = "off"
-    """Of --protocol within-volume: also score as the released code does: chunks of less than this
-    Dice are dropped (there 0.1 for CT, 0.3 for MR), and the next two."""
-    released_threshold: float = released.USUAL.threshold
-    """Of --as-released: the probability from which a pixel is the structure; 0.5 as in every other
-    score."""
-    released_border: float = released.USUAL.border
-    """Of --as-released: the share of a side, along the border, in which nothing counts as found; 0:
-    none."""
     save_masks: bool = True
     """Write RUN/predictions/*.nii.gz (within-volume: RUN/within/predictions), each volume under the
     first support it was scored with."""
 
 
 @options
-class Options(Cases, Baselines, Scores):
+class Options(Cases, Baselines, Scores, released.Released):
     """Test runs on organs and patients that they never saw."""
 
     _: KW_ONLY

@@ -15,7 +15,7 @@ from jaxmeta.evaluation.protocol import Conditions, request_of
 from jaxmeta.evaluation.protocols import PROTOCOLS
 from jaxmeta.evaluation.protocols.released import (
     RELEASED,
-    Released,
+    Counting,
     as_released,
     dice_as_released,
 )
@@ -161,7 +161,7 @@ def test_the_budget_counts_who_lends_who_is_asked_and_who_shows_the_organ(asked)
 def released(values, truth, asked):
     volume = Volume(None, np.asarray(truth, np.uint8), (), asked)
     score = partial(dice_as_released, np.asarray(values, np.float32), volume)
-    return lambda least, **how: score(Released(least, **how))
+    return lambda least, **how: score(Counting(least, **how))
 
 
 def test_the_released_score_by_hand():
@@ -187,7 +187,7 @@ def test_each_part_of_the_released_score_can_be_left_out():
 
 
 def test_a_released_score_stands_beside_the_other(asked):
-    protocol = as_released(PROTOCOLS["within-volume"], Released(0.3))
+    protocol = as_released(PROTOCOLS["within-volume"], Counting(0.3))
     scores = [score for score, _, _ in protocol.score([knowing(asked)], asked)]
     assert {score.row for score in scores} == {"knowing", "knowing" + RELEASED}
 

@@ -5,7 +5,7 @@ went badly, and averages over chunks at the network's size.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from jaxmeta.evaluation.protocol import Description, Protocol
 from jaxmeta.evaluation.protocols.within_volume import Volume, Within, answers
 from jaxmeta.evaluation.scoring import LATER, NAN
 from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.options import options
 
 RELEASED = ", scored as released"  # added to the name of a row
 COUNTED = (
@@ -24,7 +25,7 @@ COUNTED = (
 UNMEASURED = dict.fromkeys(("iou", *LATER), NAN)  # that code has Dice alone
 
 
-class Released(NamedTuple):
+class Counting(NamedTuple):
     """How SSM-SAM's released code scores, each part by itself."""
 
     least: float  # chunks of less Dice are dropped: there 0.1 for CT, 0.3 for MR
@@ -32,21 +33,36 @@ class Released(NamedTuple):
     border: float = 45 / 1024  # share of a side in which nothing is
 
 
-USUAL = Released(0)
+USUAL = Counting(0)
 
 
-def check(options: Any) -> None:
+@options
+class Released:
+    """Scores as the released code counts them, beside the others; for comparison only."""
+
+    as_released: Literal["off"] | float = "off"
+    """Of --protocol within-volume: also score as the released code does: chunks of less than this
+    Dice are dropped (there 0.1 for CT, 0.3 for MR), and the next two."""
+    released_threshold: float = USUAL.threshold
+    """Of --as-released: the probability from which a pixel is the structure; 0.5 as in every other
+    score."""
+    released_border: float = USUAL.border
+    """Of --as-released: the share of a side, along the border, in which nothing counts as found; 0:
+    none."""
+
+
+def check(asked: Released) -> None:
     """Refuse options of a test that count nothing, or are given without what they change."""
     least, threshold, border = (
-        options.as_released,
-        options.released_threshold,
-        options.released_border,
+        asked.as_released,
+        asked.released_threshold,
+        asked.released_border,
     )
     if least != "off" and not 0 <= least <= 1:
         raise BadInput(f"--as-released {least:g}: a Dice, from 0 to 1")
     for name in ("threshold", "border"):
         option = f"released_{name}"
-        if least == "off" and getattr(options, option) != getattr(USUAL, name):
+        if least == "off" and getattr(asked, option) != getattr(USUAL, name):
             raise BadInput(f"--{option.replace('_', '-')}: it is for --as-released")
     if not (0 <= threshold < 1 and 0 <= border < 0.5):
         raise BadInput(
@@ -55,15 +71,15 @@ def check(options: Any) -> None:
         )
 
 
-def scored(protocol: Protocol, options: Any, clicks: int = 0) -> Protocol:
+def scored(protocol: Protocol, asked: Released, clicks: int = 0) -> Protocol:
     """Score so besides, where the options of a test ask for it."""
-    if options.as_released == "off":
+    if asked.as_released == "off":
         return protocol
-    how = Released(options.as_released, options.released_threshold, options.released_border)
+    how = Counting(asked.as_released, asked.released_threshold, asked.released_border)
     return as_released(protocol, how, clicks)
 
 
-def as_released(protocol: Protocol, how: Released, clicks: int = 0) -> Protocol:
+def as_released(protocol: Protocol, how: Counting, clicks: int = 0) -> Protocol:
     """Let each score within a volume be followed by the one that the released code gives."""
 
     def score(segmenters: Sequence[Segmenter], trial: Within, **asked) -> Iterator[tuple]:
@@ -88,7 +104,7 @@ def as_released(protocol: Protocol, how: Released, clicks: int = 0) -> Protocol:
 
 
 def dice_as_released(
-    probability: Float[np.ndarray, "N S S"], volume: Volume, how: Released
+    probability: Float[np.ndarray, "N S S"], volume: Volume, how: Counting
 ) -> float:
     """Average over chunks the mean Dice of their slices, at the network's size, as SSM-SAM's code
     does.
