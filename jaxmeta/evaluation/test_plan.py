@@ -198,8 +198,8 @@ def check_method(run: Run, options: Options, protocol: Protocol) -> None:
     own, method = run.config.method, method_of(run.config.method)
     if method.pointed_at:
         raise BadInput(
-            f"{run.folder} segments what is pointed at, and learns from no support: python -m "
-            "experiments.predict, with --box or --click"
+            f"{run.folder} segments what is pointed at, and learns from no support: `jaxmeta "
+            "predict`, with `box` or `click`"
         )
     if not method.needs_support and protocol.name != supervised.PROTOCOL.name:
         raise BadInput(
@@ -207,7 +207,7 @@ def check_method(run: Run, options: Options, protocol: Protocol) -> None:
             f"{method.name}, {supervised.PROTOCOL.name} has"
         )
     if options.prompt != "auto" and method.testing.prompted is None:
-        raise BadInput(f"--prompt {options.prompt}: {run.folder} is of {method.name}")
+        raise BadInput(f"`prompt={options.prompt}`: {run.folder} is of {method.name}")
     pretrained = options.baselines == "all" or options.upper_bound
     within = protocol.name == within_volume.PROTOCOL.name
     asked = Asked(within, pretrained, options.tune or options.only_tune)

@@ -63,9 +63,7 @@ def check_parts(config: Config) -> None:
         usual = Episodes()
         for name in ("support_patients", "negative_fraction", "single_patients"):
             if getattr(tasks, name) != getattr(usual, name):
-                raise BadInput(
-                    f"`tasks.{name}` with `tasks.kind=supervoxels`: it is for episodes"
-                )
+                raise BadInput(f"`tasks.{name}` with `tasks.kind=supervoxels`: it is for episodes")
     if config.feature_cache != "off" and (method.frozen_part is None or config.augment != STILL):
         what = (
             "needs slices as they are: the presets ssm-sam have no `augment`"

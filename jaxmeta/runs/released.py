@@ -16,13 +16,13 @@ def preprocessing_of(config: Config) -> SlicePreprocessing:
 def refuse_tiny(config: Config) -> None:
     """Refuse pictures where the network to begin with is trained here, on intensities."""
     if config.as_uint8:
-        raise BadInput("--as-uint8 needs --init-from: sam-tiny learns from intensities")
+        raise BadInput("`as_uint8` needs `init_from`: sam-tiny learns from intensities")
 
 
 def refuse_predicting(run: Path | None, config: Config) -> None:
     """Refuse to predict by what compares with a released code alone."""
     if config.as_uint8:
         raise BadInput(
-            f"{run} learned from slices as pictures (--as-uint8), which is for "
+            f"{run} learned from slices as pictures (`as_uint8`), which is for "
             "comparison alone: train a run without it to predict"
         )

@@ -59,15 +59,15 @@ def check(asked: Released) -> None:
         asked.released_border,
     )
     if least != "off" and not 0 <= least <= 1:
-        raise BadInput(f"--as-released {least:g}: a Dice, from 0 to 1")
+        raise BadInput(f"`as_released={least:g}`: a Dice, from 0 to 1")
     for name in ("threshold", "border"):
         option = f"released_{name}"
         if least == "off" and getattr(asked, option) != getattr(USUAL, name):
-            raise BadInput(f"--{option.replace('_', '-')}: it is for --as-released")
+            raise BadInput(f"`{option}`: it is for `as_released`")
     if not (0 <= threshold < 1 and 0 <= border < 0.5):
         raise BadInput(
-            f"--released-threshold {threshold:g} --released-border "
-            f"{border:g}: from 0 to below 1, and to below 0.5"
+            f"`released_threshold={threshold:g}` `released_border={border:g}`: "
+            "from 0 to below 1, and to below 0.5"
         )
 
 

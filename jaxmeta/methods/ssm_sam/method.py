@@ -193,15 +193,15 @@ def check_asked(run: str, own: SelfSampling, asked: Asked) -> None:
     """Refuse clicks on the truth where they would be a leak, and rows that it does not have."""
     if own.prompt == "clicks" and not asked.within:
         raise BadInput(
-            f"{run}: clicks lie on the truth; add --protocol within-volume, or --prompt support"
+            f"{run}: clicks lie on the truth; add `protocol=within-volume`, or `prompt=support`"
         )
     if asked.pretrained:
         raise BadInput(
             f"{run}: of ssm-sam nothing is pre-trained here: the same network without "
-            "meta-learning is a run with --method.steps 0"
+            "meta-learning is a run with `method.steps=0`"
         )
     if own.prompt == "clicks" and asked.tunes:
-        raise BadInput(f"{run}: clicks lie on the truth; search with --prompt support")
+        raise BadInput(f"{run}: clicks lie on the truth; search with `prompt=support`")
 
 
 SSM_SAM = Method(

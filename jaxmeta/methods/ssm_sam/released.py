@@ -42,10 +42,10 @@ def check(config: Any) -> None:
     """Refuse what does not go together."""
     how = config.method.released
     if how.copies < 1:
-        raise BadInput(f"--method.released.copies {how.copies}: must be at least 1")
+        raise BadInput(f"`method.released.copies={how.copies}`: must be at least 1")
     if how.raw_colors and not config.as_uint8:
         raise BadInput(
-            "--method.released.raw-colors needs --as-uint8, whose slices are from 0 to 1"
+            "`method.released.raw_colors` needs `as_uint8`, whose slices are from 0 to 1"
         )
 
 
