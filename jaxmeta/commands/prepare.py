@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from jaxmeta.commands.command import parse_words, spelled
 from jaxmeta.data.names import amount
-from jaxmeta.data.shards.prepare import Summary, prepare
+from jaxmeta.data.shards.prepare import prepare
+from jaxmeta.data.shards.summary import Summary
 from jaxmeta.errors import BadInput
 from jaxmeta.files import Place
 from jaxmeta.options import options

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxmeta.data.shards.prepare import deaf_to_ctrl_c
+from jaxmeta.data.shards.workers import deaf_to_ctrl_c
 from tests.helpers.cohorts import write_scans
 
 ROOT = Path(__file__).resolve().parents[2]
