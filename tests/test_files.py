@@ -12,8 +12,9 @@ import pytest
 from etils import epath
 
 from jaxmeta import files
+from jaxmeta.data.shards.load import load_images
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import cohort_of, load_images, open_shards
+from jaxmeta.data.shards.shards import cohort_of, open_shards
 from jaxmeta.files import beside, write_json
 from tests.helpers.scans import contents, decathlon
 from tests.test_layout import MODULES, SOURCES, within

@@ -26,7 +26,7 @@ from jaxmeta.evaluation.trial import Trial, whole_volumes
 from jaxmeta.evaluation.tuned import choose
 from jaxmeta.runs.presets import PRESETS
 from jaxmeta.runs.run import open_run
-from jaxmeta.splits.split import pool
+from jaxmeta.splits.pool import pool
 
 pytestmark = pytest.mark.slow
 # With four supports, as in the default table, Student's t of few degrees is so wide that a gain of

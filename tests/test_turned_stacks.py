@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from jaxmeta.commands import test
 from jaxmeta.data.grid import sliced_shape
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.inference.predict import Options, predict
 from jaxmeta.methods.options import Episodes, Unet
 from jaxmeta.runs.config import Config

@@ -14,8 +14,9 @@ import nibabel as nib
 import numpy as np
 
 from jaxmeta.data.cases import find_cases
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare as prepare_shards
-from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards, structures
+from jaxmeta.data.shards.shards import holders, open_shards, structures
 
 
 def prepare(folders: Sequence[str | Path], *, repeat: int = 3, **options) -> dict:

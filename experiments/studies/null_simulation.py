@@ -24,8 +24,9 @@ from experiments.studies.percentile_bootstrap import bounds
 from jaxmeta.commands.command import parse_words
 from jaxmeta.commands.command import run as run_command
 from jaxmeta.evaluation.comparison import organs, patients, runs, supports
-from jaxmeta.evaluation.intervals import Level, chance, estimate, half_width, numbered
+from jaxmeta.evaluation.intervals import chance, half_width
 from jaxmeta.evaluation.scoring import Score
+from jaxmeta.evaluation.variance import Level, estimate, numbered
 from jaxmeta.options import options
 
 LEAST = 0.93  # coverage that every design must have

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from jaxmeta.commands.command import parse_words, run
-from jaxmeta.evaluation.intervals import Interval, Level, interval, number
+from jaxmeta.evaluation.intervals import Interval, interval, number
+from jaxmeta.evaluation.variance import Level
 from jaxmeta.options import options
 
 CASES = Path(__file__).with_suffix(".csv")

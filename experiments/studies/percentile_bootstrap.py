@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmeta.evaluation.intervals import Level, numbered
+from jaxmeta.evaluation.variance import Level, numbered
 
 
 def bounds(

@@ -1,7 +1,7 @@
 """A scan is a value: its numbers as they are stored, what they mean, and where they lie.
 
 However a scan comes - from its own file (`reading.py`, `inference/scan.py`) or from shards
-(`shards/shards.py`) - it is a `Scan`, and `network_input` is the one way from it to what a network
+(`shards/load.py`) - it is a `Scan`, and `network_input` is the one way from it to what a network
 sees. So training and `predict` cannot differ.
 """
 

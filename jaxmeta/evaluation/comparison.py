@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmeta.evaluation.intervals import Interval, Level, Means, holm, interval
+from jaxmeta.evaluation.intervals import Interval, Means, holm, interval
 from jaxmeta.evaluation.protocols.shared_patients import SUPPORT_SLICES
 from jaxmeta.evaluation.scoring import LATER, NAN, Score
+from jaxmeta.evaluation.variance import Level
 from jaxmeta.metrics import Counts, count
 
 LIMITS = {"dice": (0.0, 1.0), "iou": (0.0, 1.0)}  # between which no mean can help to lie

@@ -27,7 +27,7 @@ from jaxmeta.runs.provenance import (
 )
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.signature import changed, provenance_of, remembered, volumes_of
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 
 PREPARED = "bring those data back, or test on others with `data`"
 BEGUN = "test on organs and patients that nothing has seen"

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmeta.data.grid import restore, sliced_shape, spacing
-from jaxmeta.data.shards.shards import Shards, load_images
+from jaxmeta.data.shards.load import load_images
+from jaxmeta.data.shards.shards import Shards
 from jaxmeta.evaluation.intervals import number as written
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.trial import Query

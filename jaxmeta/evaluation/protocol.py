@@ -13,7 +13,7 @@ from jaxmeta.methods import Method, method_of
 from jaxmeta.runs.config import Config, TaskOptions
 from jaxmeta.runs.protocol import trained_by
 from jaxmeta.splits.alpnet import AlpnetFold
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 
 
 class Conditions(NamedTuple):

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Entry, Pool, slice_count
+from jaxmeta.splits.pool import Entry, Pool, slice_count
 from jaxmeta.tasks.episodes import (
     EpisodeShape,
     Slice,

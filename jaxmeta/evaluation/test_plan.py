@@ -23,7 +23,7 @@ from jaxmeta.runs.build import open_data
 from jaxmeta.runs.config import AnyLeak, Config
 from jaxmeta.runs.provenance import Held, Leak
 from jaxmeta.runs.run import Run
-from jaxmeta.splits.split import Pool, pool, volumes_of
+from jaxmeta.splits.pool import Pool, pool, volumes_of
 
 TRAINED_WITH = "target-labels", "shared-patients"  # leaks that only a training can have
 

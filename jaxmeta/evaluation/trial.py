@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float
 
 from jaxmeta.data.grid import spacing
 from jaxmeta.data.postprocess import predicted_mask
-from jaxmeta.data.shards.shards import Shards, load_images, load_masks
-from jaxmeta.splits.split import Entry, Pool
+from jaxmeta.data.shards.load import load_images, load_masks
+from jaxmeta.data.shards.shards import Shards
+from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.episodes import Slice, load_examples
 from jaxmeta.tasks.task import Examples
 

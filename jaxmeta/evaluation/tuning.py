@@ -32,7 +32,7 @@ from jaxmeta.progress import following, say, slow_start
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.signature import identity
-from jaxmeta.splits.split import Pool, pool
+from jaxmeta.splits.pool import Pool, pool
 
 PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
 SUPPORT_SETS, VOLUMES = 2, 4  # supports and query volumes of each validation organ in a search

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
+from jaxmeta.data.fingerprint import fingerprint
 from jaxmeta.data.grid import Grid, from_slices, pixel, sliced_shape, spacing
-from jaxmeta.data.identity import fingerprint
 from jaxmeta.data.scan import Scan
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.scan import Reading

@@ -8,7 +8,7 @@ from jaxmeta.methods.sam_weights import check_sam, size_of
 from jaxmeta.methods.sources import few_shot_source
 from jaxmeta.models.sam import sam
 from jaxmeta.options import options
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.source import Source, boxed
 
 

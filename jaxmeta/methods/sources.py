@@ -5,7 +5,7 @@ from typing import Any
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.options import Chunks, Episodes, Volumes
 from jaxmeta.splits.decathlon import decathlon
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.slice_chunks import Cut, chunks_within
 from jaxmeta.tasks.source import Source, episodes, neighbors, pooled, shown, supervoxels, volumes

@@ -21,7 +21,8 @@ from jaxmeta.parallel.devices import side_by_side
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.released import preprocessing_of
-from jaxmeta.splits.split import Pool, Split, pool
+from jaxmeta.splits.pool import Pool, pool
+from jaxmeta.splits.split import Split
 from jaxmeta.tasks.source import Source
 from jaxmeta.tasks.supervoxels import unlabelled_pool
 from jaxmeta.tasks.task import Examples

@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxmeta.data.names import amount
-from jaxmeta.data.shards.shards import cohort_of, load_images
+from jaxmeta.data.shards.load import load_images
+from jaxmeta.data.shards.shards import cohort_of
 from jaxmeta.methods import method_of
 from jaxmeta.parallel import devices
 from jaxmeta.progress import following, slow_start
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import fingerprint
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.episodes import Slice
 from jaxmeta.tasks.feature_cache import Cache, cached, keep, lacking, open_cache
 from jaxmeta.tasks.slice_chunks import shown_of

@@ -20,7 +20,8 @@ from jaxmeta.data.identity import Masks, aliases, digests, renamed, same_scans
 from jaxmeta.data.shards.shards import Shards, structures
 from jaxmeta.errors import BadInput
 from jaxmeta.runs.config import Config
-from jaxmeta.splits.split import Pool, Split, volumes_of
+from jaxmeta.splits.pool import Pool, volumes_of
+from jaxmeta.splits.split import Split
 
 TRAINED, CHOSEN, TUNED = "trained on", "chosen on", "tuned on"
 HERE = ""  # who has seen it: the run that keeps this

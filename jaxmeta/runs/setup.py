@@ -26,7 +26,8 @@ from jaxmeta.runs.provenance import (
 )
 from jaxmeta.runs.signature import provenance_of
 from jaxmeta.splits.alpnet import AlpnetFold, hidden_slices, split_of
-from jaxmeta.splits.split import Entry, Pool, Split, pool, split, volumes_of
+from jaxmeta.splits.pool import Entry, Pool, pool, volumes_of
+from jaxmeta.splits.split import Split, split
 from jaxmeta.tasks.source import Source
 
 

@@ -1,11 +1,9 @@
 """One run of training, from its configuration to its last checkpoint: for every command that
 trains."""
 
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -14,23 +12,22 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from jaxmeta.errors import Occupied, Stopped
-from jaxmeta.files import plain, write_json
+from jaxmeta.errors import Stopped
 from jaxmeta.learners.learner import Learner
 from jaxmeta.methods import method_of
 from jaxmeta.methods.options import Volumes
 from jaxmeta.parallel import devices
 from jaxmeta.progress import compiling, following, say
-from jaxmeta.runs import config_file, signature
 from jaxmeta.runs.build import build, singles, target_examples, task_source
-from jaxmeta.runs.changes import changed
+from jaxmeta.runs.claim import claim
 from jaxmeta.runs.config import Config, to_json
 from jaxmeta.runs.feature_cache import with_prefixes
 from jaxmeta.runs.protocol import stated
-from jaxmeta.runs.run import FROZEN, backbone_of, beginning, fingerprint
+from jaxmeta.runs.run import backbone_of, beginning
 from jaxmeta.runs.setup import Given, gather
+from jaxmeta.runs.stopping import stop_signal
 from jaxmeta.splits.decathlon import lacking
-from jaxmeta.splits.split import count_table, pool
+from jaxmeta.splits.pool import count_table, pool
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.source import Source, describe_task, load_task
 from jaxmeta.tasks.task import Task
@@ -210,59 +207,6 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[metrics_lo
     return metrics_log.tracking(config.workdir, chosen, after=after)
 
 
-def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[str, str]:
-    """Write what the run is into its folder, or check that it is what stands there; return its
-    signature.
-
-    Whose the volumes are, and what is in them, is part of it: what is resumed goes on with the same
-    scans.
-    """
-    config, division = given.config, given.division
-    told = dict(config=to_json(config), split=plain(division))
-    frozen = {FROZEN: fingerprint(backbone)} if backbone else {}
-    for name in (
-        "workdir",
-        "track",
-        "distributed",
-        "feature_cache",
-    ):  # who looks on or helps changes no result
-        del told["config"][name]
-    path, kept = config.workdir / "config.json", config.workdir / signature.NAME
-    volumes = signature.remembered(given.shards, division)
-    if path.exists():
-        stands = config_file.read_json(path)
-        config_file.check_format(path, stands)
-        if other := changed(stands, told):
-            on = f", or go on from what it learned: `init_from={config.workdir}` `workdir=ANOTHER`"
-            held_out = any(each.startswith(("test_organs ", "val_organs ")) for each in other)
-            # scratch begins at random; and the run may have learned from what is held out now
-            on = "" if held_out or method_of(config.method).from_random else on
-            raise Occupied(
-                f"{path} is of a run with other settings: {', '.join(other)}; give another "
-                f"`workdir`{on}"
-            )
-        if stands.get(FROZEN) != frozen.get(FROZEN):
-            raise Occupied(
-                f"{path} is of a run on other frozen weights than {config.origin} holds now: "
-                "give another `workdir`"
-            )
-        signature.refuse_edited(config.workdir)
-        if kept.exists() and (before := signature.volumes_of(config.workdir)) != volumes:
-            other = [n for n in before.keys() | volumes.keys() if before.get(n) != volumes.get(n)]
-            raise Occupied(
-                f"{path} is of a run on other data: {min(other)} is not what it was ({len(other)} "
-                "such volumes); bring back the shards that it was trained on, or give another "
-                "`workdir`"
-            )
-    if not write or jax.process_index():
-        return {}
-    if not (path.exists() and kept.exists()):  # what stands without the other is of nobody
-        write_json(kept, signature.to_json(given.provenance, volumes))
-    if not path.exists():
-        write_json(path, {"format": config_file.FORMAT} | told | frozen)
-    return {signature.SIGNATURE: signature.signed(config.workdir)}
-
-
 def validator(given: Given) -> Callable:
     """Make state -> score on fixed tasks of validation organs; None where there are no such
     organs."""
@@ -288,28 +232,3 @@ def load_tasks(source: Source, seed: int, count: int) -> Task:
     """Load the first `count` tasks of a source as one batch."""
     tasks = [load_task(source, seed, number) for number in range(count)]
     return jax.tree.map(lambda *a: np.stack(a), *tasks)
-
-
-@contextmanager
-def stop_signal() -> Iterator[list[int]]:
-    """Catch SIGTERM and SIGINT for a while: the list is no longer empty once one has come.
-
-    A second Ctrl-C interrupts at once: somebody does not want to wait for the checkpoint.
-    """
-    caught: list[int] = []
-
-    def catch(number: int, frame) -> None:
-        if number == signal.SIGINT and number in caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        say(
-            "stopping behind the step, or what is compiled now; Ctrl-C again stops at once",
-            sys.stderr,
-        )
-
-    before = {n: signal.signal(n, catch) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

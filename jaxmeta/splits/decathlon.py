@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Entry, Pool, listed
+from jaxmeta.splits.pool import Entry, Pool
+from jaxmeta.splits.split import listed
 from jaxmeta.tasks.volumetric import with_pixels
 
 

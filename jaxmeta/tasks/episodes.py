@@ -14,9 +14,10 @@ from jaxtyping import Bool
 
 from jaxmeta.data.grid import sliced_shape
 from jaxmeta.data.grid import spacing as millimetres
-from jaxmeta.data.shards.shards import Shards, load_images, load_masks
+from jaxmeta.data.shards.load import load_images, load_masks
+from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Entry, Pool, slice_count
+from jaxmeta.splits.pool import Entry, Pool, slice_count
 from jaxmeta.tasks.task import Examples, Task
 
 Slice = tuple[int, int]  # the number of a volume in the shards, and a slice of it

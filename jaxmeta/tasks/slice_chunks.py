@@ -13,7 +13,7 @@ from jaxtyping import Float, Integer
 
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Entry, Pool
+from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.episodes import (
     Episode,
     EpisodeShape,

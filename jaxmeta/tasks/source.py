@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from jaxmeta.bounding_boxes import box_around
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.episodes import (
     Episode,
     EpisodeShape,

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Entry, Pool, Split
+from jaxmeta.splits.pool import Entry, Pool
+from jaxmeta.splits.split import Split
 from jaxmeta.tasks.episodes import Episode, EpisodeShape, pick, random_stream, shuffled
 
 

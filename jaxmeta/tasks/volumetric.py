@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxmeta.data.shards.shards import Shards, holders
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Entry, Pool, Split
+from jaxmeta.splits.pool import Entry, Pool
+from jaxmeta.splits.split import Split
 from jaxmeta.tasks.episodes import (
     Episode,
     EpisodeShape,

@@ -36,8 +36,10 @@ from jaxmeta.runs.presets import PRESETS, with_method
 from jaxmeta.runs.provenance import held_by, leaks
 from jaxmeta.runs.run import Run, network_of, open_run
 from jaxmeta.runs.setup import named
+from jaxmeta.runs.stopping import stop_signal
 from jaxmeta.runs.train import meta_train, trained
-from jaxmeta.splits.split import Entry, Split, pool
+from jaxmeta.splits.pool import Entry, pool
+from jaxmeta.splits.split import Split
 from jaxmeta.training import metrics_log
 from tests.helpers.cohorts import write_scans
 
@@ -445,7 +447,7 @@ def test_a_training_that_was_asked_to_end_says_by_what(number, config, tmp_path,
 
 def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), train.stop_signal() as stop:
+    with pytest.raises(KeyboardInterrupt), stop_signal() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop == [signal.SIGINT]
         signal.raise_signal(signal.SIGINT)

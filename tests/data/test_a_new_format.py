@@ -13,8 +13,9 @@ from jaxmeta.data.formats.image import read_image, read_pair, shape_of
 from jaxmeta.data.formats.nifti import header_for, save_mask
 from jaxmeta.data.formats.reader import Head, Raw, Reader
 from jaxmeta.data.grid import from_slices
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import DAMAGED
 from jaxmeta.inference.predict import Options, outputs

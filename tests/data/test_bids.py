@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.cases import find_cases
 from jaxmeta.data.layouts.bids import parsed
+from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import load_masks, open_shards
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from tests.helpers.scans import anatomy, save, touch
 

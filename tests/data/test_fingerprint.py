@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxmeta.data.fingerprint import fingerprint
 from jaxmeta.data.formats.image import read_image, rescaled
-from jaxmeta.data.identity import fingerprint
 from tests.helpers.scans import oriented
 
 SHAPE = (17, 19, 11)

@@ -19,8 +19,9 @@ from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import from_slices, sliced_shape, to_slices
 from jaxmeta.data.masks import decode_mask, masks_of
 from jaxmeta.data.orientation import AXES
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards, structures
+from jaxmeta.data.shards.shards import holders, open_shards, structures
 from jaxmeta.errors import BadInput
 from tests.helpers.scans import anatomy, contents, oriented, real, save
 

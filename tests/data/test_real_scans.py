@@ -10,8 +10,9 @@ from jaxmeta.data.cases import find_cases
 from jaxmeta.data.formats.image import read_image, read_label
 from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import from_slices, restore, sliced_shape, to_slices
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import Shards, holders, load_images, load_masks, open_shards
+from jaxmeta.data.shards.shards import Shards, holders, open_shards
 
 FOLDERS = {  # folder -> (what must be told, patients, volumes, structures)
     "CHAOS_T2SPIR": ({}, 10, 10, 4),

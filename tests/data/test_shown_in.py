@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.grid import from_slices, grid_by, sliced_shape, to_slices
 from jaxmeta.data.orientation import ACQUIRED
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards, shown_in
+from jaxmeta.data.shards.shards import holders, open_shards, shown_in
 from tests.helpers.scans import anatomy, oriented, save
 
 IMAGE, LABEL = anatomy()

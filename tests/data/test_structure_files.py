@@ -9,8 +9,9 @@ import pytest
 
 from jaxmeta.data.cases import find_cases
 from jaxmeta.data.grid import from_slices, sliced_shape
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import holders, load_images, load_masks, open_shards
+from jaxmeta.data.shards.shards import holders, open_shards
 from jaxmeta.errors import BadInput
 from tests.helpers.scans import SHAPE, anatomy, contents, save, touch
 

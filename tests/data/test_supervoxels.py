@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from jaxmeta.data import supervoxels as module
 from jaxmeta.data.intensity import Intensity
+from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import load_masks, open_shards, structures
+from jaxmeta.data.shards.shards import open_shards, structures
 from jaxmeta.data.supervoxels import SIDE, nearest, supervoxels
 from jaxmeta.errors import BadInput
 from tests.helpers.cohorts import write_scans

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxmeta.data.cases import find_cases
+from jaxmeta.data.shards.load import load_images
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import load_images, open_shards
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from tests.helpers.scans import SHAPE, anatomy, decathlon, oriented, save
 

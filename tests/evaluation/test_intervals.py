@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.studies.percentile_bootstrap import bounds
-from jaxmeta.evaluation.intervals import Level, holm, interval, numbered
+from jaxmeta.evaluation.intervals import holm, interval
+from jaxmeta.evaluation.variance import Level, numbered
 
 floats = st.floats(0, 1, allow_subnormal=False)
 

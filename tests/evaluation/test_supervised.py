@@ -14,7 +14,8 @@ from jaxmeta.methods import BY_OPTIONS, method_of
 from jaxmeta.methods.maml import Maml
 from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 
 CONFIG = Config(tasks=Episodes(size=16, spacing=0.0))
 

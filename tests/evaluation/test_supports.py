@@ -6,7 +6,8 @@ import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.supports import sample_support, support_patients
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from tests.helpers.cohorts import cohort, hospital
 
 

@@ -5,8 +5,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import holders, load_masks, open_shards
+from jaxmeta.data.shards.shards import holders, open_shards
 from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.protocols.few_shot import trials
 from jaxmeta.evaluation.protocols.supervised import every_label, folds_of
@@ -15,7 +16,8 @@ from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.trial import Trial, places, whole_volumes
 from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from tests.helpers.cohorts import write_scans
 
 SIZE = 16

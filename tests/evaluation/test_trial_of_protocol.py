@@ -13,7 +13,7 @@ from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.protocol import trained_by
 from jaxmeta.splits.alpnet import split_of
-from jaxmeta.splits.split import pool
+from jaxmeta.splits.pool import pool
 from tests.helpers.cohorts import write_scans
 
 

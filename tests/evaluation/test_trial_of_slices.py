@@ -16,7 +16,8 @@ from jaxmeta.evaluation.scoring import score_of
 from jaxmeta.methods.options import Episodes
 from jaxmeta.metrics import Measures
 from jaxmeta.runs.config import Config
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 
 CONFIG = Config(tasks=Episodes(size=16, spacing=0.0), allow_leak=("shared-patients",))
 

@@ -30,7 +30,8 @@ from jaxmeta.evaluation.protocols.within_volume import (
 from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask
 from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from tests.helpers.cohorts import write_scans
 
 

@@ -14,7 +14,8 @@ from experiments.studies.null_simulation import (
     levels_of,
 )
 from jaxmeta.evaluation.comparison import difference, organs
-from jaxmeta.evaluation.intervals import estimate, half_width
+from jaxmeta.evaluation.intervals import half_width
+from jaxmeta.evaluation.variance import estimate
 
 SAMPLES = 4000
 # Three standard errors of a share of .93 of so many.

@@ -16,10 +16,10 @@ from jaxmeta.evaluation.test_plan import Options, plan_test
 from jaxmeta.methods.maml import MetaSgd
 from jaxmeta.methods.options import Episodes, Unet
 from jaxmeta.runs import config_file, signature
+from jaxmeta.runs.claim import claim
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import Run
 from jaxmeta.runs.setup import gather
-from jaxmeta.runs.train import claim
 from jaxmeta.training import checkpoint
 from tests.helpers.scans import anatomy, decathlon
 

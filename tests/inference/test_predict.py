@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from jaxmeta.data.formats.nifti import save_mask
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import load_images, load_masks, open_shards
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.predict import predict
 from jaxmeta.inference.scan import Reading, read_scan, reading_for, seen

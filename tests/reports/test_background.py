@@ -14,10 +14,10 @@ from jaxmeta.files import write_json
 from jaxmeta.reports.background import by_patient, data_sets, today, training
 from jaxmeta.reports.figures import Picture
 from jaxmeta.reports.run import worst_to_best
+from jaxmeta.runs.claim import claim
 from jaxmeta.runs.config import to_json
 from jaxmeta.runs.presets import PRESETS
 from jaxmeta.runs.setup import gather
-from jaxmeta.runs.train import claim
 from jaxmeta.splits.split import Split
 from tests.helpers.leaking import configured, scan, write
 

@@ -14,17 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxmeta.data.fingerprint import fingerprint
 from jaxmeta.data.formats.image import read_image
-from jaxmeta.data.identity import aliases, doubts, fingerprint
+from jaxmeta.data.identity import aliases, doubts
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.runs import config_file, signature
 from jaxmeta.runs.build import open_data
+from jaxmeta.runs.claim import claim
 from jaxmeta.runs.provenance import contents_of, held_by, leaks, seen_here
 from jaxmeta.runs.setup import gather
-from jaxmeta.runs.train import claim
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from tests.helpers.leaking import (
     ORGANS,
     TESTED,

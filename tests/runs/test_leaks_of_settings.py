@@ -27,10 +27,10 @@ from jaxmeta.models.sam.files import SIZE
 from jaxmeta.reports.run import whose
 from jaxmeta.runs import signature
 from jaxmeta.runs.build import open_data
+from jaxmeta.runs.claim import claim
 from jaxmeta.runs.provenance import unknowns
 from jaxmeta.runs.run import Run, network_of, open_run, stands_on
 from jaxmeta.runs.setup import gather
-from jaxmeta.runs.train import claim
 from jaxmeta.training import checkpoint
 from tests.helpers.leaking import (
     ORGANS,

@@ -30,7 +30,8 @@ from jaxmeta.runs.build import build, outer_rule, task_source
 from jaxmeta.runs.presets import METAMEDSEG, PRESETS, with_method
 from jaxmeta.runs.run import Run, network_of, open_run
 from jaxmeta.runs.train import meta_train
-from jaxmeta.splits.split import Split, pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import Split, split
 from jaxmeta.tasks.volumetric import target_slices
 from jaxmeta.training import metrics_log
 

@@ -12,7 +12,7 @@ from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.splits import alpnet
 from jaxmeta.splits.alpnet import chunks_of, digest, fold_of, members, support_slices
-from jaxmeta.splits.split import pool
+from jaxmeta.splits.pool import pool
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import episodes
 from tests.helpers.cohorts import cohort, hospital

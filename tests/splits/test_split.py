@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from jaxmeta.data.shards.shards import holders, structures
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Split, count_table, pool, split, split_from_json
+from jaxmeta.splits.pool import count_table, pool
+from jaxmeta.splits.split import Split, split, split_from_json
 from tests.helpers.cohorts import cohort, cohorts, hospital
 
 

@@ -8,7 +8,8 @@ import pytest
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.feature_cache import cached, keep, kept, lacking, open_cache
 from jaxmeta.tasks.slice_chunks import shown_of

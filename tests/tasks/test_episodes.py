@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmeta.data.shards.shards import load_images, load_masks
+from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import (
     EpisodeShape,
     checked_shape,

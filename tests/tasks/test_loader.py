@@ -9,7 +9,8 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.source import episodes, load_task

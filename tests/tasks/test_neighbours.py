@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.data.grid import sliced_shape
+from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.prepare import prepare
-from jaxmeta.data.shards.shards import load_masks, open_shards
+from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.ssm_sam.released import chunks_across
-from jaxmeta.splits.split import Entry, pool, split
+from jaxmeta.splits.pool import Entry, pool
+from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.slice_chunks import chunked, chunks_within, showing, shown_of
 from jaxmeta.tasks.source import load_task, neighbors, shown

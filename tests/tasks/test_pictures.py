@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as arrays
 
 from jaxmeta.data.grid import Grid
 from jaxmeta.data.released import AS_UINT8, uint8_images, uint8_masks
-from jaxmeta.data.shards.shards import load_images, load_masks
+from jaxmeta.data.shards.load import load_images, load_masks
 
 GRID = Grid((8, 8, 3), np.eye(4), b"", "axial")
 slices = arrays.arrays(np.int16, (3, 8, 8), elements=st.integers(-900, 900))

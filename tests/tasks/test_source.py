@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.decathlon import SUBTASKS, TARGETS, decathlon, lacking
-from jaxmeta.splits.split import pool, split
+from jaxmeta.splits.pool import pool
+from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import describe_task, episodes, load_task, pooled, volumes
 from jaxmeta.tasks.volumetric import balanced, strided, with_pixels

@@ -56,7 +56,7 @@ class IndexRow(NamedTuple):
     image: int  # record of slice 0
     structures: dict[str, Held]
     unnamed: tuple[int, ...]  # label values without a name, left out
-    fingerprint: str  # of its voxels, as `identity.py` makes it
+    fingerprint: str  # of its voxels, as `fingerprint.py` makes it
     mask_digests: dict[str, str]  # structure -> digest of its masks, where it has any
     pseudo: dict[str, Held] = {}  # supervoxels
     notes: tuple[Note, ...] = ()  # what is odd about its files

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import chain
 
 from jaxmeta.data.cases import Case
+from jaxmeta.data.fingerprint import fingerprint, mask_digest
 from jaxmeta.data.grid import spacing
-from jaxmeta.data.identity import fingerprint, mask_digest
 from jaxmeta.data.masks import masks_of
 from jaxmeta.data.reading import read_case, read_masks
 from jaxmeta.data.shards.index import Held, IndexRow

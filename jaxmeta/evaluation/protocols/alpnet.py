@@ -23,7 +23,7 @@ from jaxmeta.evaluation.trial import query as whole_volume
 from jaxmeta.metrics import Measures, measure
 from jaxmeta.runs.protocol import stated
 from jaxmeta.splits.alpnet import AlpnetFold, chunks_of, members, support_slices
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 
 KNOWN = ", z-range known"  # added to the name of a row that an oracle helped
 ORACLE = "an oracle names the slices between which each query's organ lies, and cuts its chunks"

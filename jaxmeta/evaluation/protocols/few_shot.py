@@ -8,7 +8,7 @@ from jaxmeta.evaluation.protocol import Description, Protocol, Request
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.supports import sample_support, support_patients
 from jaxmeta.evaluation.trial import Support, Trial, support_of, whole_volumes
-from jaxmeta.splits.split import Entry, Pool
+from jaxmeta.splits.pool import Entry, Pool
 
 SUPPORT_SETS = 4  # of an organ, where nothing else is said
 WHOLE = "whole volumes, 3-D, original resolution"

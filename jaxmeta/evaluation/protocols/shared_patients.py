@@ -14,7 +14,8 @@ import numpy as np
 from jaxmeta.data.grid import spacing
 from jaxmeta.data.names import amount
 from jaxmeta.data.postprocess import predicted_mask
-from jaxmeta.data.shards.shards import Shards, load_images, load_masks
+from jaxmeta.data.shards.load import load_images, load_masks
+from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Description, Protocol, Request
 from jaxmeta.evaluation.scoring import Score, score_volumes
@@ -22,7 +23,7 @@ from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.supports import identity
 from jaxmeta.evaluation.trial import Query, Support, Trial, support_of
 from jaxmeta.methods.sources import eligible
-from jaxmeta.splits.split import Entry, Pool
+from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.episodes import Slice, labelled, random_stream, shuffled
 
 SEEDS = (1, 6, 25, 55, 1100)  # of the five support sets of 15 slices in the paper's fine-tuning

@@ -16,7 +16,7 @@ from jaxmeta.evaluation.protocols.few_shot import LARGEST, WHOLE
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.supports import identity
 from jaxmeta.evaluation.trial import Support, Trial, whole_volumes
-from jaxmeta.splits.split import Entry, Pool
+from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.episodes import load_examples, random_stream, shuffled
 
 FOLDS = 4  # of the test patients, for the upper bound

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from jaxmeta.data.shards.shards import Shards, load_masks
+from jaxmeta.data.shards.load import load_masks
+from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Description, Protocol, Request
 from jaxmeta.evaluation.scoring import NAN, Score, score_of, support_set_keys
@@ -27,7 +28,7 @@ from jaxmeta.evaluation.supports import COMMON
 from jaxmeta.evaluation.trial import Query, Support, query, support_of
 from jaxmeta.metrics import Measures, measure
 from jaxmeta.metrics.conventions import DISTANCES
-from jaxmeta.splits.split import Entry, Pool
+from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.slice_chunks import chunked, clicks_on, refuse_narrow
 
 SUPPORT_SETS = 4  # chunks that are adapted to in one call

@@ -20,7 +20,7 @@ from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.adapters import Adapter, bottleneck, high_pass, low_rank, to_parts
 from jaxmeta.models.ssm_sam import SsmSam, self_sampling
 from jaxmeta.options import options
-from jaxmeta.splits.split import Pool
+from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.source import Source
 
 CLICKS = Drawn().asked

@@ -18,7 +18,7 @@ from jaxmeta.models.ssm_sam import SsmSam
 from jaxmeta.models.ssm_sam.released import in_turn
 from jaxmeta.models.ssm_sam.sampler import shared_vectors
 from jaxmeta.options import options
-from jaxmeta.splits.split import Entry
+from jaxmeta.splits.pool import Entry
 from jaxmeta.tasks.slice_chunks import Chunk, Cut, chunked, chunks_within
 
 
