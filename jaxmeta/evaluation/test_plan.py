@@ -198,8 +198,8 @@ def check_method(run: Run, options: Options, protocol: Protocol) -> None:
     own, method = run.config.method, method_of(run.config.method)
     if method.pointed_at:
         raise BadInput(
-            f"{run.folder} segments what is pointed at, and learns from no support: `jaxmeta "
-            "predict`, with `box` or `click`"
+            f"{run.folder} segments what is pointed at, and learns from no support: "
+            "`jaxmeta predict`, with `box` or `click`"
         )
     if not method.needs_support and protocol.name != supervised.PROTOCOL.name:
         raise BadInput(

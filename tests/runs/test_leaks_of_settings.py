@@ -127,7 +127,7 @@ def test_a_search_that_kept_no_transfer_run_is_asked_of_the_one_beside_it(study,
     values = json.loads((other.folder / "tuning.json").read_text())
     values["1"]["transfer"] = kept.which(transfer)
     (other.folder / "tuning.json").write_text(json.dumps(values))
-    with pytest.raises(BadInput, match="lender/transfer was trained on spleen.*leak settings"):
+    with pytest.raises(BadInput, match="lender/transfer was trained on spleen.*leak=settings`"):
         asked(study.run, tuned_on=other.folder)
 
 
