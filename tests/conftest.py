@@ -10,8 +10,7 @@ from pathlib import Path
 
 # Compiling is what these tests cost: leave LLVM's optimization out, do not split small programs for
 # many cores, and up to JAX 0.10 leave out the emitters of fused loops that take twice as long as
-# those before them (later versions know only one kind). What a command runs (`devices.jit`) says by
-# itself how hard LLVM tries.
+# those before them (later versions know only one kind).
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0 "
     "--xla_cpu_parallel_codegen_split_count=1 "
@@ -24,7 +23,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 import tests.helpers.typed  # noqa: F401  (the check of types is looked up, not imported)
+from jaxmeta.parallel import devices
 
+devices.EFFORT = 0  # what a command runs says by itself how hard LLVM tries
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")

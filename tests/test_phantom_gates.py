@@ -24,6 +24,8 @@ from jaxmeta.evaluation.protocols.supervised import FOLDS, every_label
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.trial import Trial, whole_volumes
 from jaxmeta.evaluation.tuned import choose
+from jaxmeta.metrics import case
+from jaxmeta.parallel import devices
 from jaxmeta.runs.presets import PRESETS
 from jaxmeta.runs.run import open_run
 from jaxmeta.splits.pool import pool
@@ -32,6 +34,17 @@ pytestmark = pytest.mark.slow
 # With four supports, as in the default table, Student's t of few degrees is so wide that a gain of
 # .13 is not told from 0 on every machine; with six its interval ends near .07.
 SUPPORT_SETS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_gates_need():
+    """Compile as commands do, for what is learned here takes longer than that; and measure no
+    distances between surfaces, which no gate is about."""
+    none = dict.fromkeys(("hd95", "assd", "asd", "asd_back", "nsd"), 0.0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(devices, "EFFORT", 1)
+        patched.setattr(case, "distant", lambda *of: none)
+        yield
 
 
 @pytest.fixture(scope="module")

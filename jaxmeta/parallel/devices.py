@@ -12,6 +12,8 @@ from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
 
+EFFORT = 1  # LLVM's level of optimization on a processor
+
 
 def begin(cache: Path = Path("runs") / ".compiled", *, distributed: bool = False) -> None:
     """Ready a process of an entry point: a device per core, compiled programs kept for the next
@@ -51,7 +53,7 @@ def jit(function: Callable, **options) -> Callable:
     thirds to three quarters of the time: what matters XLA has done before, or is inside products.
     """
     if jax.default_backend() == "cpu":
-        options["compiler_options"] = {"xla_backend_optimization_level": 1}
+        options["compiler_options"] = {"xla_backend_optimization_level": EFFORT}
     return jax.jit(function, **options)
 
 
