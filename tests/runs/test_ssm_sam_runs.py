@@ -29,6 +29,7 @@ from jaxmeta.methods.ssm_sam.released import Released
 from jaxmeta.methods.testing import OWN, Grid
 from jaxmeta.models.sam import Size
 from jaxmeta.models.sam.files import write_size, write_weights
+from jaxmeta.models.sam.resize import for_image
 from jaxmeta.runs import checks, config_file, feature_cache
 from jaxmeta.runs.presets import PRESETS, STILL, USUAL, with_method
 from jaxmeta.runs.run import open_run
@@ -56,11 +57,12 @@ def begun(config, tmp_path_factory):
     small = with_method(config, USUAL[SelfSampling]["method"])
     tasks = dataclasses.replace(small.tasks, size=16, shots=1, queries=1, batch_size=2)
     method = dataclasses.replace(small.method, steps=1, test_steps=1)
-    own = dict(workdir=root / "run", tasks=tasks, method=method, steps=2, checkpoint_every=1)
+    own = dict(workdir=root / "run", tasks=tasks, method=method, steps=1, augment=STILL)
     small = dataclasses.replace(small, **own, validation_tasks=2)
+    few = dict(size=16, shots=1, queries=1, batch_size=1)
     quick = dataclasses.replace(
         PRESETS["sam-tiny"].config,
-        tasks=dataclasses.replace(PRESETS["sam-tiny"].config.tasks, size=16, shots=1, queries=1),
+        tasks=dataclasses.replace(PRESETS["sam-tiny"].config.tasks, **few),
         steps=2,
         checkpoint_every=1,
         validation_tasks=2,
@@ -228,34 +230,34 @@ def test_segment_anything_is_not_tested_by_supports_but_pointed_with(begun, scan
 
 @pytest.mark.slow
 def test_converted_weights_are_pointed_with_and_begun_with(begun, scanned, tmp_path):
+    def write(folder, size, learned):
+        leaves = jax.tree_util.tree_leaves_with_path(learned)
+        named = ((tuple(step.key for step in path), np.asarray(leaf)) for path, leaf in leaves)
+        write_weights(folder, size, named)
+
     learned = open_run(begun.init_from).state.meta.learned["theta"]
-    leaves = jax.tree_util.tree_leaves_with_path(learned)
-    named = ((tuple(step.key for step in path), np.asarray(leaf)) for path, leaf in leaves)
-    write_weights(tmp_path / "weights", SMALL, named)
+    write(tmp_path / "weights", SMALL, learned)
     image = scanned / "belly" / "imagesTr" / "case5.nii.gz"
     how = dict(run=tmp_path / "weights", image=(image,), box=("2,2,1,9,9,1",))
     with pytest.raises(BadInput, match="`modality=ct` or `modality=mr`"):
         predict(Predict(output=tmp_path / "out", **how))
     predict(Predict(output=tmp_path / "out", modality="mr", **how))
-    own = dict(init_from=tmp_path / "weights", network=Sam(), workdir=tmp_path / "run")
-    tasks = dataclasses.replace(begun.tasks, size=32)  # tables are fitted
-    config = dataclasses.replace(begun, **own, steps=1, val_organs=(), tasks=tasks)
-    assert train(config)
+    larger, size = for_image(learned["image_encoder"], SMALL, 2 * SMALL.image)
+    assert larger["pos_embed"].shape[0] == 8
+    write(tmp_path / "larger", size, learned | {"image_encoder": larger})
+    own = dict(init_from=tmp_path / "larger", network=Sam(), workdir=tmp_path / "run")
+    assert train(dataclasses.replace(begun, **own, val_organs=()))
     encoder = open_run(tmp_path / "run").state.meta.backbone["image_encoder"]
-    assert encoder["pos_embed"].shape[0] == 8
+    assert encoder["pos_embed"].shape[0] == 4, "tables are fitted"
 
 
 @pytest.mark.slow
-def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, tmp_path, monkeypatch):
-    still = dataclasses.replace(begun, augment=STILL, val_organs=(), steps=1)
-    pixels = dataclasses.replace(still, workdir=tmp_path / "pixels")
-    kept = dataclasses.replace(still, workdir=tmp_path / "kept", feature_cache=tmp_path / "cache")
-    learned = []
-    for config in (pixels, kept):
-        assert train(config)
-        leaves = jax.tree.leaves(open_run(config.workdir).state.meta.learned)
-        learned.append(np.concatenate([np.ravel(a) for a in leaves]))
-    np.testing.assert_allclose(learned[1], learned[0], atol=1e-5)
+def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, run, tmp_path, monkeypatch):
+    kept = dataclasses.replace(begun, workdir=tmp_path / "kept", feature_cache=tmp_path / "cache")
+    assert train(kept)
+    both = (jax.tree.leaves(open_run(folder).state.meta.learned) for folder in (run, kept.workdir))
+    for pixels, prefixes in zip(*both, strict=True):
+        np.testing.assert_allclose(prefixes, pixels, atol=1e-5)
     assert len(list(kept.feature_cache.rglob("*.npz"))) > 5
     monkeypatch.delattr(feature_cache, "load_images")
     assert train(kept), "what is kept needs no slice a second time"
