@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import tempfile
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -42,22 +43,56 @@ hypothesis.settings.load_profile("untimed")
 pytest_plugins = ["tests.helpers.fixtures"]
 
 
+THE_RUN = "of the trained run"
+# What takes longest begins first, or one process would work on alone at the end.
+LONGEST = (
+    "tests/test_phantom_gates.py",
+    "tests/runs/test_ssm_sam_runs.py",
+    THE_RUN,
+    "tests/algorithms/test_conformance.py",
+    "tests/algorithms/test_ssm_sam_on_its_network.py",
+    "tests/models/ssm_sam/test_ssm_sam_network.py",
+    "tests/experiments/test_benchmarks.py",
+)
+
+
 class Together(LoadScopeScheduling):
     """Keep a file's tests in one process, for they share what they compile; and all that ask for
     the run that is trained once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "of the trained run" if asks_for_the_run(self.config.rootpath / file) else file
+        return scope(self.config.rootpath, nodeid.partition("::")[0])
+
+
+def scope(root: Path, file: str) -> str:
+    """Name what a file's tests are kept together with."""
+    return THE_RUN if asks_for_the_run(root / file) else file
 
 
 @cache
 def asks_for_the_run(file: Path) -> bool:
-    """Say whether a test or fixture of a file takes `run` (of `helpers/fixtures.py`)."""
-    return bool(re.search(r"^def \w+\([^)]*\brun\b", file.read_text(encoding="utf-8"), re.M))
+    """Say whether a test or fixture of a file takes `run` (of `helpers/fixtures.py`), and the file
+    makes none of its own."""
+    text = file.read_text(encoding="utf-8")
+    asks = re.search(r"^def \w+\([^)]*\brun\b", text, re.M)
+    return bool(asks) and not re.search(r"^def run\(", text, re.M)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Begin with what takes longest, then with what has most tests."""
+    scopes = {item: scope(config.rootpath, item.nodeid.partition("::")[0]) for item in items}
+    counts = Counter(scopes.values())
+
+    def place(item):
+        at = scopes[item]
+        known = LONGEST.index(at) if at in LONGEST else len(LONGEST)
+        return known, -counts[at], at
+
+    items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # which would put many tests before long ones
     return Together(config, log)
 
 
