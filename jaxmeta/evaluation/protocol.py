@@ -72,6 +72,7 @@ class Protocol(NamedTuple):
     """
 
     name: str
+    about: str  # for the help of the option that chooses one
     fixed: tuple[str, ...]  # options that it settles, which may not be given beside it
     trials: Callable[[Pool, Request], Sequence]
     score: Callable[..., Iterator[tuple]]

@@ -1,9 +1,11 @@
 """What a test asks of a run: its options, and the plan that comes of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
 
 from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.shards.shards import shown_in
@@ -28,17 +30,17 @@ from jaxmeta.splits.pool import Pool, pool, volumes_of
 TRAINED_WITH = "target-labels", "shared-patients"  # leaks that only a training can have
 
 
+def told_of(protocols: Mapping[str, Protocol]) -> str:
+    """Tell what there is to choose from."""
+    each = "; ".join(f"{name}: {protocol.about}" for name, protocol in protocols.items())
+    return f"auto: as the run was trained to be asked, else few-shot. {each}."
+
+
 @options
 class Cases:
     """What is asked, and of whom."""
 
-    protocol: Literal["auto"] | Name = "auto"
-    """auto: as the run was trained to be asked, else few-shot. few-shot: a few labelled slices, and
-    whole volumes of everybody else. within-volume asks as SSM-SAM's authors do: of every so many
-    --neighbors that show the organ the middle one is labelled and adapted to, the others are
-    segmented and scored; somebody then labels a part of every volume, the report says how much, and
-    it goes to RUN/within. alpnet and shared-patients are of runs that were trained by them;
-    supervised, of whole volumes, is of methods that are given no support."""
+    protocol: Annotated[Literal["auto"] | Name, tyro.conf.arg(help=told_of(PROTOCOLS))] = "auto"
     organs: tuple[str, ...] = ()
     """Organs to test on; none: all that the run held out."""
     shots: tuple[int, ...] = (5, 1)

@@ -131,4 +131,5 @@ def describe(pool: Pool, trials: Sequence[Trial], request: Request, distances: s
 
 
 FIXED = ("shots", "support_patients", "support_sets", "organs", "upper_bound")
-PROTOCOL = Protocol("alpnet", FIXED, trials, score_by_chunks, describe)
+ABOUT = "one fold of SSL-ALPNet's five, of a run that was trained by it"
+PROTOCOL = Protocol("alpnet", ABOUT, FIXED, trials, score_by_chunks, describe)

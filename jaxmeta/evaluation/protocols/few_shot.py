@@ -61,4 +61,5 @@ def describe(pool: Pool, trials: Sequence[Trial], request: Request, distances: s
     )
 
 
-PROTOCOL = Protocol("few-shot", (), trials, score_volumes, describe)
+ABOUT = "a few labelled slices of support patients, and whole volumes of everybody else"
+PROTOCOL = Protocol("few-shot", ABOUT, (), trials, score_volumes, describe)

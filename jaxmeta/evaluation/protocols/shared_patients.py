@@ -151,5 +151,6 @@ def describe(pool: Pool, trials: Sequence[Trial], request: Request, distances: s
 
 
 FIXED = ("support_patients", "largest_component")
-PROTOCOL = Protocol("shared-patients", FIXED, trials, score, describe)
+ABOUT = "slices of the support patients too, of a run that was trained so (a leak)"
+PROTOCOL = Protocol("shared-patients", ABOUT, FIXED, trials, score, describe)
 EVERY_SLICE = PROTOCOL._replace(trials=trials_of_every_slice, score=score_volumes)

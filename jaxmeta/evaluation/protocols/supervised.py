@@ -122,5 +122,8 @@ def like(volume: Volume, entry: Entry) -> bool:
 
 FIXED = ("shots", "support_patients", "support_sets", "baselines", "steps", "upper_bound")
 FIXED += ("tune", "only_tune", "tuned_on", "transfer")
-PROTOCOL = Protocol("supervised", FIXED, trials, score_volumes, describe, folder="supervised")
+ABOUT = "whole volumes of held-out patients, of a method that is given no support"
+PROTOCOL = Protocol(
+    "supervised", ABOUT, FIXED, trials, score_volumes, describe, folder="supervised"
+)
 IN_FOLDS = PROTOCOL._replace(trials=trials_in_folds)

@@ -259,4 +259,9 @@ def with_clicks(protocol: Protocol, clicks: int) -> Protocol:
 
 
 FIXED = ("shots", "support_patients", "support_sets", "upper_bound", "largest_component")
-PROTOCOL = Protocol("within-volume", FIXED, trials, score_within, describe, folder="within")
+ABOUT = (
+    "as SSM-SAM's authors ask: of every so many --neighbors that show the organ the middle one is "
+    "labelled and adapted to, the others are segmented and scored; somebody then labels a part of "
+    "every volume, and the report, in RUN/within, says how much"
+)
+PROTOCOL = Protocol("within-volume", ABOUT, FIXED, trials, score_within, describe, folder="within")
