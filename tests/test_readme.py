@@ -24,13 +24,16 @@ def test_what_the_notebook_imports_is_there():
 
 @pytest.mark.slow
 def test_the_notebook_goes_from_shards_to_a_mask(tmp_path, monkeypatch):
-    """As pasted, but for the number of its steps; beside the module's own shards."""
+    """As pasted, but for its number of steps and of levels; beside the module's own shards."""
     write_scans(tmp_path / "belly", ["liver", "kidney", "spleen"], 6, 0)
     prepare([tmp_path / "belly"], tmp_path / "shards", size=64, workers=1)
     monkeypatch.chdir(tmp_path)
-    assert NOTEBOOK.count("range(800)") == 1
+    text = NOTEBOOK
+    for told, fewer in (("range(800)", "range(2)"), ("unet((8, 16, 32, 64))", "unet((8, 16))")):
+        assert text.count(told) == 1
+        text = text.replace(told, fewer)
     notebook = {}
-    exec(compile(NOTEBOOK.replace("range(800)", "range(2)"), "README.md", "exec"), notebook)
+    exec(compile(text, "README.md", "exec"), notebook)
     assert notebook["mask"].shape == notebook["scan"].target.shape == (10, 20, 24)
     assert notebook["mask"].dtype == bool
     assert np.isfinite(notebook["metrics"]["scalars"]["meta_gradient_norm"])
