@@ -47,10 +47,10 @@ ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8
 
 
-@pytest.fixture
-def words(config, tmp_path):
+@pytest.fixture(scope="module")
+def words(config, tmp_path_factory):
     """The command line of the small run, longer, with checkpoints at every second step."""
-    file = tmp_path / "config.json"
+    file = tmp_path_factory.mktemp("words") / "config.json"
     told = plain(dataclasses.replace(config, workdir="auto", steps=STEPS))
     file.write_text(json.dumps(told))
     return ["--config-file", str(file), "--workdir"]
@@ -87,11 +87,18 @@ def wait_for_step(folder, number):
         time.sleep(0.01)
 
 
+@pytest.fixture(scope="module")
+def whole(words, tmp_path_factory):
+    """The folder of a run that nothing stopped; those beside it share what it compiled."""
+    folder = tmp_path_factory.mktemp("stopped") / "whole"
+    finish(start(words, folder))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(words, tmp_path, how):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finish(start(words, whole))
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(words, whole, how):
+    stopped = whole.parent / how.name
     process = start(words, stopped)
     wait_for_step(stopped, 3)
     process.send_signal(how)
