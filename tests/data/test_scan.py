@@ -10,8 +10,7 @@ from jaxmeta.data.formats.image import Image
 from jaxmeta.data.grid import Grid, from_slices, grid_by, shown_frame, to_slices
 from jaxmeta.data.intensity import CT
 from jaxmeta.data.orientation import frame_to_text
-from jaxmeta.data.scan import Scale, Scan, network_input, scan_of
-from jaxmeta.data.shards import load
+from jaxmeta.data.scan import Scale, Scan, SlicePreprocessing, network_input, scan_of
 from jaxmeta.data.shards.load import load_images, scan_in
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
@@ -73,7 +72,7 @@ def _label(file):
 
 
 def test_there_is_one_way_to_the_network_and_nobody_else_windows_slices():
-    assert load.network_input is jaxmeta.inference.scan.network_input is network_input
+    assert SlicePreprocessing().images is jaxmeta.inference.scan.network_input is network_input
     windowing = {
         name
         for name, path in MODULES.items()
