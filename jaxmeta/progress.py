@@ -87,7 +87,7 @@ def following(
     with ExitStack() as shown:
         bar = None
         if sys.stderr.isatty():
-            how = dict(total=total, initial=start, desc=what, unit=unit, disable=silent())
+            how = dict(total=total, initial=start, desc=what, unit=unit, disable=another_speaks())
             bar = shown.enter_context(tqdm(**how))
         if bar is None or not terminal():
             shown.enter_context(beating(at, clock, every))
@@ -157,7 +157,7 @@ def slow_start() -> str:
 
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a line above the bar, if there is one; a command spells what it names."""
-    if not silent():
+    if not another_speaks():
         tqdm.write(SPELLING.get()(text), file=file or sys.stdout)
 
 
@@ -166,6 +166,6 @@ def terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def silent() -> bool:
+def another_speaks() -> bool:
     """Tell whether another process speaks for this one."""
     return sys.stdout is None

@@ -19,7 +19,7 @@ from jaxmeta.data.formats.image import read_label
 from jaxmeta.data.grid import spacing, to_slices
 from jaxmeta.data.layouts.found import described
 from jaxmeta.inference.few_shot import segmented
-from jaxmeta.inference.found import Found
+from jaxmeta.inference.found import FoundVolume
 from jaxmeta.inference.options import Options as Asked
 from jaxmeta.metrics import dice, overlap
 from jaxmeta.options import options
@@ -88,7 +88,9 @@ def columns(folder: Path, options: Options) -> Iterator[Column]:
         yield column(f"{name.rpartition('_')[0]}, {modality}", value, support, queries)
 
 
-def column(title: str, value: int, support, queries: list[tuple[Found, np.ndarray]]) -> Column:
+def column(
+    title: str, value: int, support, queries: list[tuple[FoundVolume, np.ndarray]]
+) -> Column:
     """Choose the query with the median Dice."""
     scores = [dice(overlap(found.labels == value, truth == value)) for found, truth in queries]
     middle = int(np.argsort(scores)[len(scores) // 2])

@@ -69,7 +69,7 @@ class Adapted(NamedTuple):
     valid: Bool[Array, " K"]
 
 
-def together(mask: Shaped[Array, "N H W"], count: int, key: Array) -> Float[Array, "N K 2"]:
+def points_together(mask: Shaped[Array, "N H W"], count: int, key: Array) -> Float[Array, "N K 2"]:
     """Draw points on all masks of a chunk together, the same for each of its slices."""
     points = drawn_on(mask, count, key)
     return jnp.broadcast_to(points[None], (mask.shape[0], *points.shape))
@@ -158,7 +158,9 @@ def ssm_sam(
         plan = by_chunks(support, chunk, passes)
         update = optax.chain(optax.sgd(1.0), scale_by(learned["rate"] if learn_rate else rate))
         how = dict(update=update, key=key, order=order, memory=memory)
-        return adapt(loss_with(meta, together, drawn.inner), learned["theta"], support, plan, **how)
+        return adapt(
+            loss_with(meta, points_together, drawn.inner), learned["theta"], support, plan, **how
+        )
 
     def outer(meta: Meta, task: Task) -> tuple[PyTree, dict]:
         inner_key, query_key, logged = jax.random.split(typed_key(task.key), 3)
@@ -168,7 +170,7 @@ def ssm_sam(
 
         def judged(learned):
             phi, (losses, _) = walk(learned, meta, support, inner_key)
-            loss = jax.checkpoint(loss_with(meta, together, drawn.outer))
+            loss = jax.checkpoint(loss_with(meta, points_together, drawn.outer))
             values = jax.lax.map(lambda at: loss(phi, *at), (chunks, keys))
             return values.sum(), (phi, values.mean(), losses)
 
@@ -190,7 +192,7 @@ def ssm_sam(
 
         def one(at):
             examples, key = at
-            points = together(examples.mask, drawn.outer, key)
+            points = points_together(examples.mask, drawn.outer, key)
             still = jax.lax.stop_gradient(learned)
             return segment(meta, still, examples.image, points, examples.prompt)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Scores = Callable[[dict], Float[Array, " T"]]
+TaskScores = Callable[[dict], Float[Array, " T"]]
 SMALL = 1e-4
 
 
@@ -46,7 +46,7 @@ def target_validation(statistics: dict) -> Float[Array, " T"]:
     return statistics["target_iou"]
 
 
-def weighting(scores: Scores, *, invert: bool = False) -> Callable[[dict], Float[Array, " T"]]:
+def weighting(scores: TaskScores, *, invert: bool = False) -> Callable[[dict], Float[Array, " T"]]:
     """Make (statistics of all tasks) -> one weight a task of a rule's scores."""
 
     def task_weights(statistics: dict) -> Float[Array, " T"]:

@@ -79,7 +79,7 @@ def warp(
     rows = jnp.arange(height)[:, None] - (height - 1) / 2 - to.shift[0] * height
     columns = jnp.arange(width)[None] - (width - 1) / 2 - to.shift[1] * width
     if to.knots is not None:
-        by = displacement(to.knots, height, width)
+        by = displaced(to.knots, height, width)
         rows, columns = rows + height * by[0], columns + width * by[1]
     cos, sin = jnp.cos(to.angle) / to.scale, jnp.sin(to.angle) / to.scale
     where = [
@@ -94,7 +94,7 @@ def warp(
     return moved, map_coordinates(mask, where, order=0, mode="constant", cval=0)
 
 
-def displacement(knots: Float[Array, "K K 2"], height: int, width: int) -> Float[Array, "2 H W"]:
+def displaced(knots: Float[Array, "K K 2"], height: int, width: int) -> Float[Array, "2 H W"]:
     """Displace every pixel of a slice, rows and columns in sides, as its control points say."""
     cells = knots.shape[0] - 3
     return jnp.einsum(

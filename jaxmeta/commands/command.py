@@ -16,7 +16,7 @@ from jaxmeta.errors import BadInput, Stopped
 from jaxmeta.options import grouped, ungrouped
 from jaxmeta.progress import SPELLING
 
-TOLD = (  # what the disk refuses, and the user can mend
+TOLD_ERRORS = (  # what the disk refuses, and the user can mend
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EACCES,
@@ -37,7 +37,7 @@ MODULES = {  # in experiments/, by what `jaxmeta` calls it
 # What the library's texts name: `jaxmeta predict`, `fill_nan`, `tasks.spacing`, `modality=ct`.
 NAMED = re.compile(r"`(?:jaxmeta ([a-z-]+)|([a-z]\w*(?:\.[a-z]\w*)*)(?:=([^`]*))?)`", re.ASCII)
 
-Asked = TypeVar("Asked")
+Parsed = TypeVar("Asked")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         os._exit(0)
     except OSError as error:
-        if error.errno not in TOLD:
+        if error.errno not in TOLD_ERRORS:
             raise
         fail(f"{error.strerror}: {error.filename or 'while writing'}")
     finally:
@@ -111,7 +111,7 @@ def speak_all_languages() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def parse_words(kind: type[Asked], text: str | None) -> Asked:
+def parse_words(kind: type[Parsed], text: str | None) -> Parsed:
     """Parse the words that a command was called with; `text` is its help."""
     refuse_repeated(sys.argv[1:])
     return ungrouped(kind, tyro.cli(grouped(kind), prog=program(), description=text))

@@ -19,8 +19,8 @@ from jaxmeta.evaluation.protocols import PROTOCOLS, Name, alpnet
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.options import options, path_or_none
 from jaxmeta.reports import comparison, cross_validation
-from jaxmeta.reports.pairing import Entry, called, entered, refuse_overlapping
-from jaxmeta.reports.run import read, tested, write
+from jaxmeta.reports.pairing import ComparedRun, entered, refuse_overlapping, renamed_methods
+from jaxmeta.reports.run import read_report, tested, write
 from jaxmeta.runs.config import AnyLeak
 
 
@@ -69,7 +69,7 @@ def compare(
     Raises BadInput where the runs were not asked the same.
     """
     refuse_twice(folders)
-    outcomes = [read(folder, report) for folder in folders]
+    outcomes = [read_report(folder, report) for folder in folders]
     beside = folders[0] / report / f"of_{len(outcomes)}_runs"
     if any(outcome.protocol == alpnet.PROTOCOL.name for outcome in outcomes):
         if reference is not None or names:
@@ -79,7 +79,10 @@ def compare(
         refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
         return cross_validation.write(output or beside, outcomes)
     entries = entered(
-        [Entry(o.folder, o.algorithm, o.seed, scores_of(o)[0].cohort, o.split) for o in outcomes],
+        [
+            ComparedRun(o.folder, o.algorithm, o.seed, scores_of(o)[0].cohort, o.split)
+            for o in outcomes
+        ],
         [outcome.recipe for outcome in outcomes],
     )
     several = len({entry.method for entry in entries}) > 1
@@ -90,10 +93,12 @@ def compare(
     if names and not several:
         raise BadInput("--names: names methods beside each other, and these runs are all of one")
     if names:
-        entries = called(entries, names, {score.row for o in outcomes for score in scores_of(o)})
+        entries = renamed_methods(
+            entries, names, {score.row for o in outcomes for score in scores_of(o)}
+        )
     refuse_overlapping([(o.folder, o.split, tested(o)) for o in outcomes])
     refuse_other_leaks([(o.folder, o.leaks) for o in outcomes], allow_leak)
-    asked = [alike(outcome) for outcome in outcomes]
+    asked = [must_share(outcome) for outcome in outcomes]
     for folder, other in zip(folders, asked, strict=True):
         for what, value in asked[0].items():
             if other[what] != value and not (several and what == "rows"):  # each has its own
@@ -131,7 +136,7 @@ def refuse_other_leaks(tests: Sequence[tuple[Path, Sequence[str]]], allowed: Seq
             )
 
 
-def alike(outcome: Outcome) -> dict[str, object]:
+def must_share(outcome: Outcome) -> dict[str, object]:
     """Give what runs must share to be compared."""
     return {
         "shots": tuple(table.shots for table in outcome.tables),

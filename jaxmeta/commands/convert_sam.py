@@ -17,10 +17,10 @@ from jaxmeta.commands.command import parse_words
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.models.sam.files import SIZE, open_checkpoint, write_weights
 from jaxmeta.models.sam.size import SIZES
-from jaxmeta.models.sam.weights import Fit, fit, leaves, named, recognised
+from jaxmeta.models.sam.weights import Fit, fit_size, leaves, recognised, size_name
 from jaxmeta.options import options
 
-SHOWN = 8  # names of each kind in the report
+NAMES_SHOWN = 8  # names of each kind in the report
 
 
 @options
@@ -59,14 +59,16 @@ def convert(args: Arguments) -> None:
             size = recognised(checkpoint.shapes)
         except BadInput as error:
             raise BadInput(f"{args.checkpoint}: {error}") from None
-        print(f"{args.checkpoint}: {named(size)}")
+        print(f"{args.checkpoint}: {size_name(size)}")
         if args.size != "any" and size != SIZES[args.size]:
-            raise BadInput(f"{args.checkpoint} is {named(size)}, not {named(SIZES[args.size])}")
-        found = fit(checkpoint.shapes, size)
+            raise BadInput(
+                f"{args.checkpoint} is {size_name(size)}, not {size_name(SIZES[args.size])}"
+            )
+        found = fit_size(checkpoint.shapes, size)
         print(report(found, every=args.names))
         if not found.whole:
             raise BadInput(
-                f"{args.checkpoint} does not fit {named(size)}: {len(found.missing)} tensors "
+                f"{args.checkpoint} does not fit {size_name(size)}: {len(found.missing)} tensors "
                 f"missing, {len(found.unexpected)} unexpected, {len(found.misshapen)} of another "
                 "shape; nothing written"
             )
@@ -90,8 +92,8 @@ def report(found: Fit, *, every: bool = False) -> str:
         return "\n".join(lines + counts + named)
     for what in ("missing", "unexpected", "misshapen"):
         names = getattr(found, what)
-        more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         lines.append(
-            f"{len(names)} {what}" + (": " if names else "") + ", ".join(names[:SHOWN]) + more
+            f"{len(names)} {what}" + (": " if names else "") + ", ".join(names[:NAMES_SHOWN]) + more
         )
     return "\n".join(lines)

@@ -29,10 +29,10 @@ USAGE = "\n".join(
 
 def main() -> None:
     """Call the command that the first word names."""
-    run(called)
+    run(named_command)
 
 
-def called() -> None:
+def named_command() -> None:
     """Take the first word as the command's name, and leave it the others."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):

@@ -15,10 +15,10 @@ from jaxmeta.commands.command import parse_words, spelled
 from jaxmeta.commands.compare import compare, refuse_other_leaks, refuse_twice
 from jaxmeta.data.shards.shards import cohort_of
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.leaks import kinds
-from jaxmeta.evaluation.outcome import Outcome, labelled
+from jaxmeta.evaluation.leaks import kinds_of_leaks
+from jaxmeta.evaluation.outcome import Outcome, labelled_text
 from jaxmeta.evaluation.run_test import score_run
-from jaxmeta.evaluation.settings import describe
+from jaxmeta.evaluation.settings import describe_tuning
 from jaxmeta.evaluation.test_plan import (
     EvaluationPlan,
     Options,
@@ -31,7 +31,7 @@ from jaxmeta.evaluation.tuning import search_settings
 from jaxmeta.methods import method_of
 from jaxmeta.options import path_or_none
 from jaxmeta.parallel import devices
-from jaxmeta.reports.pairing import Entry, entered, refuse_overlapping, refuse_unpaired
+from jaxmeta.reports.pairing import ComparedRun, entered, refuse_overlapping, refuse_unpaired
 from jaxmeta.reports.run import write
 from jaxmeta.runs.identity import recipe
 from jaxmeta.runs.provenance import namesakes
@@ -52,7 +52,10 @@ def test(options: Options) -> list[Outcome]:
     runs = [prompted(open_run(folder), options) for folder in options.run]
     plans = [plan_test(run, options) for run in runs]  # refused before hours of work, if at all
     refuse_incomparable(runs, plans)
-    leaked = [kinds(one.leaks, run.config.allow_leak) for run, one in zip(runs, plans, strict=True)]
+    leaked = [
+        kinds_of_leaks(one.leaks, run.config.allow_leak)
+        for run, one in zip(runs, plans, strict=True)
+    ]
     refuse_other_leaks(list(zip(options.run, leaked, strict=True)), options.allow_leak)
     for run, one in zip(runs, plans, strict=True):
         for shots in one.trials if path_or_none(options.tuned_on) else ():
@@ -84,7 +87,7 @@ def refuse_incomparable(runs: Sequence[Run], plans: Sequence[EvaluationPlan]) ->
     if any(run.config.protocol != "few-shot" for run in runs):
         return
     entries = [
-        Entry(
+        ComparedRun(
             run.folder,
             run.config.algorithm,
             run.config.seed,
@@ -112,4 +115,4 @@ def tell_tuned(run: Run, plan: EvaluationPlan, options: Options, transfer: Run |
     for shots in plan.trials:
         found = search_settings(run, shots, transfer, conditions_of(options))
         for row, setting in found.items():
-            print(f"{run.folder}, {labelled(shots)}, {row}: {describe(setting)}")
+            print(f"{run.folder}, {labelled_text(shots)}, {row}: {describe_tuning(setting)}")

@@ -28,7 +28,7 @@ from jaxmeta.phantoms.write import PHANTOM_SPLIT, write_phantoms
 from jaxmeta.runs.checks import check
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.config_file import read_config
-from jaxmeta.runs.presets import DEFAULT, PRESETS
+from jaxmeta.runs.presets import DEFAULT_PRESET, PRESETS
 from jaxmeta.runs.released import refuse_tiny
 from jaxmeta.runs.train import meta_train
 
@@ -86,11 +86,12 @@ def parse(words: list[str]) -> tuple[str, Config]:
         raise BadInput(f"preset {named} and --config-file: give one of the two")
     if named not in (None, *PRESETS):
         raise BadInput(f"unknown preset {named!r}: known are {', '.join(PRESETS)}")
-    text, preset = PRESETS[named or DEFAULT]
+    text, preset = PRESETS[named or DEFAULT_PRESET]
     if named is None and base is None and {"-h", "--help"} & {*words}:
-        text = f"{__doc__}\nPresets:\n{listed()}\n\nWhat follows are the options of {DEFAULT}."
+        follows = f"What follows are the options of {DEFAULT_PRESET}."
+        text = f"{__doc__}\nPresets:\n{listed_presets()}\n\n{follows}"
     kind = tyro.conf.AvoidSubcommands[Config]  # of each union the member that the preset has
-    return named or DEFAULT, tyro.cli(
+    return named or DEFAULT_PRESET, tyro.cli(
         kind,
         prog=f"{program()} [PRESET]",
         description=spelled(text),
@@ -99,7 +100,7 @@ def parse(words: list[str]) -> tuple[str, Config]:
     )
 
 
-def listed() -> str:
+def listed_presets() -> str:
     """List the presets."""
     return "\n".join(f"    {name:26} {preset.text}" for name, preset in PRESETS.items())
 

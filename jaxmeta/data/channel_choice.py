@@ -5,7 +5,7 @@ case_0000 and case_0001, the T1w and T2w of BIDS. Of what is chosen each channel
 its own, of the same patient.
 """
 
-from jaxmeta.data.channels import channel_count, choices, names_of, numbered
+from jaxmeta.data.channels import channel_count, channel_number, choices, names_of
 from jaxmeta.data.formats.image import shape_of
 from jaxmeta.data.layouts.found import Found, Pair
 from jaxmeta.data.names import slug
@@ -49,7 +49,7 @@ def _file(pair, wanted, used):
 
 
 def _numbers(pair, wanted, count):
-    return sorted({numbered(rule.word, count, pair.channels, pair.image) for rule in wanted})
+    return sorted({channel_number(rule.word, count, pair.channels, pair.image) for rule in wanted})
 
 
 def _one(pair, number, count):

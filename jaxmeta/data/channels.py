@@ -24,7 +24,7 @@ def names_of(count: int, declared: Sequence[str]) -> tuple[str, ...]:
     return tuple(declared) if count == len(declared) == apart else ()
 
 
-def numbered(word: str, count: int, declared: Sequence[str], path: str | Path) -> int:
+def channel_number(word: str, count: int, declared: Sequence[str], path: str | Path) -> int:
     """Give the number of the channel that a user calls by name or by number."""
     names = names_of(count, declared)
     slugs = [slug(name) for name in names]
@@ -53,7 +53,7 @@ def chosen(
     """Check the choice for a file of this shape; of one channel there is no choice to make."""
     count = channel_count(shape)
     if channel is not None:
-        return numbered(str(channel), count, (), path)
+        return channel_number(str(channel), count, (), path)
     if count > 1:
         raise BadInput(f"{path}: holds {count} channels; choose with {choices(count, declared)}")
     return 0

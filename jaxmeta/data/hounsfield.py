@@ -19,7 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-SHOWN = 0.01  # least share inside of the window: a whole trunk in HU has .6, a bone .9, -1024 none
+LEAST_SHOWN = (
+    0.01  # least share inside of the window: a whole trunk in HU has .6, a bone .9, -1024 none
+)
 SPREAD = 20.0  # HU from the 0.5 to the 99.5 percentile; noise alone has more, a z-score has 7
 NO_MATTER = -1200.0  # air is -1000, and noise reaches below: 2 % of it where that is 100 HU
 THIN = 0.05  # most that may lie below that: the rim of padding (-3024) that was interpolated
@@ -28,8 +30,8 @@ PEAK = 0.5  # of what lies above the window, most that may be there: bone has .0
 PEAK_ALONE = 0.25  # the same, where no voxel is below 0, as fat and air are in a scan in HU
 BRIGHT = 0.1  # and the least share above the window for that to be asked
 METAL = 3071.0  # the most that 12 bits hold of HU; more is metal's, and that is little
-AIR = (-800.0, -160.0)  # where no air is: lung's peak lies about -830, and is wide
-APART = (850.0, 1150.0)  # fat to muscle, from air
+AIRLESS = (-800.0, -160.0)  # where no air is: lung's peak lies about -830, and is wide
+FAT_TO_MUSCLE = (850.0, 1150.0)  # fat to muscle, from air
 SHARP = 0.02  # of how far it is from tissue: a quarter of air is within .009, of lung within .07
 CLOSE = 160.0  # from fat to muscle it is 150
 WATER = 0.13  # of air's distance from 0, most of tissue's: fat has .1 and muscle .05
@@ -66,7 +68,7 @@ def unseen(
 
     seen, above = share((value > start) & (value < end)), share(value > end)
     reach = f"its values reach from {least:.4g} to {most:.4g}"
-    if seen < SHOWN:
+    if seen < LEAST_SHOWN:
         return f"{seen:.1%} of its voxels lie inside, and {reach}"
     if high - low < SPREAD and most - least < 5 * SPREAD:
         return f"99 % of its voxels lie within {high - low:.2g} of each other, and {reach}"
@@ -148,7 +150,11 @@ def _air(value, body):
     """Say that air's sharp peak lies where no air is, as far below tissue as air does; else
     nothing."""
     two = _two(value, body)
-    if two and AIR[0] < two.air < AIR[1] and APART[0] < two.apart < APART[1]:
+    if (
+        two
+        and AIRLESS[0] < two.air < AIRLESS[1]
+        and FAT_TO_MUSCLE[0] < two.apart < FAT_TO_MUSCLE[1]
+    ):
         return f"its air lies about {two.air:.4g}" if two.sharp < SHARP * two.apart else ""
     return ""
 

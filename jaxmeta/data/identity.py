@@ -18,8 +18,8 @@ from jaxmeta.data.placement import agreement, displacement
 from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.shards import Shards, Volume
 
-SAME = 0.9  # Dice of two masks from which two names are one structure
-TOLD = 3  # examples in a note
+SAME_DICE = 0.9  # Dice of two masks from which two names are one structure
+EXAMPLES = 3  # examples in a note
 
 Masks = Mapping[str, Mapping[str, str]]  # fingerprint of a scan -> structure -> digest of its masks
 
@@ -86,7 +86,7 @@ def aliases(
     """
     ones, others = (None if names is None else set(names) for names in (ones, others))
     found: dict[tuple[str, str], Alias] = {}
-    for pairs in neighbors(shards):
+    for pairs in comparable(shards):
         likely: dict[tuple[str, str], list[tuple[int, str, int, str]]] = {}
         for a, b in pairs:
             for first, second in candidates(shards.volumes[a], shards.volumes[b]):
@@ -95,14 +95,18 @@ def aliases(
                     likely.setdefault(key, []).append((a, first, b, second))
         for key, masks in likely.items():
             alias = (
-                None if key in found else judged(shards, key, masks, together(shards, key, pairs))
+                None
+                if key in found
+                else judged(shards, key, masks, comparable_places(shards, key, pairs))
             )
             if alias:
                 found[key] = alias
     return list(found.values())
 
 
-def together(shards: Shards, names: tuple[str, str], pairs: Sequence[tuple[int, int]]) -> int:
+def comparable_places(
+    shards: Shards, names: tuple[str, str], pairs: Sequence[tuple[int, int]]
+) -> int:
     """Count the places where two structures can be compared."""
     a, b = np.array(pairs).T
     one, other = (np.zeros(len(shards.volumes), bool) for _ in names)
@@ -120,8 +124,8 @@ def judged(
     for number, (a, first, b, second) in enumerate(masks):
         if 2 * (alike_in + len(masks) - number) <= places:
             return None
-        dice = overlap(shards, a, first, b, second)
-        if dice <= SAME:
+        dice = dice_of(shards, a, first, b, second)
+        if dice <= SAME_DICE:
             continue
         alike_in += 1
         one, other = shards.volumes[a].name, shards.volumes[b].name
@@ -137,7 +141,7 @@ def apart(pair: tuple[str, str], ones: set[str], others: set[str]) -> bool:
     return (first in ones and second in others) or (first in others and second in ones)
 
 
-def neighbors(shards: Shards) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def comparable(shards: Shards) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """List pairs of volumes whose masks can be laid on each other: (of one scan, of one patient on
     one grid).
 
@@ -177,13 +181,13 @@ def candidates(one: Volume, other: Volume) -> Iterator[tuple[str, str]]:
     a = np.array([int(one.counts[name].sum()) for name in names], np.float64)
     b = np.array([int(other.counts[name].sum()) for name in theirs], np.float64)
     bound = 2 * np.minimum(a[:, None], b[None]) / (a[:, None] + b[None])
-    for row, column in np.argwhere(bound > SAME):
+    for row, column in np.argwhere(bound > SAME_DICE):
         first, second = names[row], theirs[column]
         if first != second and (one is not other or first < second):
             yield first, second
 
 
-def overlap(shards: Shards, a: int, first: str, b: int, second: str) -> float:
+def dice_of(shards: Shards, a: int, first: str, b: int, second: str) -> float:
     """Compute the Dice of two masks, or 0 as soon as what is left of it cannot be above .9.
 
     Slices are read from the one where both are largest on: what these do not share is lost for
@@ -191,7 +195,7 @@ def overlap(shards: Shards, a: int, first: str, b: int, second: str) -> float:
     """
     one, other = shards.volumes[a], shards.volumes[b]
     total = int(one.counts[first].sum() + other.counts[second].sum())
-    if not alike(one.grid, other.grid):
+    if not cut_alike(one.grid, other.grid):
         masks = (
             from_slices(load_masks(shards, n, range(len(v.counts[s])), s), v.grid)
             for n, v, s in ((a, one, first), (b, other, second))
@@ -203,7 +207,7 @@ def overlap(shards: Shards, a: int, first: str, b: int, second: str) -> float:
     least = np.minimum(one.counts[first], other.counts[second])
     shared = int(least.sum())  # at most
     for plane in map(int, np.argsort(-least, kind="stable")):
-        if 2 * shared <= SAME * total:
+        if 2 * shared <= SAME_DICE * total:
             return 0.0
         if not least[plane]:
             break
@@ -212,7 +216,7 @@ def overlap(shards: Shards, a: int, first: str, b: int, second: str) -> float:
     return 2 * shared / total
 
 
-def alike(one: Grid, other: Grid) -> bool:
+def cut_alike(one: Grid, other: Grid) -> bool:
     """Tell whether two volumes of one shape are cut the same way: slice by slice, row by row."""
     steps = [(0, 0, 0), *(tuple(int(i == j) for j in range(3)) for i in range(3))]
     steps = [step for step in steps if all(s < n for s, n in zip(step, one.shape, strict=True))]
@@ -225,10 +229,10 @@ def doubts(shards: Shards, *, structures: bool = True) -> list[str]:
     """Say in a line each what may be one under two names: scans, structures, and people."""
     told = []
     if twice := same_scans(shards.volumes):
-        pairs = "; ".join(" and ".join(v.name for v in own) for own in twice[:TOLD])
+        pairs = "; ".join(" and ".join(v.name for v in own) for own in twice[:EXAMPLES])
         told.append(
             f"{len(twice)} scan(s) are there under two patients' names, voxel for voxel: {pairs}"
-            f"{'; ...' * (len(twice) > TOLD)}; leave one of them out, or make them one patient"
+            f"{'; ...' * (len(twice) > EXAMPLES)}; leave one of them out, or make them one patient"
         )
     for alias in aliases(shards) if structures else ():
         told.append(

@@ -31,7 +31,7 @@ class Intensity(NamedTuple):
 CT = Intensity(-160.0, 240.0, 40.0, 100.0)  # level 40, width 400: MedSAM's soft-tissue window
 
 
-def measure(
+def measure_intensity(
     volume: Shaped[np.ndarray, "..."],
     modality: str,
     *,

@@ -30,7 +30,7 @@ from nibabel.orientations import io_orientation
 
 AXES = ("sagittal", "coronal", "axial")  # whose slices count along the canonical RAS axis 0, 1, 2
 ACQUIRED = "acquired"
-RULES = (ACQUIRED, "axial", "coronal", "sagittal")  # by which a data set's slices are chosen
+AXIS_RULES = (ACQUIRED, "axial", "coronal", "sagittal")  # by which a data set's slices are chosen
 ALIKE = 1.1  # spacings whose ratio is below this agree: such a volume has no slices of its own
 OBLIQUE = 0.5  # cosine: slices more than 60 degrees off a frame's have little to do with it
 # Unit vectors of RAS space along which slices, rows and columns run.

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Real, UInt8
 
 from jaxmeta.data.formats.image import Image, rescaled
 from jaxmeta.data.grid import Grid, resize_image, resize_mask, to_slices
-from jaxmeta.data.intensity import Intensity, clip, measure, normalize
+from jaxmeta.data.intensity import Intensity, clip, measure_intensity, normalize
 from jaxmeta.errors import BadInput
 
 
@@ -59,7 +59,7 @@ def scan_of(
     scale = Scale(image.slope, image.intercept)
     try:
         told = dict(sure=rescale is not None, **scale._asdict())
-        intensity = measure(image.values, modality, **told)
+        intensity = measure_intensity(image.values, modality, **told)
     except BadInput as error:
         raise type(error)(f"{file}: {error}") from None
     return Scan(to_slices(image.values, grid), scale, grid, intensity)

@@ -53,11 +53,11 @@ def supervoxels(
     kept = np.flatnonzero((means > dark) & (np.arange(len(means)) > 0))
     number = np.zeros(len(means), np.int32)
     number[kept] = np.arange(1, len(kept) + 1)
-    rows, columns = (nearest(*sides) for sides in zip((height, width), small, strict=True))
+    rows, columns = (nearest_known(*sides) for sides in zip((height, width), small, strict=True))
     return number[labels][:, rows[:, None], columns]
 
 
-def nearest(count: int, known: int) -> Integer[np.ndarray, " count"]:
+def nearest_known(count: int, known: int) -> Integer[np.ndarray, " count"]:
     """Say for each of `count` pixels which of `known` ones along the same side has the nearest
     center.
 

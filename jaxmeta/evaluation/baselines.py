@@ -68,7 +68,7 @@ BASELINES = (
     ),
 )
 NOTES = {each.name: each.note for each in BASELINES if each.note}
-APART = tuple(each.name for each in BASELINES if each.all_labels)
+WITH_ALL_LABELS = tuple(each.name for each in BASELINES if each.all_labels)
 OWN_ROWS = (METHOD, *(each.name for each in BASELINES if each.own))
 BY_RUN = tuple(each.name for each in BASELINES if each.by_run)
 

@@ -24,7 +24,7 @@ LIMITS = {"dice": (0.0, 1.0), "iou": (0.0, 1.0)}  # between which no mean can he
 ANY = (-math.inf, math.inf)
 # what stands for support patients where slices were drawn, not people
 NOBODY = ("", *SUPPORT_SLICES)
-OTHERS = tuple(name for name in LATER if name not in ("asd", "asd_back"))  # halves of ASSD
+OTHER_MEASURES = tuple(name for name in LATER if name not in ("asd", "asd_back"))  # halves of ASSD
 
 
 class Margin(NamedTuple):
@@ -67,7 +67,7 @@ def row_mean(scores: Sequence[Score], measure: str = "dice") -> tuple[Interval, 
 def other_means(scores: Sequence[Score]) -> dict[str, Means]:
     """Average what is measured beside Dice and IoU, inside organs first."""
     scored = [score for score in scores if score.outcome == "scored"]
-    return {name: Means(mean(scores, name), mean(scored, name)) for name in OTHERS}
+    return {name: Means(mean(scores, name), mean(scored, name)) for name in OTHER_MEASURES}
 
 
 def mean(scores: Sequence[Score], measure: str) -> float:

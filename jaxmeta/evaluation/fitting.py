@@ -24,7 +24,7 @@ from jaxmeta.runs.build import build
 from jaxmeta.runs.run import Run
 
 # plain: nothing differentiates them
-OPTIMIZERS = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0), BY_SLICE: optax.adam(1.0)}
+UNIT_RULES = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0), BY_SLICE: optax.adam(1.0)}
 
 
 def segmenter_maker(
@@ -45,16 +45,16 @@ def segmenter_maker(
         if kind == "scratch":
             return once(kind, lambda: fresh(model))("scratch, no adaptation", ())
         of = run if kind == "adapted" else transfer
-        return once(kind, lambda: predictor_of(of, 0))(f"{kind}, no adaptation", of.state)
+        return once(kind, lambda: predictor_with_steps(of, 0))(f"{kind}, no adaptation", of.state)
 
     def make(name: str, kind: str, setting: Finetune | None) -> Segmenter:
         if setting is None:
             return begin(kind)._replace(name=name)
         steps = setting.steps
         if setting.optimizer == OWN:
-            return once((kind, steps), lambda: predictor_of(run, steps))(name, run.state)
+            return once((kind, steps), lambda: predictor_with_steps(run, steps))(name, run.state)
         walk = pass_by_pass if setting.optimizer == BY_SLICE else finetuned
-        update = OPTIMIZERS[setting.optimizer]
+        update = UNIT_RULES[setting.optimizer]
         tuned = once((setting.optimizer, steps), lambda: walk(model, loss, update, steps))
         return tuned(name, np.float32(setting.rate), begin(kind))
 
@@ -70,8 +70,8 @@ def own_rule_segmenter_maker(
     All segment by what is compiled for the first.
     """
     once = compiled_once(support_sets)
-    state, still = replicate(run.state, task_mesh(support_sets)), predictor_of(run, 0)
-    begins = {"adapted": still, rule.random_row: from_nothing(run, still)}
+    state, still = replicate(run.state, task_mesh(support_sets)), predictor_with_steps(run, 0)
+    begins = {"adapted": still, rule.random_row: from_random(run, still)}
 
     def begin(kind: str) -> Segmenter:
         return once(kind, lambda: begins[kind])(kind, state)
@@ -109,7 +109,7 @@ def walking_on(run: Run, own_rule: OwnRule, steps: int) -> Callable[[Any], Predi
         own = run.config.method
         own = own_rule.at_rate(own, times * own_rule.rate(own))
         at_rate = run._replace(config=replace(run.config, method=own))
-        rule = predictor_of(at_rate, steps)
+        rule = predictor_with_steps(at_rate, steps)
 
         def adapt_to(begun, key):
             support, phi = begun
@@ -122,7 +122,7 @@ def walking_on(run: Run, own_rule: OwnRule, steps: int) -> Callable[[Any], Predi
     return predictor
 
 
-def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[Any], Predictor]:
+def from_random(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[Any], Predictor]:
     """Begin at parameters drawn anew for every support, on the same backbone."""
     init = build(run.config).init
 
@@ -137,7 +137,7 @@ def from_nothing(run: Run, predictor: Callable[[Any], Predictor]) -> Callable[[A
     return fresh_predictor
 
 
-def predictor_of(run: Run, steps: int) -> Callable[[Any], Predictor]:
+def predictor_with_steps(run: Run, steps: int) -> Callable[[Any], Predictor]:
     """Make the predictor of a run's own method, with another number of steps."""
     steps = steps if method_of(run.config.method).adapts else None
     return build(run.config, testing=True, test_steps=steps).predictor

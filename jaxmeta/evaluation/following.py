@@ -46,7 +46,7 @@ def heard_of(segmenter: Segmenter, organ: str, tell: Callable[..., None]) -> Seg
     return segmenter._replace(fit=fit)
 
 
-def timed(segmenter: Segmenter) -> tuple[Segmenter, list[float]]:
+def timed_segmenter(segmenter: Segmenter) -> tuple[Segmenter, list[float]]:
     """Make the same segmenter, and the list to which each of its adaptations adds its seconds."""
     took = []
 

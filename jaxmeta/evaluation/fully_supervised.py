@@ -10,7 +10,7 @@ import optax
 from jaxmeta.augmentation.augment import upright, varied
 from jaxmeta.evaluation.baselines import BOUND, FULL
 from jaxmeta.evaluation.finetune import Finetune, pass_by_pass, supervised
-from jaxmeta.evaluation.fitting import OPTIMIZERS, fresh, predictor_of
+from jaxmeta.evaluation.fitting import UNIT_RULES, fresh, predictor_with_steps
 from jaxmeta.evaluation.protocol import Protocol
 from jaxmeta.evaluation.protocols import shared_patients
 from jaxmeta.evaluation.protocols.supervised import IN_FOLDS
@@ -42,13 +42,13 @@ def upper_bounds(
     model, loss = network_and_loss(config)
     loss = varied(loss, upright(config.augment))
     if method.slice_by_slice:
-        update = optax.chain(optax.add_decayed_weights(SLICE_DECAY), OPTIMIZERS["adam"])
+        update = optax.chain(optax.add_decayed_weights(SLICE_DECAY), UNIT_RULES["adam"])
         trained, rate = pass_by_pass(model, loss, update, SLICE_EPOCHS), SLICE_RATE
     else:
-        update, rate = OPTIMIZERS[setting.optimizer], setting.rate
+        update, rate = UNIT_RULES[setting.optimizer], setting.rate
         trained = supervised(model, loss, update, setting.steps, batch)
     begun = {BOUND: networks(fresh(model), support_sets=folds)("start", ())}
     if method.adapts:
-        begun[FULL] = networks(predictor_of(run, 0), support_sets=folds)("start", run.state)
+        begun[FULL] = networks(predictor_with_steps(run, 0), support_sets=folds)("start", run.state)
     compiled = networks(trained, support_sets=folds)
     return tuple(compiled(name, np.float32(rate), begin) for name, begin in begun.items())

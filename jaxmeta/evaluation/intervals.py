@@ -32,7 +32,7 @@ LEAST_P = 1e-12
 # chance: were each ahead or behind by the toss of a coin, n would all be on one side with 2 / 2^n
 # (the sign test), which is more than .05 up to 5. So their variance counts from 6 units on, or 5
 # degrees of freedom (rounded up: one that gives is asked about less, and is a unit all the same).
-ALIKE = 5
+FEW_ALIKE = 5
 
 
 class Interval(NamedTuple):
@@ -80,7 +80,7 @@ def interval(
         for unit, stratum, name in levels
     ]
     found = estimate(values[known, None], [groups[i] for i in known], own)
-    alike = ((found.variance == 0) & (np.ceil(found.freedom) < ALIKE)).any(axis=1)
+    alike = ((found.variance == 0) & (np.ceil(found.freedom) < FEW_ALIKE)).any(axis=1)
     if alike.any():
         silent = {n for n, none in zip(found.kept, alike, strict=True) if none}
         told = [level for n, level in enumerate(levels) if n not in silent]

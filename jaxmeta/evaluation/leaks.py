@@ -14,15 +14,15 @@ from jaxmeta.evaluation.settings import stored
 from jaxmeta.runs import config_file
 from jaxmeta.runs.provenance import (
     TUNED,
-    Held,
+    HeldOut,
     Leak,
     Seen,
     contents_of,
     for_run,
-    from_json,
     held_by,
     leaks,
     refuse_leaks,
+    seen_from_json,
     twins,
 )
 from jaxmeta.runs.run import Run
@@ -33,13 +33,13 @@ PREPARED = "bring those data back, or test on others with `data`"
 BEGUN = "test on organs and patients that nothing has seen"
 
 
-def held_in(run: Run, held_out: Pool) -> Held:
+def held_in(run: Run, held_out: Pool) -> HeldOut:
     """Say what a test of a run holds out: no patient, where that leak is the run's own."""
     return for_run(held_by(held_out), run.config.allow_leak)
 
 
 def checked(
-    run: Run, held: Held, held_out: Pool, allowed: Sequence[str], settings: Path | None, names
+    run: Run, held: HeldOut, held_out: Pool, allowed: Sequence[str], settings: Path | None, names
 ) -> tuple[Leak, ...]:
     """Refuse a test of data that were prepared anew, of what the run has seen, or by settings that
     were chosen on it; return the leaks that are allowed.
@@ -59,7 +59,7 @@ def checked(
     return found
 
 
-def checked_transfer(run: Run, transfer: Run, held: Held, allowed: Sequence[str]):
+def checked_transfer(run: Run, transfer: Run, held: HeldOut, allowed: Sequence[str]):
     """Refuse a transfer run that has seen what is tested."""
     allowed = (*allowed, *run.config.allow_leak)
     return refuse_leaks(leaks(transfer.provenance, held), allowed, "name another with `transfer`")
@@ -75,9 +75,9 @@ def tuned_on(other: Path, names: Iterable[str]) -> list[Seen]:
             continue
         others += transfer_tuned(other, kept[name])
         if "seen" in kept[name]:
-            found.append(from_json(kept[name]["seen"])._replace(by=f"the search of {other}"))
+            found.append(seen_from_json(kept[name]["seen"])._replace(by=f"the search of {other}"))
             continue
-        division = config_file.read(other)[1]
+        division = config_file.read_run(other)[1]
         known = [s.contents for s in provenance_of(other) if s.organs == division.val_organs]
         of = division.val_organs, division.train_patients
         found.append(Seen(f"the search of {other}", TUNED, *of, dict(*known[:1])))
@@ -88,7 +88,7 @@ def transfer_tuned(other: Path, search: Mapping[str, Any]) -> tuple[Seen, ...]:
     """Say what the transfer run has seen that a search tuned: as it was kept, else by what lies
     beside."""
     if search.get("transfer_seen"):
-        return tuple(map(from_json, search["transfer_seen"]))
+        return tuple(map(seen_from_json, search["transfer_seen"]))
     beside = other / search["transfer"][0] if search.get("transfer") else other
     return provenance_of(beside) if beside != other and (beside / "config.json").exists() else ()
 
@@ -102,6 +102,6 @@ def searched_on(run: Run, validation: Pool) -> Seen:
     return seen._replace(masks=digests(both, organs))
 
 
-def kinds(found: Iterable[Leak], *declared: Iterable[str]) -> tuple[str, ...]:
+def kinds_of_leaks(found: Iterable[Leak], *declared: Iterable[str]) -> tuple[str, ...]:
     """Name the kinds of leaks behind a score, those that runs were trained with too."""
     return tuple(sorted({leak.kind for leak in found}.union(*declared)))

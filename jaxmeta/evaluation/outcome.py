@@ -55,7 +55,7 @@ def told(how: Measuring) -> str:
     )
 
 
-def labelled(shots: int) -> str:
+def labelled_text(shots: int) -> str:
     """Say how much was labelled."""
     return amount(shots, "slice")
 
@@ -98,7 +98,7 @@ def parted(row: str) -> tuple[str, str]:
     return row.removesuffix(suffix), suffix
 
 
-def keep(
+def collect(
     found: Iterable[tuple[Score, Query, np.ndarray]],
     run: Run,
     shards: Shards,

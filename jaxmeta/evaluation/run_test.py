@@ -6,10 +6,10 @@ from jaxmeta.data.names import amount
 from jaxmeta.data.shards.shards import cohort_of
 from jaxmeta.evaluation.baselines import segmenters_of
 from jaxmeta.evaluation.fitting import segmenter_maker
-from jaxmeta.evaluation.following import followed, timed
+from jaxmeta.evaluation.following import followed, timed_segmenter
 from jaxmeta.evaluation.fully_supervised import asked_of_bounds, upper_bounds
-from jaxmeta.evaluation.leaks import checked_transfer, kinds
-from jaxmeta.evaluation.outcome import Outcome, Table, keep, parted, placed
+from jaxmeta.evaluation.leaks import checked_transfer, kinds_of_leaks
+from jaxmeta.evaluation.outcome import Outcome, Table, collect, parted, placed
 from jaxmeta.evaluation.pretraining import heads
 from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.scoring import Score, fit
@@ -36,7 +36,7 @@ def score_run(run: Run, options: Options, plan: EvaluationPlan, transfer: Run | 
     if transfer:
         found += checked_transfer(run, transfer, plan.held, options.allow_leak)
         declared += transfer.config.allow_leak
-    leaked = kinds(found, declared)
+    leaked = kinds_of_leaks(found, declared)
     return Outcome(
         run.folder,
         run.config.algorithm,
@@ -71,12 +71,12 @@ def table_of(
     walks = method_of(run.config.method).adapts
     baselines = options.baselines if has_support(trials[0]) else "none"
     segmenters, twins = segmenters_of(make, settings, baselines, walks=walks)
-    segmenters[0], took = timed(segmenters[0])
+    segmenters[0], took = timed_segmenter(segmenters[0])
     masks = predictions_of(run, plan) if options.save_masks else None
     scored, what = plan.protocol.score, f"{plan.protocol.name}, {amount(shots, 'shot')}"
     found = followed(segmenters, trials, options.seed, what, measuring, scored)
-    scores, pictures = keep(found, run, shards, shots, masks=masks)
-    scores = [score for each in scores for score in lines_of(each, twins)]
+    scores, pictures = collect(found, run, shards, shots, masks=masks)
+    scores = [score for each in scores for score in twins_by_line(each, twins)]
     scores += [score._replace(shots=shots) for score in bound]
     ask = partial(followed, asked=trials, seed=options.seed, how=measuring, scored=scored)
     counts = options.steps if walks else ()
@@ -100,7 +100,7 @@ def predictions_of(run: Run, plan: EvaluationPlan):
     return run.folder / ("predictions" if folder == "report" else f"{folder}/predictions")
 
 
-def lines_of(score: Score, twins: dict[str, list[str]]) -> list[Score]:
+def twins_by_line(score: Score, twins: dict[str, list[str]]) -> list[Score]:
     """Give a case to every line of the table that its row stands for."""
     name, suffix = parted(score.row)
     return [score._replace(row=row + suffix) for row in twins[name]]
@@ -117,5 +117,5 @@ def bounded(run: Run, plan: EvaluationPlan, options: Options) -> list[Score]:
             segmenters[folds] = upper_bounds(run, folds)
         what, how = f"upper bound, {trial.organ}", measuring_of(options)
         found = followed(segmenters[folds], [trial], options.seed, what, how, protocol.score)
-        scores += keep(found, run, plan.held_out.shards, 0, masks=None)[0]
+        scores += collect(found, run, plan.held_out.shards, 0, masks=None)[0]
     return scores

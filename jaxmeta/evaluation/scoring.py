@@ -79,7 +79,7 @@ def score_volumes(
     `measured(mask, truth, spacing=)` says by which convention. Yields each score with its volume
     and its mask.
     """
-    for segmenter, query, probability in segmented(segmenters, trial, seed=seed, chunk=chunk):
+    for segmenter, query, probability in segmented_trial(segmenters, trial, seed=seed, chunk=chunk):
         for number, support in enumerate(trial.supports or (NO_SUPPORT,)):
             asked = trial.answers.get(query.patient, number) == number
             if query.patient in support.patients or not asked:
@@ -90,7 +90,7 @@ def score_volumes(
             yield score, query, mask
 
 
-def segmented(
+def segmented_trial(
     segmenters: Sequence[Segmenter], trial: Trial, *, seed: int, chunk: int
 ) -> Iterator[tuple[Segmenter, Query, Float[np.ndarray, "T N H W"]]]:
     """Fit every segmenter to every support of a trial, then segment every query volume by all of

@@ -18,14 +18,14 @@ from jaxmeta.methods.options import Unet
 from jaxmeta.methods.testing import BY_SLICE, OWN, Grids
 from jaxmeta.runs.provenance import Seen
 from jaxmeta.runs.run import Run
-from jaxmeta.runs.signature import identity
+from jaxmeta.runs.signature import run_identity
 
 # Scratch where no search was made, by shots: what a test at 5 and at 1 shots with all baselines, of
 # the default run of seed 11, chose on the validation organs of its phantoms.
 SHIPPED = {1: Finetune("sgd", 1.0, 900), 5: Finetune("sgd", 1.0, 100)}
 
 
-def describe(tuned: Tuned) -> str:
+def describe_tuning(tuned: Tuned) -> str:
     """Write how a row is tuned, with a warning where a search could not leave the grid's edge."""
     optimizer, rate, steps = tuned.finetune
     how = "its own rule" if optimizer == OWN else f"{optimizer}, rate {rate:g}"
@@ -68,7 +68,7 @@ def method_setting(run: Run, shots: int, conditions: Conditions) -> Tuned:
 
     known = [name for name in stored(run.folder) if "within" not in name]
     name = min(known, key=distance, default=searched_by(run, shots, conditions))
-    return settings_for(run, shots, read(run.folder, name))["adapted"]
+    return settings_for(run, shots, read_tuned(run.folder, name))["adapted"]
 
 
 def searched_as(shots: int, conditions: Conditions, prompt: str = "") -> str:
@@ -103,7 +103,7 @@ def save(
 
     Searches of another run, or of an earlier checkpoint, are dropped.
     """
-    own = identity(folder)
+    own = run_identity(folder)
     known = {k: v for k, v in unread(folder).items() if v.get("of", own) == own}
     known[name] = ({"of": own} if own else {}) | ({"seen": seen._asdict()} if seen else {})
     known[name] |= {
@@ -122,7 +122,7 @@ def save(
     write_json(folder / "tuning.json", known)
 
 
-def read(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Tuned]:
+def read_tuned(folder: Path, name: str, transfer: Run | None = None) -> dict[str, Tuned]:
     """Read what an earlier search of this name chose; empty where there was none.
 
     What it chose for another pre-training than `transfer` is left out.
@@ -152,7 +152,7 @@ def stored(folder: Path) -> dict:
     Raises BadInput where it was found for another: a copied file, or settings of an earlier
     checkpoint.
     """
-    found, own = unread(folder), identity(folder)
+    found, own = unread(folder), run_identity(folder)
     for name, each in found.items():
         if own and each.get("of", own) != own:
             raise BadInput(

@@ -33,7 +33,7 @@ def support_patients(
     Sets go round the patients in an order that the seed shuffles. Those who together have fewer
     than `shots` slices are passed over, so that a number of shots means what it says.
     """
-    names = shuffled(random_stream(seed, identity(entry), 0), sorted(entry.patients))
+    names = shuffled(random_stream(seed, entry_number(entry), 0), sorted(entry.patients))
     if len(names) <= count:
         raise BadInput(
             f"organ {entry.organ} of {entry.dataset} has {len(names)} patient(s) to test on: "
@@ -66,14 +66,14 @@ def sample_support(
     All sizes from COMMON on sample the same.
     """
     shape = EpisodeShape(shots, 1, min(size, COMMON), spacing)
-    rng = random_stream(seed, identity(entry), support_set + 1)
+    rng = random_stream(seed, entry_number(entry), support_set + 1)
     slices_by_patient = [support_slices(rng, pool.shards, entry, name, shape) for name in patients]
     if sum(map(len, slices_by_patient)) < shots:
         refuse_shots(entry, shots, len(patients), sum(map(len, slices_by_patient)))
     return tuple(round_robin(slices_by_patient, shots))
 
 
-def identity(entry: Entry) -> int:
+def entry_number(entry: Entry) -> int:
     """Number an entry by its names, so that its support sets do not depend on the rest of the
     pool."""
     names = filter(None, (entry.dataset, entry.organ, entry.modality, entry.channel))

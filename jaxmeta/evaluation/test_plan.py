@@ -23,7 +23,7 @@ from jaxmeta.methods.testing import Asked
 from jaxmeta.options import options, path_or_none
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.config import AnyLeak, Config
-from jaxmeta.runs.provenance import Held, Leak
+from jaxmeta.runs.provenance import HeldOut, Leak
 from jaxmeta.runs.run import Run
 from jaxmeta.splits.pool import Pool, pool, volumes_of
 
@@ -134,7 +134,7 @@ class EvaluationPlan(NamedTuple):
     held_out: Pool
     trials: dict[int, Sequence]  # by shots
     told: dict[int, Description]  # by shots, for the report
-    held: Held = Held()
+    held: HeldOut = HeldOut()
     leaks: tuple[Leak, ...] = ()  # that are allowed
 
     @property
@@ -186,7 +186,7 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
         shards = shown_in(shards, frames_from_text(run.config.frames))
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_turned(run, held_out)
-    protocol = chosen(run, options)
+    protocol = chosen_protocol(run, options)
     check_method(run, options, protocol)
     held = held_in(run, held_out)
     shots = (1,) if "shots" in protocol.fixed else options.shots
@@ -238,7 +238,7 @@ def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> E
     return EvaluationPlan(protocol, held_out, trials, described)
 
 
-def chosen(run: Run, options: Options) -> Protocol:
+def chosen_protocol(run: Run, options: Options) -> Protocol:
     """Choose the protocol of a test, with what its options add to it."""
     protocol = PROTOCOLS[usual(run.config) if options.protocol == "auto" else options.protocol]
     if clicks := method_of(run.config.method).testing.clicks(run.config.method):

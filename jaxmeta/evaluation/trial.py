@@ -100,13 +100,13 @@ def support_of(
     """Read chosen slices as the support that these patients give."""
     return Support(
         load_examples(shards, organ, chosen, size=size, spacing=mm),
-        np.array([place(shards, organ, at) for at in chosen], np.float32),
+        np.array([height_of_slice(shards, organ, at) for at in chosen], np.float32),
         patients,
         tuple(f"{shards.volumes[volume].name}:{number}" for volume, number in chosen),
     )
 
 
-def place(shards: Shards, organ: str, at: Slice) -> float:
+def height_of_slice(shards: Shards, organ: str, at: Slice) -> float:
     """Say how high a slice lies in its volume."""
     volume, number = at
     return float(places(len(shards.volumes[volume].counts[organ]))[number])

@@ -6,7 +6,7 @@ from jaxmeta.evaluation.baselines import METHOD, SCRATCH, TRANSFER, random_row
 from jaxmeta.evaluation.finetune import Tuned
 from jaxmeta.evaluation.leaks import checked_transfer
 from jaxmeta.evaluation.pretraining import pretrained
-from jaxmeta.evaluation.settings import read, searched_by, settings_for
+from jaxmeta.evaluation.settings import read_tuned, searched_by, settings_for
 from jaxmeta.evaluation.test_plan import EvaluationPlan, Options, conditions_of
 from jaxmeta.evaluation.tuning import better, search_settings
 from jaxmeta.methods import method_of
@@ -27,7 +27,7 @@ def choose(run: Run, shots: int, options: Options, transfer: Run | None) -> dict
         if options.baselines == "all" and not wanted <= found.keys():
             raise BadInput(f"{options.tuned_on}: no search of transfer at {name} there")
         return settings_for(run, shots, found)
-    found = {} if options.tune else read(run.folder, name, transfer)
+    found = {} if options.tune else read_tuned(run.folder, name, transfer)
     lacking = options.baselines == "all" and not wanted <= found.keys()
     if options.tune or lacking:
         found = search_settings(run, shots, transfer, conditions)
@@ -40,10 +40,10 @@ def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned
     Raises BadInput where that has none for this run.
     """
     other, name = path_or_none(options.tuned_on), searched_by(run, shots, conditions_of(options))
-    found = read(other, name)
+    found = read_tuned(other, name)
     if not found:
         raise BadInput(f"{other}: no search at {name} there; run that test with `tune`")
-    theirs = config_file.read(other)[0]
+    theirs = config_file.read_run(other)[0]
     if alike(theirs, run.config):
         return found
     baselines = lent(found, theirs, run.config)
@@ -51,7 +51,7 @@ def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned
         raise BadInput(
             f"{other}: its search has no baseline that {run.folder} has; search there with `tune`"
         )
-    own = read(run.folder, name)
+    own = read_tuned(run.folder, name)
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
 
 

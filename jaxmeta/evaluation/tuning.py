@@ -22,7 +22,7 @@ from jaxmeta.evaluation.protocols import few_shot, within_volume
 from jaxmeta.evaluation.protocols.within_volume import Within
 from jaxmeta.evaluation.scoring import score_volumes
 from jaxmeta.evaluation.segmenter import Segmenter
-from jaxmeta.evaluation.settings import read, save, searched_by, stored, which
+from jaxmeta.evaluation.settings import read_tuned, save, searched_by, stored, which
 from jaxmeta.evaluation.trial import Trial
 from jaxmeta.files import beside
 from jaxmeta.methods import method_of
@@ -31,7 +31,7 @@ from jaxmeta.numerics import rank
 from jaxmeta.progress import following, say, slow_start
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.run import Run
-from jaxmeta.runs.signature import identity
+from jaxmeta.runs.signature import run_identity
 from jaxmeta.splits.pool import Pool, pool
 
 PROBE = Finetune("adam", 3e-3, 100)  # compares pre-trainings before the search tunes the better one
@@ -69,7 +69,7 @@ def search_settings(
     theirs = transfer.provenance if transfer else ()
     save(run.folder, name, found, grids, which(transfer), looked_at, theirs)
     path.unlink()
-    return read(run.folder, name, transfer)
+    return read_tuned(run.folder, name, transfer)
 
 
 def head_of(
@@ -77,14 +77,18 @@ def head_of(
 ) -> dict:
     """Say whose search it is and what it asks: an interrupted one goes on only where all of it is
     the same."""
-    told = {"of": identity(run.folder), "step": run.step, "supports": list(map(support_of, asked))}
+    told = {
+        "of": run_identity(run.folder),
+        "step": run.step,
+        "supports": list(map(shown_by_support, asked)),
+    }
     return told | {"transfer": which(transfer), "largest_component": conditions.largest_component}
 
 
 def asking(conditions: Conditions) -> tuple[int, Protocol]:
     """Say how many supports a search adapts to in one call, and by which protocol it asks."""
     if conditions.neighbors:
-        return within_volume.SUPPORT_SETS, within_volume.PROTOCOL
+        return within_volume.AT_ONCE, within_volume.PROTOCOL
     return SUPPORT_SETS, few_shot.PROTOCOL
 
 
@@ -103,7 +107,7 @@ def validation_pool(run: Run) -> Pool:
     return pool(open_data(run.config), run.split, "val")
 
 
-def support_of(trial: Trial | Within) -> list[str] | str:
+def shown_by_support(trial: Trial | Within) -> list[str] | str:
     """Tell the slices that a trial's first support has, or which volumes' own slices give."""
     if isinstance(trial, Within):
         return f"{trial.dataset}/{trial.organ}, {len(trial.queries)} volumes"

@@ -106,7 +106,7 @@ def variance(
         here = size[own].any(axis=0)
         parts.append(np.sum(off[:, here] ** 2, axis=0))
         counts.append(worth(size[own][:, here]))
-        shared.append(overlap(size[own][:, here] > 0))
+        shared.append(shared_units(size[own][:, here] > 0))
     parts, least = np.concatenate(parts), min(map(np.min, counts))
     spread = block_diag(*shared) / np.sqrt(np.outer(*[np.concatenate(counts)] * 2))
     squares = np.einsum("gb,gh,hb->b", parts, spread, parts)
@@ -141,7 +141,7 @@ def worth(size: Int[np.ndarray, "U G"]) -> Float[np.ndarray, " G"]:
     return np.maximum(1.0, size.sum(axis=0) ** 2 / np.sum(size**2, axis=0) - 1)
 
 
-def overlap(has: Bool[np.ndarray, "U G"]) -> Float[np.ndarray, "G G"]:
+def shared_units(has: Bool[np.ndarray, "U G"]) -> Float[np.ndarray, "G G"]:
     """Tell how alike the deviations of two groups' units are: 1 where they have the same, 0 where
     none is.
 

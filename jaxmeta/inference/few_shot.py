@@ -12,10 +12,10 @@ from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.scoring import support_set_keys, whole_volume
 from jaxmeta.evaluation.segmenter import together
-from jaxmeta.evaluation.settings import describe, method_setting
-from jaxmeta.inference.found import Found
+from jaxmeta.evaluation.settings import describe_tuning, method_setting
+from jaxmeta.inference.found import FoundVolume
 from jaxmeta.inference.notes import known_scans, teller
-from jaxmeta.inference.options import Options, said
+from jaxmeta.inference.options import Options, told_reading
 from jaxmeta.inference.scan import (
     check_rescale,
     read_scan,
@@ -30,21 +30,21 @@ from jaxmeta.runs.released import refuse_predicting
 from jaxmeta.runs.run import Run, open_run
 
 
-def segmented(options: Options) -> Iterator[Found]:
+def segmented(options: Options) -> Iterator[FoundVolume]:
     """Adapt to the support, then give what is found in each image, one after the other."""
     run = open_run(options.run)
     refuse_predicting(options.run, run.config)
-    run = prompted(run)
+    run = prompted_by_masks(run)
     pairs = [parsed(text) for text in options.support]
-    reading = reading_for(run, **said(options))
+    reading = reading_for(run, **told_reading(options))
     known = known_scans(run.provenance)
     alone = {image for image, _, _ in pairs}.difference(options.image)  # no mask is made of these
-    how = dict(modality=said(options).get("modality"), known=known, supports=alone)
+    how = dict(modality=told_reading(options).get("modality"), known=known, supports=alone)
     tell = teller(options.run, run.config, reading, **how)
     reading = reading._replace(tell=tell)
     scans = [*(image for image, _, _ in pairs), *options.image]
     check_rescale(scans, reading)
-    tell_channel(scans, reading, said(options).get("channel"))
+    tell_channel(scans, reading, told_reading(options).get("channel"))
     few = method_of(run.config.method).testing.few
     how = dict(support_sets=options.support_sets, seed=options.seed, few=few)
     each = options.structures or (None,)
@@ -58,7 +58,7 @@ def segmented(options: Options) -> Iterator[Found]:
     shots = max(len(support.place) for support in supports)
     setting = method_setting(run, shots, Conditions(largest_component=options.largest_component))
     row = segmenter_maker(run, len(supports))("adapted", "adapted", setting.finetune)
-    say(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe(setting)}")
+    say(f"adapting to {shots} slice(s) of {len(pairs)} volume(s): {describe_tuning(setting)}")
     values = options.structures or (1,)
     with following("predict", "volume", len(options.image), first=slow_start()) as further:
         fitted = row.fit(together(padded(supports)), support_set_keys(len(supports), options.seed))
@@ -71,11 +71,11 @@ def segmented(options: Options) -> Iterator[Found]:
             labels, whole = predicted_labels(found, values, grid, **how)
             native = restore(slices[..., 0], grid, spacing=reading.mm)
             highest = tuple(float(each.max()) for each in whole)
-            yield Found(image, grid, native, values, labels, highest, whole)
+            yield FoundVolume(image, grid, native, values, labels, highest, whole)
             further(more=1, note=image.name)
 
 
-def prompted(run: Run) -> Run:
+def prompted_by_masks(run: Run) -> Run:
     """Let points come from the support's mask, where clicks on the truth are what a run was trained
     with."""
     own, testing = run.config.method, method_of(run.config.method).testing

@@ -15,7 +15,7 @@ from jaxmeta.progress import say
 from jaxmeta.reports import figures
 
 
-class Found(NamedTuple):
+class FoundVolume(NamedTuple):
     """The structures of one volume, in its slices at their own size."""
 
     image: Path
@@ -27,13 +27,15 @@ class Found(NamedTuple):
     probabilities: Iterable[Float[np.ndarray, "N H W"]]  # of each structure; may be made when read
 
 
-def mask_of(found: Found) -> Integer[np.ndarray, "x y z"]:
+def mask_of(found: FoundVolume) -> Integer[np.ndarray, "x y z"]:
     """Turn the labels back to the array of the volume's file."""
     kind = np.uint8 if found.labels.max(initial=0) < 256 else np.uint16
     return np.ascontiguousarray(from_slices(found.labels.astype(kind), found.grid))
 
 
-def save_found(path: Path, found: Found, overlay: Path, *, probabilities: bool = False) -> None:
+def save_found(
+    path: Path, found: FoundVolume, overlay: Path, *, probabilities: bool = False
+) -> None:
     """Save the mask, each structure's probability where they are wanted, and say how large they
     are, or that nothing was found."""
     labels, values, grid = found.labels, found.values, found.grid
@@ -52,13 +54,13 @@ def save_found(path: Path, found: Found, overlay: Path, *, probabilities: bool =
             say(nothing_found(found.image, what, most, overlay))
 
 
-def pictures(found: Found) -> Sequence[figures.Picture]:
+def pictures(found: FoundVolume) -> Sequence[figures.Picture]:
     """Show of each structure the slice, counted from 0, with most of it."""
     several = len(found.values) > 1
-    return [shown(found, value, several=several) for value in found.values]
+    return [shown_structure(found, value, several=several) for value in found.values]
 
 
-def shown(found: Found, value: int, *, several: bool) -> figures.Picture:
+def shown_structure(found: FoundVolume, value: int, *, several: bool) -> figures.Picture:
     """Show one structure."""
     mask = found.labels == value
     number = int(mask.sum((1, 2)).argmax())

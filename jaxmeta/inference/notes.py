@@ -19,7 +19,7 @@ from jaxmeta.runs.provenance import Seen
 
 AIR = -900.0  # HU: no CT of a whole body is without air, and no MR reaches so far below zero
 SEGMENTED = "what it makes of it says nothing of new scans"
-SHOWN = "the run has seen this support scan"
+SEEN_SUPPORT = "the run has seen this support scan"
 TWICE = 2.0  # how much larger or smaller a pixel may be than any that the run learned from
 
 
@@ -57,14 +57,14 @@ def teller(
             refuse_hounsfield(run, path, scan, reading)
             if text := without_air(run, scan, reading):
                 warn(f"{path}: {text}")
-        say(described(path, grid, reading, pixels(grid), config.pixels))
+        say(described_reading(path, grid, reading, pixels(grid), config.pixels))
         if config.planes and grid.axis not in config.planes:
             warn(
                 f"{path}: its slices are {grid.axis}, and {run} learned from "
                 f"{' and '.join(config.planes)} ones"
             )
         if known and (text := known.get(fingerprint(from_slices(scan.values, grid), *scan.scale))):
-            say(f"note: {path} {text}: {SHOWN if path in supports else SEGMENTED}")
+            say(f"note: {path} {text}: {SEEN_SUPPORT if path in supports else SEGMENTED}")
         if text := unlike(pixels(grid), config.pixels):
             warn(f"{path}: {text}")
 
@@ -120,7 +120,7 @@ def without_air(run: Path, scan: Scan, reading: Reading) -> str:
     )
 
 
-def described(
+def described_reading(
     path: Path,
     grid: Grid,
     reading: Reading,

@@ -84,7 +84,7 @@ def check(options: Options) -> None:
         raise BadInput("`structures` with `support=IMAGE:LABEL:VALUE`: leave VALUE out")
 
 
-def said(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:
+def told_reading(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:
     """Gather what the command line says of how files are read."""
     names = ("modality", "axis", "channel", "fill_nan", "rescale")
     told = {name: getattr(options, name) for name in names}

@@ -14,9 +14,9 @@ from jaxmeta.data.orientation import ACQUIRED
 from jaxmeta.data.postprocess import highest, largest_components
 from jaxmeta.data.scan import network_input
 from jaxmeta.errors import BadInput
-from jaxmeta.inference.found import Found
+from jaxmeta.inference.found import FoundVolume
 from jaxmeta.inference.notes import teller
-from jaxmeta.inference.options import Options, said
+from jaxmeta.inference.options import Options, told_reading
 from jaxmeta.inference.prompts import open_network, parse_pointed, pointer
 from jaxmeta.inference.scan import (
     Reading,
@@ -27,14 +27,14 @@ from jaxmeta.inference.scan import (
 )
 from jaxmeta.methods.sam_weights import converted
 from jaxmeta.models.sam import Sam
-from jaxmeta.models.sam.images import HIGH, LOW, Preprocessing, frame_of
+from jaxmeta.models.sam.images import HIGH, LOW, Preprocessing, layout_of
 from jaxmeta.progress import following, slow_start
 from jaxmeta.runs import config_file
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import open_run
 
 
-def segmented(options: Options) -> Iterator[Found]:
+def segmented(options: Options) -> Iterator[FoundVolume]:
     """Segment what is pointed at in one volume."""
     (image,) = options.image
     pointed = parse_pointed(options.box, options.click, options.click_outside)
@@ -42,7 +42,7 @@ def segmented(options: Options) -> Iterator[Found]:
     network, variables, preprocessing = open_network(options.run, is_run=is_run)
     reading = reading_to_point(options, is_run)
     check_rescale([image], reading)
-    tell_channel([image], reading, said(options).get("channel"))
+    tell_channel([image], reading, told_reading(options).get("channel"))
     tell = tell_pointed(options, network, preprocessing, reading)
     scan = read_scan(image, reading._replace(tell=tell))
     grid, slices = scan.geometry, network_input(scan, range(len(scan.values)), None)
@@ -60,7 +60,7 @@ def segmented(options: Options) -> Iterator[Found]:
     labels = largest_components(labels) if options.largest_component else labels
     maps = (spread(expit(each), numbers, len(slices)) for each in logits)
     most = tuple(float(expit(each.max())) for each in logits)
-    yield Found(image, grid, slices[..., 0], values, labels, most, maps)
+    yield FoundVolume(image, grid, slices[..., 0], values, labels, most, maps)
 
 
 def tell_pointed(
@@ -72,14 +72,18 @@ def tell_pointed(
 
     def seen_as(grid: Grid) -> tuple[float, float]:
         plane = sliced_shape(grid)[1:]
-        inner = frame_of(
+        inner = layout_of(
             *plane, size.image, patch=size.patch, stretched=preprocessing.stretched
         ).inner
         return tuple(n * mm / m for n, mm, m in zip(plane, spacing(grid)[1:], inner, strict=True))
 
-    config = Config() if converted(options.run) else config_file.read(options.run)[0]
+    config = Config() if converted(options.run) else config_file.read_run(options.run)[0]
     return teller(
-        options.run, config, reading, modality=said(options).get("modality"), seen_as=seen_as
+        options.run,
+        config,
+        reading,
+        modality=told_reading(options).get("modality"),
+        seen_as=seen_as,
     )
 
 
@@ -93,7 +97,7 @@ def spread(slices: np.ndarray, numbers: Sequence[int], count: int) -> np.ndarray
 def reading_to_point(options: Options, is_run: bool) -> Reading:
     """Read a volume as a run of Segment Anything did, or as the command line says."""
     if is_run:
-        reading = reading_for(open_run(options.run), **said(options))
+        reading = reading_for(open_run(options.run), **told_reading(options))
         if reading.mm is not None:
             raise BadInput(
                 f"{options.run} learned from slices of one `tasks.spacing`: train without"
@@ -103,4 +107,4 @@ def reading_to_point(options: Options, is_run: bool) -> Reading:
         raise BadInput(
             "converted weights do not say what the volume is: `modality=ct` or `modality=mr`"
         )
-    return Reading(size=0, mm=None, **{"axis": ACQUIRED} | said(options))
+    return Reading(size=0, mm=None, **{"axis": ACQUIRED} | told_reading(options))

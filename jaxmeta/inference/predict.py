@@ -11,7 +11,7 @@ from jaxmeta.data.formats.formats import case_stem, is_image, kinds
 from jaxmeta.data.formats.unread import conversion
 from jaxmeta.errors import BadInput
 from jaxmeta.inference import few_shot, pointing
-from jaxmeta.inference.found import Found, pictures, save_found
+from jaxmeta.inference.found import FoundVolume, pictures, save_found
 from jaxmeta.inference.options import Options, check
 from jaxmeta.inference.support import parsed
 from jaxmeta.reports import figures
@@ -22,7 +22,7 @@ def predict(options: Options) -> list[Path]:
     return [path for path, _ in saved(options)]
 
 
-def saved(options: Options) -> Iterator[tuple[Path, Found]]:
+def saved(options: Options) -> Iterator[tuple[Path, FoundVolume]]:
     """Save what is found in each image, and give it with its mask's path; in the end a picture."""
     check(options)
     masks = outputs(options, inputs(options))
@@ -35,7 +35,7 @@ def saved(options: Options) -> Iterator[tuple[Path, Found]]:
     figures.overlay(overlay, shown)
 
 
-def segmented(options: Options) -> Iterator[Found]:
+def segmented(options: Options) -> Iterator[FoundVolume]:
     """Give what is found in each image, and write nothing."""
     check(options)
     refuse_missing(options, inputs(options))

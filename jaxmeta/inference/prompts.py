@@ -23,12 +23,12 @@ from jaxmeta.models.sam.images import (
     HIGH,
     LOW,
     TRAINED_HERE,
-    Frame,
+    Layout,
     Preprocessing,
     as_colors,
     fitted,
-    frame_of,
     in_frame,
+    layout_of,
     restored,
 )
 from jaxmeta.models.sam.prompts import INSIDE, OUTSIDE
@@ -121,8 +121,8 @@ def pointer(
         slices: Float[np.ndarray, "N H W 1"], grid: Grid, structures: Sequence[Pointed]
     ) -> tuple[list[int], Float[np.ndarray, "K M H W"]]:
         how = dict(patch=size.patch, stretched=preprocessing.stretched)
-        frame = frame_of(*slices.shape[1:3], size.image, **how)
-        asked = [by_slice(each, grid) for each in structures]
+        frame = layout_of(*slices.shape[1:3], size.image, **how)
+        asked = [dealt_to_slices(each, grid) for each in structures]
         numbers = sorted(set().union(*asked))
         found = np.full((len(asked), len(numbers), *slices.shape[1:3]), -np.inf, np.float32)
         for place, number in enumerate(numbers):
@@ -133,7 +133,7 @@ def pointer(
                     logits[place] = answer(seen, in_frame(told[number], frame), frame)
         return numbers, found
 
-    def answer(seen, prompts: Prompts, frame: Frame) -> Float[np.ndarray, "H W"]:
+    def answer(seen, prompts: Prompts, frame: Layout) -> Float[np.ndarray, "H W"]:
         several = prompts.boxes is None and prompts.labels.shape[1] == 1
         logits, quality = decode(variables, seen, prompts, several=several)
         best = int(quality[0].argmax())  # one click may mean a part or the whole
@@ -142,7 +142,7 @@ def pointer(
     return segment
 
 
-def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
+def dealt_to_slices(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
     """Deal what was pointed at to slices: the box's rectangle to each that it crosses, clicks to
     their own.
 
@@ -151,7 +151,7 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
     """
     boxes, clicks = {}, {}
     for one, other in pointed.boxes:
-        ends = np.array([place(one, grid), place(other, grid)])
+        ends = np.array([place_of_voxel(one, grid), place_of_voxel(other, grid)])
         (first, top, left), (last, bottom, right) = ends.min(0), ends.max(0)
         for number in range(first, last + 1):
             if number in boxes:
@@ -160,7 +160,7 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
                     "own, 1:X,Y,Z,... and 2:X,Y,Z,..., they are two values of the mask"
                 )
             boxes[number] = np.array([[left, top, right, bottom]], np.float32)
-    places = [place(voxel, grid) for voxel, _ in pointed.clicks]
+    places = [place_of_voxel(voxel, grid) for voxel, _ in pointed.clicks]
     shown = boxes.keys() | {at[0] for at, (_, inside) in zip(places, pointed.clicks) if inside}
     for (number, row, column), (voxel, inside) in zip(places, pointed.clicks, strict=True):
         if number not in shown:
@@ -177,7 +177,7 @@ def by_slice(pointed: Pointed, grid: Grid) -> dict[int, Prompts]:
     return found
 
 
-def place(voxel: Voxel, grid: Grid) -> Voxel:
+def place_of_voxel(voxel: Voxel, grid: Grid) -> Voxel:
     """Find the slice, row and column of a voxel."""
     if not all(0 <= at < side for at, side in zip(voxel, grid.shape, strict=True)):
         shape = " x ".join(map(str, grid.shape))

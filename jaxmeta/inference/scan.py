@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from jaxmeta.data.channels import channel_count, chosen, numbered
+from jaxmeta.data.channels import channel_count, channel_number, chosen
 from jaxmeta.data.formats.formats import case_stem
 from jaxmeta.data.formats.image import Image, read_image, shape_of
 from jaxmeta.data.grid import grid_by
@@ -123,7 +123,7 @@ def told(path: Path, reading: Reading) -> dict:
     channel = None
     if channel_count(shape) > 1:
         if reading.channel is not None:
-            channel = numbered(reading.channel, channel_count(shape), names, path)
+            channel = channel_number(reading.channel, channel_count(shape), names, path)
         chosen(shape, channel, names, path)
     return {"fill_nan": reading.fill_nan, "channel": channel, "channels": names}
 

@@ -70,7 +70,9 @@ def segment(
             run=Path(run),
             image=tuple(filed(image, scratch / f"image_{n}.nii") for n, image in enumerate(images)),
             output=scratch if output is None else Path(output),
-            support=tuple(as_text(one, scratch / f"support_{n}") for n, one in enumerate(support)),
+            support=tuple(
+                support_text(one, scratch / f"support_{n}") for n, one in enumerate(support)
+            ),
             structures=tuple(structures),
             shots=shots,
             support_sets=support_sets,
@@ -89,7 +91,7 @@ def segment(
         return [mask_of(found) for _, found in saved(options)]
 
 
-def as_text(labelled: Labelled, place: Path) -> str:
+def support_text(labelled: Labelled, place: Path) -> str:
     """Write a labelled volume as the command's `support`, its arrays as files beside `place`."""
     if isinstance(labelled, str):
         return labelled

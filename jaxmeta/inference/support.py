@@ -15,10 +15,10 @@ from jaxmeta.evaluation.trial import Support, places
 from jaxmeta.inference.scan import Reading, as_scan, seen, tell_notes, told
 from jaxmeta.tasks.task import Examples
 
-Pair = tuple[Path, Path, int | None]  # image, label, value
+LabelledPair = tuple[Path, Path, int | None]  # image, label, value
 
 
-def parsed(text: str) -> Pair:
+def parsed(text: str) -> LabelledPair:
     """Read IMAGE:LABEL[:VALUE]; raises BadInput for what is written in another way."""
     file = f".+?(?:{'|'.join(map(re.escape, endings()))})"
     match = re.fullmatch(rf"({file}):({file})(?::(\d+))?", text, re.IGNORECASE)
@@ -39,7 +39,11 @@ def _by_what_is_there(text):
 
 
 def read_support(
-    pairs: Sequence[Pair], reading: Reading, structure: int | None = None, *, tell: bool = True
+    pairs: Sequence[LabelledPair],
+    reading: Reading,
+    structure: int | None = None,
+    *,
+    tell: bool = True,
 ) -> Support:
     """Read all labelled slices that hold the structure: of this label, or of each pair's own.
 

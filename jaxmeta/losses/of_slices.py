@@ -21,22 +21,22 @@ from jaxmeta.losses.segmentation import wide
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples
 
-Slice = Float[Array, "H W"]
+Plane = Float[Array, "H W"]
 
 
-def soft_iou(logits: Slice, mask: Slice) -> Float[Array, ""]:
+def soft_iou(logits: Plane, mask: Plane) -> Float[Array, ""]:
     """J."""
     p = jax.nn.sigmoid(logits)
     both = (p * mask).sum()
     return (both + 1) / ((p + mask).sum() - both + 1)
 
 
-def iou(logits: Slice, mask: Slice) -> Float[Array, ""]:
+def iou_loss(logits: Plane, mask: Plane) -> Float[Array, ""]:
     """1 - J."""
     return 1 - soft_iou(logits, mask)
 
 
-def bce(logits: Slice, mask: Slice, *, balanced: bool = False) -> Float[Array, ""]:
+def bce(logits: Plane, mask: Plane, *, balanced: bool = False) -> Float[Array, ""]:
     """Mean binary cross-entropy; `balanced` lets foreground and background count alike."""
     weight = 1.0
     if balanced:
@@ -46,25 +46,25 @@ def bce(logits: Slice, mask: Slice, *, balanced: bool = False) -> Float[Array, "
     return each.mean()
 
 
-def combined(logits: Slice, mask: Slice, *, balanced: bool = False) -> Float[Array, ""]:
+def combined(logits: Plane, mask: Plane, *, balanced: bool = False) -> Float[Array, ""]:
     """Half of the IoU loss and half of the cross-entropy."""
-    return iou(logits, mask) / 2 + bce(logits, mask, balanced=balanced) / 2
+    return iou_loss(logits, mask) / 2 + bce(logits, mask, balanced=balanced) / 2
 
 
-def log_dice(logits: Slice, mask: Slice, *, balanced: bool = False) -> Float[Array, ""]:
+def log_dice(logits: Plane, mask: Plane, *, balanced: bool = False) -> Float[Array, ""]:
     """Cross-entropy less the logarithm of the Dice that follows from J."""
     j = soft_iou(logits, mask)
     return bce(logits, mask, balanced=balanced) - jnp.log(2 * j / (j + 1))
 
 
-def tversky(logits: Slice, mask: Slice) -> Float[Array, ""]:
+def tversky(logits: Plane, mask: Plane) -> Float[Array, ""]:
     """A Dice loss to which a missed pixel is four times as bad as a false one."""
     p = jax.nn.sigmoid(logits)
     both, false, missed = (p * mask).sum(), (p * (1 - mask)).sum(), ((1 - p) * mask).sum()
     return 1 - (both + 1) / (both + 0.2 * false + 0.8 * missed + 1)
 
 
-def slice_loss(model: Model, of: Callable[[Slice, Slice], Float[Array, ""]]) -> Callable:
+def slice_loss(model: Model, of: Callable[[Plane, Plane], Float[Array, ""]]) -> Callable:
     """Make loss(variables, examples, key) of the loss of one slice."""
 
     def loss(variables, examples: Examples, key) -> Float[Array, ""]:
@@ -78,7 +78,7 @@ def slice_loss(model: Model, of: Callable[[Slice, Slice], Float[Array, ""]]) -> 
 
 
 LOSSES: dict[str, Callable] = {
-    "iou": iou,
+    "iou": iou_loss,
     "bce": bce,
     "bce_weighted": partial(bce, balanced=True),
     "combined": partial(combined, balanced=True),

@@ -14,7 +14,7 @@ from jaxmeta.models.sam import SIZES, Size
 from jaxmeta.models.sam.files import SIZE, read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import Preprocessing, slices_as_colors
 from jaxmeta.models.sam.resize import for_image
-from jaxmeta.models.sam.weights import named
+from jaxmeta.models.sam.weights import size_name
 
 
 def size_of(config: Any) -> Size:
@@ -66,7 +66,7 @@ def weights_of(config: Any, learned: PyTree) -> PyTree:
     known, wanted = begun_size(config.origin), size_of(config)
     if known._replace(image=wanted.image) != wanted:
         raise BadInput(
-            f"{config.origin} is {named(known)}, and the run's network is {named(wanted)}: "
+            f"{config.origin} is {size_name(known)}, and the run's network is {size_name(wanted)}: "
             "leave `init_from` out, or take a preset of its size"
         )
     learned = read_weights(config.origin) if learned is None else learned

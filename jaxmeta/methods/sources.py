@@ -4,11 +4,19 @@ from typing import Any
 
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.options import Chunks, Episodes, Volumes
-from jaxmeta.splits.decathlon import decathlon
+from jaxmeta.splits.decathlon import decathlon_pool
 from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.slice_chunks import Cut, chunks_within
-from jaxmeta.tasks.source import Source, episodes, neighbors, pooled, shown, supervoxels, volumes
+from jaxmeta.tasks.source import (
+    Source,
+    episodes,
+    neighbors,
+    pooled,
+    shown,
+    supervoxel_tasks,
+    volumes,
+)
 from jaxmeta.tasks.volumetric import balanced, with_pixels
 
 
@@ -21,7 +29,7 @@ def few_shot_source(config: Any, drawn: Pool, *, training: bool = True) -> Sourc
     tasks, shape = config.tasks, shape_of(config.tasks)
     unlabelled = isinstance(tasks, Episodes) and tasks.kind == "supervoxels"
     if unlabelled and training:
-        return supervoxels(drawn, shape, least=tasks.least_pixels)
+        return supervoxel_tasks(drawn, shape, least=tasks.least_pixels)
     drawn = eligible(tasks, drawn)
     if isinstance(tasks, Episodes):
         return episodes(drawn, shape)
@@ -58,4 +66,4 @@ def eligible(tasks: Any, drawn: Pool) -> Pool:
         drawn = with_pixels(drawn, tasks.least_pixels)
         if not drawn.entries:
             raise BadInput(f"`tasks.least_pixels={tasks.least_pixels}`: no slice has as many")
-    return decathlon(drawn) if isinstance(tasks, Volumes) and tasks.decathlon else drawn
+    return decathlon_pool(drawn) if isinstance(tasks, Volumes) and tasks.decathlon else drawn

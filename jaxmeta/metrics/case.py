@@ -48,7 +48,7 @@ def measure(
     """
     if predicted.shape != target.shape:
         raise ValueError(f"prediction of shape {predicted.shape}, truth of {target.shape}")
-    mm = checked(spacing)
+    mm = checked_spacing(spacing)
     counted = overlap(predicted, target)
     values = dict(
         dice=dice(counted),
@@ -84,7 +84,7 @@ def distant(predicted, target, mm: Spacing, tolerance: float, convention: Conven
     return values
 
 
-def checked(spacing: Sequence[float | int] | Literal["voxel"]) -> Spacing:
+def checked_spacing(spacing: Sequence[float | int] | Literal["voxel"]) -> Spacing:
     """Return the spacing as three numbers above 0."""
     if isinstance(spacing, str):
         if spacing != "voxel":

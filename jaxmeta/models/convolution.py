@@ -153,7 +153,7 @@ def gradient_as_product(image, other, *, padding):
     kh, kw = taps_between(image, other, padding)
     channels, out = image.shape[-1], other.shape[-1]
     columns, rows = bordered(image, padding), other
-    if channels <= FEW:
+    if channels <= FEW_CHANNELS:
         tall = other.shape[-3]
         shifts = [shifted(columns[..., i : i + tall, :, :], kw) for i in range(kh)]
         columns = jnp.concatenate(shifts, -1)
@@ -163,7 +163,7 @@ def gradient_as_product(image, other, *, padding):
         columns, rows = shifted(columns, kw), jnp.concatenate(shifts, -1)
     columns, rows = (a.reshape(*a.shape[:-4], -1, a.shape[-1]) for a in (columns, rows))
     product = jnp.swapaxes(columns, -1, -2) @ rows
-    if channels <= FEW:
+    if channels <= FEW_CHANNELS:
         return product.reshape(*image.shape[:-4], kh, kw, channels, out)
     return jnp.moveaxis(product.reshape(*image.shape[:-4], kw, channels, kh, out), -2, -4)
 
@@ -184,7 +184,7 @@ def shifted(image, count):
 # machine from 32 outputs on. Chosen by timing the shapes of U-Nets of widths 8 to 128.
 
 OUTPUTS, NARROW = 32, 16  # below so many outputs, of at most so many inputs, pixels go together
-FEW = 4  # input channels up to which all taps of a kernel's gradient fit one product
+FEW_CHANNELS = 4  # input channels up to which all taps of a kernel's gradient fit one product
 
 
 def on_processor(image, kernel, *, padding):
@@ -207,7 +207,7 @@ def on_processor(image, kernel, *, padding):
     return result.reshape(*result.shape[:2], wide, out)
 
 
-def one_by_one(form):
+def one_task_after_another(form):
     """Do one task after another."""
 
     def mapped(a, b, **options):
@@ -224,7 +224,7 @@ for primitive, form, cpu_form in (
 ):
     lowering = mlir.lower_fun(form, multiple_results=False)
     mlir.register_lowering(primitive, lowering)
-    lowering = mlir.lower_fun(one_by_one(cpu_form), multiple_results=False)
+    lowering = mlir.lower_fun(one_task_after_another(cpu_form), multiple_results=False)
     mlir.register_lowering(primitive, lowering, platform="cpu")
     primitive.def_impl(jax.disable_jit(False)(jax.jit(primitive.bind, static_argnames="padding")))
     batching.primitive_batchers[primitive] = partial(batched, primitive)

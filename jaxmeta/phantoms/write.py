@@ -45,7 +45,9 @@ COHORT = {
     "phantom_x": ("test", "ct", ("triangle", "heart")),
     "phantom_y": ("test", "mr", ("chevron", "teardrop")),
 }
-KNOWN = sorted({f for phase, _, families in COHORT.values() if phase == "train" for f in families})
+TRAINED_FAMILIES = sorted(
+    {f for phase, _, families in COHORT.values() if phase == "train" for f in families}
+)
 PATIENTS = {"train": 6, "val": 6, "test": 16}
 SLICES = 12
 VERSION = 1  # of what a seed gives: raised when the bytes change, so that old files are replaced
@@ -176,7 +178,7 @@ def _anatomy(families, flesh, rng) -> list[Thing]:
     for number, home in enumerate(homes[len(families) :]):
         # from the second organ on: of four organs on three levels, these have a level to themselves
         like = organs[(number + 1) % len(organs)]
-        others = [family for family in KNOWN if family != like.family]
+        others = [family for family in TRAINED_FAMILIES if family != like.family]
         family = like.family if number == 0 else others[rng.integers(len(others))]
         turn = rng.uniform(-np.pi, np.pi)
         distractors.append(like._replace(family=family, home=home, turn=turn))

@@ -13,10 +13,10 @@ from jaxmeta.progress import minutes
 from jaxmeta.reports import figures
 from jaxmeta.runs.config_file import read_json
 from jaxmeta.runs.signature import NAME, provenance_of, volumes_of
-from jaxmeta.splits.split import listed
+from jaxmeta.splits.split import some_of
 from jaxmeta.training import metrics_log
 
-NAMED = 8  # names in a sentence
+NAMES_TOLD = 8  # names in a sentence
 
 
 def today() -> str:
@@ -74,14 +74,14 @@ def training(outcome: Outcome) -> str:
         if config["tasks"].get("kind") == "supervoxels"
         else outcome.split.train_organs
     )
-    learned = of if isinstance(of, str) else listed(of, NAMED)
+    learned = of if isinstance(of, str) else some_of(of, NAMES_TOLD)
     patients, sets = learned_from(outcome, config.get("structures", ()))
     lines = metrics_log.read_metrics(outcome.folder / "metrics.jsonl")
     begun = f", begun with {config['init_from']}," if config["init_from"] != "random" else ""
     return (
         f"{outcome.folder}{begun} learned from {learned} in {patients} patients of "
-        f"{listed(sets, NAMED)}: {config['steps']} steps of {config['tasks']['batch_size']} "
-        f"tasks{took(lines)}. {chosen(outcome, lines)}"
+        f"{some_of(sets, NAMES_TOLD)}: {config['steps']} steps of {config['tasks']['batch_size']} "
+        f"tasks{took(lines)}. {chosen_step(outcome, lines)}"
     )
 
 
@@ -111,12 +111,15 @@ def took(lines: Sequence[dict]) -> str:
     return f" in {minutes(seconds)}" if seconds else ""
 
 
-def chosen(outcome: Outcome, lines: Sequence[dict]) -> str:
+def chosen_step(outcome: Outcome, lines: Sequence[dict]) -> str:
     """Say which step is tested, and why."""
     scores = {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}
     if outcome.step not in scores:
         return f"Step {outcome.step}, the last, is tested: no validation organ chose another."
-    dice, organs = figures.number(scores[outcome.step]), listed(outcome.split.val_organs, NAMED)
+    dice, organs = (
+        figures.number(scores[outcome.step]),
+        some_of(outcome.split.val_organs, NAMES_TOLD),
+    )
     return (
         f"Step {outcome.step} is tested: of {len(scores)} it had the highest Dice, {dice}, on the "
         f"validation organ{'s' * (len(outcome.split.val_organs) != 1)} {organs}."

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from jaxmeta.evaluation.comparison import Margin, TableRow
 from jaxmeta.reports.figures import (
-    PATIENTS,
+    OVER_PATIENTS,
     RUNS,
     SUPPORTS,
-    between,
     columns,
-    millimetres,
+    distance_text,
     number,
     over,
+    with_interval,
 )
 
 Rows = Sequence[TableRow]
@@ -31,12 +31,12 @@ class Column(NamedTuple):
     shown: Callable[[Rows], bool] = lambda rows: True
 
 
-def counted(head: str, of: str) -> Column:
+def count_column(head: str, of: str) -> Column:
     """Make the column of a count of cases."""
     return Column(lambda rows: head, lambda row, rows: str(getattr(row.counts, of)))
 
 
-def measured(head: str, measure: str, written: Callable, beside: Sequence[str] = ()) -> Column:
+def mean_column(head: str, measure: str, written: Callable, beside: Sequence[str] = ()) -> Column:
     """Make the column of a mean, shown where any row has a number of it or of those `beside` it."""
 
     def cell(row: TableRow, rows: Rows) -> str:
@@ -55,22 +55,22 @@ def share(means) -> str:
 
 
 DICE = Column(
-    lambda rows: f"Dice {over([row.dice for row in rows], PATIENTS)}",
-    lambda row, rows: between(row.dice, [each.dice for each in rows]),
+    lambda rows: f"Dice {over([row.dice for row in rows], OVER_PATIENTS)}",
+    lambda row, rows: with_interval(row.dice, [each.dice for each in rows]),
 )
-FALSE_POSITIVES = counted("false positives", "false_alarms")
+FALSE_POSITIVES = count_column("false positives", "false_alarms")
 COLUMNS = (
     DICE,
     Column(lambda rows: "IoU", lambda row, rows: number(row.iou.mean)),
-    measured("HD95", "hd95", millimetres, beside=("nsd",)),
-    measured("NSD", "nsd", share, beside=("hd95",)),
-    counted("cases", "cases"),
-    counted("missed", "missed"),
+    mean_column("HD95", "hd95", distance_text, beside=("nsd",)),
+    mean_column("NSD", "nsd", share, beside=("hd95",)),
+    count_column("cases", "cases"),
+    count_column("missed", "missed"),
     FALSE_POSITIVES,
 )
 
 
-def difference(head: str, of: Callable[[TableRow], Margin | None]) -> list[Column]:
+def difference_column(head: str, of: Callable[[TableRow], Margin | None]) -> list[Column]:
     """Make the column of a paired difference, and one of its intervals over runs where there
     are."""
 
@@ -82,7 +82,7 @@ def difference(head: str, of: Callable[[TableRow], Margin | None]) -> list[Colum
         def cell(row: TableRow, rows: Rows) -> str:
             margin = of(row)
             each = margin and getattr(margin, part)
-            return between(each, known(rows), sign=True) if each else ""
+            return with_interval(each, known(rows), sign=True) if each else ""
 
         def title(rows: Rows) -> str:
             return head(over(known(rows), asked) if known(rows) else "")
@@ -100,7 +100,7 @@ def cells(
 ) -> list[list[str]]:
     """Write the cells of a table, the head first: every row with all columns that are shown, and
     the difference `of` it that is `compared`."""
-    shown = [each for each in (*COLUMNS, *difference(compared, of)) if each.shown(rows)]
+    shown = [each for each in (*COLUMNS, *difference_column(compared, of)) if each.shown(rows)]
     body = [[row.row, *(each.cell(row, rows) for each in shown)] for row in rows]
     return [["", *(each.head(rows) for each in shown)], *body]
 

@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmeta.evaluation.baselines import APART, METHOD, SCRATCH, TRANSFER
+from jaxmeta.evaluation.baselines import METHOD, SCRATCH, TRANSFER, WITH_ALL_LABELS
 from jaxmeta.evaluation.comparison import TableRow, standings
 from jaxmeta.evaluation.outcome import Curves, Outcome, Table
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import write_json
 from jaxmeta.reports import comparison_pages, figures
 from jaxmeta.reports.comparison_pages import Comparison, as_text
-from jaxmeta.reports.curves import after_steps, joined
-from jaxmeta.reports.figures import RUNS, SUPPORTS, between, chance, over
-from jaxmeta.reports.pairing import Entry, gathered, part_of, refuse_unpaired
+from jaxmeta.reports.curves import after_steps, joined_curves
+from jaxmeta.reports.figures import RUNS, SUPPORTS, chance_text, over, with_interval
+from jaxmeta.reports.pairing import ComparedRun, gathered, refuse_unpaired, run_part
 from jaxmeta.reports.run import alive, by_organ, protocol
 
 
 def write(
     folder: Path,
-    entries: Sequence[Entry],
+    entries: Sequence[ComparedRun],
     outcomes: Sequence[Outcome],
     reference: int | None = None,
 ) -> str:
@@ -43,9 +43,9 @@ def write(
     comparisons, tables, scores = [], [], []
     for number, first in enumerate(outcomes[0].tables):
         asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
-        found = gathered([part_of(entry, of_run) for entry, of_run in asked])
+        found = gathered([run_part(entry, of_run) for entry, of_run in asked])
         scores += found.scores
-        lines = standings(found.scores, methods, SCRATCH, apart=APART, reference=named)
+        lines = standings(found.scores, methods, SCRATCH, apart=WITH_ALL_LABELS, reference=named)
         lines = [line._replace(note=found.notes[line.row]) for line in lines]
         held_against = named or lines[0].row
         steps = after_steps(curves_of(asked, found.notes), held_against)
@@ -97,9 +97,9 @@ def headline(lines: Sequence[TableRow]) -> str:
         ahead.append((following.behind, following.row, following.chance))
     text = f"best: {best.row}, Dice {figures.number(best.dice.mean)}"
     for margin, other, p in ahead:
-        text += f", {between(margin.supports, sign=True)} over {other}"
-        told = [f"over runs too: {between(margin.runs, sign=True)}"] if margin.runs else []
-        told += [] if math.isnan(p) else [f"p by Holm: {chance(p)}"]
+        text += f", {with_interval(margin.supports, sign=True)} over {other}"
+        told = [f"over runs too: {with_interval(margin.runs, sign=True)}"] if margin.runs else []
+        told += [] if math.isnan(p) else [f"p by Holm: {chance_text(p)}"]
         text += f" ({'; '.join(told)})" if told else ""
     if not (following.behind or best.behind).runs:
         text += "; one training run each, so another seed may rank them otherwise"
@@ -118,21 +118,21 @@ def behind(lines: Sequence[TableRow], reference: str, *, named: bool) -> list[li
     if any(line.behind.runs for line in others):
         columns.append([line.behind.runs for line in others if line.behind.runs])
         heads.append(over(columns[1], RUNS))
-    family = "named beforehand" if named else f"best of these, {pairs(len(others) + 1)} pairs"
+    family = "named beforehand" if named else f"best of these, {pair_count(len(others) + 1)} pairs"
     rows = [[f"{reference} minus", *heads, f"p, Holm ({family})"]]
     for line in others:
         margins = zip(line.behind[: len(columns)], columns, strict=True)
-        written = [between(m, column, sign=True) if m else "" for m, column in margins]
-        rows.append([line.row, *written, chance(line.chance)])
+        written = [with_interval(m, column, sign=True) if m else "" for m, column in margins]
+        rows.append([line.row, *written, chance_text(line.chance)])
     return rows
 
 
-def pairs(methods: int) -> int:
+def pair_count(methods: int) -> int:
     """Count the pairs of so many methods."""
     return methods * (methods - 1) // 2
 
 
-def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curves:
+def curves_of(asked: Sequence[tuple[ComparedRun, Table]], rows: Iterable[str]) -> Curves:
     """Gather the curves of each row of the table: a method's of every run, a baseline's once a
     replicate."""
     methods, replicates = ({e.row for e, _ in asked}, dict.fromkeys(e.replicate for e, _ in asked))
@@ -142,12 +142,14 @@ def curves_of(asked: Sequence[tuple[Entry, Table]], rows: Iterable[str]) -> Curv
         for entry, table in asked:
             own = row if row not in methods else METHOD if entry.row == row else None
             if own in table.by_steps:
-                parts.setdefault(entry.replicate, renamed(table.by_steps[own], row, entry))
-        curves |= joined([{row: parts.get(each, {})} for each in replicates])
+                parts.setdefault(entry.replicate, renamed_curve(table.by_steps[own], row, entry))
+        curves |= joined_curves([{row: parts.get(each, {})} for each in replicates])
     return curves
 
 
-def renamed(curve: dict[int, list[Score]], row: str, entry: Entry) -> dict[int, list[Score]]:
+def renamed_curve(
+    curve: dict[int, list[Score]], row: str, entry: ComparedRun
+) -> dict[int, list[Score]]:
     """Call the cases of a curve as the table calls theirs."""
     return {
         count: [score._replace(row=row, run=entry.replicate) for score in scores]

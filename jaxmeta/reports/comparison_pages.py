@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.evaluation.comparison import TableRow, evaluation_cases
-from jaxmeta.evaluation.outcome import labelled
+from jaxmeta.evaluation.outcome import labelled_text
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.metrics import Counts
 from jaxmeta.reports import columns, curves, figures, html
@@ -44,7 +44,7 @@ class Comparison(NamedTuple):
     @property
     def tables(self) -> list[list[list[str]]]:
         """Give the cells of every table, each with its head first."""
-        organs = figures.organ_cells(f"Dice by organ, {labelled(self.shots)}", self.organs)
+        organs = figures.organ_cells(f"Dice by organ, {labelled_text(self.shots)}", self.organs)
         return [columns.cells(self.lines, self.compared, attrgetter("ahead")), self.margins, organs]
 
     @property
@@ -82,7 +82,7 @@ def write(
     sections = {}
     for comparison in comparisons:
         draw_boxes(boxes_of(folder, comparison.shots), comparison.scores)
-        sections[f"Support: {labelled(comparison.shots)}"] = section(folder, comparison)
+        sections[f"Support: {labelled_text(comparison.shots)}"] = section(folder, comparison)
     sections |= over_shots(
         folder, {comparison.shots: comparison.lines for comparison in comparisons}
     )
@@ -114,8 +114,8 @@ def section(folder: Path, comparison: Comparison) -> list[str]:
     return [
         html.note(comparison.protocol),
         html.paragraph(comparison.headline),
-        html.table(head, rows, best=comparison.lines[0].row),
-        *(html.table(cells[0], cells[1:]) for cells in others),
+        html.html_table(head, rows, best=comparison.lines[0].row),
+        *(html.html_table(cells[0], cells[1:]) for cells in others),
         html.folded("what the rows are", "\n".join(comparison.notes)),
         html.picture(boxes_of(folder, comparison.shots), BOXES),
         *walked(folder, comparison.shots, comparison.steps),
@@ -129,7 +129,7 @@ def as_sections(comparison: Comparison) -> str:
     tables = map(as_markdown, [*comparison.tables, *curves.tables(comparison.steps)])
     return "\n\n".join(
         [
-            f"## Support: {labelled(comparison.shots)}",
+            f"## Support: {labelled_text(comparison.shots)}",
             comparison.protocol,
             comparison.headline,
             *tables,

@@ -29,7 +29,7 @@ from jaxmeta.reports.pages import BOXES, as_markdown, configured, draw_boxes, wr
 from jaxmeta.runs import config_file
 from jaxmeta.runs.identity import names
 
-BESIDE = tuple(each for each in COLUMNS if each not in (DICE, FALSE_POSITIVES))
+BESIDE_DICE = tuple(each for each in COLUMNS if each not in (DICE, FALSE_POSITIVES))
 
 
 class Fold(NamedTuple):
@@ -41,7 +41,7 @@ class Fold(NamedTuple):
     outcome: Outcome
 
 
-class Part(NamedTuple):
+class SettingResult(NamedTuple):
     """What the folds of one setting say together."""
 
     setting: int
@@ -62,8 +62,8 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     parts = []
     for setting in sorted({run.setting for run in runs}):
         own = [run for run in runs if run.setting == setting]
-        refuse_twice(own)
-        parts.append(part_of(setting, own))
+        refuse_same_fold(own)
+        parts.append(setting_result(setting, own))
     figures.write_scores(folder / "scores.csv", [score for part in parts for score in part.scores])
     told = [outcome._replace(tables=()) for outcome in outcomes]
     tables = [
@@ -80,7 +80,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join([*texts, f"report: {folder}"])
 
 
-def part_of(setting: int, runs: Sequence[Fold]) -> Part:
+def setting_result(setting: int, runs: Sequence[Fold]) -> SettingResult:
     """Work out the tables of the folds of one setting."""
     scores = [score for run in runs for score in run.scores]
     organs = sorted({score.organ for score in scores})
@@ -90,13 +90,13 @@ def part_of(setting: int, runs: Sequence[Fold]) -> Part:
     means = [
         row_mean([score for score in scores if score.row == row])[0] for row in rows if rows[row]
     ]
-    told = f"mean {figures.over(means, figures.PATIENTS)}"
-    head = ["Dice", *organs, told, *(column.head(()) for column in BESIDE)]
+    told = f"mean {figures.over(means, figures.OVER_PATIENTS)}"
+    head = ["Dice", *organs, told, *(column.head(()) for column in BESIDE_DICE)]
     tables = [[head, *(line(row, scores, organs) for row, kept in rows.items() if kept)]]
     tables += [by_fold(row, runs, organs) for row in (METHOD, METHOD + alpnet.KNOWN)]
     what = f"setting {setting}, {len({run.fold for run in runs})} folds, {len(runs)} runs"
     left_out = [f"left out: {row} (not in every report)" for row, kept in rows.items() if not kept]
-    return Part(setting, what, tables, scores, left_out)
+    return SettingResult(setting, what, tables, scores, left_out)
 
 
 def asked(outcome: Outcome) -> str:
@@ -107,18 +107,18 @@ def asked(outcome: Outcome) -> str:
     return f"{outcome.folder}: {told}"
 
 
-def write_page(folder: Path, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> None:
+def write_page(folder: Path, parts: Sequence[SettingResult], outcomes: Sequence[Outcome]) -> None:
     """Write the tables as `report.html`, with a box for every organ and row, and as `report.md`."""
     sections = {}
     for part in parts:
         boxes = folder / f"boxes_setting{part.setting}.png"
         draw_boxes(boxes, part.scores)
         sections[part.head.capitalize()] = [
-            *(html.table(cells[0], cells[1:]) for cells in part.tables),
+            *(html.html_table(cells[0], cells[1:]) for cells in part.tables),
             *map(html.note, part.left_out),
             html.picture(boxes, BOXES),
         ]
-    sections["What was asked"] = [html.listed([asked(outcome) for outcome in outcomes])]
+    sections["What was asked"] = [html.list_items([asked(outcome) for outcome in outcomes])]
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = f"{outcomes[0].algorithm}: the folds of a protocol"
     lead = (
@@ -141,7 +141,7 @@ def write_page(folder: Path, parts: Sequence[Part], outcomes: Sequence[Outcome])
 
 def opened(outcome: Outcome) -> Fold:
     """Read which fold and setting a tested run was of."""
-    config, _ = config_file.read(outcome.folder)
+    config, _ = config_file.read_run(outcome.folder)
     if outcome.protocol != alpnet.PROTOCOL.name or config.protocol == "few-shot":
         raise BadInput(f"{outcome.folder} was not tested by a protocol: compare it with its like")
     return Fold(config.setting, config.fold, outcome.tables[0].scores, outcome)
@@ -156,7 +156,7 @@ def refuse_mixed(outcomes: Sequence[Outcome]) -> None:
     methods = names([o.algorithm for o in outcomes], [method_of(o) for o in outcomes])
     if len(set(methods)) > 1:
         raise BadInput(f"folds of one table need the same settings, these have {set(methods)}")
-    named = {config_file.read(outcome.folder)[0].protocol for outcome in outcomes}
+    named = {config_file.read_run(outcome.folder)[0].protocol for outcome in outcomes}
     if len(named) > 1:
         raise BadInput(f"folds of one table need the same protocol, these have {named}")
 
@@ -166,7 +166,7 @@ def method_of(outcome: Outcome) -> dict[str, Any]:
     return {name: value for name, value in outcome.recipe.items() if not name.endswith("setting")}
 
 
-def refuse_twice(runs: Sequence[Fold]) -> None:
+def refuse_same_fold(runs: Sequence[Fold]) -> None:
     """Refuse two runs of one fold and organ."""
     seen = {}
     for run in runs:
@@ -186,9 +186,12 @@ def line(row: str, scores: Sequence[Score], organs: Sequence[str]) -> list[str]:
     found = TableRow(row, dice, row_mean(own, "iou")[0], counts, others=other_means(own))
     return [
         row,
-        *(number(mean([score for score in own if score.organ == organ])) for organ in organs),
-        figures.between(dice),
-        *(column.cell(found, (found,)) for column in BESIDE),
+        *(
+            number(mean_of_cases([score for score in own if score.organ == organ]))
+            for organ in organs
+        ),
+        figures.with_interval(dice),
+        *(column.cell(found, (found,)) for column in BESIDE_DICE),
     ]
 
 
@@ -197,12 +200,14 @@ def by_fold(row: str, runs: Sequence[Fold], organs: Sequence[str]) -> list[list[
     lines = [[f"{row}, by fold", *organs, "mean"]]
     for fold in sorted({run.fold for run in runs}):
         scores = [c for run in runs if run.fold == fold for c in run.scores if c.row == row]
-        means = [mean([score for score in scores if score.organ == organ]) for organ in organs]
+        means = [
+            mean_of_cases([score for score in scores if score.organ == organ]) for organ in organs
+        ]
         lines.append([str(fold), *map(number, means), number(float(np.nanmean(means)))])
     return lines
 
 
-def mean(scores: Sequence[Score]) -> float:
+def mean_of_cases(scores: Sequence[Score]) -> float:
     """Average the Dice of cases; NaN where there is none."""
     values = [score.dice for score in scores if score.dice == score.dice]
     return float(np.mean(values)) if values else float("nan")

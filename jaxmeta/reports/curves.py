@@ -9,7 +9,7 @@ from jaxmeta.evaluation.comparison import Margin, margin, row_mean
 from jaxmeta.evaluation.intervals import Interval
 from jaxmeta.evaluation.outcome import Curves
 from jaxmeta.reports import figures
-from jaxmeta.reports.figures import RUNS, SUPPORTS, between, number, over
+from jaxmeta.reports.figures import RUNS, SUPPORTS, number, over, with_interval
 
 
 class AfterSteps(NamedTuple):
@@ -43,20 +43,20 @@ def tables(after: AfterSteps) -> list[list[list[str]]]:
     means = {
         row: {n: number(each.mean) for n, each in own.items()} for row, own in after.means.items()
     }
-    shown = [cells("Dice after so many inner steps", means)]
+    shown = [curve_cells("Dice after so many inner steps", means)]
     if after.ahead:
         column = [each.widest for own in after.ahead.values() for each in own.values()]
         widest = {
-            row: {n: between(each.widest, column, sign=True) for n, each in own.items()}
+            row: {n: with_interval(each.widest, column, sign=True) for n, each in own.items()}
             for row, own in after.ahead.items()
         }
         asked = RUNS if any(each.over[-1:] == RUNS[-1:] for each in column) else SUPPORTS
         head = f"{after.reference} minus, after so many {over(column, asked)}"
-        shown.append(cells(head, widest))
+        shown.append(curve_cells(head, widest))
     return shown
 
 
-def cells(title: str, values: Mapping[str, Mapping[int, str]]) -> list[list[str]]:
+def curve_cells(title: str, values: Mapping[str, Mapping[int, str]]) -> list[list[str]]:
     """Lay values out, a line a row and a column for each number of steps."""
     counts = sorted({count for own in values.values() for count in own})
     lines = [[row, *(own.get(count, "") for count in counts)] for row, own in values.items()]
@@ -76,7 +76,7 @@ def draw(folder: Path, shots: int, after: AfterSteps) -> list[Path]:
     return [path]
 
 
-def joined(parts: Sequence[Curves]) -> Curves:
+def joined_curves(parts: Sequence[Curves]) -> Curves:
     """Put the curves of several tests together, where all were asked after as many steps."""
     found = {}
     for row in dict.fromkeys(row for part in parts for row in part):

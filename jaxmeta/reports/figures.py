@@ -19,10 +19,10 @@ from jaxmeta.evaluation.pictures import Picture
 from jaxmeta.files import beside
 from jaxmeta.metrics import Counts
 
-PATIENTS = ("patients",)  # what intervals are meant to be over
-SUPPORTS, RUNS = (*PATIENTS, "supports"), (*PATIENTS, "supports", "runs")
-LABEL = 32  # letters a line of a name in a picture
-BESIDE = 8  # more curves have their names beside the plot
+OVER_PATIENTS = ("patients",)  # what intervals are meant to be over
+SUPPORTS, RUNS = (*OVER_PATIENTS, "supports"), (*OVER_PATIENTS, "supports", "runs")
+LETTERS = 32  # letters a line of a name in a picture
+MOST_NAMED = 8  # more curves have their names beside the plot
 COLORS, STROKES = 10, ("-", "--", ":")  # after so many curves colors come again, in other strokes
 TRUTH, PREDICTED = "#2ca02c", "#d62728"
 
@@ -32,7 +32,7 @@ def over(values: Sequence[Interval], asked: Sequence[str]) -> str:
     cover."""
     named = widest(values)
     if not named:
-        return f"[no interval: {asked[-1]} too few]" if asked == PATIENTS else "[no interval]"
+        return f"[no interval: {asked[-1]} too few]" if asked == OVER_PATIENTS else "[no interval]"
     missing = [level for level in asked if level not in named]
     told = f"95 % CI over {enumerated(named)}"
     return f"[{told}, not over {enumerated(missing)}; t]" if missing else f"[{told}; t]"
@@ -79,7 +79,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def millimetres(value: Means | None) -> str:
+def distance_text(value: Means | None) -> str:
     """Write a mean distance, in brackets that without misses where it is another."""
     if value is None:
         return ""
@@ -87,7 +87,7 @@ def millimetres(value: Means | None) -> str:
     return text[0] if text[0] == text[1] else f"{text[0]} ({text[1]})"
 
 
-def between(value: Interval, column: Sequence[Interval] = (), *, sign: bool = False) -> str:
+def with_interval(value: Interval, column: Sequence[Interval] = (), *, sign: bool = False) -> str:
     """Write a mean with its interval, where it has one.
 
     What it is over stands behind it where the head of its `column` says more.
@@ -103,7 +103,7 @@ def between(value: Interval, column: Sequence[Interval] = (), *, sign: bool = Fa
     )
 
 
-def chance(p: float) -> str:
+def chance_text(p: float) -> str:
     """Write a p, where there is one."""
     return "" if math.isnan(p) else "< .001" if p < 0.001 else number(p)
 
@@ -164,9 +164,9 @@ def overlay(path: Path, pictures: Sequence[Picture | None], *, columns: int = 3)
         figure.savefig(part, dpi=120, format="png")
 
 
-def written(name: str) -> str:
+def name_text(name: str) -> str:
     """Write a name into a picture as it stands, in lines that leave room for the rest."""
-    text = textwrap.fill(name, LABEL, break_on_hyphens=False).replace("$", r"\$")
+    text = textwrap.fill(name, LETTERS, break_on_hyphens=False).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text  # else matplotlib would hide it
 
 
@@ -174,7 +174,7 @@ def boxes(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]], label
     """Draw a box plot for each organ, a box a row; the line is the median, whiskers reach 1.5
     boxes."""
     rows = max(map(len, values.values()), default=1)
-    names = [written(row) for own in values.values() for row in own]
+    names = [name_text(row) for own in values.values() for row in own]
     lines = [line for name in names for line in name.splitlines()]
     most = max((name.count("\n") for name in names), default=0)
     size = (
@@ -186,7 +186,7 @@ def boxes(path: Path, values: Mapping[str, Mapping[str, Sequence[float]]], label
     for axis, (organ, own) in zip(axes, values.items(), strict=False):
         kept = [[v for v in each if not math.isnan(v)] for each in own.values()]
         axis.boxplot(kept, orientation="horizontal", widths=0.6, flierprops={"markersize": 3})
-        axis.set_yticks(range(1, len(own) + 1), list(map(written, own)), fontsize=8)
+        axis.set_yticks(range(1, len(own) + 1), list(map(name_text, own)), fontsize=8)
         axis.set_title(organ, fontsize=9)
         axis.set_xlabel(label, fontsize=8)
         axis.set_xlim(-0.02, 1.02)
@@ -209,18 +209,21 @@ def curves(
         head, _, tail = name.partition("/")
         plots.setdefault(head, {})[tail or name] = points
     most = max(map(len, plots.values()), default=0)
-    told = [sum(written(name).count("\n") + 1 for name in own) for own in plots.values()]
-    size = (4 if most <= BESIDE else 7) * max(1, len(plots)), max(3, 0.16 * max(told, default=0))
+    told = [sum(name_text(name).count("\n") + 1 for name in own) for own in plots.values()]
+    size = (
+        (4 if most <= MOST_NAMED else 7) * max(1, len(plots)),
+        max(3, 0.16 * max(told, default=0)),
+    )
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, max(1, len(plots)), squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, plots.items(), strict=False):
         for place, (name, (steps, values)) in enumerate(lines.items()):
             kind = STROKES[place // COLORS % len(STROKES)]
             how = dict(linewidth=1, linestyle=kind, marker=marker, markersize=4)
-            axis.plot(steps, values, label=written(name), **how)
+            axis.plot(steps, values, label=name_text(name), **how)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel(along, fontsize=8)
-        place = {} if len(lines) <= BESIDE else dict(loc="upper left", bbox_to_anchor=(1, 1))
+        place = {} if len(lines) <= MOST_NAMED else dict(loc="upper left", bbox_to_anchor=(1, 1))
         axis.legend(fontsize=7, frameon=False, **place)
     with beside(path) as part:
         figure.savefig(part, dpi=120, format="png")

@@ -55,7 +55,9 @@ def page(
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, best: str | None = None) -> str:
+def html_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, best: str | None = None
+) -> str:
     """Lay cells out; the row whose first cell is `best` is marked."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     lines = "".join(
@@ -89,12 +91,12 @@ def picture(path: Path, caption: str) -> str:
     )
 
 
-def listed(items: Sequence[str]) -> str:
+def list_items(items: Sequence[str]) -> str:
     """Write a list."""
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
-def behind(summary: str, pieces: Sequence[str]) -> str:
+def on_demand(summary: str, pieces: Sequence[str]) -> str:
     """Put pieces that are long where they are shown when asked for."""
     return f"<details><summary>{escape(summary)}</summary>{''.join(pieces)}</details>"
 

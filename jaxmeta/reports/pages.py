@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxmeta.evaluation.baselines import APART, METHOD
+from jaxmeta.evaluation.baselines import METHOD, WITH_ALL_LABELS
 from jaxmeta.evaluation.comparison import TableRow, evaluation_cases
 from jaxmeta.evaluation.outcome import Outcome
 from jaxmeta.evaluation.protocols.alpnet import KNOWN
@@ -28,7 +28,7 @@ PAIRS = (
 )
 
 
-class Block(NamedTuple):
+class ShotsBlock(NamedTuple):
     """What the report says of one number of shots."""
 
     shots: int
@@ -41,7 +41,7 @@ class Block(NamedTuple):
     steps: AfterSteps
 
 
-def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> None:
+def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock]) -> None:
     """Write both pages beside the pictures, which the first holds in itself."""
     sections = {}
     for block in blocks:
@@ -71,7 +71,7 @@ def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
             part.write_text(content, "utf-8", "backslashreplace")
 
 
-def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str]:
+def facts(outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock]) -> dict[str, str]:
     """Say what was tested."""
     scores = [score for block in blocks for score in block.scores if score.row == METHOD]
     patients = {(score.cohort, score.patient) for score in scores}
@@ -86,9 +86,9 @@ def facts(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> dict[str, str
     return told
 
 
-def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
+def block_sections(folder: Path, block: ShotsBlock) -> dict[str, list[str]]:
     """Write the sections of one number of shots."""
-    lines = [line for line in block.lines if line.row not in APART]
+    lines = [line for line in block.lines if line.row not in WITH_ALL_LABELS]
     fair = [line for line in lines if not line.row.endswith(KNOWN)]
     best = max(fair, key=lambda line: rank(line.dice.mean), default=None)
     head, *rows = columns.cells(block.lines, f"difference ({METHOD} - row)")
@@ -97,10 +97,10 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
     patients, *scores = background.by_patient(block.scores)
     first = [
         html.note(block.protocol),
-        html.table(head, rows, best=best.row if best else None),
+        html.html_table(head, rows, best=best.row if best else None),
         html.folded("what the rows are", "\n".join(notes)),
-        html.table(organs, means),
-        html.behind(patients[0], [html.table(patients, scores), html.note(BY_PATIENT)]),
+        html.html_table(organs, means),
+        html.on_demand(patients[0], [html.html_table(patients, scores), html.note(BY_PATIENT)]),
         html.picture(boxes_of(folder, block.shots), BOXES),
     ]
     overlay = folder / f"overlay_{block.shots}shot.png"
@@ -113,7 +113,7 @@ def block_sections(folder: Path, block: Block) -> dict[str, list[str]]:
 def walked(folder: Path, shots: int, steps: AfterSteps) -> list[str]:
     """Show Dice after so many steps, where that was asked: tables, and a line a row."""
     caption = "Dice against steps of each method's own rule, a line a row."
-    shown = [html.table(head, rows) for head, *rows in curves.tables(steps)]
+    shown = [html.html_table(head, rows) for head, *rows in curves.tables(steps)]
     return shown + [html.picture(path, caption) for path in curves.draw(folder, shots, steps)]
 
 
@@ -146,7 +146,7 @@ def over_shots(folder: Path, lines: Mapping[int, Sequence[TableRow]]) -> dict[st
     return {"More slices": [html.picture(path, caption)]}
 
 
-def missed(blocks: Sequence[Block]) -> list[str]:
+def missed(blocks: Sequence[ShotsBlock]) -> list[str]:
     """Name the cases in which the method found nothing at all."""
     names = [
         f"{score.organ} of {score.case}, {block.asked}, support {score.support_slices}"
@@ -159,7 +159,7 @@ def missed(blocks: Sequence[Block]) -> list[str]:
     more = (
         [f"and {len(names) - MOST_MISSED} more, in scores.csv"] if len(names) > MOST_MISSED else []
     )
-    return [html.listed(names[:MOST_MISSED] + more)]
+    return [html.list_items(names[:MOST_MISSED] + more)]
 
 
 def configured(folder: Path, whose: str = "") -> str:
@@ -169,7 +169,7 @@ def configured(folder: Path, whose: str = "") -> str:
     return html.folded(f"{whose}{folder}", text)
 
 
-def markdown(outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> list[str]:
+def markdown(outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock]) -> list[str]:
     """Write the tables for a notebook or a repository."""
     parts = [f"# {' and '.join(dict.fromkeys(o.algorithm for o in outcomes))}: held-out organs"]
     parts += [f"{name}: {text}" for name, text in facts(outcomes, blocks).items()]

@@ -26,7 +26,7 @@ from jaxmeta.evaluation.comparison import difference, evaluation_cases
 from jaxmeta.evaluation.finetune import Tuned
 from jaxmeta.evaluation.outcome import Table, parted
 from jaxmeta.evaluation.scoring import Score
-from jaxmeta.evaluation.settings import describe
+from jaxmeta.evaluation.settings import describe_tuning
 from jaxmeta.methods import METHODS
 from jaxmeta.reports import figures
 from jaxmeta.runs.identity import names
@@ -37,7 +37,7 @@ from jaxmeta.splits.split import Split
 SAME = 0.01
 
 
-class Entry(NamedTuple):
+class ComparedRun(NamedTuple):
     """A run that takes part."""
 
     folder: Path
@@ -65,10 +65,10 @@ class Entry(NamedTuple):
         return f"{self.method} run" if self.method in (SCRATCH, TRANSFER) else self.method
 
 
-class Part(NamedTuple):
+class RunPart(NamedTuple):
     """What a run found for one number of shots; the run of its cases is their replicate."""
 
-    entry: Entry
+    entry: ComparedRun
     rows: dict[str, list[Score]]
     settings: dict[str, Tuned]
 
@@ -85,7 +85,7 @@ class Gathered(NamedTuple):
     left_out: list[str]
 
 
-def entered(entries: Iterable[Entry], recipes: Iterable[dict[str, Any]]) -> list[Entry]:
+def entered(entries: Iterable[ComparedRun], recipes: Iterable[dict[str, Any]]) -> list[ComparedRun]:
     """Name the method of each: its algorithm, and what tells its recipe from others of the
     algorithm."""
     entries = list(entries)
@@ -93,7 +93,9 @@ def entered(entries: Iterable[Entry], recipes: Iterable[dict[str, Any]]) -> list
     return [entry._replace(method=name) for entry, name in zip(entries, methods, strict=True)]
 
 
-def called(entries: Sequence[Entry], wanted: Sequence[str], rows: Set[str]) -> list[Entry]:
+def renamed_methods(
+    entries: Sequence[ComparedRun], wanted: Sequence[str], rows: Set[str]
+) -> list[ComparedRun]:
     """Give the methods other names, in the order in which they first come.
 
     Raises BadInput unless every method gets one of its own, which is none of the `rows` of a
@@ -114,7 +116,7 @@ def called(entries: Sequence[Entry], wanted: Sequence[str], rows: Set[str]) -> l
     return [entry._replace(method=new[entry.method]) for entry in entries]
 
 
-def refuse_unpaired(entries: Sequence[Entry]) -> None:
+def refuse_unpaired(entries: Sequence[ComparedRun]) -> None:
     """Refuse runs of several methods that do not pair one by one; those of one are never paired."""
     methods = dict.fromkeys(entry.method for entry in entries)
     if len(methods) < 2:
@@ -163,7 +165,7 @@ def refuse_overlapping(asked: Sequence[tuple[Path, Split, set[str]]]) -> None:
             )
 
 
-def firsts(those: Iterable[Entry | Part]) -> dict[str, Entry | Part]:
+def firsts(those: Iterable[ComparedRun | RunPart]) -> dict[str, ComparedRun | RunPart]:
     """Take the first of each replicate."""
     first = {}
     for each in those:
@@ -171,7 +173,7 @@ def firsts(those: Iterable[Entry | Part]) -> dict[str, Entry | Part]:
     return first
 
 
-def gathered(parts: Sequence[Part]) -> Gathered:
+def gathered(parts: Sequence[RunPart]) -> Gathered:
     """Bring the cases of all runs together, the adapted ones under their method's name.
 
     Raises BadInput where runs of a replicate were asked other questions, or do not agree on
@@ -188,7 +190,7 @@ def gathered(parts: Sequence[Part]) -> Gathered:
     for method in dict.fromkeys(part.entry.row for part in parts):
         own = [part for part in parts if part.entry.row == method]
         scores += [score._replace(row=method) for part in own for score in part.rows[METHOD]]
-        notes[method] = described(METHOD, own)
+        notes[method] = described_settings(METHOD, own)
     for row in dict.fromkeys(row for part in parts for row in part.rows if row != METHOD):
         having = [part for part in parts if row in part.rows]
         own = parted(row)[0] in OWN_ROWS
@@ -196,7 +198,7 @@ def gathered(parts: Sequence[Part]) -> Gathered:
             left_out.append(f"{row} (each method's own)")
         elif row == BOUND and len({part.entry.slice_by_slice for part in parts}) > 1:
             left_out.append(f"{row} (MetaMedSeg's own goes slice by slice)")
-        elif lacking(row, having, parts):
+        elif lacks(row, having, parts):
             left_out.append(f"{row} (not in every report)")
         elif (dispute := disputed(row, having)) and row == SCRATCH:
             raise BadInput(dispute)
@@ -204,12 +206,12 @@ def gathered(parts: Sequence[Part]) -> Gathered:
             left_out.append(dispute)
         else:
             scores += [score for part in firsts(having).values() for score in part.rows[row]]
-            told = [NOTES.get(row), described(row, having), rounding(row, having)]
+            told = [NOTES.get(row), described_settings(row, having), rounding(row, having)]
             notes[row] = "; ".join(filter(None, told))
     return Gathered(scores, notes, left_out)
 
 
-def lacking(row: str, having: Sequence[Part], parts: Sequence[Part]) -> bool:
+def lacks(row: str, having: Sequence[RunPart], parts: Sequence[RunPart]) -> bool:
     """Tell whether a baseline lacks where it is needed: once in each replicate, but in every report
     what is trained for a run.
     """
@@ -218,7 +220,7 @@ def lacking(row: str, having: Sequence[Part], parts: Sequence[Part]) -> bool:
     return firsts(having).keys() != firsts(parts).keys()
 
 
-def disputed(row: str, parts: Sequence[Part]) -> str | None:
+def disputed(row: str, parts: Sequence[RunPart]) -> str | None:
     """Say how the tests of a replicate differ in a baseline that they should share, if they do.
 
     A report may say it too, so options are called such: no command spells what is in a file.
@@ -228,7 +230,8 @@ def disputed(row: str, parts: Sequence[Part]) -> str | None:
         settings = [each.settings[row] for each in (other, part) if row in each.settings]
         if len({setting.finetune for setting in settings}) > 1:
             how = " and ".join(
-                f"{describe(each.settings[row])} in {each.entry.folder}" for each in (other, part)
+                f"{describe_tuning(each.settings[row])} in {each.entry.folder}"
+                for each in (other, part)
             )
             return (
                 f"{row} is not the same for all, {how}: test both by the settings of one "
@@ -243,29 +246,29 @@ def disputed(row: str, parts: Sequence[Part]) -> str | None:
     return None
 
 
-def rounding(row: str, parts: Sequence[Part]) -> str:
+def rounding(row: str, parts: Sequence[RunPart]) -> str:
     """Tell by how much tests differ in a baseline that they share, where it can be seen."""
     gaps = [abs(difference(part.rows[row], other.rows[row]).mean) for other, part in pairs(parts)]
     gap = max((gap for gap in gaps if gap == gap), default=0.0)
     return f"the same within {figures.number(gap)} in every test" if gap >= 0.0005 else ""
 
 
-def pairs(parts: Sequence[Part]) -> list[tuple[Part, Part]]:
+def pairs(parts: Sequence[RunPart]) -> list[tuple[RunPart, RunPart]]:
     """Pair the first of each replicate with each other one."""
     first = firsts(parts)
     return [(first[p.replicate], p) for p in parts if p is not first[p.replicate]]
 
 
-def described(row: str, parts: Iterable[Part]) -> str:
+def described_settings(row: str, parts: Iterable[RunPart]) -> str:
     """Tell the settings that a row had in some runs."""
     return " | ".join(
-        dict.fromkeys(describe(part.settings[row]) for part in parts if row in part.settings)
+        dict.fromkeys(describe_tuning(part.settings[row]) for part in parts if row in part.settings)
     )
 
 
-def part_of(entry: Entry, table: Table) -> Part:
+def run_part(entry: ComparedRun, table: Table) -> RunPart:
     """Sort what a run found by row, and call the run by its replicate."""
     rows = {}
     for score in table.scores:
         rows.setdefault(score.row, []).append(score._replace(run=entry.replicate))
-    return Part(entry, rows, table.settings)
+    return RunPart(entry, rows, table.settings)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxmeta.data.names import amount
 from jaxmeta.errors import BadInput
-from jaxmeta.evaluation.baselines import APART, METHOD, NOTES
+from jaxmeta.evaluation.baselines import METHOD, NOTES, WITH_ALL_LABELS
 from jaxmeta.evaluation.comparison import TableRow, case_of, margin, other_means, row_mean
 from jaxmeta.evaluation.finetune import Finetune, Tuned
 from jaxmeta.evaluation.outcome import (
@@ -19,25 +19,25 @@ from jaxmeta.evaluation.outcome import (
     Step,
     Table,
     from_steps,
-    labelled,
+    labelled_text,
     parted,
     to_steps,
 )
 from jaxmeta.evaluation.protocol import Conditions, Description
 from jaxmeta.evaluation.protocols import SUFFIXES, alpnet
 from jaxmeta.evaluation.scoring import Score
-from jaxmeta.evaluation.settings import describe
+from jaxmeta.evaluation.settings import describe_tuning
 from jaxmeta.files import write_json
 from jaxmeta.metrics import Counts
 from jaxmeta.reports import columns, figures, pages
-from jaxmeta.reports.curves import after_steps, joined
+from jaxmeta.reports.curves import after_steps, joined_curves
 from jaxmeta.reports.curves import tables as step_tables
 from jaxmeta.reports.figures import Picture
-from jaxmeta.reports.pages import Block
+from jaxmeta.reports.pages import ShotsBlock
 from jaxmeta.splits.split import split_from_json
 from jaxmeta.training import metrics_log
 
-SHOWN = 3  # cases of an organ: the worst, the median and the best
+CASES_SHOWN = 3  # cases of an organ: the worst, the median and the best
 
 
 def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
@@ -53,15 +53,17 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         texts.append(columns.table(title, lines, f"difference ({METHOD} - row)"))
         organs = by_organ(scores, [line.row for line in lines])
         asked = (
-            "a slice a chunk" if outcomes[0].protocol == alpnet.PROTOCOL.name else labelled(each)
+            "a slice a chunk"
+            if outcomes[0].protocol == alpnet.PROTOCOL.name
+            else labelled_text(each)
         )
         texts.append(figures.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
         took = f"one adaptation takes {seconds:.2f} s on one of {machines}"
         texts.append(took)
-        steps = after_steps(joined([part.by_steps for part in parts]), METHOD)
+        steps = after_steps(joined_curves([part.by_steps for part in parts]), METHOD)
         texts += ["\n".join(figures.columns(cells)) for cells in step_tables(steps)]
-        blocks.append(Block(each, asked, title, lines, organs, took, scores, steps))
+        blocks.append(ShotsBlock(each, asked, title, lines, organs, took, scores, steps))
         tables.append(
             {
                 "shots": each,
@@ -76,7 +78,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         )
         chosen = [shown for part in parts for shown in worst_to_best(part.pictures)]
         if chosen:
-            figures.overlay(folder / f"overlay_{each}shot.png", chosen, columns=SHOWN)
+            figures.overlay(folder / f"overlay_{each}shot.png", chosen, columns=CASES_SHOWN)
     texts += [alive(outcome.heads) for outcome in outcomes if outcome.heads]
     everything = [score for o in outcomes for table in o.tables for score in table.scores]
     figures.write_scores(folder / "scores.csv", everything)
@@ -92,7 +94,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join(texts)
 
 
-def read(folder: Path, report_of: str = "report") -> Outcome:
+def read_report(folder: Path, report_of: str = "report") -> Outcome:
     """Read what the test of a run found back from its report, but for the pictures."""
     path = folder / report_of / "summary.json"
     if not path.exists():
@@ -141,9 +143,9 @@ def lines_of(scores: Sequence[Score], settings: Sequence[dict[str, Tuned]]) -> l
     for row, own in rows.items():
         (dice, counts), (iou, _) = row_mean(own), row_mean(own, "iou")
         name, known = parted(row)
-        compared = name not in (METHOD, *APART)
+        compared = name not in (METHOD, *WITH_ALL_LABELS)
         behind = margin(rows[METHOD + known], own) if compared else None
-        used = dict.fromkeys(describe(of_run[row]) for of_run in settings if row in of_run)
+        used = dict.fromkeys(describe_tuning(of_run[row]) for of_run in settings if row in of_run)
         note = "; ".join(filter(None, [NOTES.get(row), " | ".join(used)]))
         note = SUFFIXES[known] if name == METHOD and known else note
         others = other_means(own)
@@ -177,7 +179,7 @@ def protocol(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -
     never = "" if seen else f" never seen{' by these' * apart}"
     asked, scored = (joined_told(outcomes, shots, part) for part in Description._fields)
     return (
-        f"[{digest(outcomes, scores, shots)}] {first.protocol}: {asked}; {organs}; "
+        f"[{digest_of_table(outcomes, scores, shots)}] {first.protocol}: {asked}; {organs}; "
         f"{patients}{never}; {scored}; {runs}{leaks}"
     )
 
@@ -207,13 +209,13 @@ def joined_told(outcomes: Sequence[Outcome], shots: int, part: str) -> str:
     return "; ".join(head + " | ".join(costs) for head, costs in told.items())
 
 
-def digest(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -> str:
+def digest_of_table(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -> str:
     """Shorten everything that the questions of a table depend on to eight characters.
 
     Which supports were given, which volumes asked, what is kept of a mask, how it is measured, and
     what training shared with the test; not who answers.
     """
-    first, scores = outcomes[0], [c for c in scores if c.row not in APART]
+    first, scores = outcomes[0], [c for c in scores if c.row not in WITH_ALL_LABELS]
     asked = sorted({(*each[1:], score.cohort) for score in scores for each in [case_of(score)]})
     supports = sorted(
         {(score.organ, score.support_set, score.support_slices, score.cohort) for score in scores}
@@ -248,7 +250,7 @@ def worst_to_best(pictures: Sequence[tuple[Score, tuple[Picture, ...]]]) -> list
         places = sorted({0, len(own) // 2, len(own) - 1}) if own else []
         of_cases = [(*own[place][2], None)[:2] for place in places]
         for row in zip(*of_cases):
-            chosen += [*row, *[None] * (SHOWN - len(row))] if any(row) else []
+            chosen += [*row, *[None] * (CASES_SHOWN - len(row))] if any(row) else []
     return chosen
 
 

@@ -27,21 +27,21 @@ def changed(stands: dict, told: dict) -> list[str]:
                 continue
             old = before.get(name, usual.get(name))
             if old != value:
-                (filled if name in FILLED else found).append(f"{name} {said(old, value)}")
+                (filled if name in FILLED else found).append(f"{name} {change_text(old, value)}")
     return list(dict.fromkeys(found)) or filled
 
 
-def said(old: Any, new: Any) -> str:
+def change_text(old: Any, new: Any) -> str:
     """Write a change; of two lists only what one has and the other has not, where that is all."""
     if isinstance(old, list) and isinstance(new, list) and set(map(str, old)) != set(map(str, new)):
         gone = [f"-{each}" for each in old if each not in new]
         came = [f"+{each}" for each in new if each not in old]
         more = [f"and {len(gone + came) - SHOWN} more"] if len(gone + came) > SHOWN else []
         return " ".join([*(gone + came)[:SHOWN], *more])
-    return f"{written(old)} -> {written(new)}"
+    return f"{value_text(old)} -> {value_text(new)}"
 
 
-def written(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Write a value as on the command line, or "none" where there is none."""
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"

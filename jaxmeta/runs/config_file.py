@@ -97,7 +97,7 @@ def member(kind: Any, values: Any, base: Any) -> Any:
     return from_json(of, rest, base if isinstance(base, of) else of())
 
 
-def read(folder: Path) -> tuple[Config, Split]:
+def read_run(folder: Path) -> tuple[Config, Split]:
     """Read what a run is: its configuration and who may see what."""
     path = folder / "config.json"
     if not path.exists():

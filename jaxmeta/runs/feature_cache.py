@@ -21,7 +21,7 @@ from jaxmeta.runs.config import Config
 from jaxmeta.runs.run import fingerprint
 from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.episodes import Slice
-from jaxmeta.tasks.feature_cache import Cache, cached, keep, lacking, open_cache
+from jaxmeta.tasks.feature_cache import Cache, cached, keep, not_kept, open_cache
 from jaxmeta.tasks.slice_chunks import shown_of
 from jaxmeta.tasks.source import Source
 
@@ -42,7 +42,7 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
 def fill(config: Config, cache: Cache, pool: Pool, encode: Callable[..., PyTree]) -> None:
     """Compute and keep what the cache lacks."""
     tasks = config.tasks
-    wanted = lacking(cache, slices_of(pool))
+    wanted = not_kept(cache, slices_of(pool))
     first = f"prefixes: {amount(len(wanted), 'slice')} to go; {slow_start()}" if wanted else ""
     with following("prefixes", "slice", len(wanted), first=first) as tell:
         for start in range(0, len(wanted), TOGETHER):

@@ -13,22 +13,36 @@ from jaxmeta.runs.config import Config, to_json
 INIT_FROM = "init_from"
 HELD_OUT = {"protocol", "setting"}
 # What a replicate may have of its own; who holds out what is its split's business.
-OWN = {"data", "workdir", "seed", "track", "distributed", "structures", "checkpoint_every", "fold"}
-OWN |= {"axis", "planes", "frames", "modality", "channel", "pixels"}
-OWN |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
-OWN |= {"tasks.vmap", "method.memory", "method.type", "feature_cache"}  # which change no result
+OWN_SETTINGS = {
+    "data",
+    "workdir",
+    "seed",
+    "track",
+    "distributed",
+    "structures",
+    "checkpoint_every",
+    "fold",
+}
+OWN_SETTINGS |= {"axis", "planes", "frames", "modality", "channel", "pixels"}
+OWN_SETTINGS |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
+OWN_SETTINGS |= {
+    "tasks.vmap",
+    "method.memory",
+    "method.type",
+    "feature_cache",
+}  # which change no result
 
 
 def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
     values = {"algorithm": config.algorithm} | to_json(config)
-    found = {name: each for name, each in flat(values).items() if name not in OWN}
+    found = {name: each for name, each in flat(values).items() if name not in OWN_SETTINGS}
     if config.origin is None:
         del found[INIT_FROM]
     else:
         found[INIT_FROM] = "another run"
         try:
-            begun = recipe(config_file.read(config.origin)[0])
+            begun = recipe(config_file.read_run(config.origin)[0])
         except BadInput:  # it was moved away since
             return found
         found[INIT_FROM] = begun["algorithm"]
@@ -69,7 +83,7 @@ def names(algorithms: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[
         pairs = zip(algorithms, recipes, strict=True)
         others = [each for name, each in pairs if name == algorithm and each != own]
         differing = [name for name in own if any(differs(name, own, each) for each in others)]
-        words = [said(name, own) for name in differing if not without(own[name])]
+        words = [said(name, own) for name in differing if not is_absent(own[name])]
         found.append(" ".join([algorithm, *words]))
     return found
 
@@ -82,7 +96,7 @@ def differs(name: str, own: dict[str, Any], other: dict[str, Any]) -> bool:
     return other.get(name) != own[name]
 
 
-def without(value: Any) -> bool:
+def is_absent(value: Any) -> bool:
     """Tell the values that say that something is not there."""
     return value is None or value is False or value == []
 

@@ -26,7 +26,7 @@ from jaxmeta.methods.transfer import Scratch, Transfer
 from jaxmeta.runs.config import Config
 from jaxmeta.splits.decathlon import TARGETS as DECATHLON_TARGETS
 
-DEFAULT = "unet-maml"
+DEFAULT_PRESET = "unet-maml"
 STILL = Augmentation(flip=0.0, rotate=0.0, zoom=0.0, shift=0.0, gain=0.0, offset=0.0, noise=0.0)
 # Beta of MetaMedSeg; as Reptile it moves without an optimizer's memory.
 MOVE = Outer(optimizer="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0.0)
@@ -73,7 +73,7 @@ def with_method(config: Config, method: Any) -> Config:
     return dataclasses.replace(config, **own)
 
 
-METAMEDSEG = dataclasses.replace(
+METAMEDSEG_PRESET = dataclasses.replace(
     with_method(Config(), MetaMedSeg()),  # vol_config2 of the code released with the paper
     method=MetaMedSeg(task_weights=TaskWeights("meta", invert=True)),
     tasks=Volumes(decathlon=True, size=256, shots=20, queries=5, batch_size=8),
@@ -85,15 +85,15 @@ METAMEDSEG = dataclasses.replace(
     checkpoint_every=20,
 )
 METAMEDSEG_SMALL = dataclasses.replace(
-    METAMEDSEG,
-    method=dataclasses.replace(METAMEDSEG.method, steps=3),
+    METAMEDSEG_PRESET,
+    method=dataclasses.replace(METAMEDSEG_PRESET.method, steps=3),
     tasks=Volumes(size=64, shots=12, queries=5, batch_size=3),
     outer=dataclasses.replace(MOVE, rate=0.1),  # see RESULTS.md
     test_organs=(),
     steps=50,
     checkpoint_every=25,
 )
-SSM_SAM = dataclasses.replace(
+SSM_SAM_PRESET = dataclasses.replace(
     with_method(Config(), SelfSampling()),
     network=Sam(),
     method=SelfSampling(),
@@ -128,19 +128,19 @@ def of_method(method: Method) -> Preset:
 
 
 NAMED: dict[str, Preset] = {
-    DEFAULT: Preset("U-Net, first-order MAML with learned rates: the default.", Config()),
+    DEFAULT_PRESET: Preset("U-Net, first-order MAML with learned rates: the default.", Config()),
     "real": Preset(
         "The same for real scans, 64x64: 5 slices a support, other poses, more steps at test time.",
         REAL,
     ),
     "metamedseg": Preset(
         "MetaMedSeg as published: volumes of the Medical Segmentation Decathlon, inverted weights.",
-        METAMEDSEG,
+        METAMEDSEG_PRESET,
     ),
     "metamedseg-released": Preset(
         "As the code released with the paper: slices as pictures, weights that compound.",
         dataclasses.replace(
-            METAMEDSEG,
+            METAMEDSEG_PRESET,
             as_uint8=True,
             method=MetaMedSeg(task_weights=TaskWeights("meta", invert=True, compounding=True)),
         ),
@@ -164,14 +164,14 @@ NAMED: dict[str, Preset] = {
     "ssm-sam": Preset(
         "SSM-SAM as published, on converted weights (`init_from`): chunks of 5 for CT; for MR see "
         "docs/how-to/segment-anything.md.",
-        SSM_SAM,
+        SSM_SAM_PRESET,
     ),
     "ssm-sam-released": Preset(
         "As the code released with the paper: no mask attention, points transposed, tokens mixed.",
         dataclasses.replace(
-            SSM_SAM,
+            SSM_SAM_PRESET,
             as_uint8=True,
-            tasks=dataclasses.replace(SSM_SAM.tasks, least_pixels=27),
+            tasks=dataclasses.replace(SSM_SAM_PRESET.tasks, least_pixels=27),
             method=SelfSampling(
                 prompt="clicks",
                 attends=False,
@@ -187,9 +187,9 @@ NAMED: dict[str, Preset] = {
         ),
     ),
 }
-RENAMED = {type(NAMED[name].config.method) for name in (DEFAULT, "sam-tiny")}
+RENAMED = {type(NAMED[name].config.method) for name in (DEFAULT_PRESET, "sam-tiny")}
 PRESETS = (
-    {name: NAMED[name] for name in (DEFAULT, "real")}
+    {name: NAMED[name] for name in (DEFAULT_PRESET, "real")}
     | {each.name: of_method(each) for each in ALL if each.options not in RENAMED}
     | NAMED
 )

@@ -42,4 +42,4 @@ def refuse_empty(protocol: AlpnetFold, shards: Shards) -> None:
 
 def stated(protocol: AlpnetFold, shards: Shards) -> str:
     """Say what a protocol is and what it leaves to train on."""
-    return alpnet.describe(protocol, alpnet.left_over(protocol, shards))
+    return alpnet.describe_alpnet(protocol, alpnet.left_over(protocol, shards))

@@ -41,7 +41,7 @@ class Seen(NamedTuple):
     masks: Masks = {}  # of these organs, in all scans that were at hand
 
 
-class Held(NamedTuple):
+class HeldOut(NamedTuple):
     """What is held out."""
 
     organs: Mapping[str, str] = {}  # by any name that it has -> the organ under test
@@ -59,7 +59,7 @@ class Leak(NamedTuple):
     text: str
 
 
-def leaks(provenance: Iterable[Seen], held: Held, *, kind: str | None = None) -> list[Leak]:
+def leaks(provenance: Iterable[Seen], held: HeldOut, *, kind: str | None = None) -> list[Leak]:
     """Find what of the held-out was seen, of whatever kind or all of one `kind`."""
     found = []
     for seen in provenance:
@@ -107,7 +107,7 @@ def held_out(
     patients: Iterable[str],
     *,
     validation: Iterable[str] = (),
-) -> Held:
+) -> HeldOut:
     """Say what is held out: organs, by all names that their masks have, patients, and the contents
     of all their volumes.
     """
@@ -125,17 +125,17 @@ def held_out(
     contents = {volume.fingerprint: volume.name for volume in volumes if volume.fingerprint}
     both = ((volume.fingerprint, volume.mask_digests) for volume in shards.volumes)
     masks = digests(both, organs | validation)
-    return Held(names, frozenset(patients), contents, choosing, masks)
+    return HeldOut(names, frozenset(patients), contents, choosing, masks)
 
 
-def for_run(held: Held, allowed: Iterable[str]) -> Held:
+def for_run(held: HeldOut, allowed: Iterable[str]) -> HeldOut:
     """Say what a run that allows these leaks holds out: no patient, where sharing them is its own
     leak."""
     shared = "shared-patients" in allowed
     return held._replace(patients=frozenset(), contents={}) if shared else held
 
 
-def held_by(pool: Pool) -> Held:
+def held_by(pool: Pool) -> HeldOut:
     """Say what a test asks about: the organs, the patients and the volumes of its pool."""
     patients = {name for entry in pool.entries for name in entry.patients}
     patients |= {
@@ -156,7 +156,7 @@ def twins(pool: Pool) -> list[Leak]:
     return list(dict.fromkeys(found))
 
 
-def namesakes(provenance: Iterable[Seen], held: Held) -> list[str]:
+def namesakes(provenance: Iterable[Seen], held: HeldOut) -> list[str]:
     """Say which of the held-out may be people that were seen: of the same id, in another data
     set."""
     ids = {
@@ -220,12 +220,12 @@ def unknowns(provenance: Iterable[Seen]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def called(provenance: Iterable[Seen], folder: Any) -> tuple[Seen, ...]:
+def with_folder(provenance: Iterable[Seen], folder: Any) -> tuple[Seen, ...]:
     """Put a run's folder where it speaks of itself."""
     return tuple(seen._replace(by=seen.by or str(folder)) for seen in provenance)
 
 
-def from_json(values: Mapping[str, Any]) -> Seen:
+def seen_from_json(values: Mapping[str, Any]) -> Seen:
     """Read back what `_asdict` and JSON made of it."""
     lists = ("organs", "patients", "allowed")
     return Seen(**{n: tuple(v) if n in lists else v for n, v in values.items()})

@@ -19,7 +19,7 @@ from jaxmeta.runs.build import build
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.provenance import (
     TRAINED,
-    Held,
+    HeldOut,
     Seen,
     for_run,
     hides,
@@ -27,7 +27,7 @@ from jaxmeta.runs.provenance import (
     refuse_leaks,
     unknowns,
 )
-from jaxmeta.runs.signature import ELSEWHERE, provenance_of, refuse_edited
+from jaxmeta.runs.signature import TRAINED_ELSEWHERE, provenance_of, refuse_edited
 from jaxmeta.splits.split import Split
 from jaxmeta.training import checkpoint
 
@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 def open_run(folder: Path) -> Run:
     """Read a run's configuration, its split and its best checkpoint."""
-    config, division = config_file.read(folder)
+    config, division = config_file.read_run(folder)
     refuse_edited(folder)
     backbone = backbone_of(config, division)
     refuse_other(folder, backbone)
@@ -81,7 +81,7 @@ def refuse_other(folder: Path, backbone: PyTree) -> None:
     """Refuse frozen weights that are not those which a run was trained on."""
     trained_on = config_file.read_json(folder / "config.json").get(FROZEN)
     if trained_on and backbone and trained_on != fingerprint(backbone):
-        begin = config_file.read(folder)[0].origin
+        begin = config_file.read_run(folder)[0].origin
         raise BadInput(
             f"{begin} no longer holds the weights that {folder} was trained on: bring those back, "
             "or train the run again"
@@ -97,9 +97,9 @@ def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
     if method.frozen is None:
         return method.footnote(config)
     if converted(config.origin):
-        trained = f"of {config.origin}, {ELSEWHERE}"
+        trained = f"of {config.origin}, {TRAINED_ELSEWHERE}"
     else:
-        trained = f"trained here for {config_file.read(config.origin)[0].steps} steps"
+        trained = f"trained here for {config_file.read_run(config.origin)[0].steps} steps"
         if unknown := unknowns(provenance_of(config.origin)):
             trained += f", on what stands on {' | '.join(unknown)}"
         elif not set(leaks) & {"organs", "patients", "contents"}:
@@ -136,7 +136,7 @@ def refuse_begun(provenance: Iterable[Seen], division: Split, begun: Config) -> 
     setting hides, or more leaks than the run allows.
     """
     organs, validation = ({o: o for o in of} for of in (division.test_organs, division.val_organs))
-    held = Held(organs, frozenset(division.test_patients), validation=validation)
+    held = HeldOut(organs, frozenset(division.test_patients), validation=validation)
     held = for_run(held, begun.allow_leak)
     refuse_leaks(leaks(provenance, held), begun.allow_leak, "begin with another")
     known, hidden = {*division.train_patients, *division.test_patients}, hides(begun, division)

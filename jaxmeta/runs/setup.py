@@ -75,7 +75,7 @@ def gather(config: Config) -> Given:
     source = task_source(config, training_pool(config, shards, division, hidden))
     entries = source.pool.entries
     learned = dict(
-        structures=named(entries),
+        structures=structure_names(entries),
         modality=common(entry.modality for entry in entries),
         channel=common(entry.channel for entry in entries),
         planes=planes_of(source.pool),
@@ -136,7 +136,7 @@ def common(values: Iterable[str | None]) -> str:
     return found.pop() or "" if len(found) == 1 else ""
 
 
-def named(entries: Sequence[Entry]) -> tuple[str, ...]:
+def structure_names(entries: Sequence[Entry]) -> tuple[str, ...]:
     """Name structures to people: data set/organ, with the channel, and the modality if there are
     two."""
 

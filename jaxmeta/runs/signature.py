@@ -21,12 +21,12 @@ from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
 from jaxmeta.methods.sam_weights import converted
 from jaxmeta.runs import config_file
-from jaxmeta.runs.provenance import Leak, Seen, called, from_json, seen_here
+from jaxmeta.runs.provenance import Leak, Seen, seen_from_json, seen_here, with_folder
 from jaxmeta.splits.split import Split
 from jaxmeta.training import checkpoint
 
 NAME = "provenance.json"
-ELSEWHERE = "trained elsewhere on what is not checked here"
+TRAINED_ELSEWHERE = "trained elsewhere on what is not checked here"
 SIGNATURE = "signature"
 PATHS = (
     "workdir",
@@ -44,16 +44,16 @@ def provenance_of(folder: Path | None) -> tuple[Seen, ...]:
     if folder is None:
         return ()
     if converted(folder):
-        return (Seen(str(folder), "", unknown=ELSEWHERE),)
+        return (Seen(str(folder), "", unknown=TRAINED_ELSEWHERE),)
     if (folder / NAME).exists():
         told = config_file.read_json(folder / NAME)
         both = [(fingerprint, masks) for _, fingerprint, masks in told["volumes"].values()]
         # what others saw is told whole, what it saw by `volumes`
-        chain = map(from_json, told["seen"])
+        chain = map(seen_from_json, told["seen"])
         chain = (s if s.by else s._replace(masks=digests(both, s.organs)) for s in chain)
-        return called(chain, folder)
-    config, division = config_file.read(folder)  # of a version that kept names alone
-    return called(seen_here(config, division), folder) + provenance_of(config.origin)
+        return with_folder(chain, folder)
+    config, division = config_file.read_run(folder)  # of a version that kept names alone
+    return with_folder(seen_here(config, division), folder) + provenance_of(config.origin)
 
 
 def remembered(shards: Shards, division: Split) -> dict[str, list]:
@@ -120,7 +120,7 @@ def refuse_edited(folder: Path) -> None:
         )
 
 
-def identity(folder: Path) -> str | None:
+def run_identity(folder: Path) -> str | None:
     """Name a run and its best checkpoint, wherever it lies; None of what is no trained run."""
     if not (folder / "config.json").exists():
         return None

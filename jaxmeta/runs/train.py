@@ -65,7 +65,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)
-    say(counted(state, frozen=method.frozen is not None))
+    say(parameters_text(state, frozen=method.frozen is not None))
     if config.feature_cache != "off":
         source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.batch_size)
@@ -192,7 +192,7 @@ def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Call
     return step
 
 
-def counted(state, *, frozen: bool) -> str:
+def parameters_text(state, *, frozen: bool) -> str:
     """Say how many parameters are trained, and what they stand on."""
     own = sum(leaf.size for leaf in jax.tree.leaves(state.meta.learned))
     return f"learns: {own:,} parameters" + (" on a frozen image encoder" if frozen else "")
@@ -204,7 +204,7 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[metrics_lo
         return nullcontext(lambda step, values: None)
     told = dict(config=to_json(config), structures=config.structures)
     chosen = [partial(DASHBOARDS[name], **told) for name in DASHBOARDS if name in config.track]
-    return metrics_log.tracking(config.workdir, chosen, after=after)
+    return metrics_log.write_metrics(config.workdir, chosen, after=after)
 
 
 def validator(given: Given) -> Callable:

@@ -31,7 +31,7 @@ import numpy as np
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.released import ALPNET_LEGACY
-from jaxmeta.splits.split import Split, checked, listed
+from jaxmeta.splits.split import Split, checked_split, some_of
 
 
 class AlpnetFold(NamedTuple):
@@ -125,7 +125,7 @@ def split_of(protocol: AlpnetFold, shards: Shards) -> Split:
     queries, support_patient = members(protocol)
     held_out = {*queries, support_patient}
     everybody = sorted({volume.patient for volume in shards.volumes})
-    return checked(
+    return checked_split(
         Split(
             protocol.trained,
             (),
@@ -157,9 +157,7 @@ def hidden_slices(protocol: AlpnetFold, shards: Shards) -> dict[int, frozenset[i
     return hidden
 
 
-def support_slices(
-    slices: Sequence[int] | np.ndarray, positions: Sequence[float]
-) -> tuple[int, ...]:
+def slices_at(slices: Sequence[int] | np.ndarray, positions: Sequence[float]) -> tuple[int, ...]:
     """Choose the slices at these relative places among those that hold the organ: floor(p n)."""
     return tuple(int(slices[int(p * len(slices))]) for p in positions)
 
@@ -198,14 +196,14 @@ def left_over(protocol: AlpnetFold, shards: Shards) -> dict[str, tuple[int, int,
     return counts
 
 
-def describe(protocol: AlpnetFold, counts: Mapping[str, tuple[int, int, int]]) -> str:
+def describe_alpnet(protocol: AlpnetFold, counts: Mapping[str, tuple[int, int, int]]) -> str:
     """Say what a protocol is, and how much it leaves to train on."""
     queries, support_patient = members(protocol)
     text = (
         f"protocol {protocol.name}, fold {protocol.fold} of {protocol.folds}, setting "
         f"{protocol.setting}"
     )
-    text += f" [{digest(protocol)}]: tested on {listed(protocol.tested)} of {listed(queries)}, "
+    text += f" [{digest(protocol)}]: tested on {some_of(protocol.tested)} of {some_of(queries)}, "
     text += f"support of {support_patient}"
     for organ, (whole, left, bare) in counts.items():
         text += f"; {organ}: {left} of {whole} training slices"

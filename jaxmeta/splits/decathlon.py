@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.pool import Entry, Pool
-from jaxmeta.splits.split import listed
+from jaxmeta.splits.split import some_of
 from jaxmeta.tasks.volumetric import with_pixels
 
 
@@ -53,7 +53,7 @@ ALIASES = {"brats": "braintumour", "leftatrium": "heart", "hepaticvessels": "hep
 TARGETS = ("left_atrium", "pz", "tz", "spleen", "colon_cancer_primaries")
 
 
-def decathlon(pool: Pool) -> Pool:
+def decathlon_pool(pool: Pool) -> Pool:
     """Keep what a pool has of the sub-tasks, with their thresholds and weights.
 
     Raises BadInput where it has none of them.
@@ -65,7 +65,7 @@ def decathlon(pool: Pool) -> Pool:
             f"{e.dataset}/{e.organ}" + f" ({e.channel})" * bool(e.channel) for e in pool.entries
         ]
         raise BadInput(
-            f"no sub-task of the Decathlon among {listed(have)}: prepare the folders "
+            f"no sub-task of the Decathlon among {some_of(have)}: prepare the folders "
             "Task01_BrainTumour to Task10_Colon by those names, of several channels with `channel`"
         )
     weighed = tuple(entry._replace(weight=sub.weight) for entry, sub in found)

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmeta.data.shards.shards import Shards, Volume, holders, structures
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Split, checked, listed, recognise
+from jaxmeta.splits.split import Split, checked_split, recognise, some_of
 
 
 class Entry(NamedTuple):
@@ -63,7 +63,7 @@ def pool(
     also name organs that the split does not know, as shards prepared later have them, but never one
     that was trained or validated on. `hidden` slices are not drawn, with the organ or without.
     """
-    checked(split)
+    checked_split(split)
     allowed = split[("train", "val", "test").index(phase)]
     wanted = allowed if organs is None else recognise(organs, structures(shards))
     foreign = {*split.train_organs, *split.val_organs, *split.test_organs}.difference(allowed)
@@ -71,7 +71,7 @@ def pool(
         if organ in foreign or (organ not in allowed and phase != "test"):
             raise BadInput(
                 f"organ {organ} is not a {phase} organ of this split, which holds "
-                f"{listed(allowed)} for that"
+                f"{some_of(allowed)} for that"
             )
     training, held_out = set(split.train_patients), set(split.test_patients)
     entries = {}
@@ -90,7 +90,7 @@ def pool(
                 patients = entries.setdefault(kind, {})
                 patients.setdefault(patient, []).append((volume, slices))
     least = 1 if single_patients or phase == "test" else 2
-    bare = without(shards, entries, training - held_out) if phase == "test" else {}
+    bare = bare_volumes(shards, entries, training - held_out) if phase == "test" else {}
     chosen = tuple(
         Entry(
             dataset,
@@ -105,13 +105,13 @@ def pool(
     )
     if not chosen:
         raise BadInput(
-            f"nothing to draw for {phase}: no {phase} organ ({listed(wanted) or 'none named'}) has "
-            f"{least} patient(s) with labels on that side of the split"
+            f"nothing to draw for {phase}: no {phase} organ ({some_of(wanted) or 'none named'}) "
+            f"has {least} patient(s) with labels on that side of the split"
         )
     return Pool(shards, chosen, hidden)
 
 
-def without(
+def bare_volumes(
     shards: Shards, kinds: Iterable[tuple[str, str, str, str]], training: set[str]
 ) -> dict[tuple[str, str, str, str], tuple[int, ...]]:
     """List for each kind of entry the volumes, not of training patients, whose labels lack the
@@ -158,7 +158,7 @@ def count_table(shards: Shards, split: Split, *, single_patients: bool = False) 
                     sides[patient not in seen].setdefault(patient, []).append((volume, slices))
             for (dataset, kind), (training, test) in sorted(entries.items()):
                 trains = role != "test" and len(training) >= (1 if single_patients else 2)
-                cells = counted(training, trains) + counted(test, role == "test")
+                cells = count_cells(training, trains) + count_cells(test, role == "test")
                 rows.append((role, organ, dataset, kind, *cells))
     widths = [max(map(len, column)) for column in zip(*rows[1:], strict=True)]
     return "\n".join(
@@ -170,7 +170,7 @@ def count_table(shards: Shards, split: Split, *, single_patients: bool = False) 
     )
 
 
-def counted(patients: Mapping[str, list], used: bool) -> tuple[str, str]:
+def count_cells(patients: Mapping[str, list], used: bool) -> tuple[str, str]:
     """Write how many patients and slices, in brackets if they are not used."""
     numbers = len(patients), slice_count(patients)
     return tuple(f"{n}" if used else f"({n})" for n in numbers)

@@ -56,7 +56,7 @@ def split(
     everybody = sorted({volume.patient for volume in shards.volumes})
     named = set(test_patients or ())
     if strangers := sorted(named - set(everybody)):
-        raise BadInput(f"unknown test patient {strangers[0]}: the shards hold {listed(everybody)}")
+        raise BadInput(f"unknown test patient {strangers[0]}: the shards hold {some_of(everybody)}")
     if not 0 < test_fraction <= 1:
         raise BadInput(f"test fraction {test_fraction} must be above 0 and at most 1")
     with_test = {patient for organ in test for patient in holders(shards, organ)}
@@ -66,7 +66,7 @@ def split(
         for patient, scans in holders(shards, organ).items():
             showing.setdefault(patient, set()).update(shards.volumes[n].dataset for n, _ in scans)
     held_out = set()
-    for datasets in joined(shards):
+    for datasets in sharing_patients(shards):
         here = {volume.patient for volume in shards.volumes if volume.dataset in datasets}
         if named & here:
             held_out |= named & here
@@ -90,7 +90,7 @@ def split(
             spared = [patient for patient in shown if patient not in held_out]
             lacking = max(0, min(2, len(shown)) - (len(shown) - len(spared)))
             held_out |= {spared[i] for i in rng.permutation(len(spared))[:lacking]}
-    return checked(
+    return checked_split(
         Split(
             tuple(train),
             tuple(val),
@@ -101,7 +101,7 @@ def split(
     )
 
 
-def joined(shards: Shards) -> list[list[str]]:
+def sharing_patients(shards: Shards) -> list[list[str]]:
     """Group data sets that share patients, directly or through others; most are alone."""
     whose: dict[str, set[str]] = {}
     for volume in shards.volumes:
@@ -117,10 +117,10 @@ def joined(shards: Shards) -> list[list[str]]:
 
 def split_from_json(values: Mapping[str, Sequence[str]]) -> Split:
     """Read a split back from a run's configuration, and check it again."""
-    return checked(Split(**{name: tuple(names) for name, names in values.items()}))
+    return checked_split(Split(**{name: tuple(names) for name, names in values.items()}))
 
 
-def checked(split: Split) -> Split:
+def checked_split(split: Split) -> Split:
     """Return the split if nothing is on two of its sides; refuse it otherwise."""
     organs = zip(("training", "validation", "test"), split[:3], strict=True)
     patients = zip(("training", "test"), split[3:], strict=True)
@@ -141,11 +141,11 @@ def recognise(names: Iterable[str], known: Sequence[str]) -> list[str]:
     found = {}
     for name in names:
         if slug(name) not in known:
-            raise BadInput(f"unknown organ {name!r}: the shards hold {listed(known)}")
+            raise BadInput(f"unknown organ {name!r}: the shards hold {some_of(known)}")
         found[slug(name)] = True
     return list(found)
 
 
-def listed(names: Sequence[str], most: int = 100) -> str:
+def some_of(names: Sequence[str], most: int = 100) -> str:
     """Write names for a message that has to end somewhere."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")

@@ -71,15 +71,15 @@ def kept(cache: Cache, slices: Sequence[Slice]) -> dict[str, np.ndarray]:
     return {name: np.stack([parts[name] for parts in found]) for name in found[0]}
 
 
-def lacking(cache: Cache, slices: Sequence[Slice]) -> list[Slice]:
+def not_kept(cache: Cache, slices: Sequence[Slice]) -> list[Slice]:
     """List the slices that were not seen yet."""
     return [at for at in dict.fromkeys(slices) if not place_of(cache, at).exists()]
 
 
-Asked = Callable[[Sequence[Slice]], list[Slice]]
+Chosen = Callable[[Sequence[Slice]], list[Slice]]
 
 
-def cached(source: Source, cache: Cache, asked: Asked) -> Source:
+def cached(source: Source, cache: Cache, asked: Chosen) -> Source:
     """Give tasks with slices as they are kept, instead of pixels.
 
     `asked(slices of one side)` -> those that its images show, in their order.
@@ -88,7 +88,7 @@ def cached(source: Source, cache: Cache, asked: Asked) -> Source:
 
 
 def load_cached(
-    load: Callable, cache: Cache, asked: Asked, episode: Episode, seed: int, index: int
+    load: Callable, cache: Cache, asked: Chosen, episode: Episode, seed: int, index: int
 ) -> Task:
     """Read a task, and for its images what is kept of them."""
     task = load(episode, seed, index)

@@ -61,7 +61,7 @@ def pooled(pool: Pool, shape: EpisodeShape) -> Source:
     return Source(pool, partial(draw_pooled, pool, shape), partial(load_episode, pool, shape))
 
 
-def supervoxels(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
+def supervoxel_tasks(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
     """Draw pieces of scans that nobody labelled, of at least `least` pixels in a slice."""
     draw = partial(draw_pseudo, pool, least, shape)
     return Source(pool, draw, partial(load_episode, pool, shape))

@@ -17,7 +17,9 @@ Dashboard = Callable[[Path, Sequence[dict]], AbstractContextManager[Write]]
 
 
 @contextmanager
-def tracking(folder: Path, dashboards: Sequence[Dashboard] = (), *, after: int) -> Iterator[Write]:
+def write_metrics(
+    folder: Path, dashboards: Sequence[Dashboard] = (), *, after: int
+) -> Iterator[Write]:
     """Give write(step, values), which tells `metrics.jsonl` in a run's folder, then each dashboard.
 
     The run goes on behind step `after`; a dashboard is opened with the folder and the lines up to

@@ -12,7 +12,7 @@ from jaxmeta.augmentation.warps import (
     SMOOTHED,
     Pose,
     combine,
-    displacement,
+    displaced,
     pose,
     random_knots,
     spline,
@@ -88,7 +88,7 @@ def test_pixels_move_by_the_spread_that_was_asked_for(cells):
     @jax.vmap
     def drawn(key):
         knots = random_knots(key, 0.02, cells)
-        return knots, displacement(knots, 16, 16)
+        return knots, displaced(knots, 16, 16)
 
     knots, fields = map(np.asarray, drawn(keys(2000)))
     assert fields.std() == pytest.approx(0.02, rel=0.01)
@@ -101,7 +101,7 @@ def areas(spread: float, cells: int, support_sets: int) -> np.ndarray:
     """What becomes of the area of each pixel in some draws, from differences between neighbors."""
 
     def field(key):
-        return SIDE * displacement(random_knots(key, spread, cells), SIDE, SIDE)
+        return SIDE * displaced(random_knots(key, spread, cells), SIDE, SIDE)
 
     by = np.asarray(jax.jit(jax.vmap(field))(keys(support_sets)))
     down, across = np.diff(by, axis=2)[..., :-1], np.diff(by, axis=3)[:, :, :-1]
@@ -169,7 +169,7 @@ def test_outside_the_slice_the_image_s_edge_goes_on_and_nothing_is_marked():
     image, mask = disc()[0], jnp.ones((SIDE, SIDE), jnp.uint8)
     to = UPRIGHT._replace(knots=random_knots(jax.random.key(1), 0.025, 4))
     moved, marked = WARP(image, mask, to)
-    by = SIDE * np.asarray(displacement(to.knots, SIDE, SIDE))
+    by = SIDE * np.asarray(displaced(to.knots, SIDE, SIDE))
     from_row, from_column = by + np.mgrid[:SIDE, :SIDE]
     far = np.maximum(abs(from_row - 31.5), abs(from_column - 31.5)) - 31.5
     assert (far > 0.51).any()

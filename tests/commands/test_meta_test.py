@@ -38,7 +38,7 @@ from jaxmeta.methods import BY_OPTIONS, method_of, testing
 from jaxmeta.methods.testing import OWN, Grid
 from jaxmeta.reports import figures
 from jaxmeta.reports import run as report
-from jaxmeta.reports.run import alive, digest, lines_of
+from jaxmeta.reports.run import alive, digest_of_table, lines_of
 from jaxmeta.runs.run import Run, open_run
 
 DIAGONAL = (20**2 + 24**2 + 30**2) ** 0.5  # of 20 x 24 x 10 voxels of 1 x 1 x 3 mm
@@ -108,7 +108,7 @@ def test_the_digest_tells_questions_apart_and_not_who_answers(tested):
     (table, other) = tested.tables
 
     def shown(scores, outcome=tested, shots=2):
-        return digest([outcome], scores, shots)
+        return digest_of_table([outcome], scores, shots)
 
     usual = shown(table.scores)
     assert len(usual) == 8 and f"[{usual}]" in report.protocol([tested], table.scores, 2)
@@ -202,7 +202,7 @@ def test_pictures_are_written(tested, run):
 
 
 def test_a_report_read_back_is_what_was_found(tested, run):
-    found = report.read(run)
+    found = report.read_report(run)
     bare = [table._replace(pictures=[]) for table in tested.tables]
     assert repr(found) == repr(tested._replace(tables=tuple(bare)))
 
@@ -352,9 +352,9 @@ def test_what_an_earlier_search_chose_for_another_pre_training_is_left_out(run, 
     one = open_run(run)._replace(folder=tmp_path / "transfer")
     found = {kind: Tuned(Finetune("adam", 0.01, 20)) for kind in ("scratch", "transfer")}
     settings.save(tmp_path, "5", found, {}, settings.which(one))
-    assert set(settings.read(tmp_path, "5", one)) == {"scratch", "transfer"}
+    assert set(settings.read_tuned(tmp_path, "5", one)) == {"scratch", "transfer"}
     other = one._replace(folder=tmp_path / "transfer_upright")
-    assert set(settings.read(tmp_path, "5", other)) == {"scratch"}
+    assert set(settings.read_tuned(tmp_path, "5", other)) == {"scratch"}
 
 
 @pytest.mark.slow
@@ -515,7 +515,7 @@ def test_a_setting_tells_its_rule_rate_and_steps():
         Finetune(OWN, 0.3, 40): "its own rule, 0.3 times its rate, 40 steps (chosen)",
     }
     for setting, text in told.items():
-        assert settings.describe(Tuned(setting, "chosen")) == text
+        assert settings.describe_tuning(Tuned(setting, "chosen")) == text
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path):

@@ -35,7 +35,7 @@ from jaxmeta.runs.config_file import from_json
 from jaxmeta.runs.presets import PRESETS, with_method
 from jaxmeta.runs.provenance import held_by, leaks
 from jaxmeta.runs.run import Run, network_of, open_run
-from jaxmeta.runs.setup import named
+from jaxmeta.runs.setup import structure_names
 from jaxmeta.runs.stopping import stop_signal
 from jaxmeta.runs.train import meta_train, trained
 from jaxmeta.splits.pool import Entry, pool
@@ -167,7 +167,7 @@ def test_a_second_call_of_a_finished_run_trains_no_more(run, config, capsys):
 
 
 def test_what_a_run_is_stands_in_its_folder_and_is_enough_to_repeat_it(run, config):
-    told, division = config_file.read(run)
+    told, division = config_file.read_run(run)
     assert (
         dataclasses.replace(told, structures=(), modality="", planes=(), frames=(), pixels=())
         == config
@@ -253,14 +253,14 @@ def test_organs_of_one_patient_are_learned_from_where_asked(config, tmp_path):
             config, tasks=tasks, data=data, workdir=tmp_path / f"run{single}", steps=0
         )
         assert meta_train(run)
-        told, _ = config_file.read(run.workdir)
+        told, _ = config_file.read_run(run.workdir)
         assert ("alone/lung" in told.structures) == single
 
 
 def test_size_and_spacing_are_what_the_shards_were_prepared_for(config, tmp_path):
     tasks = dataclasses.replace(config.tasks, size=0, spacing="shards")
     meta_train(dataclasses.replace(config, tasks=tasks, workdir=tmp_path / "run", steps=0))
-    told, _ = config_file.read(tmp_path / "run")
+    told, _ = config_file.read_run(tmp_path / "run")
     assert (told.tasks.size, told.tasks.spacing, told.axis) == (16, 0.0, "acquired")
 
 
@@ -485,7 +485,7 @@ def test_what_began_with_a_leak_is_a_leak_too(run, config, tmp_path):
         config, init_from=run, train_organs=("kidney",), steps=0, workdir=tmp_path / "second"
     )
     assert meta_train(second)
-    _, division = config_file.read(second.workdir)
+    _, division = config_file.read_run(second.workdir)
     for organ, how in (("liver", "trained"), ("heart", "chosen")):
         held = division._replace(test_organs=(organ,), val_organs=(), test_patients=())
         with pytest.raises(BadInput, match=f"was {how} on {organ}"):
@@ -501,7 +501,7 @@ def test_a_run_does_not_begin_with_one_that_learned_from_patients_it_holds_out(
     held = Split(("kidney",), (), ("spleen",), ("belly/3",), ("belly/2",))
     learned = SimpleNamespace(meta=SimpleNamespace(learned={"theta": "a network"}))
     opened = Run(tmp_path, Config(), theirs, learned, 1)
-    monkeypatch.setattr(config_file, "read", lambda folder: (Config(), theirs))
+    monkeypatch.setattr(config_file, "read_run", lambda folder: (Config(), theirs))
     monkeypatch.setattr("jaxmeta.runs.run.open_run", lambda folder: opened)
     with pytest.raises(BadInput, match="was trained on belly/2, which is held out here"):
         network_of(tmp_path, held, Config())
@@ -557,7 +557,7 @@ def test_structures_of_two_modalities_have_two_names():
     kinds = [("chaos", "liver", "ct", None), ("chaos", "liver", "mr", None)]
     kinds += [("chaos", "liver", "mr", "t1"), ("lits", "liver", "ct", None)]
     entries = [Entry(dataset, organ, {}, mode, channel) for dataset, organ, mode, channel in kinds]
-    assert named(entries) == (
+    assert structure_names(entries) == (
         "chaos/liver ct",
         "chaos/liver mr",
         "chaos/liver t1",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.layouts.bids import parsed
+from jaxmeta.data.layouts.bids import bids_parsed
 from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
@@ -73,11 +73,11 @@ def test_a_name_taken_to_pieces_says_which_scan_and_which_kind(source, own, cont
     """Wherever a tool puts the contrast: at the end of the scan's part, or nowhere."""
     image = "_".join(["sub-01", *source, contrast])
     label = "_".join(["sub-01", *source, *[contrast] * says, *own, word])
-    one, other = (parsed(Path(f"{stem}.nii"), stem, None) for stem in (image, label))
+    one, other = (bids_parsed(Path(f"{stem}.nii"), stem, None) for stem in (image, label))
     assert one.source == other.source == {"sub-01", *source} and one.subject == "sub-01"
     assert (one.contrast, one.kind) == (contrast, "")
     assert other.contrast == contrast * says and other.kind == "_" + "_".join([*own, word])
-    assert parsed(Path("x.nii"), label, other.kind).kind == other.kind
+    assert bids_parsed(Path("x.nii"), label, other.kind).kind == other.kind
 
 
 def test_ct_is_told_by_its_name_and_all_else_in_anat_is_mr(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.data.cases import find_cases
-from jaxmeta.data.channels import choices, numbered
+from jaxmeta.data.channels import channel_number, choices
 from jaxmeta.data.formats.image import read_image, read_label
 from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import Grid
@@ -42,9 +42,9 @@ def names(folder, *channel, **told):
 def test_a_name_and_a_number_are_two_words_for_one_channel(declared, data):
     number = data.draw(st.integers(0, len(declared) - 1))
     word = data.draw(st.sampled_from([declared[number], declared[number].upper()]))
-    assert numbered(word, len(declared), declared, "a.nii") == number
+    assert channel_number(word, len(declared), declared, "a.nii") == number
     if str(number) not in declared:
-        assert numbered(str(number), len(declared), declared, "a.nii") == number
+        assert channel_number(str(number), len(declared), declared, "a.nii") == number
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmeta.data.intensity import CT, measure
+from jaxmeta.data.intensity import CT, measure_intensity
 from jaxmeta.errors import Unseen
 from jaxmeta.phantoms.scans import ct
 
@@ -67,8 +67,8 @@ def test_a_ct_in_hu_is_never_refused(parts, seed, how):
         hu = hu.clip(CT.low, CT.high)
     elif how == "noisy":
         hu = hu + np.random.default_rng(seed).normal(0, 80, hu.shape)
-    assert measure(hu.astype(np.float32), "ct") == CT
-    assert measure(np.round(hu).astype(np.int16), "ct") == CT
+    assert measure_intensity(hu.astype(np.float32), "ct") == CT
+    assert measure_intensity(np.round(hu).astype(np.int16), "ct") == CT
 
 
 @settings(max_examples=50)
@@ -78,8 +78,8 @@ def test_the_same_ct_in_other_units_is(parts, seed, units):
     twice."""
     stored = UNITS[units](scan(parts, seed)).astype(np.float32)
     with pytest.raises(Unseen, match="is not in HU, or the CT window .*`rescale=.*`modality=mr`"):
-        measure(stored, "ct")
-    assert measure(stored, "mr").std > 0
+        measure_intensity(stored, "ct")
+    assert measure_intensity(stored, "mr").std > 0
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_the_same_ct_in_other_units_is(parts, seed, units):
 )
 def test_nor_is_a_crop_of_one_matter_refused(parts):
     hu = scan(parts, 0)
-    assert measure(np.round(hu).astype(np.int16), "ct") == CT
+    assert measure_intensity(np.round(hu).astype(np.int16), "ct") == CT
     ground = np.concatenate([np.round(hu), np.zeros(3 * len(hu))])  # all else set to 0
-    assert measure(ground.astype(np.int16), "ct") == CT
+    assert measure_intensity(ground.astype(np.int16), "ct") == CT
 
 
 def test_a_likely_offset_is_named_and_brings_the_scan_back():
@@ -103,12 +103,12 @@ def test_a_likely_offset_is_named_and_brings_the_scan_back():
     for units, add in (("offset 1024", -1024), ("offset -1024", 1024), ("offset 32768", -32768)):
         stored = UNITS[units](hu).astype(np.float32)
         with pytest.raises(Unseen, match=f"`rescale=1,{add}` "):
-            measure(stored, "ct")
-        assert measure(stored, "ct", intercept=float(add), sure=True) == CT
+            measure_intensity(stored, "ct")
+        assert measure_intensity(stored, "ct", intercept=float(add), sure=True) == CT
     with pytest.raises(Unseen, match="values reach from 0 to 1; give `rescale=SLOPE,INTERCEPT`"):
-        measure(UNITS["0 to 1"](hu).astype(np.float32), "ct")
+        measure_intensity(UNITS["0 to 1"](hu).astype(np.float32), "ct")
     with pytest.raises(Unseen, match="lie above, none below 0"):
-        measure(1000 * UNITS["0 to 1"](hu.clip(max=700)).astype(np.float32), "ct")
+        measure_intensity(1000 * UNITS["0 to 1"](hu.clip(max=700)).astype(np.float32), "ct")
 
 
 MORE = {  # what shows some of the air, or little of the body, and was taken
@@ -125,9 +125,9 @@ MORE = {  # what shows some of the air, or little of the body, and was taken
 @given(st.integers(10, 60), st.integers(10, 30), st.integers(0, 99), st.sampled_from(list(MORE)))
 def test_nor_is_one_taken_of_which_air_or_little_is_seen(air, fat, seed, units):
     hu = scan({"air": air, "fat": fat, "soft": 50, "bone": 4}, seed)
-    assert measure(hu.astype(np.float32), "ct") == CT
+    assert measure_intensity(hu.astype(np.float32), "ct") == CT
     with pytest.raises(Unseen, match="is not in HU, or the CT window"):
-        measure(MORE[units](hu).astype(np.float32), "ct")
+        measure_intensity(MORE[units](hu).astype(np.float32), "ct")
 
 
 def test_a_picture_of_8_bits_with_a_sign_is_taken_where_a_user_says_that_it_is_in_hu():
@@ -137,25 +137,25 @@ def test_a_picture_of_8_bits_with_a_sign_is_taken_where_a_user_says_that_it_is_i
         .astype(np.int8)
     )
     with pytest.raises(Unseen, match="from -128 to 127, as a picture's of 8 bits do"):
-        measure(cut, "ct")
-    assert measure(cut, "ct", sure=True) == CT
-    assert measure(cut.clip(-127), "ct") == CT
+        measure_intensity(cut, "ct")
+    assert measure_intensity(cut, "ct", sure=True) == CT
+    assert measure_intensity(cut.clip(-127), "ct") == CT
 
 
 def test_where_a_user_says_what_the_units_are_a_range_of_0_to_255_is_no_reason():
     picture = UNITS["0 to 255"](scan({"air": 30, "fat": 20, "soft": 40}, 0)).astype(np.uint8)
     with pytest.raises(Unseen, match="from 0 to 255, as a picture's do"):
-        measure(picture, "ct")
-    assert measure(picture, "ct", sure=True) == CT
+        measure_intensity(picture, "ct")
+    assert measure_intensity(picture, "ct", sure=True) == CT
     with pytest.raises(Unseen):
-        measure(picture / np.float32(255), "ct", sure=True)
+        measure_intensity(picture / np.float32(255), "ct", sure=True)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_phantoms_are_in_hu(seed):
     rng = np.random.default_rng(seed)
     shades = np.where(rng.random((20, 20, 20)) < 0.4, -1.0, rng.random((20, 20, 20)))
-    assert measure(ct(shades, rng), "ct") == CT
+    assert measure_intensity(ct(shades, rng), "ct") == CT
 
 
 def test_real_scans_are_in_hu_and_their_copies_in_other_units_are_not(scans):
@@ -167,7 +167,7 @@ def test_real_scans_are_in_hu_and_their_copies_in_other_units_are_not(scans):
         mask = np.asarray(nib.load(scans / f"{label}.nii.gz").dataobj) > 0
         box = tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(mask))
         for view in (hu, hu[box], np.where(mask, hu, 0), hu.clip(-200, 300)):
-            assert measure(view, "ct") == CT
+            assert measure_intensity(view, "ct") == CT
         told = UNITS | {
             units: MORE[units] for units in ("16 bits", "a tenth", "8 bits with a sign")
         }
@@ -175,4 +175,4 @@ def test_real_scans_are_in_hu_and_their_copies_in_other_units_are_not(scans):
         told |= {"offset 300": MORE["offset 300"]} if "abdomen" in name else {}
         for stored in told.values():
             with pytest.raises(Unseen):
-                measure(stored(hu).astype(np.float32), "ct")
+                measure_intensity(stored(hu).astype(np.float32), "ct")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.data.grid import Grid, resize_image
-from jaxmeta.data.intensity import CT, Intensity, histogram, measure
+from jaxmeta.data.intensity import CT, Intensity, histogram, measure_intensity
 from jaxmeta.data.scan import Scale, Scan, network_input
 from jaxmeta.errors import BadInput
 from tests.helpers.scans import oriented
@@ -28,8 +28,8 @@ def normalize(values: np.ndarray, intensity: Intensity) -> np.ndarray:
 
 
 def test_ct_has_one_window_whatever_the_voxels():
-    assert measure(brain() - np.int16(400), "ct") == CT
-    assert measure(np.where(brain() > 0, 40, -1000).astype(np.int16), "ct") == CT
+    assert measure_intensity(brain() - np.int16(400), "ct") == CT
+    assert measure_intensity(np.where(brain() > 0, 40, -1000).astype(np.int16), "ct") == CT
     flat = np.array([-2000, -160, 40, 240, 9000]).repeat(16).reshape(5, 4, 4)
     grid = Grid((4, 4, 5), np.eye(4), b"", "axial")
     seen = network_input(Scan(flat, Scale(), grid, CT), range(5), 4)
@@ -38,7 +38,7 @@ def test_ct_has_one_window_whatever_the_voxels():
 
 def test_mr_percentiles_are_those_of_the_voxels_that_are_not_background():
     volume = brain()
-    found = measure(volume, "mr")
+    found = measure_intensity(volume, "mr")
     inside = volume[volume != 0]
     want = np.percentile(inside, (0.5, 99.5), method="inverted_cdf")
     np.testing.assert_array_equal(found[:2], want)
@@ -51,8 +51,8 @@ def test_what_a_network_sees_does_not_depend_on_the_scanners_scale(slope, shift,
     """Also z-scores, where the background is negative and zero an ordinary value."""
     slope = -slope if negative else slope
     volume = brain()
-    plain = normalize(volume, measure(volume, "mr"))
-    scaled = measure(volume, "mr", slope=slope, intercept=shift)
+    plain = normalize(volume, measure_intensity(volume, "mr"))
+    scaled = measure_intensity(volume, "mr", slope=slope, intercept=shift)
     seen = normalize(slope * volume.astype(np.float64) + shift, scaled)
     np.testing.assert_allclose(
         seen, -plain if negative else plain, atol=2e-3 * (1 + abs(shift / slope) / 1e4)
@@ -62,8 +62,8 @@ def test_what_a_network_sees_does_not_depend_on_the_scanners_scale(slope, shift,
 def test_a_z_scored_volume_keeps_its_contrast():
     volume = brain().astype(np.float32)
     scores = (volume - volume.mean()) / volume.std()
-    seen = normalize(scores, measure(scores, "mr"))
-    plain = normalize(volume, measure(volume, "mr"))
+    seen = normalize(scores, measure_intensity(scores, "mr"))
+    plain = normalize(volume, measure_intensity(volume, "mr"))
     np.testing.assert_allclose(seen[:, :20], plain[:, :20], atol=0.1)
     assert seen[:, :20].std() > 0.5
 
@@ -81,13 +81,13 @@ def test_the_histogram_counts_every_voxel(dtype):
 
 def test_a_constant_volume_is_refused():
     with pytest.raises(BadInput, match="every voxel has the value 7"):
-        measure(np.full((4, 4, 4), 7, np.int16), "mr")
+        measure_intensity(np.full((4, 4, 4), 7, np.int16), "mr")
 
 
 def test_a_volume_of_two_values_still_has_a_scale():
     volume = np.zeros((10, 10, 10), np.uint8)
     volume[3:5] = 9
-    found = measure(volume, "mr")
+    found = measure_intensity(volume, "mr")
     assert found.std > 0 and np.isfinite(normalize(volume, found)).all()
     assert normalize(volume, found)[3, 0, 0] > normalize(volume, found)[0, 0, 0]
 
@@ -97,7 +97,7 @@ def test_a_volume_of_two_values_still_has_a_scale():
 def test_network_input_is_the_resized_normalized_slice(spacing, slope, intercept):
     grid = Grid((40, 30, 10), oriented("RAS", (40, 30, 10)), b"", "axial")
     stored = np.moveaxis(brain((40, 30, 10)), 2, 0)
-    found = measure(stored, "mr", slope=slope, intercept=intercept)
+    found = measure_intensity(stored, "mr", slope=slope, intercept=intercept)
     scan = Scan(stored, Scale(slope, intercept), grid, found)
     seen = network_input(scan, range(10), 24, spacing)
     window = normalize(slope * stored.astype(np.float32) + intercept, found)

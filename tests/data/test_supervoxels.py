@@ -12,7 +12,7 @@ from jaxmeta.data.intensity import Intensity
 from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards, structures
-from jaxmeta.data.supervoxels import SIDE, nearest, supervoxels
+from jaxmeta.data.supervoxels import SIDE, nearest_known, supervoxels
 from jaxmeta.errors import BadInput
 from tests.helpers.cohorts import write_scans
 
@@ -60,7 +60,7 @@ def test_large_slices_are_cut_small_and_shown_at_their_own_size():
 @given(st.integers(1, 1024), st.integers(1, 256))
 def test_no_center_is_nearer_than_the_nearest(count, known):
     """And the way there and back is not shifted: turned around, a side is seen turned around."""
-    found = nearest(count, known)
+    found = nearest_known(count, known)
     centers = (np.arange(count) + 0.5) / count
     off = np.abs(centers[:, None] - (np.arange(known)[None] + 0.5) / known)
     np.testing.assert_allclose(off[np.arange(count), found], off.min(1), atol=1e-12)
@@ -96,7 +96,9 @@ def test_on_average_nothing_is_shifted():
     for side in (130, 160, 200, 255, 256, 300, 383):
         for place in range(side // 4, 3 * side // 4, 7):
             edge = np.arange(side) >= place  # seen small by its centers, and brought back
-            off.append(np.argmax(edge[nearest(SIDE, side)][nearest(side, SIDE)]) - place)
+            off.append(
+                np.argmax(edge[nearest_known(SIDE, side)][nearest_known(side, SIDE)]) - place
+            )
     assert abs(np.mean(off)) < 0.1 and np.abs(off).max() <= 2
 
 

@@ -20,11 +20,11 @@ from jaxmeta.evaluation.protocols.released import (
     dice_as_released,
 )
 from jaxmeta.evaluation.protocols.within_volume import (
-    Volume,
+    AskedVolume,
     budget,
     cut_chunks,
     score_within,
-    segmented,
+    segmented_chunks,
     trials,
 )
 from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask
@@ -160,7 +160,7 @@ def test_the_budget_counts_who_lends_who_is_asked_and_who_shows_the_organ(asked)
 
 
 def released(values, truth, asked):
-    volume = Volume(None, np.asarray(truth, np.uint8), (), asked)
+    volume = AskedVolume(None, np.asarray(truth, np.uint8), (), asked)
     score = partial(dice_as_released, np.asarray(values, np.float32), volume)
     return lambda least, **how: score(Counting(least, **how))
 
@@ -198,7 +198,7 @@ def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a
     held_out, monkeypatch, support_sets
 ):
     """A row that answers with the number of the slice that it was adapted to."""
-    monkeypatch.setattr("jaxmeta.evaluation.protocols.within_volume.SUPPORT_SETS", support_sets)
+    monkeypatch.setattr("jaxmeta.evaluation.protocols.within_volume.AT_ONCE", support_sets)
     trial = asked_of(held_out, 2)
 
     def fit(supports, keys):
@@ -209,7 +209,9 @@ def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a
 
     volume = trial.queries[0]()
     assert len(volume.asked) == 3
-    found = segmented(Segmenter("support slice", fit, None, segment_each), volume, trial, 0, 0)
+    found = segmented_chunks(
+        Segmenter("support slice", fit, None, segment_each), volume, trial, 0, 0
+    )
     for support, asked in zip(volume.supports, volume.asked, strict=True):
         assert (found[list(asked)] == float(support.slices[0].split(":")[1])).all()
 

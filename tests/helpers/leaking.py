@@ -79,7 +79,7 @@ def left_by(config: Config, step: int = 1) -> Run:
 def opened(folder: Path, step: int = 1) -> Run:
     """Open a run as `open_run` does, but for its network."""
     signature.refuse_edited(folder)
-    return Run(folder, *config_file.read(folder), None, step, signature.provenance_of(folder))
+    return Run(folder, *config_file.read_run(folder), None, step, signature.provenance_of(folder))
 
 
 class Study(NamedTuple):

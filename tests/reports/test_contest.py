@@ -29,7 +29,7 @@ from jaxmeta.methods.prototypes import Prototypes
 from jaxmeta.methods.ssm_sam.method import SSM_SAM, SelfSampling
 from jaxmeta.methods.testing import OWN
 from jaxmeta.reports import comparison, figures, run
-from jaxmeta.reports.pairing import Entry, called, entered
+from jaxmeta.reports.pairing import ComparedRun, entered, renamed_methods
 from jaxmeta.runs.config import Config, to_json
 from jaxmeta.runs.config_file import FORMAT
 from jaxmeta.runs.identity import alike, names, recipe
@@ -80,7 +80,7 @@ def walked(outcome, **curves):
 def enter(outcomes):
     """Enter made-up runs, each by its method."""
     entries = [
-        Entry(o.folder, o.algorithm, o.seed, o.tables[0].scores[0].cohort, o.split)
+        ComparedRun(o.folder, o.algorithm, o.seed, o.tables[0].scores[0].cohort, o.split)
         for o in outcomes
     ]
     return entered(entries, [o.recipe for o in outcomes])
@@ -243,11 +243,11 @@ def test_curves_are_read_back_as_they_were(tmp_path):
     outcome = outcome._replace(folder=tmp_path)
     (tmp_path / "report").mkdir()
     run.write(tmp_path / "report", [outcome])
-    (again,) = run.read(tmp_path).tables
+    (again,) = run.read_report(tmp_path).tables
     assert repr(again.by_steps) == repr(outcome.tables[0].by_steps)  # NaN is not itself
     (tmp_path / "report" / "steps.csv").unlink()
     with pytest.raises(BadInput, match="not the report of this version"):
-        run.read(tmp_path)
+        run.read_report(tmp_path)
 
 
 def test_a_comparison_is_a_page_to_look_at_and_to_send(tmp_path):
@@ -402,7 +402,9 @@ def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_
 
 def test_methods_bear_the_names_that_one_gives_them_and_never_a_baselines(tmp_path):
     outcomes = [with_recipe(found("ssm-sam", 0.5 + n / 10), steps=n) for n in (1, 2)]
-    entries = called(enter([*outcomes, outcomes[0]]), ["SSM-SAM", "no meta-learning"], {"scratch"})
+    entries = renamed_methods(
+        enter([*outcomes, outcomes[0]]), ["SSM-SAM", "no meta-learning"], {"scratch"}
+    )
     assert [entry.row for entry in entries] == ["SSM-SAM", "no meta-learning", "SSM-SAM"]
     text = comparison.write(tmp_path, entries[:2], outcomes)
     assert "best: no meta-learning, Dice" in text and "\nSSM-SAM " in text and "steps=" not in text
@@ -413,7 +415,7 @@ def test_methods_bear_the_names_that_one_gives_them_and_never_a_baselines(tmp_pa
     }
     for reason, wanted in wrong.items():
         with pytest.raises(BadInput, match=f"`names.*{reason}"):
-            called(entries, wanted, {"scratch"})
+            renamed_methods(entries, wanted, {"scratch"})
 
 
 def test_seeds_and_splits_make_no_other_method():

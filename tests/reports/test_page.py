@@ -43,11 +43,15 @@ def made(tmp_path):
         {"run": "x<y>"},
         {
             "Table": [
-                html.table(["", "Dice"], [["<ours>", ".5"], ["theirs", ".4"]], best="<ours>")
+                html.html_table(["", "Dice"], [["<ours>", ".5"], ["theirs", ".4"]], best="<ours>")
             ],
             "Picture": [html.picture(tmp_path / "p.png", 'the "best"'), html.note("n")],
             "Empty": [],
-            "Rest": [html.listed(["one", "<two>"]), html.folded("more", "{}"), html.paragraph("p")],
+            "Rest": [
+                html.list_items(["one", "<two>"]),
+                html.folded("more", "{}"),
+                html.paragraph("p"),
+            ],
         },
     )
 

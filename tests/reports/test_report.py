@@ -10,12 +10,12 @@ from jaxmeta.evaluation.comparison import Margin, TableRow
 from jaxmeta.evaluation.intervals import Interval, Means
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.metrics import Counts, Measures
-from jaxmeta.reports.columns import cells, measured, share, table
+from jaxmeta.reports.columns import cells, mean_column, share, table
 from jaxmeta.reports.figures import (
     Picture,
     beside,
     boxes,
-    chance,
+    chance_text,
     curves,
     grid,
     number,
@@ -81,7 +81,7 @@ def test_heads_say_what_intervals_are_over_and_cells_where_theirs_is_over_less()
 
 
 def test_a_chance_is_written_with_three_digits():
-    assert [chance(p) for p in (NONE, 1.0, 0.0421, 0.0)] == ["", "1.000", ".042", "< .001"]
+    assert [chance_text(p) for p in (NONE, 1.0, 0.0421, 0.0)] == ["", "1.000", ".042", "< .001"]
 
 
 def test_distances_that_nobody_measured_have_no_columns():
@@ -122,10 +122,10 @@ def test_a_score_has_every_measure_and_a_table_row_whatever_is_measured_beside_d
     assert set(Measures._fields) <= set(Score._fields)
     row = TableRow("x", *[Interval(0.5, 0.4, 0.6, 8)] * 2, Counts(8, 8, 1, 0, 0))
     beside = row._replace(others={"recall": Means(0.25, 0.5), "hd95": Means(NONE, NONE)})
-    column = measured("sensitivity", "recall", share)
+    column = mean_column("sensitivity", "recall", share)
     assert column.head([beside]) == "sensitivity" and column.cell(beside, [beside]) == ".250"
     assert column.shown([beside, row]) and not column.shown([row])
-    assert not measured("HD95", "hd95", share).shown([beside])
+    assert not mean_column("HD95", "hd95", share).shown([beside])
 
 
 def test_the_overlay_draws_truth_on_one_side_and_prediction_on_the_other(tmp_path):

@@ -50,7 +50,7 @@ def test_an_honest_run_and_an_honest_test_go_through(study, tmp_path):
     later = write(tmp_path, "later", clinic=(belly(7, 8), ORGANS))
     assert asked(study.run, later).leaks == ()
     with contextlib.suppress(FileNotFoundError):
-        claim(gather(config_file.read(study.folder)[0]))  # resumed: it is what it was
+        claim(gather(config_file.read_run(study.folder)[0]))  # resumed: it is what it was
     signature.refuse_edited(study.folder)
 
 
@@ -195,7 +195,7 @@ def test_data_that_changed_while_a_run_was_stopped(study, tmp_path, now):
     shutil.rmtree(mine)
     shutil.copytree(write(tmp_path, "again", belly=now), mine)
     with pytest.raises(Occupied, match=r"of a run on other data: belly/case0 is not what it was"):
-        claim(gather(config_file.read(run.folder)[0]), write=False)
+        claim(gather(config_file.read_run(run.folder)[0]), write=False)
 
 
 @pytest.mark.parametrize("what", ["config", "split", "provenance", "gone", "checkpoints"])

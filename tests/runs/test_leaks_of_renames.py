@@ -10,7 +10,7 @@ from jaxmeta.evaluation import settings as kept
 from jaxmeta.evaluation.leaks import searched_on
 from jaxmeta.evaluation.tuning import validation_pool
 from jaxmeta.runs import signature
-from jaxmeta.runs.provenance import TRAINED, Held, Seen, leaks
+from jaxmeta.runs.provenance import TRAINED, HeldOut, Seen, leaks
 from jaxmeta.runs.setup import gather
 from tests.helpers.leaking import (
     ORGANS,
@@ -120,7 +120,7 @@ def test_masks_are_one_organ_where_they_are_the_same_in_most_scans(equal, leakin
     seen = {f"f{n}": {"whole": f"w{n}"} for n in scans} | {"f9": {"whole": "w9"}}
     held = {f"f{n}": {"core": f"w{n}" if n < equal else f"c{n}"} for n in scans}
     provenance = [Seen("first", TRAINED, ("whole",), masks=seen)]
-    found = leaks(provenance, Held({"core": "core"}, masks=held))
+    found = leaks(provenance, HeldOut({"core": "core"}, masks=held))
     assert [leak.text for leak in found] == leaking * [
         "first was trained on whole (core by its masks), which is held out here"
     ]

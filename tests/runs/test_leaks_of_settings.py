@@ -143,7 +143,7 @@ def test_a_search_that_was_copied_from_another_run(study, tmp_path):
     mine = opened(copied(study, tmp_path))
     shutil.copy(other.folder / "tuning.json", mine.folder)
     for use in (
-        lambda: kept.read(mine.folder, "1"),
+        lambda: kept.read_tuned(mine.folder, "1"),
         lambda: kept.method_setting(mine, 1, Conditions()),
         lambda: asked(study.run, tuned_on=mine.folder),
     ):
@@ -154,7 +154,7 @@ def test_a_search_that_was_copied_from_another_run(study, tmp_path):
     search(mine, "5")  # a new search drops what is another's
     assert set(kept.stored(mine.folder)) == {"5"}
     moved = Path(shutil.copytree(mine.folder, tmp_path / "moved"))
-    assert set(kept.read(moved, "5")) == {"adapted", "scratch"}, (
+    assert set(kept.read_tuned(moved, "5")) == {"adapted", "scratch"}, (
         "but a run may be moved with its own"
     )
 
@@ -166,7 +166,7 @@ def test_a_search_of_an_earlier_checkpoint(study, tmp_path):
     with checkpoint.open_checkpoints(run.folder / "checkpoints") as checkpoints:
         checkpoint.save(checkpoints, 2, {"a": np.zeros(1)}, {"b": np.zeros(1)}, None, claim(given))
     with pytest.raises(BadInput, match="or of another checkpoint of this one"):
-        kept.read(run.folder, "1")
+        kept.read_tuned(run.folder, "1")
 
 
 def test_a_search_is_kept_by_how_many_patients_lend():

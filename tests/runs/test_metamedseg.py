@@ -27,7 +27,7 @@ from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size
 from jaxmeta.runs import checks
 from jaxmeta.runs.build import build, outer_rule, task_source
-from jaxmeta.runs.presets import METAMEDSEG, PRESETS, with_method
+from jaxmeta.runs.presets import METAMEDSEG_PRESET, PRESETS, with_method
 from jaxmeta.runs.run import Run, network_of, open_run
 from jaxmeta.runs.train import meta_train
 from jaxmeta.splits.pool import pool
@@ -66,7 +66,7 @@ def test_a_run_over_volumes_trains_weighs_and_is_opened_again(small):
 
 
 def test_the_paper_s_preset_is_the_paper_s():
-    config = METAMEDSEG
+    config = METAMEDSEG_PRESET
     told = (config.steps, config.tasks.batch_size, config.tasks.shots, config.method.steps)
     assert told == (100, 8, 20, 20)  # meta-iterations, tasks, slices of a volume, epochs
     inner, outer = config.method, config.outer
@@ -79,7 +79,7 @@ def test_the_paper_s_preset_is_the_paper_s():
 
 def test_its_inner_rule_is_adam_with_the_decay_inside_as_pytorch_has_it():
     """g + w theta goes through Adam, whose first step is then rate * sign(g + w theta)."""
-    inner = dataclasses.replace(METAMEDSEG.method, clip=0.0)
+    inner = dataclasses.replace(METAMEDSEG_PRESET.method, clip=0.0)
     rule = inner_rule(inner, differentiated=False)(0.01)
     update = optax.chain(optax.add_decayed_weights(0.5), rule)
     theta, g = jnp.array([1.0, -2.0, 1e-6]), jnp.array([-0.1, 0.5, 1e-7])
@@ -290,8 +290,8 @@ def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, m
     monkeypatch.setattr(testing, "OWN_PASSES", (1,))
     found = tuning.search_settings(open_run(small.workdir), 2, None)
     assert found["scratch"].finetune.optimizer == BY_SLICE
-    assert "adam by slice, rate" in settings.describe(found["scratch"])
-    assert "1 passes" in settings.describe(found["scratch"])
+    assert "adam by slice, rate" in settings.describe_tuning(found["scratch"])
+    assert "1 passes" in settings.describe_tuning(found["scratch"])
     options = Options(run=(small.workdir,), shots=(2,), support_sets=1, save_masks=False)
     (outcome,) = meta_test(options)
     assert {score.row for score in outcome.tables[0].scores} >= {"adapted", "scratch"}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxmeta.errors import BadInput
-from jaxmeta.runs.config_file import FORMAT, read, read_config
+from jaxmeta.runs.config_file import FORMAT, read_config, read_run
 from jaxmeta.runs.run import open_run
 
 OLD = {  # as versions before the format number wrote it
@@ -37,7 +37,9 @@ def other(tmp_path, request):
     return tmp_path
 
 
-@pytest.mark.parametrize("opened", [open_run, read, lambda run: read_config(run / "config.json")])
+@pytest.mark.parametrize(
+    "opened", [open_run, read_run, lambda run: read_config(run / "config.json")]
+)
 def test_a_run_of_another_version_is_refused_with_the_way_on(other, opened):
     with pytest.raises(BadInput, match=f"reads format {FORMAT}: train the run again") as told:
         opened(other)

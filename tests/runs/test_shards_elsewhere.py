@@ -63,7 +63,7 @@ def test_a_run_learns_from_there_what_it_learns_from_here(bucket, config, run, t
     logs = (read_metrics(folder / "metrics.jsonl") for folder in (tmp_path / "run", run))
     losses, theirs = ([line["loss"] for line in log if "loss" in line] for log in logs)
     assert losses and losses == theirs
-    assert config_file.read(tmp_path / "run")[0].data == (bucket,)
+    assert config_file.read_run(tmp_path / "run")[0].data == (bucket,)
 
 
 def test_where_it_lies_survives_the_command_line_and_the_configuration(config):

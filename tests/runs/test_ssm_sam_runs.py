@@ -159,7 +159,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
     assert {"adapted", "adapted" + RELEASED, "nearest support mask"} <= {
         score.row for score in found.scores
     }
-    assert found.settings == settings.read(run, "1, within 3")
+    assert found.settings == settings.read_tuned(run, "1, within 3")
     assert {s.source for s in whole.settings.values()}.isdisjoint(
         s.source for s in found.settings.values()
     ), "what was chosen within volumes is for tests within volumes"

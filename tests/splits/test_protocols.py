@@ -11,7 +11,7 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.splits import alpnet
-from jaxmeta.splits.alpnet import chunks_of, digest, fold_of, members, support_slices
+from jaxmeta.splits.alpnet import chunks_of, digest, fold_of, members, slices_at
 from jaxmeta.splits.pool import pool
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.source import episodes
@@ -68,7 +68,7 @@ def test_descendants_let_the_first_scan_of_the_fold_lend():
 @given(st.integers(1, 80))
 def test_support_slices_stand_at_a_sixth_a_half_and_five_sixths(count):
     slices = list(range(7, 7 + count))
-    chosen = support_slices(slices, (1 / 6, 1 / 2, 5 / 6))
+    chosen = slices_at(slices, (1 / 6, 1 / 2, 5 / 6))
     assert chosen == tuple(7 + int(p * count) for p in (1 / 6, 1 / 2, 5 / 6))
     assert all(n in slices for n in chosen)
 
@@ -117,7 +117,7 @@ def test_what_a_setting_leaves_is_counted():
     protocol = made(shards=shards, setting=2, **whole)
     counts = alpnet.left_over(protocol, shards)
     assert counts == {"kidney": (7 * 3, 0, 7)}
-    told = alpnet.describe(protocol, counts)
+    told = alpnet.describe_alpnet(protocol, counts)
     assert "kidney: 0 of 21 training slices, none in 7 patient(s)" in told
     assert digest(protocol) in told
 

@@ -11,7 +11,7 @@ from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.splits.pool import pool
 from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.feature_cache import cached, keep, kept, lacking, open_cache
+from jaxmeta.tasks.feature_cache import cached, keep, kept, not_kept, open_cache
 from jaxmeta.tasks.slice_chunks import shown_of
 from jaxmeta.tasks.source import load_task, neighbors
 from tests.helpers.cohorts import write_scans
@@ -21,7 +21,7 @@ def test_what_is_kept_comes_back_and_what_lacks_is_listed(tmp_path):
     cache = open_cache(tmp_path / "c", ["belly/a", "belly/b"], {"size": 4})
     parts = {n: {"tokens": np.full((2, 2), n), "edges": np.arange(n)} for n in (3, 3)}
     keep(cache, (1, 7), parts[3])
-    assert lacking(cache, [(0, 7), (1, 7), (0, 7)]) == [(0, 7)]
+    assert not_kept(cache, [(0, 7), (1, 7), (0, 7)]) == [(0, 7)]
     found = kept(cache, [(1, 7), (1, 7)])
     assert found["tokens"].shape == (2, 2, 2) and found["edges"].tolist() == 2 * [[0, 1, 2]]
     assert not list(tmp_path.rglob("*.partial"))
@@ -30,7 +30,7 @@ def test_what_is_kept_comes_back_and_what_lacks_is_listed(tmp_path):
 def test_volumes_of_like_names_are_kept_apart(tmp_path):
     cache = open_cache(tmp_path / "c", ["a/b_c", "a_b/c"], {})
     keep(cache, (0, 0), {"of": np.array(0)})
-    assert lacking(cache, [(1, 0)]) == [(1, 0)]
+    assert not_kept(cache, [(1, 0)]) == [(1, 0)]
 
 
 def test_a_damaged_slice_is_named_with_what_helps(tmp_path):

@@ -8,7 +8,7 @@ from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.source import load_task, supervoxels
+from jaxmeta.tasks.source import load_task, supervoxel_tasks
 from jaxmeta.tasks.supervoxels import unlabelled_pool
 from tests.helpers.cohorts import write_scans
 
@@ -26,7 +26,7 @@ def cut(tmp_path_factory):
 
 def test_support_and_query_are_slices_of_one_piece_that_touch(cut):
     shards, division = cut
-    source = supervoxels(unlabelled_pool(shards, division), SHAPE, least=6)
+    source = supervoxel_tasks(unlabelled_pool(shards, division), SHAPE, least=6)
     pieces = set()
     for index in range(40):
         episode = source.draw(0, index)
@@ -45,7 +45,7 @@ def test_support_and_query_are_slices_of_one_piece_that_touch(cut):
 
 def test_its_pixels_are_the_piece(cut):
     shards, division = cut
-    task = load_task(supervoxels(unlabelled_pool(shards, division), SHAPE), 3, 5)
+    task = load_task(supervoxel_tasks(unlabelled_pool(shards, division), SHAPE), 3, 5)
     assert task.support.mask[task.support.valid].any((1, 2)).all() and task.query.mask.any()
     assert np.isfinite(task.support.image).all()
 
@@ -53,7 +53,7 @@ def test_its_pixels_are_the_piece(cut):
 def test_hidden_slices_are_not_drawn(cut):
     shards, division = cut
     hidden = {number: frozenset(range(3, 10)) for number in range(len(shards.volumes))}
-    source = supervoxels(unlabelled_pool(shards, division, hidden), SHAPE)
+    source = supervoxel_tasks(unlabelled_pool(shards, division, hidden), SHAPE)
     seen = {n for i in range(40) for _, n in (*source.draw(0, i).support, *source.draw(0, i).query)}
     assert seen and not seen & set(range(3, 10))
 

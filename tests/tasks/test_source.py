@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.decathlon import SUBTASKS, TARGETS, decathlon, lacking
+from jaxmeta.splits.decathlon import SUBTASKS, TARGETS, decathlon_pool, lacking
 from jaxmeta.splits.pool import pool
 from jaxmeta.splits.split import split
 from jaxmeta.tasks.episodes import EpisodeShape
@@ -93,7 +93,7 @@ def test_of_a_decathlon_each_channel_is_a_sub_task_with_its_threshold_and_weight
         volume._replace(channel=channels[n % 4] if volume.dataset == "brats" else None)
         for n, volume in enumerate(shards.volumes)
     )
-    found = decathlon(training(shards._replace(volumes=volumes)))
+    found = decathlon_pool(training(shards._replace(volumes=volumes)))
     told = [(e.dataset, e.organ, e.channel, e.weight) for e in found.entries]
     assert told == [
         ("brats", "edema", "FLAIR", 0.08),
@@ -105,7 +105,7 @@ def test_of_a_decathlon_each_channel_is_a_sub_task_with_its_threshold_and_weight
     gone = lacking(found, TARGETS)
     assert len(gone) == 19 - 3 and "braintumour/edema (t2w)" in gone
     with pytest.raises(BadInput, match="no sub-task of the Decathlon among belly/kidney"):
-        decathlon(training(hospital(), organs=["kidney"]))
+        decathlon_pool(training(hospital(), organs=["kidney"]))
 
 
 @pytest.mark.parametrize("kind", [episodes, volumes, pooled])

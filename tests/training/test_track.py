@@ -12,7 +12,7 @@ import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.training import dashboards
-from jaxmeta.training.metrics_log import read_metrics, tracking
+from jaxmeta.training.metrics_log import read_metrics, write_metrics
 
 NAMES = ("belly/liver", "chest/lung")
 TOLD = dict(config={"seed": 3, "steps": 9}, structures=NAMES)
@@ -25,7 +25,7 @@ def values(step: int) -> dict:
 
 def follow(folder: Path, *followers, after: int = 0, until: int) -> None:
     """Tell the steps behind `after`; validate at each second one."""
-    with tracking(folder, followers, after=after) as write:
+    with write_metrics(folder, followers, after=after) as write:
         for step in range(after + 1, until + 1):
             write(step, values(step))
             if step % 2 == 0:
@@ -66,7 +66,7 @@ def test_a_dashboard_is_opened_with_the_past_told_all_that_is_written_and_closed
         def __exit__(self, kind, *_):
             seen.append(kind)
 
-    with pytest.raises(ZeroDivisionError), tracking(tmp_path, [Board], after=4) as write:
+    with pytest.raises(ZeroDivisionError), write_metrics(tmp_path, [Board], after=4) as write:
         write(5, dict(loss=2.0))
         raise ZeroDivisionError
     folder, past = seen[0]
@@ -172,7 +172,7 @@ def test_wandb_has_one_run_with_every_step_once_after_a_kill_a_pause_and_a_late_
 def test_a_run_that_failed_is_marked_so_at_wandb(tmp_path, monkeypatch):
     wandb = FakeWandb(online=True)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    with pytest.raises(ZeroDivisionError), tracking(tmp_path, [WANDB], after=0):
+    with pytest.raises(ZeroDivisionError), write_metrics(tmp_path, [WANDB], after=0):
         raise ZeroDivisionError
     assert wandb.ended == [ZeroDivisionError]
 

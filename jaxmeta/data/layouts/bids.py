@@ -90,7 +90,7 @@ def bids(folder: Path, pair_suffix: str | None) -> Found | None:
     return Found(slug(root.resolve().name), pairs, None, alone)
 
 
-def parsed(file: Path, stem: str, pair_suffix: str | None) -> BidsFile:
+def bids_parsed(file: Path, stem: str, pair_suffix: str | None) -> BidsFile:
     """Take a BIDS name to pieces; a file is a label if its last word says so, or the user."""
     parts = stem.split("_")
     entities = dict(part.split("-", 1) for part in parts if "-" in part)
@@ -128,7 +128,7 @@ def _folders(root):
 
 def _volumes(root, pair_suffix=None):
     files = [(stem, file) for place in _folders(root) for stem, file in volumes_in(place).items()]
-    return [parsed(file, stem, pair_suffix) for stem, file in files]
+    return [bids_parsed(file, stem, pair_suffix) for stem, file in files]
 
 
 def _images(root):

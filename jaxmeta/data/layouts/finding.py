@@ -11,7 +11,14 @@ from pathlib import Path
 from jaxmeta.data.formats.unread import other_formats, told_others
 from jaxmeta.data.layouts.found import Found
 from jaxmeta.data.layouts.layouts import DECLARED, LAYOUTS
-from jaxmeta.data.layouts.pairing import DEEPEST, files_below, guessed, paired, readings, seen
+from jaxmeta.data.layouts.pairing import (
+    DEEPEST,
+    files_below,
+    guessed,
+    paired,
+    readings,
+    seen_images,
+)
 from jaxmeta.errors import BadInput
 
 
@@ -50,9 +57,9 @@ def _nothing(folder, others):
     if others and not files_below(folder, DEEPEST):
         return "; ".join(others)
     ways = (
-        f"{folder}: no image with a label found; {seen(folder)} (known without are dataset.json "
-        "with imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient with a mask of "
-        "each structure, images/ with labels/, and NAME.nii.gz with NAME_seg.nii.gz or "
-        "`pair_suffix`)"
+        f"{folder}: no image with a label found; {seen_images(folder)} (known without are "
+        "dataset.json with imagesTr/ and labelsTr/, BIDS with derivatives/, a folder a patient "
+        "with a mask of each structure, images/ with labels/, and NAME.nii.gz with "
+        "NAME_seg.nii.gz or `pair_suffix`)"
     )
     return "; ".join([ways, *others])

@@ -26,7 +26,7 @@ DEEP = 2  # folders within folders in which pairs are guessed
 DEEPEST = 9  # in which files are looked for to say what there is
 
 
-class Reading(NamedTuple):
+class Patterns(NamedTuple):
     """Two patterns and what they pair."""
 
     image: str
@@ -49,7 +49,7 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
     if not images.keys() & labels.keys():
         both = f"{amount(len(images), 'image')} and {amount(len(labels), 'label')}"
         fits = f"fits {both}, none of the same {{id}}"
-        raise BadInput(f"{folder}: {option} {fits}; {seen(folder)}")
+        raise BadInput(f"{folder}: {option} {fits}; {seen_images(folder)}")
     alone = [
         ("_".join(ids), f"{images[ids]}: no label of {option}") for ids in images.keys() - labels
     ]
@@ -78,7 +78,7 @@ def guessed(folder: Path) -> Found | None:
     return pairs._replace(notes=(how, *pairs.notes))
 
 
-def readings(folder: Path) -> list[Reading]:
+def readings(folder: Path) -> list[Patterns]:
     """List the ways in which the words in their names pair a folder's files.
 
     Where these leave nothing in common, an image may hold its label's identifier: a_t1, a_t2 and
@@ -98,7 +98,7 @@ def readings(folder: Path) -> list[Reading]:
     if not any(mine & theirs for mine in images.values() for theirs in labels.values()):
         images = _holding(others, {ids for found in labels.values() for ids in found})
     return [
-        _literal(Reading(image, label, tuple(sorted(mine & theirs))))
+        _literal(Patterns(image, label, tuple(sorted(mine & theirs))))
         for label, theirs in sorted(labels.items())
         for image, mine in sorted(images.items())
         if mine & theirs
@@ -120,7 +120,7 @@ def _holding(stems, known):
     return found
 
 
-def seen(folder: Path) -> str:
+def seen_images(folder: Path) -> str:
     """Say what images there are, by three names, and the `pairs` that would read them."""
     files = files_below(folder, DEEP) or files_below(folder, DEEPEST)
     there = three(list(files.values()), folder) or f"no {kinds()} file"
@@ -173,7 +173,7 @@ def _literal(reading):
         same = shared[0][0]
         image, label = image.replace("{id}", same, 1), label.replace("{id}", same, 1)
         shared = tuple(ids[1:] for ids in shared)
-    return Reading(image, label, shared)
+    return Patterns(image, label, shared)
 
 
 def _several_of_one(shared):

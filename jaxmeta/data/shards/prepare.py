@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from jaxmeta.data.cases import find_cases
 from jaxmeta.data.identity import doubts
 from jaxmeta.data.names import amount
-from jaxmeta.data.orientation import ACQUIRED, RULES
+from jaxmeta.data.orientation import ACQUIRED, AXIS_RULES
 from jaxmeta.data.placement import told_notes
 from jaxmeta.data.planes import shown_alike
 from jaxmeta.data.reading import unseen_share
@@ -36,7 +36,7 @@ from jaxmeta.files import exists, is_folder, listing, make_folder, path_of, remo
 
 PART_BYTES = 16 << 20  # of image files in a part: the unit of parallel work and of restarting
 FILE_BYTES = 64 << 20  # of records in a file
-OURS = re.compile(r"\.?(\w+-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
+SHARD_FILES = re.compile(r"\.?(\w+-[0-9a-f]{12}(\.\d+\.array_record|\.json)|index\.json)(.*)")
 
 
 def prepare(
@@ -68,8 +68,8 @@ def prepare(
     is in a scan's real units. With `supervoxels` each volume is also cut into about so many pieces
     that look alike. Raises BadInput for options and files that cannot be used.
     """
-    if axis not in RULES:
-        raise BadInput(f"`axis={axis}`: known are {', '.join(RULES)}")
+    if axis not in AXIS_RULES:
+        raise BadInput(f"`axis={axis}`: known are {', '.join(AXIS_RULES)}")
     if size < 1 or (spacing is not None and spacing <= 0) or (workers is not None and workers < 1):
         raise BadInput(f"`size={size}`, `spacing={spacing}`, `workers={workers}`: must be above 0")
     if supervoxels < 0:
@@ -135,5 +135,5 @@ def _remove_stale(output, finished, parts):
     named = {file.name for part in parts for file in part.files}
     named |= {INDEX, *map(part_file, finished)}
     for name in listing(output):
-        if name not in named and OURS.fullmatch(name):
+        if name not in named and SHARD_FILES.fullmatch(name):
             remove(path_of(output) / name)

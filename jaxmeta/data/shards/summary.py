@@ -10,10 +10,10 @@ from jaxmeta.data.shards.index import IndexRow
 from jaxmeta.errors import BadInput
 
 LONG = 3.0  # a pixel longer than so many of its widths is cut across slices
-APART = 2.0  # a data set whose spacings differ more than so many times is told of
+UNLIKE = 2.0  # a data set whose spacings differ more than so many times is told of
 
 
-class Counts(NamedTuple):
+class DatasetCounts(NamedTuple):
     """One data set's share."""
 
     patients: int
@@ -26,7 +26,7 @@ class Counts(NamedTuple):
 class Summary(NamedTuple):
     """What is prepared now, what is not and why."""
 
-    datasets: dict[str, Counts]
+    datasets: dict[str, DatasetCounts]
     skipped: list[tuple[str, str]]  # (case, why)
     notes: list[str]
     reused: int  # volumes that were done before and have not changed
@@ -59,10 +59,10 @@ def summarise(
             raise BadInput(f"{dataset}: no structure at all, every label {said}")
         if nameless:
             notes.append(f"{dataset}: label values without a name were left out: {told}")
-        notes += [f"{dataset}: {note}" for note in unlabelled(own, held)]
+        notes += [f"{dataset}: {note}" for note in empty_labels(own, held)]
         grids = {row.name: row.grid for row in own}
         notes += [f"{dataset}: {note}" for note in doubtful(grids, rule)]
-        datasets[dataset] = Counts(
+        datasets[dataset] = DatasetCounts(
             patients=len({row.patient for row in own}),
             volumes=len(own),
             slices=sum(sliced_shape(grid)[0] for grid in grids.values()),
@@ -72,7 +72,7 @@ def summarise(
     return Summary(datasets, list(skipped), notes, reused)
 
 
-def unlabelled(rows: Sequence[IndexRow], held: dict[str, int]) -> list[str]:
+def empty_labels(rows: Sequence[IndexRow], held: dict[str, int]) -> list[str]:
     """Say which volumes have an empty label, and which names none of the volumes shows."""
     found = []
     shows = {row.name: any(where.pixels for where in row.structures.values()) for row in rows}
@@ -120,7 +120,7 @@ def doubtful(grids: dict[str, Grid], rule: str) -> list[str]:
     for what, axes in (("slices", slice(0, 1)), ("pixels", slice(1, 3))):
         sizes = {name: max(spacing(grid)[axes]) for name, grid in grids.items()}
         least, most = min(sizes, key=sizes.get), max(sizes, key=sizes.get)
-        if sizes[most] > APART * sizes[least]:
+        if sizes[most] > UNLIKE * sizes[least]:
             unit = "mm apart" if what == "slices" else "mm wide"
             found.append(
                 f"volumes differ: {what} are {sizes[least]:.3g} {unit} in {least}, "

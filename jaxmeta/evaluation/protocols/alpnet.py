@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Description, Protocol, Request
-from jaxmeta.evaluation.scoring import Score, score_of, segmented
+from jaxmeta.evaluation.scoring import Score, score_of, segmented_trial
 from jaxmeta.evaluation.segmenter import Segmenter, together
 from jaxmeta.evaluation.trial import Query, Support, Trial, places, support_of
 from jaxmeta.evaluation.trial import query as whole_volume
 from jaxmeta.metrics import Measures, measure
 from jaxmeta.runs.protocol import stated
-from jaxmeta.splits.alpnet import AlpnetFold, chunks_of, members, support_slices
+from jaxmeta.splits.alpnet import AlpnetFold, chunks_of, members, slices_at
 from jaxmeta.splits.pool import Pool
 
 KNOWN = ", z-range known"  # added to the name of a row that an oracle helped
@@ -62,7 +62,7 @@ def trials(pool: Pool, request: Request) -> tuple[Trial, ...]:
         if not having:
             raise BadInput(f"fold {protocol.fold} has no case of {entry.organ}; take another fold")
         volume, slices = entry.patients[support_patient][0]
-        chosen = [(volume, n) for n in support_slices(slices, protocol.positions)]
+        chosen = [(volume, n) for n in slices_at(slices, protocol.positions)]
         supports = [
             support_of(pool.shards, entry.organ, [at], (support_patient,), **request.read)
             for at in chosen
@@ -95,7 +95,7 @@ def score_by_chunks(
     Yields each case with its volume and its mask.
     """
     supports = together(trial.supports)
-    for segmenter, query, probability in segmented(segmenters, trial, seed=seed, chunk=chunk):
+    for segmenter, query, probability in segmented_trial(segmenters, trial, seed=seed, chunk=chunk):
         scored = {"": by_height(probability, supports)}
         if query.target.any():
             scored[KNOWN] = by_chunk(probability, query)

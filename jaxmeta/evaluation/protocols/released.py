@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Description, Protocol
-from jaxmeta.evaluation.protocols.within_volume import Volume, Within, answers
+from jaxmeta.evaluation.protocols.within_volume import AskedVolume, Within, answers
 from jaxmeta.evaluation.scoring import LATER, NAN
 from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.options import options
@@ -33,7 +33,7 @@ class Counting(NamedTuple):
     border: float = 45 / 1024  # share of a side in which nothing is
 
 
-USUAL = Counting(0)
+AS_USUAL = Counting(0)
 
 
 @options
@@ -43,10 +43,10 @@ class Released:
     as_released: Literal["off"] | float = "off"
     """Of --protocol within-volume: also score as the released code does: chunks of less than this
     Dice are dropped (there 0.1 for CT, 0.3 for MR), and the next two."""
-    released_threshold: float = USUAL.threshold
+    released_threshold: float = AS_USUAL.threshold
     """Of --as-released: the probability from which a pixel is the structure; 0.5 as in every other
     score."""
-    released_border: float = USUAL.border
+    released_border: float = AS_USUAL.border
     """Of --as-released: the share of a side, along the border, in which nothing counts as found; 0:
     none."""
 
@@ -62,7 +62,7 @@ def check(asked: Released) -> None:
         raise BadInput(f"`as_released={least:g}`: a Dice, from 0 to 1")
     for name in ("threshold", "border"):
         option = f"released_{name}"
-        if least == "off" and getattr(asked, option) != getattr(USUAL, name):
+        if least == "off" and getattr(asked, option) != getattr(AS_USUAL, name):
             raise BadInput(f"`{option}`: it is for `as_released`")
     if not (0 <= threshold < 1 and 0 <= border < 0.5):
         raise BadInput(
@@ -104,7 +104,7 @@ def as_released(protocol: Protocol, how: Counting, clicks: int = 0) -> Protocol:
 
 
 def dice_as_released(
-    probability: Float[np.ndarray, "N S S"], volume: Volume, how: Counting
+    probability: Float[np.ndarray, "N S S"], volume: AskedVolume, how: Counting
 ) -> float:
     """Average over chunks the mean Dice of their slices, at the network's size, as SSM-SAM's code
     does.

@@ -20,7 +20,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Description, Protocol, Request
 from jaxmeta.evaluation.scoring import Score, score_volumes
 from jaxmeta.evaluation.segmenter import Segmenter
-from jaxmeta.evaluation.supports import identity
+from jaxmeta.evaluation.supports import entry_number
 from jaxmeta.evaluation.trial import Query, Support, Trial, support_of
 from jaxmeta.methods.sources import eligible
 from jaxmeta.splits.pool import Entry, Pool
@@ -29,7 +29,7 @@ from jaxmeta.tasks.episodes import Slice, labelled, random_stream, shuffled
 SEEDS = (1, 6, 25, 55, 1100)  # of the five support sets of 15 slices in the paper's fine-tuning
 # Share of the slices that is tested, and of the others that only validates.
 TESTED, WATCHED = 0.2, 0.1
-SPLIT = 6  # seed of the division
+SPLIT_SEED = 6  # seed of the division
 SUPPORT_SLICES = ("slices of the tested patients",)
 
 
@@ -98,7 +98,7 @@ def divided(entry: Entry) -> tuple[list[Slice], list[Slice]]:
         raise BadInput(
             f"{entry.organ} of {entry.dataset} has one slice: none is left to be support"
         )
-    mixed = shuffled(random_stream(SPLIT, identity(entry)), every)
+    mixed = shuffled(random_stream(SPLIT_SEED, entry_number(entry)), every)
     tested = max(1, round(TESTED * len(mixed)))
     watched = round(WATCHED * (len(mixed) - tested))
     return sorted(mixed[tested + watched :]), sorted(mixed[:tested])
@@ -113,7 +113,9 @@ def sample_slices(
         raise BadInput(
             f"{shots} shots of {entry.organ}: {len(support_slices)} slices may be support"
         )
-    chosen: Sequence[Slice] = shuffled(random_stream(seed, identity(entry)), support_slices)[:shots]
+    chosen: Sequence[Slice] = shuffled(random_stream(seed, entry_number(entry)), support_slices)[
+        :shots
+    ]
     return support_of(shards, entry.organ, chosen, SUPPORT_SLICES, size=size, mm=mm)
 
 
@@ -133,7 +135,7 @@ def one_slice(shards: Shards, organ: str, at: Slice, *, size: int, mm: float | N
     )
 
 
-def score(
+def score_slices(
     segmenters: Sequence[Segmenter], trial: Trial, **how
 ) -> Iterator[tuple[Score, Query, np.ndarray]]:
     """Score slices as volumes of one; a slice alone has no height, so what goes by it is left
@@ -152,5 +154,5 @@ def describe(pool: Pool, trials: Sequence[Trial], request: Request, distances: s
 
 FIXED = ("support_patients", "largest_component")
 ABOUT = "slices of the support patients too, of a run that was trained so (a leak)"
-PROTOCOL = Protocol("shared-patients", ABOUT, FIXED, trials, score, describe)
+PROTOCOL = Protocol("shared-patients", ABOUT, FIXED, trials, score_slices, describe)
 EVERY_SLICE = PROTOCOL._replace(trials=trials_of_every_slice, score=score_volumes)

@@ -14,7 +14,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.protocol import Description, Protocol, Request
 from jaxmeta.evaluation.protocols.few_shot import LARGEST, WHOLE
 from jaxmeta.evaluation.scoring import score_volumes
-from jaxmeta.evaluation.supports import identity
+from jaxmeta.evaluation.supports import entry_number
 from jaxmeta.evaluation.trial import Support, Trial, whole_volumes
 from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.episodes import load_examples, random_stream, shuffled
@@ -105,7 +105,7 @@ def folds_of(pool: Pool, entry: Entry, *, folds: int, seed: int = 0) -> dict[str
     Those without the organ come last: no network learned from them, and one alone is asked about
     each.
     """
-    stream = random_stream(seed, identity(entry), 2**31)
+    stream = random_stream(seed, entry_number(entry), 2**31)
     names = shuffled(stream, sorted(entry.patients))
     if len(names) < 2:
         raise BadInput(f"an upper bound for {entry.organ} needs 2 patients, there is {len(names)}")

@@ -31,11 +31,11 @@ from jaxmeta.metrics.conventions import DISTANCES
 from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.slice_chunks import chunked, clicks_on, refuse_narrow
 
-SUPPORT_SETS = 4  # chunks that are adapted to in one call
+AT_ONCE = 4  # chunks that are adapted to in one call
 FLAT = dict.fromkeys((*DISTANCES, "nsd"), NAN)  # a volume with holes has no surface
 
 
-class Volume(NamedTuple):
+class AskedVolume(NamedTuple):
     """A volume to be asked of, and for each of its chunks who gives and which slices are asked."""
 
     query: Query
@@ -50,7 +50,7 @@ class Within(NamedTuple):
     organ: str
     dataset: str
     entry: Entry
-    queries: tuple[Callable[[], Volume], ...]
+    queries: tuple[Callable[[], AskedVolume], ...]
     labelled: int  # support slices
     asked: int  # slices that are segmented and scored
     shown: int  # slices that show the organ
@@ -58,7 +58,7 @@ class Within(NamedTuple):
     @property
     def support_sets(self) -> int:
         """Say how many supports are adapted to in one call."""
-        return SUPPORT_SETS
+        return AT_ONCE
 
 
 def trials(pool: Pool, request: Request) -> tuple[Within, ...]:
@@ -75,7 +75,8 @@ def trials(pool: Pool, request: Request) -> tuple[Within, ...]:
         scans = {v: slices for held in entry.patients.values() for v, slices in held}
         read = dict(structure=entry.organ, size=min(size, COMMON), spacing=mm)
         chunks_cut = {
-            v: chunks_of(pool.shards, v, slices, width, **read) for v, slices in scans.items()
+            v: chunks_with_support(pool.shards, v, slices, width, **read)
+            for v, slices in scans.items()
         }
         asked = {v: chunks for v, chunks in chunks_cut.items() if chunks}
         if not asked:
@@ -91,7 +92,7 @@ def trials(pool: Pool, request: Request) -> tuple[Within, ...]:
     return tuple(made)
 
 
-def chunks_of(
+def chunks_with_support(
     shards: Shards, volume: int, slices: Sequence[int] | np.ndarray, width: int, **read
 ) -> list[tuple[int, list[int]]]:
     """Cut a volume's slices into chunks, each with a support slice in which the organ can be
@@ -136,7 +137,7 @@ def load_within(
     *,
     size: int,
     mm: float | None,
-) -> Volume:
+) -> AskedVolume:
     """Read a volume and the support slices."""
     scan = pool.shards.volumes[volume]
     supports = tuple(
@@ -147,7 +148,7 @@ def load_within(
     whole = query(pool.shards, volume, entry.organ, size=size, mm=mm)
     every = range(len(whole.target))
     truth = load_masks(pool.shards, volume, every, entry.organ, size=size, spacing=mm)
-    return Volume(whole, truth, supports, asked)
+    return AskedVolume(whole, truth, supports, asked)
 
 
 class Answer(NamedTuple):
@@ -156,7 +157,7 @@ class Answer(NamedTuple):
     score: Score
     query: Query  # whose truth is of the asked slices alone
     mask: Bool[np.ndarray, "N H W"]
-    volume: Volume
+    volume: AskedVolume
     probability: Float[np.ndarray, "N S S"]  # at the network's size
 
 
@@ -182,7 +183,7 @@ def answers(
         target[left_out] = False
         query = query._replace(target=target)
         for segmenter in segmenters:
-            probability = segmented(segmenter, volume, trial, seed, clicks)
+            probability = segmented_chunks(segmenter, volume, trial, seed, clicks)
             mask = query.finish(probability)
             mask[left_out] = False
             found = measured(mask[asked], query.target[asked], spacing=query.spacing)
@@ -198,8 +199,8 @@ def score_within(
         yield answer[:3]
 
 
-def segmented(
-    segmenter: Segmenter, volume: Volume, trial: Within, seed: int, clicks: int
+def segmented_chunks(
+    segmenter: Segmenter, volume: AskedVolume, trial: Within, seed: int, clicks: int
 ) -> Float[np.ndarray, "N S S"]:
     """Adapt to each chunk, SUPPORT_SETS in a call, and segment what it asks; 0 elsewhere."""
     query, image = volume.query, volume.query.image
@@ -207,13 +208,13 @@ def segmented(
     width = max(len(asked) for asked in volume.asked)
     keys = support_set_keys(len(volume.asked), seed, f"{trial.dataset}/{trial.organ}/{query.case}")
     rng = np.random.default_rng(keys.ravel())
-    for start in range(0, len(volume.asked), SUPPORT_SETS):
-        block = np.minimum(np.arange(start, start + SUPPORT_SETS), len(volume.asked) - 1)
+    for start in range(0, len(volume.asked), AT_ONCE):
+        block = np.minimum(np.arange(start, start + AT_ONCE), len(volume.asked) - 1)
         fitted = segmenter.fit(together([volume.supports[n] for n in block]), keys[block])
         index = np.array([filled(volume.asked[n], width) for n in block])
         prompt = clicked(volume.truth[index], clicks, rng) if clicks else ()
         probability = np.asarray(segmenter.segment_each(fitted, image[index], prompt))
-        for number, chunk in enumerate(volume.asked[start : start + SUPPORT_SETS]):
+        for number, chunk in enumerate(volume.asked[start : start + AT_ONCE]):
             found[list(chunk)] = probability[number, : len(chunk)]
     return found
 

@@ -95,7 +95,7 @@ def relative(
     grid are interpolated.
     """
     count, height, width, _ = q.shape
-    rows, columns = between(rows, height), between(columns, width)
+    rows, columns = entries_between(rows, height), entries_between(columns, width)
     along = jnp.einsum("bijd,ikd->bijk", q, rows)
     across = jnp.einsum("bijd,jkd->bijk", q, columns)
     return along.reshape(count, height * width, height), across.reshape(
@@ -103,7 +103,7 @@ def relative(
     )
 
 
-def between(table: Float[Array, "L D"], side: int) -> Float[Array, "G G D"]:
+def entries_between(table: Float[Array, "L D"], side: int) -> Float[Array, "G G D"]:
     """Look up the entry of every pair of places on a side, [i, k] that of distance i - k."""
     if table.shape[0] != 2 * side - 1:
         table = jnp.asarray(interpolation(table.shape[0], 2 * side - 1)) @ table

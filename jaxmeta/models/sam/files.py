@@ -182,15 +182,15 @@ def write_size(folder: Path, size: Size, preprocessing: str = "sam") -> None:
 
 def read_size(folder: Path) -> Size:
     """Read the size of a converted model; raises BadInput where there is none."""
-    return described(folder)[0]
+    return described_model(folder)[0]
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
     """Read how a converted model must be shown images."""
-    return described(folder)[1]
+    return described_model(folder)[1]
 
 
-def described(folder: Path) -> tuple[Size, Preprocessing]:
+def described_model(folder: Path) -> tuple[Size, Preprocessing]:
     """Read what a converted model is."""
     path = folder / SIZE
     if not path.is_file():

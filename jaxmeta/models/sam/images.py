@@ -35,7 +35,7 @@ PREPROCESSING = {
 TRAINED_HERE = Preprocessing(stretched=True)  # as shards are resized to squares
 
 
-class Frame(NamedTuple):
+class Layout(NamedTuple):
     """How an image lies in the network's square."""
 
     height: int  # of the image itself
@@ -44,9 +44,9 @@ class Frame(NamedTuple):
     side: int  # of the square
 
 
-def frame_of(
+def layout_of(
     height: int, width: int, side: int, *, patch: int = 16, stretched: bool = False
-) -> Frame:
+) -> Layout:
     """Say how an image of this shape is laid out; raises BadInput for one smaller than a patch."""
     if min(height, width) < patch:
         raise BadInput(
@@ -54,7 +54,7 @@ def frame_of(
         )
     scale = side / max(height, width)
     inner = tuple(max(1, int(length * scale + 0.5)) for length in (height, width))
-    return Frame(height, width, (side, side) if stretched else inner, side)
+    return Layout(height, width, (side, side) if stretched else inner, side)
 
 
 def as_colors(
@@ -88,7 +88,7 @@ def slices_as_colors(
 
 
 def fitted(
-    image: Float[Array, "N H W 3"], frame: Frame, preprocessing: Preprocessing = Preprocessing()
+    image: Float[Array, "N H W 3"], frame: Layout, preprocessing: Preprocessing = Preprocessing()
 ) -> Float[Array, "N S S 3"]:
     """Resize colors from 0 to 255 into the frame, normalize them, and fill up with zeros."""
     count, high, wide = image.shape[0], *frame.inner
@@ -100,7 +100,7 @@ def fitted(
     )
 
 
-def restored(logits: Float[Array, "N h w M"], frame: Frame) -> Float[Array, "N H W M"]:
+def restored(logits: Float[Array, "N h w M"], frame: Layout) -> Float[Array, "N H W M"]:
     """Enlarge the decoder's logits to the square, take the image's part, and resize that to the
     image."""
     count, masks = logits.shape[0], logits.shape[-1]
@@ -110,7 +110,7 @@ def restored(logits: Float[Array, "N h w M"], frame: Frame) -> Float[Array, "N H
     return jax.image.resize(inner, shape, "linear", antialias=False)
 
 
-def in_frame(prompts: Prompts, frame: Frame) -> Prompts:
+def in_frame(prompts: Prompts, frame: Layout) -> Prompts:
     """Move prompts given in the image's own pixels to those of the network.
 
     Raises BadInput for a click or a corner outside the image.
@@ -128,13 +128,13 @@ def in_frame(prompts: Prompts, frame: Frame) -> Prompts:
     return prompts._replace(points=points, boxes=boxes)
 
 
-def outside_none(at: Real[np.ndarray, "N K 2"], frame: Frame) -> Bool[np.ndarray, "N K"]:
+def outside_none(at: Real[np.ndarray, "N K 2"], frame: Layout) -> Bool[np.ndarray, "N K"]:
     """Say of each place whether it lies within the image."""
     at = np.asarray(at)
     return ((at >= 0) & (at <= (frame.width, frame.height))).all(-1)
 
 
-def refuse(at: np.ndarray, inside: np.ndarray, what: str, frame: Frame) -> None:
+def refuse(at: np.ndarray, inside: np.ndarray, what: str, frame: Layout) -> None:
     """Name the first place that lies outside of the image."""
     for x, y in np.asarray(at)[~inside][:1]:
         raise BadInput(

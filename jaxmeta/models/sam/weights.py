@@ -71,7 +71,7 @@ def tensor_of(path: tuple[str, ...], shape: tuple[int, ...]) -> Tensor:
     return Tensor(name, shape[::-1], (1, 0))
 
 
-def converted(value: np.ndarray, tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+def leaf_of(value: np.ndarray, tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """Turn a tensor of a checkpoint into a leaf of this shape."""
     value = value if tensor.axes is None else value.transpose(tensor.axes)
     return np.ascontiguousarray(value.reshape(shape), np.float32)
@@ -112,7 +112,7 @@ def recognised(found: Mapping[str, Sequence[int]]) -> Size:
         raise BadInput(f"not a Segment Anything model: {why}; it holds {some}, ...") from None
 
 
-def named(size: Size) -> str:
+def size_name(size: Size) -> str:
     """Name a size: as published, or by its numbers."""
     name = next((name for name, known in SIZES.items() if known == size), "a size of its own")
     return f"{name} ({size.depth} blocks of width {size.width}, images of {size.image} pixels)"
@@ -132,7 +132,7 @@ class Fit(NamedTuple):
         return not (self.missing or self.unexpected or self.misshapen)
 
 
-def fit(found: Mapping[str, Sequence[int]], size: Size) -> Fit:
+def fit_size(found: Mapping[str, Sequence[int]], size: Size) -> Fit:
     """Compare the names and shapes of a file with those of a size."""
     wanted = {tensor.name: tensor.shape for tensor in tensors(size).values()}
     both = [name for name in wanted if name in found]
@@ -155,7 +155,7 @@ def leaves(
     known = tensors(size)
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes_of(size)):
         names = tuple(step.key for step in path)
-        value = converted(np.asarray(read(known[names].name)), known[names], leaf.shape)
+        value = leaf_of(np.asarray(read(known[names].name)), known[names], leaf.shape)
         if not np.isfinite(value).all():
             raise BadInput(f"{known[names].name} holds numbers that are NaN or infinite")
         yield names, value

@@ -9,8 +9,8 @@ from jax.test_util import check_grads
 from jaxmeta.models.sam.attention import (
     SCORES,
     attend,
-    between,
     chunk,
+    entries_between,
     interpolation,
     relative,
     some_at_a_time,
@@ -99,5 +99,5 @@ def test_a_table_for_another_grid_keeps_straight_lines_straight():
     line = jnp.linspace(-1, 1, 9)[:, None]
     wanted = np.clip((np.arange(5) + 0.5) * 9 / 5 - 0.5, 0, 8) / 4 - 1  # pixel centers at halves
     np.testing.assert_allclose(interpolation(9, 5) @ line[:, 0], wanted, atol=1e-6)
-    np.testing.assert_allclose(between(line, 3)[:, 0, 0], wanted[2:], atol=1e-6)
+    np.testing.assert_allclose(entries_between(line, 3)[:, 0, 0], wanted[2:], atol=1e-6)
     np.testing.assert_array_equal(interpolation(7, 7), np.eye(7))

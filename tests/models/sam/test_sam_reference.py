@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from jaxmeta.models.sam import Prompts, sam
-from jaxmeta.models.sam.images import fitted, frame_of, restored
+from jaxmeta.models.sam.images import fitted, layout_of, restored
 from jaxmeta.models.sam.weights import from_leaves, leaves
 from tests.helpers.sizes import reference
 
 KINDS = ("points", "box", "points_box_mask", "none")
-RESTORED = jax.jit(lambda logits: restored(logits, frame_of(320, 250, 256)))
+RESTORED = jax.jit(lambda logits: restored(logits, layout_of(320, 250, 256)))
 close = dict(atol=1e-4, rtol=0)  # blocks reach 3; the largest difference seen is 4e-6
 
 
@@ -49,7 +49,7 @@ def prompts_of(kind, number, values):
 def test_images_are_normalized_and_padded_alike(known):
     _, _, values = known
     colors = jnp.asarray(values["input/image_rgb_0_255_nchw"].transpose(0, 2, 3, 1))
-    seen = jax.jit(lambda colors: fitted(colors, frame_of(320, 250, 256)))(colors)
+    seen = jax.jit(lambda colors: fitted(colors, layout_of(320, 250, 256)))(colors)
     np.testing.assert_allclose(
         seen, values["stage/preprocessed_nchw"].transpose(0, 2, 3, 1), **close
     )

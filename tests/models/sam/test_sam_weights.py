@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from jaxmeta.models.sam import SIZES
-from jaxmeta.models.sam.weights import converted, fit, from_leaves, leaves, shapes_of, tensors
+from jaxmeta.models.sam.weights import fit_size, from_leaves, leaf_of, leaves, shapes_of, tensors
 from tests.helpers.sizes import SMALL, golden
 
 
 @pytest.mark.parametrize("name, count", [("vit-b", 314), ("vit-l", 482), ("vit-h", 594)])
 def test_every_key_and_shape_of_the_published_files_has_one_place(name, count):
     shapes = json.loads(golden("sam_checkpoint_shapes.json").read_text())[name.replace("-", "_")]
-    found = fit(shapes, SIZES[name])
+    found = fit_size(shapes, SIZES[name])
     assert found.whole and len(found.matched) == count == len(shapes)
 
 
@@ -31,7 +31,7 @@ def test_what_does_not_fit_is_named():
     there["image_encoder.pos_embed"] = (1, 9, 9, 8)
     there["mask_decoder.adapter.weight"] = (3, 3)
     del there["prompt_encoder.no_mask_embed.weight"]
-    found = fit(there, SMALL)
+    found = fit_size(there, SMALL)
     assert found.missing == ("prompt_encoder.no_mask_embed.weight",)
     assert found.unexpected == ("mask_decoder.adapter.weight",)
     assert found.misshapen == ("image_encoder.pos_embed: (1, 9, 9, 8), not (1, 4, 4, 8)",)
@@ -57,7 +57,7 @@ def test_kernels_are_turned_from_the_published_order_of_axes_also_where_they_are
     kinds = set()
     for path, tensor in tensors(SMALL).items():
         value = rng.normal(size=tensor.shape).astype(np.float32)
-        found = converted(value, tensor, shapes[path])
+        found = leaf_of(value, tensor, shapes[path])
         if path[-1] != "kernel":
             np.testing.assert_array_equal(found.ravel(), value.ravel())
             continue
