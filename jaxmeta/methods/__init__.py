@@ -15,8 +15,19 @@ from jaxmeta.methods.ssm_sam.method import SSM_SAM
 from jaxmeta.methods.transfer import SCRATCH, TRANSFER
 
 ALL = (
-    *(MAML, FOMAML, ANIL, META_SGD, MAML_PLUS_PLUS, REPTILE, METAMEDSEG, IMAML, PROTOTYPES),
-    *(SAM, SSM_SAM, TRANSFER, SCRATCH),
+    MAML,
+    FOMAML,
+    ANIL,
+    META_SGD,
+    MAML_PLUS_PLUS,
+    REPTILE,
+    METAMEDSEG,
+    IMAML,
+    PROTOTYPES,
+    SAM,
+    SSM_SAM,
+    TRANSFER,
+    SCRATCH,
 )
 METHODS = {each.name: each for each in ALL}
 BY_OPTIONS = {each.options: each for each in ALL}
