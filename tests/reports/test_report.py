@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from jaxmeta.evaluation.comparison import Margin, TableRow
+from jaxmeta.evaluation.comparison import OTHER_MEASURES, Margin, TableRow
 from jaxmeta.evaluation.intervals import Interval, Means
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.metrics import Counts, Measures
@@ -24,10 +24,11 @@ from jaxmeta.reports.figures import (
 )
 
 NONE = float("nan")
+UNMEASURED = dict.fromkeys(OTHER_MEASURES, Means(NONE, NONE))
 
 
 def line(row, value, behind=None):
-    others = {"hd95": Means(34.5, 9.5), "nsd": Means(0.75, 0.8)}
+    others = UNMEASURED | {"hd95": Means(34.5, 9.5), "nsd": Means(0.75, 0.8)}
     dice, iou = Interval(value, value - 0.1, value + 0.1, 8), Interval(value / 2, 0, 1, 8)
     margin = behind and Margin(behind, None)
     return TableRow(row, dice, iou, Counts(8, 8, 1, 0, 0), behind=margin, others=others)
@@ -85,12 +86,10 @@ def test_a_chance_is_written_with_three_digits():
 
 
 def test_distances_that_nobody_measured_have_no_columns():
-    alone = line("adapted", 0.64)._replace(
-        others=dict(hd95=Means(NONE, NONE), nsd=Means(NONE, NONE))
-    )
+    alone = line("adapted", 0.64)._replace(others=UNMEASURED)
     head, *_ = cells([alone], "")
     assert "HD95" not in head and "NSD" not in head
-    overlap_alone = dict(hd95=Means(34.5, 9.5), nsd=Means(NONE, NONE))  # as MedPy measures
+    overlap_alone = UNMEASURED | dict(hd95=Means(34.5, 9.5))  # as MedPy measures
     head, row = cells([alone._replace(others=overlap_alone)], "")
     assert row[head.index("HD95")] == "34.5 (9.5)"
     head, *rows = cells([alone, line("scratch", 0.5)], "")
