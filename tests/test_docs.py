@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.studies import command_lines, docs
+from experiments.studies import command_lines, docs, docs_options
 from jaxmeta.commands.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,7 +119,7 @@ def known() -> set[str]:
     found = {"--help", "--version"}
     found |= set(re.findall(r"^\| `(--[\w.-]+)`", MADE["docs/reference/options.md"], re.MULTILINE))
     for module in MODULES.values():  # those that are read before the others
-        found |= set(re.findall(r"(?<!\w)--[a-z][\w.-]*\w", docs.module(module).__doc__))
+        found |= set(re.findall(r"(?<!\w)--[a-z][\w.-]*\w", docs_options.module(module).__doc__))
     return found | {re.sub(r"--(.*\.)?", r"--\1no-", name) for name in found}
 
 
