@@ -261,7 +261,7 @@ def with_clicks(protocol: Protocol, clicks: int) -> Protocol:
 
 FIXED = ("shots", "support_patients", "support_sets", "upper_bound", "largest_component")
 ABOUT = (
-    "as SSM-SAM's authors ask: of every so many --neighbors that show the organ the middle one is "
+    "as SSM-SAM's authors ask: of so many neighbors that show the organ the middle one is "
     "labelled and adapted to, the others are segmented and scored; somebody then labels a part of "
     "every volume, and the report, in RUN/within, says how much"
 )
