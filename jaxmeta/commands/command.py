@@ -114,7 +114,14 @@ def speak_all_languages() -> None:
 def parse_words(kind: type[Parsed], text: str | None) -> Parsed:
     """Parse the words that a command was called with; `text` is its help."""
     refuse_repeated(sys.argv[1:])
-    return ungrouped(kind, tyro.cli(grouped(kind), prog=program(), description=text))
+    return ungrouped(kind, tyro.cli(grouped(kind), prog=program(), description=described(text)))
+
+
+def described(text: str | None) -> str | None:
+    """Write the examples in a command's text as it was started."""
+    for name, module in MODULES.items():
+        text = text and re.sub(rf"python -m experiments\.{module}\b", called(name), text)
+    return text
 
 
 def program() -> str:

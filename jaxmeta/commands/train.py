@@ -17,7 +17,7 @@ import jax
 import tyro
 
 from jaxmeta.commands import test
-from jaxmeta.commands.command import called, program, refuse_repeated, spelled
+from jaxmeta.commands.command import called, described, program, refuse_repeated, spelled
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput, Stopped
 from jaxmeta.evaluation.pretraining import PASSED_ON
@@ -86,15 +86,15 @@ def parse(words: list[str]) -> tuple[str, Config]:
         raise BadInput(f"preset {named} and --config-file: give one of the two")
     if named not in (None, *PRESETS):
         raise BadInput(f"unknown preset {named!r}: known are {', '.join(PRESETS)}")
-    text, preset = PRESETS[named or DEFAULT_PRESET]
+    text, preset, *_ = PRESETS[named or DEFAULT_PRESET]
     if named is None and base is None and {"-h", "--help"} & {*words}:
         follows = f"What follows are the options of {DEFAULT_PRESET}."
-        text = f"{__doc__}\nPresets:\n{listed_presets()}\n\n{follows}"
+        text = f"{__doc__}\n{listed_presets()}\n\n{follows}"
     kind = tyro.conf.AvoidSubcommands[Config]  # of each union the member that the preset has
     return named or DEFAULT_PRESET, tyro.cli(
         kind,
         prog=f"{program()} [PRESET]",
-        description=spelled(text),
+        description=described(spelled(text)),
         args=words,
         default=base or preset,
     )
@@ -102,7 +102,12 @@ def parse(words: list[str]) -> tuple[str, Config]:
 
 def listed_presets() -> str:
     """List the presets."""
-    return "\n".join(f"    {name:26} {preset.text}" for name, preset in PRESETS.items())
+    head = "Presets, with minutes and memory of a training on two CPU cores (?: not measured):"
+    lines = [
+        f"    {name:26}{each.minutes:>3} min {each.memory:>8}  {each.text}"
+        for name, each in PRESETS.items()
+    ]
+    return "\n".join([head, *lines])
 
 
 def resolve(name: str, config: Config) -> Config:

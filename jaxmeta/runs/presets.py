@@ -115,10 +115,12 @@ REAL = dataclasses.replace(
 
 
 class Preset(NamedTuple):
-    """What a name stands for."""
+    """What a name stands for, and what its training takes on two CPU cores."""
 
     text: str
     config: Config
+    minutes: str = "?"
+    memory: str = "?"
 
 
 def of_method(method: Method) -> Preset:
@@ -188,8 +190,30 @@ NAMED: dict[str, Preset] = {
     ),
 }
 RENAMED = {type(NAMED[name].config.method) for name in (DEFAULT_PRESET, "sam-tiny")}
-PRESETS = (
+# Minutes and memory of a training on two cores, on phantoms of 48 pixels unless the preset has a
+# size of its own (BENCHMARKS.md); "?" is not measured.
+TAKES = {
+    DEFAULT_PRESET: ("4", "1.4 GiB"),
+    "real": ("20", "1.4 GiB"),
+    "maml": ("12", "1.7 GiB"),
+    "fomaml": ("4", "1.2 GiB"),
+    "anil": ("3", "1.2 GiB"),
+    "maml++": ("7", "1.5 GiB"),
+    "reptile": ("4", "1.2 GiB"),
+    "imaml": ("10", "1.6 GiB"),
+    "prototypes": ("3", "1.1 GiB"),
+    "transfer": ("3", "1.2 GiB"),
+    "scratch": ("0", "?"),
+    "metamedseg-small": ("8", "1.0 GiB"),
+    "sam-tiny": ("20", "?"),
+    "ssm-sam-tiny": ("10", "?"),
+}
+EACH = (
     {name: NAMED[name] for name in (DEFAULT_PRESET, "real")}
     | {each.name: of_method(each) for each in ALL if each.options not in RENAMED}
     | NAMED
 )
+PRESETS = {
+    name: preset._replace(**dict(zip(("minutes", "memory"), TAKES.get(name, ()))))
+    for name, preset in EACH.items()
+}

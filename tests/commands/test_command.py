@@ -40,6 +40,7 @@ def test_every_command_tells_its_options(name, monkeypatch, capsys):
     assert called(monkeypatch, name, "--help") == 0
     told = capsys.readouterr().out
     assert f"usage: jaxmeta {name}" in told
+    assert "python -m experiments" not in told, "its examples are as it was started"
     assert "--" in told.partition("-h, --help")[2], "it has options of its own"
     module = importlib.import_module(f"jaxmeta.commands.{name.replace('-', '_')}")
     assert module.__doc__.split()[0] in told
