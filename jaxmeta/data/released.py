@@ -14,6 +14,7 @@ from jaxtyping import Float32, Real, UInt8
 
 from jaxmeta.data.grid import Grid, resize_image
 from jaxmeta.data.scan import Scan, SlicePreprocessing
+from jaxmeta.options import options
 
 
 def uint8_images(
@@ -56,3 +57,17 @@ def uint8_input(
 
 
 AS_UINT8 = SlicePreprocessing(uint8_input, uint8_masks)
+
+
+@options
+class ReleasedSlices:
+    """How the codes released with papers see slices; for comparison only."""
+
+    as_uint8: bool = False
+    """As 8-bit pictures, each from its own least to its own largest value, as the codes released
+    with MetaMedSeg and SSM-SAM have them."""
+
+
+def slices_as(how: ReleasedSlices) -> SlicePreprocessing:
+    """Choose how slices become what a network sees."""
+    return AS_UINT8 if how.as_uint8 else SlicePreprocessing()

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxmeta.augmentation.augment import augment
+from jaxmeta.data.released import slices_as
 from jaxmeta.data.shards.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.learners.episodic import episodic
@@ -20,7 +21,6 @@ from jaxmeta.methods.options import Episodes, Outer
 from jaxmeta.parallel.devices import side_by_side
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.runs.config import Config
-from jaxmeta.runs.released import preprocessing_of
 from jaxmeta.splits.pool import Pool, pool
 from jaxmeta.splits.split import Split
 from jaxmeta.tasks.source import Source
@@ -31,7 +31,7 @@ from jaxmeta.tasks.volumetric import load_target, target_slices
 
 def open_data(config: Config, folders: Sequence[Path] = ()) -> Shards:
     """Open the data of a run, or other folders, as the run sees slices."""
-    return open_shards(folders or config.data)._replace(preprocessing=preprocessing_of(config))
+    return open_shards(folders or config.data)._replace(preprocessing=slices_as(config.released))
 
 
 def training_pool(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 
 from jaxmeta.augmentation.augment import Augmentation
+from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.files import Place, plain
 from jaxmeta.methods import ALL, method_of
 from jaxmeta.methods.maml import MetaSgd
@@ -96,15 +97,13 @@ class Config:
     """A network of your own, as MODULE:FUNCTION, for instance my_package.nets:tiny: called with the
     number of outputs it returns a jaxmeta.models.Model, and takes the place of `network`. Imported
     from the working directory, at every use of the run."""
-    as_uint8: bool = False
-    """Slices as 8-bit pictures, each from its own least to its own largest value, as the codes
-    released with MetaMedSeg and SSM-SAM have them; for comparison only."""
     method: Options = MetaSgd()
     tasks: TaskOptions = Episodes()
     network: Network = Unet()
     loss: Loss = SetLoss()
     outer: Outer = Outer()
     augment: Augmentation = Augmentation(invert=0.5)
+    released: ReleasedSlices = ReleasedSlices()
     distributed: bool = False
     """This is one of several processes, started by Slurm, Open MPI or on a TPU pod, that train one
     run on all their devices."""

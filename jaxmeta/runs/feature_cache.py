@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from jaxmeta.data.names import amount
 from jaxmeta.data.shards.load import load_images
 from jaxmeta.data.shards.shards import cohort_of
+from jaxmeta.files import plain
 from jaxmeta.methods import method_of
 from jaxmeta.parallel import devices
 from jaxmeta.progress import following, slow_start
@@ -33,7 +34,7 @@ def with_prefixes(config: Config, source: Source, backbone: PyTree) -> Source:
     shards, tasks = source.pool.shards, config.tasks
     own = method_of(config.method).frozen_part(config)
     whose = own.made_of | dict(weights=fingerprint(backbone), data=cohort_of(shards))
-    whose |= dict(size=tasks.size, spacing=tasks.mm, uint8=config.as_uint8)
+    whose |= dict(size=tasks.size, spacing=tasks.mm, released=plain(config.released))
     cache = open_cache(config.feature_cache, [volume.name for volume in shards.volumes], whose)
     fill(config, cache, source.pool, partial(devices.jit(own.encode), backbone))
     return cached(source, cache, partial(shown_of, tasks.width))

@@ -4,9 +4,11 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from jaxmeta.augmentation.augment import Augmentation
+from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.methods import ALL
 from jaxmeta.methods.maml import MetaSgd
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
+from jaxmeta.methods.metamedseg.released import Released as Compounding
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import (
     Chunks,
@@ -143,8 +145,11 @@ NAMED: dict[str, Preset] = {
         "As the code released with the paper: slices as pictures, weights that compound.",
         dataclasses.replace(
             METAMEDSEG_PRESET,
-            as_uint8=True,
-            method=MetaMedSeg(task_weights=TaskWeights("meta", invert=True, compounding=True)),
+            released=ReleasedSlices(as_uint8=True),
+            method=MetaMedSeg(
+                task_weights=TaskWeights("meta", invert=True),
+                released=Compounding(compounding=True),
+            ),
         ),
     ),
     "metamedseg-small": Preset(
@@ -172,7 +177,7 @@ NAMED: dict[str, Preset] = {
         "As the code released with the paper: no mask attention, points transposed, tokens mixed.",
         dataclasses.replace(
             SSM_SAM_PRESET,
-            as_uint8=True,
+            released=ReleasedSlices(as_uint8=True),
             tasks=dataclasses.replace(SSM_SAM_PRESET.tasks, least_pixels=27),
             method=SelfSampling(
                 prompt="clicks",

@@ -313,7 +313,7 @@ def test_a_stop_offers_no_other_checkpoint_to_choose(config, tmp_path):
     [
         "--seed 1 --seed 2",
         "--val-organs a --val_organs=b",
-        "--as-uint8 --no-as-uint8",
+        "--released.as-uint8 --released.no-as-uint8",
         "--config-file a --config-file b",
     ],
 )

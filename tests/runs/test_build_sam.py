@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmeta.algorithms.ssm_sam import Online
+from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.inner_loop.rematerialise import REMAT
 from jaxmeta.methods import sam_weights
 from jaxmeta.methods.options import Chunks, Outer, OwnLoss, Sam
@@ -37,7 +38,7 @@ def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_ot
     assert clean.tasks == Chunks(**chunks, least_pixels=1)
     assert clean.network == Sam() and clean.loss == OwnLoss()
     assert clean.steps == 50 * 12 // 3  # epochs of as many organs, three a step
-    assert clean.augment == STILL and not clean.as_uint8
+    assert clean.augment == STILL and not clean.released.as_uint8
     assert other.tasks == Chunks(**chunks, least_pixels=27)
     assert other.method == dataclasses.replace(
         clean.method, prompt="clicks", attends=False, period=20,
@@ -45,7 +46,7 @@ def test_ssm_sam_is_what_the_paper_s_code_says_and_released_only_what_it_does_ot
             mixed_tokens=True, transposed_points=True, raw_colors=True, across=True, copies=4
         ),
     )  # fmt: skip
-    alike = dict(tasks=clean.tasks, method=clean.method, as_uint8=False)
+    alike = dict(tasks=clean.tasks, method=clean.method, released=ReleasedSlices())
     assert dataclasses.replace(other, **alike) == clean
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from jaxmeta.commands import test
 from jaxmeta.commands import train as command
+from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluation import settings, tuning
 from jaxmeta.evaluation.baselines import METHOD, random_row
@@ -266,7 +267,7 @@ def test_a_run_on_kept_prefixes_learns_what_one_on_pixels_does(begun, run, tmp_p
 @pytest.mark.parametrize(
     "part, changes",
     [
-        (None, dict(as_uint8=True)),
+        (None, dict(released=ReleasedSlices(as_uint8=True))),
         ("tasks", dict(size=128)),
         ("method", dict(released=Released(raw_colors=True))),
         ("method", dict(last_blocks=2)),
@@ -301,7 +302,7 @@ def test_a_backbone_that_saw_the_organs_under_test_is_refused(begun, tmp_path):
         ("tasks", dict(size=18), "`tasks.size=18`: must be a multiple of a patch of 4 x 4 pixels"),
         ("method", dict(last_blocks=9), "has 4 blocks"),
         ("tasks", dict(width=1), "`tasks.width=1`: must be at least 2"),
-        ("method", dict(released=Released(raw_colors=True)), "needs `as_uint8`"),
+        ("method", dict(released=Released(raw_colors=True)), "needs `released.as_uint8`"),
         ("method", dict(dropout=1.0), "must be below 1"),
         (None, dict(loss=SetLoss()), "it has its own"),
         ("augment", dict(flip=0.1, noise=0.1), "needs slices as they are"),

@@ -9,7 +9,7 @@ from jaxmeta import algorithms
 from jaxmeta.algorithms import task_weighting
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.maml import test_steps
-from jaxmeta.methods.metamedseg.released import compounding
+from jaxmeta.methods.metamedseg.released import Released, weighed
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.options import Adaptation
 from jaxmeta.methods.parts import check_network, inner_rule, network_and_loss, started
@@ -39,9 +39,6 @@ class TaskWeights:
     on ten labelled slices of the organs under test, which is a leak."""
     invert: bool = False
     """Turn the rule around: 1 - W, normalized."""
-    compounding: bool = False
-    """As the code released with the paper, which multiplies earlier tasks by all later weights too;
-    for comparison only."""
 
 
 @options
@@ -71,6 +68,7 @@ class MetaMedSeg(Adaptation):
     test_weight_decay: float = 3e-5
     """The same at test time."""
     task_weights: TaskWeights = TaskWeights()
+    released: Released = Released()
 
 
 def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.Algorithm:
@@ -90,10 +88,8 @@ def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.A
     def decayed(rate: float, decay: float) -> optax.GradientTransformation:
         return optax.chain(optax.add_decayed_weights(decay), rule(rate))
 
-    weights = None
-    if how.rule != "uniform" or how.compounding:
-        weights = task_weighting.weighting(RULES[how.rule], invert=how.invert)
-        weights = compounding(weights) if how.compounding else weights
+    chosen = task_weighting.weighting(RULES[how.rule], invert=how.invert)
+    weights = weighed(own.released, None if how.rule == "uniform" else chosen, chosen)
     return algorithms.metamedseg(
         started(model, begin),
         loss,

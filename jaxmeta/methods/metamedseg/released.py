@@ -8,7 +8,22 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxmeta.options import options
+
 Weights = Callable[[dict], Float[Array, " T"]]
+
+
+@options
+class Released:
+    """What the code released with the paper does otherwise; for comparison only."""
+
+    compounding: bool = False
+    """Multiply earlier tasks by the weights of all later tasks of a step too."""
+
+
+def weighed(how: Released, task_weights: Weights | None, alike: Weights) -> Weights | None:
+    """Choose how tasks are weighted; `alike` are weights for what has none."""
+    return compounding(task_weights or alike) if how.compounding else task_weights
 
 
 def compounding(task_weights: Weights) -> Weights:

@@ -31,7 +31,7 @@ class Released:
     transposed_points: bool = False
     """Read points as (y, x)."""
     raw_colors: bool = False
-    """Show slices from 0 to 1, without ImageNet's mean and spread; needs --as-uint8."""
+    """Show slices from 0 to 1, without ImageNet's mean and spread; needs --released.as-uint8."""
     across: bool = False
     """Chunks that run on from one scan into the next."""
     copies: int = 1
@@ -43,9 +43,9 @@ def check(config: Any) -> None:
     how = config.method.released
     if how.copies < 1:
         raise BadInput(f"`method.released.copies={how.copies}`: must be at least 1")
-    if how.raw_colors and not config.as_uint8:
+    if how.raw_colors and not config.released.as_uint8:
         raise BadInput(
-            "`method.released.raw_colors` needs `as_uint8`, whose slices are from 0 to 1"
+            "`method.released.raw_colors` needs `released.as_uint8`, whose slices are from 0 to 1"
         )
 
 
