@@ -105,7 +105,7 @@ def trained(folder: Path, images: Path) -> Path:
         network=Unet(widths=(4,), groups=2, prior=0.0),  # masks that are not empty
     )
     assert meta_train(config)
-    test.test(test.Options((config.workdir,), shots=(2,), support_sets=2, baselines="none"))
+    test.test(test.Options(run=(config.workdir,), shots=(2,), support_sets=2, baselines="none"))
     return config.workdir
 
 

@@ -42,8 +42,8 @@ def test_a_worker_is_deaf_to_ctrl_c_from_its_first_line():
 @pytest.mark.slow
 def test_a_preparation_in_several_processes_ends_in_one_line(tmp_path):
     """A terminal sends Ctrl-C to the workers too; none of them answers."""
-    for name in "ab":
-        write_scans(tmp_path / name, ["liver", "spleen"], 6, 0, shape=(160, 160, 60))
+    for name, count in dict(a=2, b=16).items():  # the first is done long before the second
+        write_scans(tmp_path / name, ["liver", "spleen"], count, 0, shape=(160, 160, 60))
     words = ["--input", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "shards"]
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.prepare_data", *map(str, words), "--workers", "2"],
