@@ -37,7 +37,7 @@ MODULES = {  # in experiments/, by what `jaxmeta` calls it
 # What the library's texts name: `jaxmeta predict`, `fill_nan`, `tasks.spacing`, `modality=ct`.
 NAMED = re.compile(r"`(?:jaxmeta ([a-z-]+)|([a-z]\w*(?:\.[a-z]\w*)*)(?:=([^`]*))?)`", re.ASCII)
 
-Parsed = TypeVar("Asked")
+Parsed = TypeVar("Parsed")
 
 
 def run(main: Callable[[], None]) -> None:

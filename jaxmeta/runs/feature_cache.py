@@ -1,7 +1,7 @@
 """What no adapter changes of a run's slices, computed once and kept on disk.
 
 With adapters in every block that is the patch embedding and, for high-pass adapters, the high
-frequencies; with `network.last_blocks` all that lies before them.
+frequencies; with `method.last_blocks` all that lies before them.
 """
 
 from collections.abc import Callable

@@ -13,24 +13,11 @@ from jaxmeta.runs.config import Config, to_json
 INIT_FROM = "init_from"
 HELD_OUT = {"protocol", "setting"}
 # What a replicate may have of its own; who holds out what is its split's business.
-OWN_SETTINGS = {
-    "data",
-    "workdir",
-    "seed",
-    "track",
-    "distributed",
-    "structures",
-    "checkpoint_every",
-    "fold",
-}
-OWN_SETTINGS |= {"axis", "planes", "frames", "modality", "channel", "pixels"}
+OWN_SETTINGS = {"data", "workdir", "seed", "track", "distributed", "structures", "fold"}
+OWN_SETTINGS |= {"axis", "planes", "frames", "modality", "channel", "pixels", "checkpoint_every"}
 OWN_SETTINGS |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
-OWN_SETTINGS |= {
-    "tasks.vmap",
-    "method.memory",
-    "method.type",
-    "feature_cache",
-}  # which change no result
+# and what changes no result
+OWN_SETTINGS |= {"tasks.vmap", "method.memory", "method.type", "feature_cache"}
 
 
 def recipe(config: Config) -> dict[str, Any]:

@@ -219,6 +219,5 @@ EACH = (
     | NAMED
 )
 PRESETS = {
-    name: preset._replace(**dict(zip(("minutes", "memory"), TAKES.get(name, ()))))
-    for name, preset in EACH.items()
+    name: Preset(each.text, each.config, *TAKES.get(name, ())) for name, each in EACH.items()
 }

@@ -202,7 +202,7 @@ def score_within(
 def segmented_chunks(
     segmenter: Segmenter, volume: AskedVolume, trial: Within, seed: int, clicks: int
 ) -> Float[np.ndarray, "N S S"]:
-    """Adapt to each chunk, SUPPORT_SETS in a call, and segment what it asks; 0 elsewhere."""
+    """Adapt to each chunk, AT_ONCE in a call, and segment what it asks; 0 elsewhere."""
     query, image = volume.query, volume.query.image
     found = np.zeros(image.shape[:3], np.float32)
     width = max(len(asked) for asked in volume.asked)
