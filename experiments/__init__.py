@@ -1,4 +1,4 @@
-"""The commands, and in folders what they are made of: the only place with effects."""
+"""The commands as a checkout has them (`jaxmeta.commands` does the work), benchmarks, studies."""
 
 import os
 

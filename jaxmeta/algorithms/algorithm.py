@@ -1,7 +1,7 @@
-"""What a meta-learning algorithm is: four pure functions over explicit meta-parameters.
+"""What a meta-learning algorithm is: pure functions over explicit meta-parameters.
 
 An algorithm knows no devices, no batch of tasks and no optimizer of its own: `over_tasks` maps its
-`outer` over tasks, `learner.episodic` hands the mean meta-gradient to an optax optimizer.
+`outer` over tasks, `learners.episodic` hands the mean meta-gradient to an optax optimizer.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,16 @@ class Meta(NamedTuple):
 class Algorithm(NamedTuple):
     """How a network is adapted to a task, and how it learns to be adapted.
 
-    init(key) -> Meta
-    adapt(meta, support, key) -> phi: what one does with a new structure's support, at test time
-    predict(meta, phi, image, prompt) -> logits [N, H, W, 1]
-    outer(meta, task) -> (meta_gradient like meta.learned, statistics): an optimizer descends along
-    it task_weights(statistics of all tasks of a step) -> one weight a task, or None for their mean
-    advance(meta) -> meta after an outer step, for what an algorithm keeps of its own"""
+    Four functions, and two more for what few algorithms need::
+
+        init(key) -> Meta
+        adapt(meta, support, key) -> phi: what one does with a new structure's support, at test time
+        predict(meta, phi, image, prompt) -> logits [N, H, W, 1]
+        outer(meta, task) -> (meta_gradient like meta.learned, statistics): the optimizer descends
+            along it
+        task_weights(statistics of all tasks of a step) -> one weight a task; None: their mean
+        advance(meta) -> meta after an outer step, for what an algorithm keeps of its own
+    """
 
     init: Callable[[Array], Meta]
     adapt: Callable[[Meta, Examples, Array], PyTree]

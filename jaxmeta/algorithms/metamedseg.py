@@ -4,8 +4,8 @@
     theta <- theta + beta sum_i W_i (phi_i - theta)
 
 What is new beside Reptile is the task, all kept slices of one patient's volume
-(`tasks/volumes.py`), and the weights (`task_weighting.py`). The outer optimizer is plain descent at
-rate beta. A new structure is learned in the same way, at a rate of its own.
+(`tasks/volumetric.py`), and the weights (`task_weighting.py`). The outer optimizer is plain descent
+at rate beta. A new structure is learned in the same way, at a rate of its own.
 """
 
 from collections.abc import Callable

@@ -30,7 +30,7 @@ def distance_to_meta(statistics: dict) -> Float[Array, " T"]:
 
 
 def loss(statistics: dict) -> Float[Array, " T"]:
-    """1 / |held-out loss - last training loss|: tasks that generalise."""
+    """1 / |held-out loss - last training loss|: tasks that generalize."""
     gap = jnp.abs(statistics["loss"] - statistics["inner_last"])
     return 1 / jnp.maximum(gap, 1e-12)
 

@@ -17,7 +17,7 @@ from jaxmeta.commands.command import parse_words
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.models.sam.files import SIZE, open_checkpoint, write_weights
 from jaxmeta.models.sam.size import SIZES
-from jaxmeta.models.sam.weights import Fit, fit_size, leaves, recognised, size_name
+from jaxmeta.models.sam.weights import Fit, fit_size, leaves, recognized, size_name
 from jaxmeta.options import options
 
 NAMES_SHOWN = 8  # names of each kind in the report
@@ -34,7 +34,7 @@ class Arguments:
     output: Path
     """The folder that the converted weights go to."""
     size: Literal["any", "vit-b", "vit-l", "vit-h"] = "any"
-    """Refuse a checkpoint of another size; any: each is recognised."""
+    """Refuse a checkpoint of another size; any: each is recognized."""
     preprocessing: Literal["sam", "medsam"] = "sam"
     """How the weights were shown images when they learned, which no file says. sam: as published,
     in proportion and normalized by ImageNet's colors; medsam: stretched to the square, from 0 to
@@ -56,7 +56,7 @@ def convert(args: Arguments) -> None:
         )
     with open_checkpoint(args.checkpoint) as checkpoint:
         try:
-            size = recognised(checkpoint.shapes)
+            size = recognized(checkpoint.shapes)
         except BadInput as error:
             raise BadInput(f"{args.checkpoint}: {error}") from None
         print(f"{args.checkpoint}: {size_name(size)}")

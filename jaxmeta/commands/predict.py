@@ -2,7 +2,7 @@
 pointed at.
 
     python -m experiments.predict --run RUN --support IMAGE:LABEL[:VALUE] ... --image IMAGE [...]
-    --output DIR
+        --output DIR
     python -m experiments.predict --run RUN --box X,Y,Z,X,Y,Z --image IMAGE --output DIR
 
 Everything is as in a test: the same reading, intensities, slicing, adaptation and way back. Each

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real, Shaped
 
-from jaxmeta.data.formats.image import quantise
+from jaxmeta.data.formats.image import quantize
 from jaxmeta.data.hounsfield import offsets, unseen
 from jaxmeta.errors import BadInput, Unseen
 
@@ -43,7 +43,7 @@ def measure_intensity(
 
     Raises `Unseen` for a CT of which the window shows nothing; `sure` where a user told its units.
     """
-    stored, step, offset = quantise(volume)
+    stored, step, offset = quantize(volume)
     slope, intercept = slope * step, slope * offset + intercept
     first, count = histogram(stored)
     if modality == "ct":

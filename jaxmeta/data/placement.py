@@ -1,7 +1,7 @@
 """Where voxels lie in the scanner's space, in mm, and whether two files agree on it.
 
-An affine's entries are no measure: a thousandth in a direction is a third of a millimetre at the
-far end of 300 voxels, and half of an offset is half a metre where a header counts in metres. So
+An affine's entries are no measure: a thousandth in a direction is a third of a millimeter at the
+far end of 300 voxels, and half of an offset is half a meter where a header counts in meters. So
 everything here is in mm (`in_mm`), and two affines differ by the farthest that any voxel moves from
 one to the other, which, both being linear, is at a corner (`displacement`).
 """
@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from jaxmeta.data.names import amount
 
-MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of NIfTI's codes for metres, mm and microns; 0 says nothing
+MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of NIfTI's codes for meters, mm and microns; 0 says nothing
 SILENT = 0.01  # of the smallest voxel's side: less is rounding, of float32 and of quaternions
 REFUSED = 0.5  # from here on a voxel lies in another one's place
 TILT = 1.0  # degrees from a right angle that a header's rounding never makes

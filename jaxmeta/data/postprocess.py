@@ -18,9 +18,9 @@ def predicted_mask(
 ) -> Bool[np.ndarray, "N H W"]:
     """Bring probabilities back to the original size and call more than a half the structure.
 
-    With `largest_piece` the mask is one connected body: the usual last step for an organ that is
-    one (nnU-Net, doi:10.1038/s41592-020-01008-z), because slices that are segmented one by one may
-    each hold a small false one.
+    With `largest_component` the mask is one connected body: the usual last step for an organ that
+    is one (nnU-Net, doi:10.1038/s41592-020-01008-z), because slices that are segmented one by one
+    may each hold a small false one.
     """
     mask = restore(probability, grid, spacing=spacing) > 0.5
     return largest(mask) if largest_component else mask
@@ -61,7 +61,7 @@ def highest(
 
 
 def largest_components(labels: Integer[np.ndarray, "N H W"]) -> Integer[np.ndarray, "N H W"]:
-    """Keep the largest piece of each structure."""
+    """Keep the largest connected component of each structure."""
     kept = np.zeros_like(labels)
     for value in np.unique(labels[labels > 0]):
         kept[largest(labels == value)] = value
@@ -69,9 +69,9 @@ def largest_components(labels: Integer[np.ndarray, "N H W"]) -> Integer[np.ndarr
 
 
 def largest(mask: Bool[np.ndarray, "N H W"]) -> Bool[np.ndarray, "N H W"]:
-    """Keep the largest piece of a mask, voxels that share a face, an edge or a corner being one.
+    """Keep the largest connected component of a mask, by faces, edges and corners.
 
-    Of pieces of the same size the first stays, in the order of the array.
+    Of several of the same size the first stays, in the order of the array.
     """
     pieces, count = label(mask, np.ones((3, 3, 3)), output=np.int32)
     if count < 2:

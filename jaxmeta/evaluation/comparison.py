@@ -175,10 +175,10 @@ def patients(scores: Sequence[Score]) -> Level:
 
 
 def supports(scores: Sequence[Score]) -> Level:
-    """Name supports by who given them, drawn inside a data set among those that the same runs were
+    """Name supports by who gave them, drawn inside a data set among those that the same runs were
     given.
 
-    A patient unlike others gives for every organ alike. Slices that nobody in particular given are
+    A patient unlike others gives for every organ alike. Slices of no patient in particular are
     their own.
     """
     units = [

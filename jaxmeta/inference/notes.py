@@ -132,14 +132,14 @@ def described_reading(
     apart, *own = spacing(grid)
     text = (
         f"read {path}: {reading.modality}, {count} {grid.axis} slices of {height} x {width} "
-        f"pixels, {apart:.3g} mm apart; {millimetres(own)} a pixel, {millimetres(seen)} to the "
+        f"pixels, {apart:.3g} mm apart; {millimeters(own)} a pixel, {millimeters(seen)} to the "
         "network"
     )
     known = dict.fromkeys(f"{end:.3g}" for end in trained)
     return text + (f" (trained at {' to '.join(known)})" if known else "")
 
 
-def millimetres(sides) -> str:
+def millimeters(sides) -> str:
     """Write the sides of a pixel."""
     return " x ".join(f"{side:.3g}" for side in sides) + " mm"
 
@@ -153,7 +153,7 @@ def unlike(seen: tuple[float, float], trained: tuple[float, ...]) -> str:
     if min(seen) * TWICE >= low * (1 - 1e-6) and max(seen) <= high * TWICE * (1 + 1e-6):
         return ""
     return (
-        f"a pixel is {millimetres(seen)} to the network, which learned at {low:.3g} to {high:.3g} "
+        f"a pixel is {millimeters(seen)} to the network, which learned at {low:.3g} to {high:.3g} "
         "mm, so everything looks larger or smaller to it than it knows: crop or resample the scan, "
         "or train with `tasks.spacing`"
     )

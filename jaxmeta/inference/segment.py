@@ -28,8 +28,8 @@ class Volume(NamedTuple):
 
     values: Shaped[np.ndarray, "x y z"]
     affine: np.ndarray | Sequence[float]
-    """4 x 4, from voxels to millimetres (right, anterior, superior), as nibabel has it; or the
-    three millimetres of a voxel, where the axes run that way."""
+    """4 x 4, from voxels to millimeters (right, anterior, superior), as nibabel has it; or the
+    three millimeters of a voxel, where the axes run that way."""
 
 
 File = str | Path
@@ -118,7 +118,7 @@ def filed(volume: File | Volume, path: Path) -> Path:
         return Path(volume)
     values, affine = np.asarray(volume.values), np.asarray(volume.affine, float)
     if affine.shape not in ((3,), (4, 4)):
-        raise BadInput(f"affine of shape {affine.shape}: give 4 x 4 numbers, or 3 millimetres")
+        raise BadInput(f"affine of shape {affine.shape}: give 4 x 4 numbers, or 3 millimeters")
     if affine.shape == (3,):
         affine = np.diag([*affine, 1.0])
     if values.dtype == bool:

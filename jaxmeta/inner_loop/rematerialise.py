@@ -1,8 +1,8 @@
 """What a differentiated inner loop keeps of its steps: the choice between memory and time.
 
-    PLAIN   what every step's convolutions and products gave most memory, fastest
-    REMAT   parameters and optimizer state of every step     one more forward and backward a step
-    MIXED   the same, and of second derivatives nothing      Hessian-vector products
+    PLAIN   what every step's convolutions and products gave  most memory, fastest
+    REMAT   parameters and optimizer state of every step      one more forward and backward a step
+    MIXED   the same, and of second derivatives nothing       Hessian-vector products
 
 PLAIN computes what lies between two convolutions, normalization and activation, a second time: on a
 processor that is faster than writing it to memory and reading it back.

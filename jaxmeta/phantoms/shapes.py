@@ -6,7 +6,7 @@ partial volume. Every family has one free parameter `p` in [0, 1] (elongation, t
 arms): two organs of one family differ in it, and so does the same organ, a little, between
 patients.
 
-`FAMILIES` is the vocabulary; which phase of learning uses which word stands in `phantoms.py`.
+`FAMILIES` is the vocabulary; which phase of learning uses which word stands in `write.py`.
 """
 
 import numpy as np

@@ -6,14 +6,14 @@ Segmentation Decathlon layout. Six of them are for training, two for validation,
 What makes the question fair:
 
 - an organ of validation or test belongs to a shape family that no training organ has
-  (`phantom_shapes.py`), is in no training image, and is seen under a protocol of its own;
+  (`shapes.py`), is in no training image, and is seen under a protocol of its own;
 - every contrast level of a protocol is shared, by organs or by unlabelled distractors, one of which
   has an organ's shape too (as the left kidney has the right one's): neither a threshold nor a shape
   alone finds an organ, the place in the body counts, and the body is not symmetric;
 - patients differ: in size and pose, in the organs' place, size, turn, form and contrast, in bias
   field and noise.
 
-Files are written as scanners write them (`phantom_scans.py`): orientation, obliqueness, spacing,
+Files are written as scanners write them (`scans.py`): orientation, obliqueness, spacing,
 form codes, voxel type and scaling vary from patient to patient. Everything is a pure function of
 the seed. Lengths are in *body units*, of which 48 span the field of view, whatever the matrix.
 """
@@ -212,7 +212,7 @@ def _body(
     )  # a bright rind, as fat or skin has
     shades = _blend(shades, (skin - 1.6) / pixel, flesh + waves(x, y, z, 9, 0.03, rng))
     label = np.zeros(skin.shape, np.uint8)
-    # organs cover distractors: what is labelled keeps enough of its form to be recognised
+    # organs cover distractors: what is labelled keeps enough of its form to be recognized
     order = [*range(organs, len(things)), *rng.permutation(organs)]
     for number in order:
         depth, shade = _thing(things[number], x, y, z, rng)

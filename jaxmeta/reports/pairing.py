@@ -1,7 +1,7 @@
 """Who may meet whom in a comparison of methods, and how their cases come together.
 
 A run answers for its method: an algorithm, with the settings that tell it from other runs
-(`runs/recipes.py`). Runs of the same seed on the same data that leave out the same organs are one
+(`runs/identity.py`). Runs of the same seed on the same data that leave out the same organs are one
 replicate: they were given the same split and the same questions, so their cases pair one by one.
 Those of a replicate have a baseline once, from the tests that computed it, if these agree on it.
 What only one method can have is left out: its no adaptation, and baselines given as many steps as

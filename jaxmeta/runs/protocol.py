@@ -5,7 +5,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.runs.config import Config
 from jaxmeta.splits import alpnet
 from jaxmeta.splits.alpnet import AlpnetFold
-from jaxmeta.splits.split import recognise
+from jaxmeta.splits.split import recognize
 
 
 def trained_by(config: Config, shards: Shards) -> AlpnetFold | None:
@@ -16,9 +16,9 @@ def trained_by(config: Config, shards: Shards) -> AlpnetFold | None:
     if config.protocol == "few-shot":
         return None
     known = structures(shards)
-    tested = recognise(config.test_organs, known)
+    tested = recognize(config.test_organs, known)
     others = [organ for organ in known if organ not in tested]
-    trained = recognise(config.train_organs, known) if config.train_organs else others
+    trained = recognize(config.train_organs, known) if config.train_organs else others
     made = alpnet.fold_of(
         config.protocol,
         shards,

@@ -1,4 +1,4 @@
-"""What a run folder keeps so that it can be recognised: provenance.json, and a signature in each
+"""What a run folder keeps so that it can be recognized: provenance.json, and a signature in each
 checkpoint.
 
     seen      what the run, and all that it began with, was trained and chosen on (`provenance.py`)

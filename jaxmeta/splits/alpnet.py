@@ -1,19 +1,15 @@
-"""Protocols of the literature as values: who trains, who is the support patient, which slices
-count.
+"""Protocols of the literature as values: who trains, who gives the support, which slices count.
 
 The protocol of SSL-ALPNet (Ouyang et al. 2020, arXiv 2007.09886), by which most one-shot papers on
 abdominal organs are compared:
 
 - Scans are sorted by number and cut into 5 blocks. A fold holds a block, which is tested, and the
-  scan
-  after it (round the end), which gives the support; everybody else trains.
+  scan after it (round the end), which gives the support; everybody else trains.
 - Some organs are tested and the others trained on. Setting 1: tested organs may appear unlabelled
-  in
-  training slices. Setting 2: a slice that holds any of them is not trained on.
+  in training slices. Setting 2: a slice that holds any of them is not trained on.
 - The support are the slices at 1/6, 1/2 and 5/6 of those that hold the organ. The query's slices
-  with the
-  organ fall into as many equal chunks, each segmented from its own support slice. Whoever cuts
-  chunks of the query knows where its organ begins and ends: an oracle, without which the same
+  with the organ fall into as many equal chunks, each segmented from its own support slice. Whoever
+  cuts chunks of the query knows where its organ begins and ends: an oracle, without which the same
   networks are scored on the whole volume too.
 
 What descendants choose otherwise is in `released.py`. A protocol is printed with a digest of all of
@@ -139,8 +135,8 @@ def split_of(protocol: AlpnetFold, shards: Shards) -> Split:
 def hidden_slices(protocol: AlpnetFold, shards: Shards) -> dict[int, frozenset[int]]:
     """List, volume by volume, the slices that Setting 2 keeps from training; none in Setting 1.
 
-    "any" hides a slice that holds any tested organ; "all" one that holds
-    every organ, tested and trained.
+    "any" hides a slice that holds any tested organ; "all" one that holds every organ, tested and
+    trained.
     """
     if protocol.setting == 1:
         return {}

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmeta.data.shards.shards import Shards, Volume, holders, structures
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.split import Split, checked_split, recognise, some_of
+from jaxmeta.splits.split import Split, checked_split, recognize, some_of
 
 
 class Entry(NamedTuple):
@@ -65,7 +65,7 @@ def pool(
     """
     checked_split(split)
     allowed = split[("train", "val", "test").index(phase)]
-    wanted = allowed if organs is None else recognise(organs, structures(shards))
+    wanted = allowed if organs is None else recognize(organs, structures(shards))
     foreign = {*split.train_organs, *split.val_organs, *split.test_organs}.difference(allowed)
     for organ in wanted:
         if organ in foreign or (organ not in allowed and phase != "test"):

@@ -49,10 +49,10 @@ def split(
     leaves fewer than two takes others of its patients from training.
     """
     known = structures(shards)
-    test, val = recognise(test_organs, known), recognise(val_organs, known)
+    test, val = recognize(test_organs, known), recognize(val_organs, known)
     train = [organ for organ in known if organ not in {*test, *val}]
     if train_organs is not None:
-        train = recognise(train_organs, known)
+        train = recognize(train_organs, known)
     everybody = sorted({volume.patient for volume in shards.volumes})
     named = set(test_patients or ())
     if strangers := sorted(named - set(everybody)):
@@ -136,7 +136,7 @@ def checked_split(split: Split) -> Split:
     return split
 
 
-def recognise(names: Iterable[str], known: Sequence[str]) -> list[str]:
+def recognize(names: Iterable[str], known: Sequence[str]) -> list[str]:
     """Find organs by any spelling of their names ("Left Atrium"), each once, in the order given."""
     found = {}
     for name in names:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxmeta.data.grid import sliced_shape
-from jaxmeta.data.grid import spacing as millimetres
+from jaxmeta.data.grid import spacing as millimeters
 from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
@@ -37,7 +37,7 @@ class EpisodeShape(NamedTuple):
     size: int
     """Rows and columns after resizing."""
     spacing: float | None = None
-    """Millimetres a pixel, or None to stretch each slice to the square."""
+    """Millimeters a pixel, or None to stretch each slice to the square."""
     support_patients: int = 1
     """Patients that the support slices are taken from in turn, where there are as many and one for
     the query."""
@@ -171,7 +171,7 @@ def visible(shards: Shards, volume: int, organ: str, shape: EpisodeShape) -> Boo
     if shape.spacing is None:
         shrink = shape.size**2 / np.prod(sliced_shape(scan.grid)[1:])
     else:
-        shrink = np.prod(millimetres(scan.grid)[1:]) / shape.spacing**2
+        shrink = np.prod(millimeters(scan.grid)[1:]) / shape.spacing**2
     return scan.counts[organ] * shrink >= VISIBLE
 
 

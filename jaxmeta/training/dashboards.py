@@ -1,9 +1,9 @@
 """Dashboards beside the metrics file: the same steps in TensorBoard, or in Weights & Biases.
 
-Each is a context that gives write(step, values), as `track.tracking` opens it: with the run's
-folder and `past`, the lines of `metrics.jsonl` so far. Nothing is asked of an earlier process,
-which may have been killed, or have had no dashboard: what is missing is told from `past`. The
-packages are optional extras, imported only when asked for.
+Each is a context that gives write(step, values), opened with the run's folder and with
+`past`, the lines of `metrics.jsonl` so far. Nothing is asked of an earlier process, which may have
+been killed, or have had no dashboard: what is missing is told from `past`. The packages are
+optional extras, imported only when asked for.
 """
 
 import importlib

@@ -15,7 +15,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import SIZE, WEIGHTS, read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import PREPROCESSING
-from jaxmeta.models.sam.weights import leaves, recognised, tensors
+from jaxmeta.models.sam.weights import leaves, recognized, tensors
 from tests.helpers.sizes import SMALL, golden
 
 numpy_files = pytest.importorskip("safetensors.numpy")
@@ -116,7 +116,7 @@ def test_numbers_that_are_none_are_refused_and_nothing_is_left(refused, file):
 
 def test_where_windows_are_as_large_as_the_image_every_block_sees_all_of_it():
     size = SIZES["vit-b"]._replace(image=224)
-    found = recognised({tensor.name: tensor.shape for tensor in tensors(size).values()})
+    found = recognized({tensor.name: tensor.shape for tensor in tensors(size).values()})
     assert found == size._replace(whole=tuple(range(12)))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxmeta.data.formats.formats import case_stem
-from jaxmeta.data.formats.image import quantise, read_image, read_label, read_pair
+from jaxmeta.data.formats.image import quantize, read_image, read_label, read_pair
 from jaxmeta.data.formats.nifti import save_mask
 from jaxmeta.data.grid import Grid
 from jaxmeta.errors import BadInput
@@ -32,7 +32,7 @@ from tests.helpers.scans import anatomy, oriented, real, save
     )
 )
 def test_what_fits_in_16_bits_is_kept_exactly_and_the_rest_to_a_65536th(values):
-    stored, slope, intercept = quantise(values)
+    stored, slope, intercept = quantize(values)
     assert stored.dtype.itemsize <= 2
     back = slope * stored.astype(np.float64) + intercept
     low, high = float(values.min()), float(values.max())
@@ -45,19 +45,19 @@ def test_what_fits_in_16_bits_is_kept_exactly_and_the_rest_to_a_65536th(values):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [0.1, -3.7e20, 2.0**60])
 def test_an_image_of_one_value_is_that_value(value):
-    stored, slope, intercept = quantise(np.full((2, 3, 4), value))
+    stored, slope, intercept = quantize(np.full((2, 3, 4), value))
     assert (slope * stored.astype(np.float64) + intercept == value).all()
 
 
 def test_smaller_types_are_not_widened():
     for dtype in (np.uint8, np.int8, np.int16):
-        assert quantise(np.zeros((2, 2, 2), dtype))[0].dtype == dtype
+        assert quantize(np.zeros((2, 2, 2), dtype))[0].dtype == dtype
 
 
 def test_wild_voxels_do_not_cost_the_rest_its_contrast():
     values = np.random.default_rng(0).normal(size=(32, 32, 32)).astype(np.float32)
     values[0, 0, 0] = 1e12
-    stored, slope, intercept = quantise(values)
+    stored, slope, intercept = quantize(values)
     np.testing.assert_allclose((slope * stored + intercept).flat[1:], values.flat[1:], atol=1e-3)
     assert slope * stored[0, 0, 0] + intercept > values.flat[1:].max()
 

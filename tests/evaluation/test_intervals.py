@@ -1,5 +1,5 @@
 """t intervals against hand-computed ones, and what they must respect; their coverage is in
-test_coverage.py."""
+tests/experiments/test_null_simulation.py."""
 
 import itertools
 

@@ -54,9 +54,9 @@ def test_masks_are_written_where_they_are_asked_for(run, scanned, images, tmp_pa
 
 def test_an_array_may_have_the_millimetres_of_its_voxels_alone(run, scanned, images):
     scan, support = loaded(images[0]), [whole_pair(scanned) + ":3"]
-    millimetres = nib.affines.voxel_sizes(scan.affine)
-    upright = Volume(scan.values, np.diag([*millimetres, 1.0]))
-    (one,) = segment(run, [Volume(scan.values, millimetres)], support)
+    millimeters = nib.affines.voxel_sizes(scan.affine)
+    upright = Volume(scan.values, np.diag([*millimeters, 1.0]))
+    (one,) = segment(run, [Volume(scan.values, millimeters)], support)
     (other,) = segment(run, [upright], support)
     np.testing.assert_array_equal(one, other)
     with pytest.raises(BadInput, match="affine of shape"):

@@ -69,7 +69,7 @@ def read_image(
             )
         fill = (fill_nan - raw.intercept) / raw.slope
         values = np.where(bad, values.dtype.type(fill), values)
-    values, step, offset = quantise(values)
+    values, step, offset = quantize(values)
     slope, intercept = raw.slope * step, raw.slope * offset + raw.intercept
     return Image(values, slope, intercept, raw.affine, raw.header, raw.notes)
 
@@ -158,7 +158,7 @@ def _label(path):
     return values, affine
 
 
-def quantise(
+def quantize(
     values: np.ndarray,
 ) -> tuple[Integer[np.ndarray, "..."], float, float]:
     """Hold an array in at most 16 bits: (stored, slope, intercept), exactly where 16 bits suffice.

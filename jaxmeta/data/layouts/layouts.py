@@ -36,8 +36,7 @@ LABEL_SUFFIX = re.compile(
 PAIRS_OF_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("image", "label"))
 
 
-# --- the layouts: (folder, the user's `pair_suffix`) -> Found, or None where it is another
-# ---------
+# The layouts: (folder, the user's `pair_suffix`) -> Found, or None where it is another.
 
 
 def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:

@@ -1,6 +1,6 @@
 """A folder a patient, with an image and a mask of each structure: TotalSegmentator, many exports.
 
-    s0011/ct.nii.gz                s0011/image.nii.gz
+    s0011/ct.nii.gz                     s0011/image.nii.gz
     s0011/segmentations/liver.nii.gz    s0011/liver.nii.gz
     s0011/segmentations/spleen.nii.gz   s0011/spleen.nii.gz
 

@@ -29,7 +29,7 @@ from jaxmeta.data.shards.index import (
 )
 from jaxmeta.data.shards.parts import PartOptions, plan, prepare_part
 from jaxmeta.data.shards.shards import open_shards
-from jaxmeta.data.shards.summary import Summary, summarise
+from jaxmeta.data.shards.summary import Summary, summarize
 from jaxmeta.data.shards.workers import each_done
 from jaxmeta.errors import BadInput, Unseen
 from jaxmeta.files import exists, is_folder, listing, make_folder, path_of, remove
@@ -111,7 +111,7 @@ def prepare(
         for dataset, count in sorted(gone.items())
     ]
     notes += told_notes([note for row in rows for note in row.notes])
-    summary = summarise(rows, sorted(skipped), notes, reused, axis)
+    summary = summarize(rows, sorted(skipped), notes, reused, axis)
     write_index(output, Index(size, spacing, axis, tuple(finished)))
     _remove_stale(output, finished, parts_there)
     return summary._replace(notes=summary.notes + doubts(open_shards([output])))

@@ -32,7 +32,7 @@ class Summary(NamedTuple):
     reused: int  # volumes that were done before and have not changed
 
 
-def summarise(
+def summarize(
     rows: Sequence[IndexRow],
     skipped: Sequence[tuple[str, str]],
     notes: Sequence[str],

@@ -77,7 +77,7 @@ def leaf_of(value: np.ndarray, tensor: Tensor, shape: tuple[int, ...]) -> np.nda
     return np.ascontiguousarray(value.reshape(shape), np.float32)
 
 
-def recognised(found: Mapping[str, Sequence[int]]) -> Size:
+def recognized(found: Mapping[str, Sequence[int]]) -> Size:
     """Read off the size of the network from the names and shapes of a checkpoint.
 
     Raises BadInput where these are not of a Segment Anything model, or of one with parts of its
