@@ -72,7 +72,7 @@ def method_setting(run: Run, shots: int, conditions: Conditions) -> Tuned:
 
 
 def searched_as(shots: int, conditions: Conditions, prompt: str = "") -> str:
-    """Name a search in RUN/tuning.json."""
+    """Name a search in RUN/tuning.json, where the largest component is called piece."""
     parts = {
         f"{shots}": True,
         f"{conditions.patients} patients": conditions.patients > 1,

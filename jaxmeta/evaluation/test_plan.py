@@ -102,7 +102,8 @@ class Scores:
     """Also score the method, and what follows its rule from elsewhere, after these numbers of inner
     steps, for a curve in the report."""
     largest_component: bool = False
-    """Keep the largest connected piece of every row's masks: for structures that are one body."""
+    """Keep the largest connected component of every row's masks: for structures that are one
+    body."""
     save_masks: bool = True
     """Write RUN/predictions/*.nii.gz (within-volume: RUN/within/predictions), each volume under the
     first support it was scored with."""

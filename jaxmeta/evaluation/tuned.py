@@ -46,7 +46,7 @@ def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned
     theirs = config_file.read_run(other)[0]
     if alike(theirs, run.config):
         return found
-    baselines = lent(found, theirs, run.config)
+    baselines = taken_over(found, theirs, run.config)
     if not baselines:
         raise BadInput(
             f"{other}: its search has no baseline that {run.folder} has; search there with `tune`"
@@ -55,7 +55,7 @@ def settings_of_other(run: Run, shots: int, options: Options) -> dict[str, Tuned
     return baselines | {row: own[row] for row in (METHOD,) if row in own}
 
 
-def lent(found: dict[str, Tuned], theirs: Config, own: Config) -> dict[str, Tuned]:
+def taken_over(found: dict[str, Tuned], theirs: Config, own: Config) -> dict[str, Tuned]:
     """Take from another run's search what its baselines found; a multiple of its method's own rate
     becomes one of this run's."""
     method = method_of(own.method)

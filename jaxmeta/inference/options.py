@@ -54,7 +54,7 @@ class Options:
     """SLOPE,INTERCEPT that turn a CT's numbers to HU, for files in other units (1,-1024 where 1024
     was added); PATTERN=SLOPE,INTERCEPT for files that match."""
     largest_component: bool = False
-    """Keep the largest connected piece of each mask: for a structure that is one body."""
+    """Keep the largest connected component of each mask: for a structure that is one body."""
     seed: int = 0
     """Of the adaptation, where the method draws anything."""
 

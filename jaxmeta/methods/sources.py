@@ -56,7 +56,7 @@ def shape_of(tasks: Any) -> EpisodeShape:
     if not isinstance(tasks, Episodes):
         return shape
     return shape._replace(
-        support_patients=tasks.support_patients, empty_fraction=tasks.negative_fraction
+        support_patients=tasks.support_patients, negative_fraction=tasks.negative_fraction
     )
 
 

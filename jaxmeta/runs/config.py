@@ -132,7 +132,7 @@ class Config:
 
     @property
     def algorithm(self) -> str:
-        """Name the method."""
+        """Give the name of the method: in reports that of the algorithm, for each has one."""
         return method_of(self.method).name
 
 

@@ -41,7 +41,7 @@ class EpisodeShape(NamedTuple):
     support_patients: int = 1
     """Patients that the support slices are taken from in turn, where there are as many and one for
     the query."""
-    empty_fraction: float = 0.25
+    negative_fraction: float = 0.25
     """Share of query slices without the organ, as in a whole volume."""
     query_patients: int = 4
     """Patients, none of them in the support, that the query slices are taken from in turn at most.
@@ -64,9 +64,9 @@ def draw_episode(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Epis
     Balance in this order keeps a large data set, or one that labels sixty organs, from being all
     that is learned. Support and query have different patients unless the structure has only one.
     Support slices all hold the organ; where its patients have fewer than `shots`, all of theirs are
-    taken and the task marks the rest as not valid. Of the query, `empty_fraction` lacks the organ
-    (rounded up or down at random, so that the mean is exact), fewer where the scans have no such
-    slices.
+    taken and the task marks the rest as not valid. Of the query, `negative_fraction` lacks the
+    organ (rounded up or down at random, so that the mean is exact), fewer where the scans have no
+    such slices.
     """
     rng = random_stream(seed, index, 0)
     dataset = pick(rng, sorted({entry.dataset for entry in pool.entries}))
@@ -85,7 +85,7 @@ def draw_episode(pool: Pool, shape: EpisodeShape, seed: int, index: int) -> Epis
     support = round_robin(slices_by_patient, shots)
     held = [[s for s in labelled(entry, name) if s not in support] for name in query_names]
     bare = [unlabelled(pool, entry, name) for name in query_names]
-    share = shape.queries * shape.empty_fraction
+    share = shape.queries * shape.negative_fraction
     empty = round_robin(
         [shuffled(rng, hand) for hand in bare], int(share) + (rng.random() < share % 1)
     )
@@ -134,8 +134,10 @@ def checked_shape(pool: Pool, shape: EpisodeShape) -> EpisodeShape:
     for name in ("shots", "queries", "size", "support_patients", "query_patients"):
         if getattr(shape, name) < 1:
             raise BadInput(f"{name} {getattr(shape, name)} must be at least 1")
-    if not 0 <= shape.empty_fraction < 1:
-        raise BadInput(f"empty_fraction {shape.empty_fraction} must be at least 0 and below 1")
+    if not 0 <= shape.negative_fraction < 1:
+        raise BadInput(
+            f"negative_fraction {shape.negative_fraction} must be at least 0 and below 1"
+        )
     for entry in pool.entries:
         patients = max(1, min(shape.support_patients, len(entry.patients) - 1))
         most = sorted(slice_count({name: scans}) for name, scans in entry.patients.items())

@@ -28,7 +28,7 @@ from jaxmeta.tasks.slice_chunks import (
     refuse_narrow,
     showing,
 )
-from jaxmeta.tasks.supervoxels import draw_pseudo
+from jaxmeta.tasks.supervoxels import draw_supervoxel
 from jaxmeta.tasks.task import Task
 from jaxmeta.tasks.volumetric import draw_pooled, draw_volume
 
@@ -63,7 +63,7 @@ def pooled(pool: Pool, shape: EpisodeShape) -> Source:
 
 def supervoxel_tasks(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Source:
     """Draw pieces of scans that nobody labelled, of at least `least` pixels in a slice."""
-    draw = partial(draw_pseudo, pool, least, shape)
+    draw = partial(draw_supervoxel, pool, least, shape)
     return Source(pool, draw, partial(load_episode, pool, shape))
 
 

@@ -25,9 +25,9 @@ def unlabelled_pool(
     """
     hidden, training, entries = hidden or {}, set(split.train_patients), {}
     for number, volume in enumerate(shards.volumes):
-        if volume.patient not in training or not volume.pseudo:
+        if volume.patient not in training or not volume.supervoxels:
             continue
-        slices = np.flatnonzero(sum(volume.pseudo.values()))
+        slices = np.flatnonzero(sum(volume.supervoxels.values()))
         seen = [int(n) for n in slices if n not in hidden.get(number, ())]
         if seen:
             kind = volume.dataset, volume.modality, volume.channel or ""
@@ -47,7 +47,7 @@ def unlabelled_pool(
     )
 
 
-def draw_pseudo(pool: Pool, least: int, shape: EpisodeShape, seed: int, index: int) -> Episode:
+def draw_supervoxel(pool: Pool, least: int, shape: EpisodeShape, seed: int, index: int) -> Episode:
     """Draw data set, patient, scan and one of its pieces that has `least` pixels in some slice.
 
     The support is a run of its slices, those of the query the same or the next on either side.
@@ -57,7 +57,7 @@ def draw_pseudo(pool: Pool, least: int, shape: EpisodeShape, seed: int, index: i
     number = pick(rng, [n for n, e in enumerate(pool.entries) if e.dataset == dataset])
     entry = pool.entries[number]
     volume, seen = pick(rng, entry.patients[pick(rng, sorted(entry.patients))])
-    pieces = pool.shards.volumes[volume].pseudo
+    pieces = pool.shards.volumes[volume].supervoxels
     large = [name for name in sorted(pieces) if (pieces[name][seen] >= least).any()]
     piece = pick(rng, large or [name for name in sorted(pieces) if pieces[name][seen].any()])
     held = [n for n in seen if pieces[piece][n] >= min(least, pieces[piece][seen].max())]

@@ -24,8 +24,8 @@ def examples(seed, count, side):
     rng = np.random.default_rng(seed)
     image = rng.normal(size=(count, side, side, 1)).astype(np.float32)
     mask = (rng.random((count, side, side)) > 0.7).astype(np.uint8)
-    lent = np.repeat(mask[::CHUNK], CHUNK, axis=0)
-    return Examples(image, mask, np.ones(count, bool), lent)
+    prompt = np.repeat(mask[::CHUNK], CHUNK, axis=0)
+    return Examples(image, mask, np.ones(count, bool), prompt)
 
 
 def task(side):

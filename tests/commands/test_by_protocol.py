@@ -46,7 +46,7 @@ def tested(ten):
     return ten.workdir, outcome
 
 
-def test_the_fold_and_the_lender_are_held_out_and_the_fold_alone_is_scored(tested):
+def test_the_fold_and_the_support_patient_are_held_out_and_the_fold_alone_is_scored(tested):
     folder, outcome = tested
     held_out = ["belly/case2", "belly/case3", "belly/case4"]
     assert list(outcome.split.test_patients) == held_out

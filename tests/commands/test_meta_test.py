@@ -298,7 +298,7 @@ def test_the_same_test_again_gives_the_same_numbers(tested, run):
     assert again == [c for c in before if c["row"] == "adapted"]
 
 
-def test_the_largest_piece_is_what_is_scored_and_saved(run):
+def test_the_largest_component_is_what_is_scored_and_saved(run):
     meta_test(
         Options(run=(run,), shots=(2,), support_sets=1, baselines="none", largest_component=True)
     )

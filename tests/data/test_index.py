@@ -49,7 +49,7 @@ def test_a_part_comes_back_as_it_was_written(tmp_path):
     full = ROW._replace(
         channel="T1",
         grid=ROW.grid._replace(order=((2, 0, 1), (True, False, True))),
-        pseudo={"supervoxel_1": Held(0, 20, (3,))},
+        supervoxels={"supervoxel_1": Held(0, 20, (3,))},
         notes=(Note("tilt", "a.nii: its axes are"),),
     )
     part = PartIndex((RecordFile("p.0.array_record", 0, 99),), (ROW, full), (("d/b", "why"),))
@@ -89,7 +89,8 @@ def test_rows_of_a_preparation_are_of_this_type(cohort, tmp_path):
     (belly, *_), before = index.read_index(tmp_path).parts, contents(tmp_path)
     part = read_part(tmp_path, belly)
     row = part.volumes[0]
-    assert row.name == "belly/case0" and isinstance(row.structures["liver"], Held) and row.pseudo
+    assert row.name == "belly/case0" and row.supervoxels
+    assert isinstance(row.structures["liver"], Held)
     write_part(tmp_path, belly, part)
     assert contents(tmp_path) == before
 

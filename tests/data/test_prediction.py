@@ -1,5 +1,5 @@
-"""A mask is what is more likely than not, on the volume's own grid; its largest piece is one
-body."""
+"""A mask is what is more likely than not, on the volume's own grid; its largest connected
+component is one body."""
 
 import numpy as np
 from hypothesis import given
@@ -14,7 +14,7 @@ TOUCH = np.ones((3, 3, 3))
 
 
 @given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.booleans()))
-def test_the_largest_piece_is_one_of_the_mask_s_and_none_is_larger(mask):
+def test_the_largest_component_is_one_of_the_mask_s_and_none_is_larger(mask):
     kept = largest(mask)
     pieces, count = label(mask, TOUCH)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
@@ -57,7 +57,7 @@ def test_a_score_that_is_no_number_wins_nowhere():
     np.testing.assert_array_equal(highest(scores, (1, 2), above=0.5), [2, 0])
 
 
-def test_of_each_structure_its_own_largest_piece_is_kept():
+def test_of_each_structure_its_own_largest_component_is_kept():
     labels = np.zeros((1, 5, 9), np.uint16)
     labels[0, 0, :4], labels[0, 2, :2], labels[0, 4, 4:9], labels[0, 2, 8] = 300, 300, 2, 2
     kept = largest_components(labels)

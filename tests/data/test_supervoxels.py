@@ -110,13 +110,13 @@ def test_shards_hold_them_beside_the_organs_and_not_among_them(tmp_path):
     shards = open_shards([tmp_path / "cut"])
     assert structures(shards) == ["kidney", "liver"]
     for number, volume in enumerate(shards.volumes):
-        assert len(volume.pseudo) >= 2
+        assert len(volume.supervoxels) >= 2
         total = len(volume.counts["liver"])
-        shown = [load_masks(shards, number, range(total), name) for name in volume.pseudo]
+        shown = [load_masks(shards, number, range(total), name) for name in volume.supervoxels]
         assert np.sum(shown, axis=0).max() == 1  # no voxel in two pieces
-        for masks, count in zip(shown, volume.pseudo.values(), strict=True):
+        for masks, count in zip(shown, volume.supervoxels.values(), strict=True):
             np.testing.assert_array_equal(masks.sum((1, 2)), count)
-    assert open_shards([tmp_path / "plain"]).volumes[0].pseudo == {}
+    assert open_shards([tmp_path / "plain"]).volumes[0].supervoxels == {}
 
 
 def test_a_number_that_is_none_is_refused(tmp_path):

@@ -53,7 +53,7 @@ def test_a_patient_of_the_fold_without_the_organ_is_asked_last_and_nobody_else(l
     assert {support.patients for support in trial.supports} == {("belly/case6",)}
 
 
-def test_a_fold_without_the_organ_or_whose_lender_lacks_it_is_refused(lacking):
+def test_a_fold_without_the_organ_or_whose_support_patient_lacks_it_is_refused(lacking):
     with pytest.raises(BadInput, match="fold 1 has no case of kidney"):
         asked(lacking, 1)
     with pytest.raises(BadInput, match="fold 0: belly/case2, the support patient, has no kidney"):

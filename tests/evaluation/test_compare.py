@@ -104,7 +104,7 @@ def test_a_support_that_several_runs_share_is_one_unit_and_others_are_exchanged_
     assert len(set(own.unit)) == len(set(own.stratum)) == 2
 
 
-def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
+def test_a_support_patient_is_one_unit_whatever_slices_and_organs_they_give():
     """A patient unlike others gives badly for every organ: two organs of theirs are no two
     proofs."""
     scores = [score("x", 1, 0), score("x", 1, 0, organ="liver"), score("x", 1, 0, slices="a/s0:7")]
@@ -115,9 +115,9 @@ def test_who_lends_is_one_unit_whatever_slices_and_organs_they_lend():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_lender_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(count):
-    """People whom `patient_pattern` names have no data set before their name: they given all the
-    same."""
+def test_a_support_patient_with_a_name_of_their_own_is_a_unit_as_one_of_a_data_set_is(count):
+    """People whom `patient_pattern` names have no data set before their name: they give
+    supports all the same."""
     rng = np.random.default_rng(0)
     theirs = [
         score("y", n, 0.5, organ=o, support_set=d, slices=f"a/s{d}:{s}")

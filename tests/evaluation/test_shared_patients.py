@@ -45,13 +45,13 @@ def test_draws_have_the_paper_s_seeds_and_each_slice_is_a_query_of_its_own(splee
     for support in trial.supports:
         assert set(support.slices) <= names and len(support.slices) == 4
         assert support.patients == SUPPORT_SLICES
-    measures = Measures(0.5, 0.5, "scored", *[0.0] * (len(Measures._fields) - 3))
+    measures = Measures(**dict.fromkeys(Measures._fields, 0.0) | {"dice": 0.5, "outcome": "scored"})
     query = trial.queries[0]()
     scores = [
         score_of("a", "spleen", d, [s], query, measures) for d, s in enumerate(trial.supports)
     ]
     assert len(set(supports(scores).unit)) == len(SEEDS), (
-        "nobody in particular given: slices are drawn"
+        "of no patient in particular: slices are drawn"
     )
     for load in trial.queries:
         query = load()

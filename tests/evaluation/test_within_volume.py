@@ -36,7 +36,7 @@ from tests.helpers.cohorts import write_scans
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.integers(2, 6))
-def test_every_slice_lends_or_is_asked_once(slices, width):
+def test_every_slice_is_a_support_or_asked_once(slices, width):
     chunks_cut = cut_chunks(sorted(slices), slices, width)
     support_slices = [support_slice for support_slice, _ in chunks_cut]
     asked = [n for _, others in chunks_cut for n in others]
@@ -48,7 +48,7 @@ def test_every_slice_lends_or_is_asked_once(slices, width):
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.sets(st.integers(0, 50)), st.integers(2, 6))
-def test_only_slices_in_which_the_organ_is_seen_lend(slices, seen, width):
+def test_only_slices_in_which_the_organ_is_seen_are_supports(slices, seen, width):
     chunks_cut = cut_chunks(sorted(slices), seen, width)
     assert {support_slice for support_slice, _ in chunks_cut} <= seen & slices
     asked = [n for _, others in chunks_cut for n in others]
@@ -58,7 +58,7 @@ def test_only_slices_in_which_the_organ_is_seen_lend(slices, seen, width):
         assert len([n for n in slices if run[0] <= n <= run[-1]]) <= width
 
 
-def test_the_nearest_to_the_middle_lends():
+def test_the_nearest_to_the_middle_is_the_support():
     assert cut_chunks([1, 2, 3, 4, 5], {1, 2, 5}, 5) == [(2, [1, 3, 4, 5])]
     assert cut_chunks([1, 2, 3, 4, 5], {1, 2, 3, 4, 5}, 5) == [(3, [1, 2, 4, 5])]
     assert cut_chunks([1, 2, 3], set(), 3) == []
@@ -109,7 +109,7 @@ def knowing(asked):
     return Segmenter("knowing", fit, None, segment_each)
 
 
-def test_a_slice_is_answered_by_its_own_chunk_and_lenders_do_not_count(asked):
+def test_a_slice_is_answered_by_its_own_chunk_and_support_slices_do_not_count(asked):
     scores = list(score_within([knowing(asked), nearest_support_mask("copied")], asked))
     rows = {score.row for score, _, _ in scores}
     assert rows == {"knowing", "copied"} and len(scores) == 2 * len(asked.queries)
@@ -146,7 +146,7 @@ def test_clicks_lie_on_the_truth_of_what_is_asked(asked):
             assert volume.truth[n][y, x].all()
 
 
-def test_the_budget_counts_who_lends_who_is_asked_and_who_shows_the_organ(asked):
+def test_the_budget_counts_supports_who_is_asked_and_who_shows_the_organ(asked):
     """The organ's slices are counted from the volumes themselves, at their own resolution."""
     truth = [load().query.target.any((1, 2)) for load in asked.queries]
     given = [len(load().supports) for load in asked.queries]
@@ -194,7 +194,7 @@ def test_a_released_score_stands_beside_the_other(asked):
 
 
 @pytest.mark.parametrize("support_sets", [1, 2, 4])
-def test_each_slice_is_answered_by_its_own_lender_however_many_chunks_fit_into_a_call(
+def test_each_slice_is_answered_by_its_own_support_however_many_chunks_fit_into_a_call(
     held_out, monkeypatch, support_sets
 ):
     """A row that answers with the number of the slice that it was adapted to."""
@@ -225,7 +225,7 @@ def test_the_released_score_is_a_mean_of_chunks_and_not_of_slices():
     assert score(0.0) == pytest.approx(1 / 2)
 
 
-def test_who_lends_shows_the_organ_at_the_network_s_own_size(tmp_path):
+def test_a_support_shows_the_organ_at_the_network_s_own_size(tmp_path):
     """In the middle slice it is one pixel of 64, which a network of 8 pixels cannot see."""
     write_scans(tmp_path / "belly", ["liver", "kidney"], 4, 0, shape=(64, 64, 10))
     for path in (tmp_path / "belly" / "labelsTr").iterdir():

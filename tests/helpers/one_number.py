@@ -32,11 +32,11 @@ def examples(seed, count):
     rng = np.random.default_rng(seed)
     image = jnp.asarray(rng.normal(size=(count, 16, 16, 1)), jnp.float32)
     mask = np.zeros((count, 16, 16), np.uint8)
-    lent = np.zeros_like(mask)
+    prompt = np.zeros_like(mask)
     for n in range(count):
         mask[n, n : n + 6, 2:9] = 1
-        lent[n, 5 + n // 2 : 9 + n // 2, 3:12] = 1
-    return Examples(image, jnp.asarray(mask), jnp.ones(count, bool), jnp.asarray(lent))
+        prompt[n, 5 + n // 2 : 9 + n // 2, 3:12] = 1
+    return Examples(image, jnp.asarray(mask), jnp.ones(count, bool), jnp.asarray(prompt))
 
 
 TASK = Task(examples(0, 4), examples(1, 6), jnp.array([1, 2], jnp.uint32), jnp.zeros(2, jnp.int32))

@@ -658,7 +658,7 @@ def test_all_are_held_against_a_named_run_or_refused(run, rival, tmp_path):
     assert "ours minus" in compare((rival, run), tmp_path / "out", rival, ["ours", "theirs"])
 
 
-def test_a_search_lends_no_setting_of_the_method_to_the_same_algorithm_trained_otherwise(
+def test_a_search_gives_no_setting_of_the_method_to_the_same_algorithm_trained_otherwise(
     run, tmp_path
 ):
     searched = shutil.copytree(run, tmp_path / "searched")

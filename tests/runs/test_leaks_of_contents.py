@@ -102,7 +102,7 @@ def test_one_scan_in_two_folders_of_shards(study, tmp_path):
         gather(config)
 
 
-def test_one_scan_under_two_ids_on_the_test_side_lends_to_itself(tmp_path):
+def test_one_scan_under_two_ids_on_the_test_side_is_its_own_support(tmp_path):
     data = write(tmp_path, belly=(belly(0, 1, 2, 2), ORGANS))
     run = left_by(configured(data, tmp_path / "run"))
     with pytest.raises(

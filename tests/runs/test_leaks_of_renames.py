@@ -97,11 +97,11 @@ def test_scans_and_structures_that_both_changed_their_names(study, tmp_path):
 def test_settings_that_were_chosen_on_the_test_organ_by_another_name(study, tmp_path):
     before = write(tmp_path, "before", belly=(belly(), MILZ))
     changes = dict(test_organs=("kidney",), val_organs=("milz",))
-    lender = left_by(configured(before, tmp_path / "lender", **changes))
-    kept.save(lender.folder, "1", {}, {}, None, searched_on(lender, validation_pool(lender)))
-    told = r"lender was tuned on milz \(spleen by its masks\).*`allow_leak=settings`"
+    searched = left_by(configured(before, tmp_path / "searched", **changes))
+    kept.save(searched.folder, "1", {}, {}, None, searched_on(searched, validation_pool(searched)))
+    told = r"searched was tuned on milz \(spleen by its masks\).*`allow_leak=settings`"
     with pytest.raises(BadInput, match=told):
-        asked(study.run, tuned_on=lender.folder)
+        asked(study.run, tuned_on=searched.folder)
 
 
 def test_what_is_kept_of_volumes_are_the_digests_of_each_organ(study):

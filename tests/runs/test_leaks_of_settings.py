@@ -54,7 +54,7 @@ def search(run: Run, name: str = "1", transfer: Run | None = None) -> None:
     kept.save(run.folder, name, found, {}, kept.which(transfer), seen, others)
 
 
-SUPPORT_SLICES = {
+CHOSEN_ON = {
     "its validation organ": (
         dict(val_organs=("spleen",), test_organs=("kidney",)),
         "tuned on spleen",
@@ -66,17 +66,18 @@ SUPPORT_SLICES = {
 }
 
 
-@pytest.mark.parametrize("which", SUPPORT_SLICES)
+@pytest.mark.parametrize("which", CHOSEN_ON)
 @pytest.mark.parametrize("remembered", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_settings_that_were_chosen_on_what_is_tested(study, tmp_path, which, remembered):
-    changes, told = SUPPORT_SLICES[which]
-    other = left_by(configured(study.data, tmp_path / "lender", **changes))
+    changes, told = CHOSEN_ON[which]
+    other = left_by(configured(study.data, tmp_path / "searched", **changes))
     search(other)
     if not remembered:  # as an earlier version left it
         values = json.loads((other.folder / "tuning.json").read_text())
         values["1"] = {"found": values["1"]["found"], "transfer": None}
         (other.folder / "tuning.json").write_text(json.dumps(values))
-    with pytest.raises(BadInput, match=f"the search of .*lender was {told}.*`allow_leak=settings`"):
+    told = f"the search of .*searched was {told}.*`allow_leak=settings`"
+    with pytest.raises(BadInput, match=told):
         asked(study.run, tuned_on=other.folder)
     found = asked(study.run, tuned_on=other.folder, allow_leak=("settings",)).leaks
     assert {leak.kind for leak in found} == {"settings"}
@@ -85,7 +86,7 @@ def test_settings_that_were_chosen_on_what_is_tested(study, tmp_path, which, rem
 def test_settings_that_were_chosen_on_scans_under_test_of_other_names(study, tmp_path):
     named = {f"scan{n}": each for n, each in enumerate(belly().values())}
     other = write(tmp_path, "other", clinic=(named, ORGANS))
-    other = left_by(configured(other, tmp_path / "lender", test_patients=("clinic/scan0",)))
+    other = left_by(configured(other, tmp_path / "searched", test_patients=("clinic/scan0",)))
     search(other)
     with pytest.raises(BadInput, match="tuned on clinic/scan2, voxel for voxel belly/case2"):
         asked(study.run, tuned_on=other.folder)
@@ -108,9 +109,9 @@ def test_settings_of_a_run_that_learned_from_what_is_tested(study, tmp_path, whi
     transfer = None
     if how == "what it began with":
         clean |= dict(init_from=other.folder, allow_leak=("organs", "patients"))
-        other = left_by(configured(elsewhere, tmp_path / "lender", **clean))
+        other = left_by(configured(elsewhere, tmp_path / "searched", **clean))
     elif how == "the transfer run that it tuned":
-        transfer, other = other, left_by(configured(elsewhere, tmp_path / "lender", **clean))
+        transfer, other = other, left_by(configured(elsewhere, tmp_path / "searched", **clean))
     search(other, transfer=transfer)
     told = told.replace("trained on b", "tuned on b") if how == "itself" else told
     with pytest.raises(BadInput, match=f"seen was {told}.*`allow_leak=settings`"):
@@ -120,19 +121,19 @@ def test_settings_of_a_run_that_learned_from_what_is_tested(study, tmp_path, whi
 
 
 def test_a_search_that_kept_no_transfer_run_is_asked_of_the_one_beside_it(study, tmp_path):
-    other = left_by(configured(study.data, tmp_path / "lender", seed=4))
+    other = left_by(configured(study.data, tmp_path / "searched", seed=4))
     search(other)
     changes = dict(test_organs=("liver",), train_organs=("spleen",))
     transfer = left_by(configured(study.data, other.folder / "transfer", **changes))
     values = json.loads((other.folder / "tuning.json").read_text())
     values["1"]["transfer"] = kept.which(transfer)
     (other.folder / "tuning.json").write_text(json.dumps(values))
-    with pytest.raises(BadInput, match="lender/transfer was trained on spleen.*leak=settings`"):
+    with pytest.raises(BadInput, match="searched/transfer was trained on spleen.*leak=settings`"):
         asked(study.run, tuned_on=other.folder)
 
 
 def test_settings_of_the_same_split_are_lent(study, tmp_path):
-    other = left_by(configured(study.data, tmp_path / "lender", seed=4))
+    other = left_by(configured(study.data, tmp_path / "searched", seed=4))
     search(other)
     assert asked(study.run, tuned_on=other.folder).leaks == ()
 
@@ -169,7 +170,7 @@ def test_a_search_of_an_earlier_checkpoint(study, tmp_path):
         kept.read_tuned(run.folder, "1")
 
 
-def test_a_search_is_kept_by_how_many_patients_lend():
+def test_a_search_is_kept_by_how_many_support_patients_there_are():
     names = {kept.searched_as(5, Conditions(patients=n)) for n in (1, 2, 3)}
     assert names == {"5", "5, 2 patients", "5, 3 patients"}
 

@@ -262,8 +262,8 @@ def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(smal
         assert f"slice {score.case.rsplit(':')[-1]}" in each.title.splitlines()[1].split(", ")
         assert each.target.any()
     assert {score.support_patients for score in table.scores} == {"slices of the tested patients"}
-    lent = {at for score in table.scores for at in score.support_slices.split()}
-    assert not lent & tested
+    given = {at for score in table.scores for at in score.support_slices.split()}
+    assert not given & tested
     (told,) = json.loads((small.workdir / "report" / "summary.json").read_text())["tables"]
     assert told["protocol"].endswith("LEAKS shared-patients")
     assert "slices of the same" in told["protocol"] and "never seen" not in told["protocol"]
@@ -271,7 +271,7 @@ def test_a_run_that_may_share_patients_is_tested_slice_by_slice_and_says_so(smal
         meta_test(dataclasses.replace(options, largest_component=True))
 
 
-def test_tested_on_slices_the_five_seeds_of_the_paper_lend(small):
+def test_tested_on_slices_the_five_seeds_of_the_paper_are_the_support_sets(small):
     shared = dataclasses.replace(small, allow_leak=("shared-patients",), steps=0)
     assert meta_train(shared)
     run = open_run(small.workdir)
@@ -298,16 +298,16 @@ def test_its_baselines_are_tuned_slice_by_slice_as_it_fine_tunes_itself(small, m
     assert outcome.tables[0].settings["scratch"] == found["scratch"]
 
 
-def test_whatever_trains_validation_lends_slices_of_one_patient_and_asks_the_others(small):
+def test_whatever_trains_validation_takes_its_support_of_one_patient_and_asks_the_others(small):
     config = dataclasses.replace(small, tasks=dataclasses.replace(small.tasks, kind="pooled"))
     shards = open_shards(config.data)
     division = split(shards, test_organs=["spleen"], val_organs=["heart"], seed=0)
     drawn = pool(shards, division, "val")
     for index in range(20):
         episode = task_source(config, drawn, training=False).draw(0, index)
-        lender, *more = {shards.volumes[volume].patient for volume, _ in episode.support}
+        first, *more = {shards.volumes[volume].patient for volume, _ in episode.support}
         assert not more
-        assert lender not in {shards.volumes[volume].patient for volume, _ in episode.query}
+        assert first not in {shards.volumes[volume].patient for volume, _ in episode.query}
 
 
 def test_target_slices_are_labelled_ones_of_the_training_side(small):

@@ -29,7 +29,7 @@ def belly(patients=10):
     return cohort({"belly": hospital.spec["belly"][:1] * patients})
 
 
-def test_blocks_of_a_sorted_cohort_are_tested_and_the_next_scan_lends():
+def test_blocks_of_a_sorted_cohort_are_tested_and_the_next_scan_is_the_support():
     found = [members(made(fold=fold)) for fold in range(5)]
     names = [f"belly/p{n}" for n in range(10)]
     for fold, (queries, support_patient) in enumerate(found):
@@ -42,7 +42,7 @@ def test_names_are_sorted_by_their_numbers():
 
 
 @given(st.integers(10, 43))
-def test_every_patient_is_a_query_once_and_never_lends_to_himself(count):
+def test_every_patient_is_a_query_once_and_never_their_own_support(count):
     shards = belly(count)
     asked = []
     for fold in range(5):
@@ -56,7 +56,7 @@ def test_every_patient_is_a_query_once_and_never_lends_to_himself(count):
     assert sorted(asked) == sorted({v.patient for v in shards.volumes})
 
 
-def test_descendants_let_the_first_scan_of_the_fold_lend():
+def test_descendants_take_the_first_scan_of_the_fold_as_the_support():
     queries, support_patient = members(made("alpnet-legacy", fold=1))
     assert support_patient == "belly/p2" and queries == ("belly/p3", "belly/p4")
     queries, support_patient = members(
@@ -101,7 +101,7 @@ def test_no_hidden_slice_is_ever_drawn():
     hidden = alpnet.hidden_slices(protocol, shards)
     assert hidden[0] == frozenset({3, 4, 5})
     drawn_from = pool(shards, alpnet.split_of(protocol, shards), "train", hidden=hidden)
-    source = episodes(drawn_from, EpisodeShape(shots=2, queries=4, size=16, empty_fraction=0.5))
+    source = episodes(drawn_from, EpisodeShape(shots=2, queries=4, size=16, negative_fraction=0.5))
     seen = set()
     for index in range(60):
         episode = source.draw(0, index)

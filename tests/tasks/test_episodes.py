@@ -40,7 +40,7 @@ shapes = st.builds(
     size=st.just(16),
     spacing=st.sampled_from([None, 1.5]),
     support_patients=st.integers(1, 3),
-    empty_fraction=st.sampled_from([0.0, 0.25, 0.6]),
+    negative_fraction=st.sampled_from([0.0, 0.25, 0.6]),
     query_patients=st.integers(1, 3),
 )
 
@@ -74,7 +74,7 @@ def test_an_episode_keeps_its_promises(shards, shape, seed, index, single_patien
         assert len(episode.support) == min(shape.shots, have) or allowed > shape.shots
     assert len(patients(episode.query)) <= shape.query_patients
     empty = sum(not holds(at) for at in episode.query)
-    assert empty <= np.ceil(shape.queries * shape.empty_fraction)
+    assert empty <= np.ceil(shape.queries * shape.negative_fraction)
     assert len(episode.query) <= shape.queries
 
 
@@ -197,9 +197,9 @@ def test_sizes_below_one_are_refused(field):
         checked_shape(training(hospital()), SHAPE._replace(**{field: 0}))
 
 
-def test_an_empty_fraction_of_one_is_refused():
-    with pytest.raises(BadInput, match="empty_fraction 1"):
-        checked_shape(training(hospital()), SHAPE._replace(empty_fraction=1.0))
+def test_a_negative_fraction_of_one_is_refused():
+    with pytest.raises(BadInput, match="negative_fraction 1"):
+        checked_shape(training(hospital()), SHAPE._replace(negative_fraction=1.0))
 
 
 def test_a_task_holds_the_slices_that_were_drawn(shards):

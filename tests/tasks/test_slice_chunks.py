@@ -25,17 +25,17 @@ def numbers(chunks):
     return [[n for _, n in chunk] for chunk in chunks]
 
 
-def test_runs_of_five_lend_their_third_slice():
+def test_of_five_slices_in_a_row_the_third_is_the_support():
     found = chunked([(7, n) for n in range(10, 22)], 5, 5)
     assert numbers(found) == [[12, 10, 11, 13, 14], [17, 15, 16, 18, 19], [19, 17, 18, 20, 21]]
     assert {volume for chunk in found for volume, _ in chunk} == {7}
 
 
-def test_sliding_triples_lend_their_middle():
+def test_of_sliding_triples_the_middle_is_the_support():
     assert numbers(chunked([(0, n) for n in range(4)], 3, 1)) == [[1, 0, 2], [2, 1, 3]]
 
 
-def test_where_slices_lack_the_lender_stands_in():
+def test_where_slices_lack_the_support_slice_stands_in():
     assert numbers(chunked([(0, n) for n in [4, 5]], 5, 5)) == [[5, 4, 5, 5, 5]]
     assert numbers(chunked([(0, n) for n in [4]], 3, 1)) == [[4, 4, 4]]
 
@@ -104,7 +104,7 @@ def test_slices_in_which_a_structure_hardly_shows_are_in_no_chunk(cut):
         neighbors(pool(shards, division, "train"), SHAPE._replace(size=2), width=3, stride=1)
 
 
-def test_each_slice_is_told_the_mask_of_its_own_lender(cut):
+def test_each_slice_is_told_the_mask_of_its_own_support_slice(cut):
     shards, division = cut
     source = neighbors(pool(shards, division, "train"), SHAPE, width=3, stride=1)
     episode, task = source.draw(1, 2), load_task(source, 1, 2)
@@ -161,7 +161,7 @@ def test_of_one_patient_support_and_query_are_different_chunks(cut):
         assert not set(episode.support) & set(episode.query)
 
 
-def test_a_lender_that_stands_in_for_slices_that_lack_is_not_valid(cut):
+def test_a_support_slice_that_stands_in_for_slices_that_lack_is_not_valid(cut):
     """The liver has six slices: of a chunk of nine three are the support slice again."""
     train = pool(*cut, "train")
     source = neighbors(train, SHAPE, width=9, stride=9)
@@ -172,7 +172,7 @@ def test_a_lender_that_stands_in_for_slices_that_lack_is_not_valid(cut):
 
 
 @pytest.mark.parametrize("clicks", [0, 4])
-def test_shown_is_one_chunk_its_lender_the_support(cut, clicks):
+def test_shown_is_one_chunk_its_middle_the_support(cut, clicks):
     shards, _ = cut
     source = shown(pool(*cut, "train"), SHAPE, width=9, clicks=clicks)
     episode, task = source.draw(0, 3), load_task(source, 0, 3)

@@ -34,7 +34,7 @@ def test_support_and_query_are_slices_of_one_piece_that_touch(cut):
         volume = shards.volumes[episode.support[0][0]]
         assert volume.patient in division.train_patients
         support = [n for _, n in episode.support]
-        counts = volume.pseudo[episode.organ]
+        counts = volume.supervoxels[episode.organ]
         assert all(counts[n] > 0 for n in support)
         assert len(episode.query) == 3
         assert all(min(abs(n - s) for s in support) <= 1 for _, n in episode.query)

@@ -58,7 +58,7 @@ class IndexRow(NamedTuple):
     unnamed: tuple[int, ...]  # label values without a name, left out
     fingerprint: str  # of its voxels, as `fingerprint.py` makes it
     mask_digests: dict[str, str]  # structure -> digest of its masks, where it has any
-    pseudo: dict[str, Held] = {}  # supervoxels
+    supervoxels: dict[str, Held] = {}
     notes: tuple[Note, ...] = ()  # what is odd about its files
 
 
@@ -166,12 +166,13 @@ def _row_to_json(row):
         "fingerprint": row.fingerprint,
         "mask_digests": row.mask_digests,
     }
-    written |= {"pseudo": row.pseudo} if row.pseudo else {}
+    written |= {"pseudo": row.supervoxels} if row.supervoxels else {}
     return written | ({"notes": row.notes} if row.notes else {})
 
 
 def _row_from_json(row):
     scale = Scale(row.pop("slope"), row.pop("intercept"))
+    pieces = _held(row.pop("pseudo", {}))  # what the file calls supervoxels
     return IndexRow(
         **{"channel": None}  # of the first rows of this format
         | row
@@ -181,7 +182,7 @@ def _row_from_json(row):
             "scale": scale,
             "structures": _held(row["structures"]),
             "unnamed": tuple(row["unnamed"]),
-            "pseudo": _held(row.get("pseudo", {})),
+            "supervoxels": pieces,
             "notes": tuple(Note(*note) for note in row.get("notes", ())),
         }
     )

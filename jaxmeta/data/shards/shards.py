@@ -52,7 +52,7 @@ class Volume(NamedTuple):
     counts: dict[str, np.ndarray]  # structure -> int32[slices], its pixels at native resolution
     stored: Stored
     channel: str | None = None  # name or number, where the image's file holds several
-    pseudo: dict[str, np.ndarray] = {}  # supervoxel -> int32[slices], its pixels
+    supervoxels: dict[str, np.ndarray] = {}  # supervoxel -> int32[slices], its pixels
     fingerprint: str = ""  # of its voxels, as `fingerprint.py` makes it
     mask_digests: dict[str, str] = {}  # structure -> digest of its masks, where it has any
 
@@ -126,11 +126,11 @@ def _turned(volume, grid):
     stored = volume.stored._replace(order=order)
     if grid.order[1][0] != volume.grid.order[1][0]:  # the last slice is the first
         stored = stored._replace(masks={name: of[::-1] for name, of in stored.masks.items()})
-        counts, pseudo = (
+        counts, supervoxels = (
             {name: of[::-1] for name, of in those.items()}
-            for those in (volume.counts, volume.pseudo)
+            for those in (volume.counts, volume.supervoxels)
         )
-        volume = volume._replace(counts=counts, pseudo=pseudo)
+        volume = volume._replace(counts=counts, supervoxels=supervoxels)
     return volume._replace(grid=grid, stored=stored)
 
 
@@ -173,7 +173,7 @@ def _volume(row, files, firsts):
     """Lay out where the records of a row's slices and masks are."""
     total = sliced_shape(row.grid)[0]
     counts, masks = {}, {}
-    for structure, (start, first, pixels) in (row.structures | row.pseudo).items():
+    for structure, (start, first, pixels) in (row.structures | row.supervoxels).items():
         count = np.zeros(total, np.int32)
         count[start : start + len(pixels)] = pixels
         counts[structure] = count
@@ -186,10 +186,10 @@ def _volume(row, files, firsts):
         row.modality,
         row.grid,
         row.intensity,
-        {name: count for name, count in counts.items() if name not in row.pseudo},
+        {name: count for name, count in counts.items() if name not in row.supervoxels},
         Stored(files, firsts, row.dtype, row.scale, row.image, masks),
         row.channel,
-        {name: counts[name] for name in row.pseudo},
+        {name: counts[name] for name in row.supervoxels},
         row.fingerprint,
         row.mask_digests,
     )

@@ -33,7 +33,7 @@ def prepare_case(
     if pieces:
         cut = supervoxels(slices, scan.intensity, spacing(grid), pieces, **scale._asdict())
         pieced, _ = masks_of(cut, None, PIECE)
-    pseudo, number = _placed(pieced, number)
+    placed, number = _placed(pieced, number)
     row = IndexRow(
         name=case.name,
         patient=case.patient,
@@ -49,7 +49,7 @@ def prepare_case(
         unnamed=tuple(unnamed),
         fingerprint=fingerprint(image.values, *scale),
         mask_digests={name: mask_digest(of) for name, of in sorted(found.items()) if of},
-        pseudo=pseudo,
+        supervoxels=placed,
         notes=image.notes + notes,
     )
     masks = (
