@@ -43,8 +43,8 @@ class Options:
     """Leaks (as meta_test --allow-leak names them) that some of the tests have and others have not:
     compare them all the same; the table names whose they are."""
     protocol: Name = "few-shot"
-    """Whose reports are compared: with within-volume or supervised those in a folder of their own
-    beside RUN/report."""
+    """By which protocol the runs were tested: those of some are in a folder of their own beside
+    RUN/report."""
 
 
 def main() -> None:

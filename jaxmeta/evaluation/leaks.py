@@ -39,7 +39,13 @@ def held_in(run: Run, held_out: Pool) -> HeldOut:
 
 
 def checked(
-    run: Run, held: HeldOut, held_out: Pool, allowed: Sequence[str], settings: Path | None, names
+    run: Run,
+    held: HeldOut,
+    held_out: Pool,
+    *,
+    allowed: Sequence[str],
+    settings: Path | None,
+    names: Iterable[str],
 ) -> tuple[Leak, ...]:
     """Refuse a test of data that were prepared anew, of what the run has seen, or by settings that
     were chosen on it; return the leaks that are allowed.

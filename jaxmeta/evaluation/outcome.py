@@ -26,6 +26,7 @@ from jaxmeta.splits.split import Split
 # By row: its cases after so many of the method's steps.
 Curves = dict[str, dict[int, list[Score]]]
 Step = NamedTuple("Step", [("steps", int), *Score.__annotations__.items()])  # a line of steps.csv
+Step.__new__.__defaults__ = Score.__new__.__defaults__  # an older report lacks newer measures
 
 
 class Measuring(NamedTuple):

@@ -57,7 +57,12 @@ def request_of(config: Config, shots: int = 1, **asked: Any) -> Request:
 
 
 class Description(NamedTuple):
-    """What the line of a report says of a protocol."""
+    """What the line of a report says of a protocol.
+
+    Each text is read as clauses parted by "; ". Where several tests are told together,
+    `reports/run.py` says a clause once; where clauses differ behind a ": " alone, what stands
+    before it is said once, and then what each test has, parted by " | ".
+    """
 
     asked: str  # which supports there are, and who gives them
     scored: str  # what counts, and how distances are measured
@@ -68,7 +73,8 @@ class Protocol(NamedTuple):
 
     `trials(pool, request)` gives what is asked about each organ of a pool; `score(segmenters,
     trial, seed=, measured=)` yields each score with its query and its mask; `describe(pool, trials,
-    request, distances)` tells it, `distances` being how they are measured.
+    request, distances)` tells it, `distances` being how they are measured. The report goes to
+    `folder`: one of its own where a run may be tested by another protocol too.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """The test of a run: every row on every held-out organ, for every number of slices."""
 
+from collections.abc import Callable
 from functools import partial
 
 from jaxmeta.data.names import amount
@@ -30,7 +31,8 @@ def score_run(run: Run, options: Options, plan: EvaluationPlan, transfer: Run | 
     make = segmenter_maker(run, plan.support_sets, transfer)
     bound = bounded(run, plan, options) if options.upper_bound else []
     tables = tuple(
-        table_of(run, options, plan, transfer, shots, make, bound) for shots in plan.trials
+        table_of(run, options, plan, shots, transfer=transfer, make=make, bound=bound)
+        for shots in plan.trials
     )
     found, declared = list(plan.leaks), run.config.allow_leak
     if transfer:
@@ -38,21 +40,21 @@ def score_run(run: Run, options: Options, plan: EvaluationPlan, transfer: Run | 
         declared += transfer.config.allow_leak
     leaked = kinds_of_leaks(found, declared)
     return Outcome(
-        run.folder,
-        run.config.algorithm,
-        run.config.seed,
-        run.step,
-        run.split,
-        plan.by_support,
-        conditions_of(options),
-        devices.describe_devices(),
-        tables,
-        recipe(run.config),
-        heads(transfer) if transfer else {},
-        measuring_of(options),
-        leaked,
-        plan.protocol.name,
-        stands_on(run.config, leaked) or " | ".join(unknowns(run.provenance)),
+        folder=run.folder,
+        algorithm=run.config.algorithm,
+        seed=run.config.seed,
+        step=run.step,
+        split=run.split,
+        support_sets=plan.by_support,
+        conditions=conditions_of(options),
+        devices=devices.describe_devices(),
+        tables=tables,
+        recipe=recipe(run.config),
+        heads=heads(transfer) if transfer else {},
+        measuring=measuring_of(options),
+        leaks=leaked,
+        protocol=plan.protocol.name,
+        stands_on=stands_on(run.config, leaked) or " | ".join(unknowns(run.provenance)),
     )
 
 
@@ -60,9 +62,10 @@ def table_of(
     run: Run,
     options: Options,
     plan: EvaluationPlan,
-    transfer: Run | None,
     shots: int,
-    make,
+    *,
+    transfer: Run | None,
+    make: Callable,
     bound: list[Score],
 ) -> Table:
     """Score every row for one number of shots, and time an adaptation on the way."""

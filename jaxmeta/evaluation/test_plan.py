@@ -192,7 +192,9 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     held = held_in(run, held_out)
     shots = (1,) if "shots" in protocol.fixed else options.shots
     names = [searched_by(run, each, conditions_of(options)) for each in shots]
-    found = checked(run, held, held_out, options.allow_leak, path_or_none(options.tuned_on), names)
+    settings = path_or_none(options.tuned_on)
+    allowed = options.allow_leak
+    found = checked(run, held, held_out, allowed=allowed, settings=settings, names=names)
     return planned(run, options, protocol, held_out)._replace(held=held, leaks=found)
 
 

@@ -60,7 +60,9 @@ def found(algorithm, dice, *, seed=0, folder=None, cohort="c", **baselines) -> O
     ]  # fmt: skip
     settings = {"adapted": Tuned(WALK, "the preset's"), "scratch": Tuned(SHARED, "shipped")}
     table = Table(5, scores, [], settings, 0.5)
-    return Outcome(folder, algorithm, seed, 7, SPLIT, 2, Conditions(), "CPU", (table,), {}, {})
+    usual = dict(step=7, split=SPLIT, support_sets=2, conditions=Conditions(), devices="CPU")
+    told = dict(folder=folder, algorithm=algorithm, seed=seed, tables=(table,))
+    return Outcome(**usual, **told, recipe={}, heads={})
 
 
 def with_table(outcome, **values) -> Outcome:

@@ -8,6 +8,7 @@ import pytest
 
 from jaxmeta.evaluation.comparison import OTHER_MEASURES, Margin, TableRow
 from jaxmeta.evaluation.intervals import Interval, Means
+from jaxmeta.evaluation.outcome import Step
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.metrics import Counts, Measures
 from jaxmeta.reports.columns import cells, mean_column, share, table
@@ -20,6 +21,7 @@ from jaxmeta.reports.figures import (
     grid,
     number,
     overlay,
+    read_scores,
     write_scores,
 )
 
@@ -115,6 +117,22 @@ def test_cases_have_one_line_each_and_an_empty_cell_for_no_number(tmp_path):
     assert [row["dice"] for row in read] == ["0.5", ""]
     assert float(read[0]["iou"]) == scores[0].iou
     assert read[1]["outcome"] == "empty"
+
+
+@pytest.mark.parametrize("kind, steps", [(Score, ()), (Step, (3,))])
+def test_a_report_written_before_a_measure_was_added_is_read_without_it(tmp_path, kind, steps):
+    of = "x", "heart", 0, "a/1", "a/1:3", "a/2", "a/2"
+    case = kind(*steps, *of, 0.5, 0.25, "scored", nsd=0.75)
+    write_scores(tmp_path / "now.csv", [case])
+    with (tmp_path / "now.csv").open() as file:
+        (written,) = csv.DictReader(file)
+    del written["nsd"]
+    earlier = [",".join(written), ",".join(written.values())]
+    (tmp_path / "earlier.csv").write_text("\n".join(earlier) + "\n")
+    (now,) = read_scores(tmp_path / "now.csv", kind)
+    (before,) = read_scores(tmp_path / "earlier.csv", kind)
+    assert now.nsd == 0.75 and np.isnan(before.nsd)
+    assert before[: before._fields.index("run")] == now[: now._fields.index("run")]
 
 
 def test_a_score_has_every_measure_and_a_table_row_whatever_is_measured_beside_dice_and_iou():
