@@ -7,6 +7,7 @@ import functools
 import io
 import re
 import shlex
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,36 @@ def known() -> set[str]:
 def test_every_option_that_is_named_exists(page):
     named = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TEXTS[page]))
     assert not named - known() - FOREIGN, page
+
+
+SOURCES = [p for part in ("jaxmeta", "experiments", "tests") for p in (ROOT / part).rglob("*.py")]
+
+
+def told(path: Path) -> str:
+    """Give the docstrings and the comments of a source."""
+    text = path.read_text("utf-8")
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, holders)]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    return "\n".join([ast.get_docstring(node) or "" for node in nodes] + comments)
+
+
+def files_named(text: str) -> set[str]:
+    """Find the Python files that a text names, by a path or by their name alone."""
+    return set(re.findall(r"(?<![\w./*{<-])(?:\w+/)*\w+\.py\b", text))
+
+
+def test_files_that_docstrings_and_comments_name_are_there():
+    there = [f"/{path.relative_to(ROOT)}" for path in SOURCES]
+    for path in SOURCES:
+        for name in files_named(told(path)):
+            assert any(own.endswith(f"/{name}") for own in there), f"{path}: {name}"
+
+
+def test_a_file_that_is_named_is_seen():
+    text = "as `runs/config.py` (index.py) has it; no name is *.py, `a.b.py` or {name}.py"
+    assert files_named(text) == {"runs/config.py", "index.py"}
 
 
 def messages() -> list[str]:

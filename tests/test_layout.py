@@ -129,6 +129,20 @@ def test_flax_stays_inside_the_models():
     assert all(within(name, "jaxmeta.models") for name in users), users
 
 
+def called(name: str) -> set[str]:
+    """List the functions that a module calls, as they are spelled there."""
+    nodes = ast.walk(ast.parse(MODULES[name].read_text()))
+    return {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+
+
+def test_the_library_prints_by_its_progress_alone_and_sets_up_jax_in_one_file():
+    library = [n for n in MODULES if within(n, "jaxmeta") and not within(n, "jaxmeta.commands")]
+    calls = {name: called(name) for name in library}
+    assert not [name for name in library if calls[name] & {"print", "sys.stdout.write"}]
+    assert [name for name in library if "tqdm.write" in calls[name]] == ["jaxmeta.progress"]
+    assert [n for n in library if "jax.config.update" in calls[n]] == ["jaxmeta.parallel.devices"]
+
+
 def dispatches(text: str, names: set[str]) -> list[str]:
     """List where a source compares with a method's name or asks for the class of its options."""
 

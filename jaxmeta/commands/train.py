@@ -102,7 +102,8 @@ def parse(words: list[str]) -> tuple[str, Config]:
 
 def listed_presets() -> str:
     """List the presets."""
-    head = "Presets, with minutes and memory of a training on two CPU cores (?: not measured):"
+    told = "minutes and memory of a training on two CPU cores (*: on one, ?: not measured)"
+    head = f"Presets, with {told}:"
     lines = [
         f"    {name:26}{each.minutes:>3} min {each.memory:>8}  {each.text}"
         for name, each in PRESETS.items()

@@ -35,7 +35,12 @@ class FrozenPart(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A way of learning. Only `name`, `options` and `algorithm` must be given."""
+    """A way of learning: `name`, `options` and `algorithm` must be given.
+
+    Two defaults ask something of the options: `gradients` reads their `steps`, and of a method that
+    `adapts` a search replaces their `test_steps` (`Adaptation` and `InnerLoop` of `options.py` have
+    them).
+    """
 
     name: str
     options: type  # its frozen dataclass: only the options that it has

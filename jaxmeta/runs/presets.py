@@ -117,7 +117,7 @@ REAL = dataclasses.replace(
 
 
 class Preset(NamedTuple):
-    """What a name stands for, and what its training takes on two CPU cores."""
+    """What a name stands for, and what its training takes on a CPU."""
 
     text: str
     config: Config
@@ -195,11 +195,11 @@ NAMED: dict[str, Preset] = {
     ),
 }
 RENAMED = {type(NAMED[name].config.method) for name in (DEFAULT_PRESET, "sam-tiny")}
-# Minutes and memory of a training on two cores, on phantoms of 48 pixels unless the preset has a
-# size of its own (BENCHMARKS.md); "?" is not measured.
+# Minutes and memory of a training on two cores ("*": on one), on phantoms of 48 pixels unless the
+# preset has a size of its own (BENCHMARKS.md); "?" is not measured.
 TAKES = {
     DEFAULT_PRESET: ("4", "1.4 GiB"),
-    "real": ("20", "1.4 GiB"),
+    "real": ("20*", "1.4 GiB"),
     "maml": ("12", "1.7 GiB"),
     "fomaml": ("4", "1.2 GiB"),
     "anil": ("3", "1.2 GiB"),
@@ -207,10 +207,10 @@ TAKES = {
     "reptile": ("4", "1.2 GiB"),
     "imaml": ("10", "1.6 GiB"),
     "prototypes": ("3", "1.1 GiB"),
-    "transfer": ("3", "1.2 GiB"),
+    "transfer": ("3*", "1.2 GiB"),
     "scratch": ("0", "?"),
-    "metamedseg-small": ("8", "1.0 GiB"),
-    "sam-tiny": ("20", "?"),
+    "metamedseg-small": ("8*", "1.0 GiB"),
+    "sam-tiny": ("20*", "?"),
     "ssm-sam-tiny": ("10", "?"),
 }
 EACH = (

@@ -93,12 +93,7 @@ def test_adapting_lowers_the_support_loss(name):
 
 def starting(name, meta, key):
     """Give the variables that a walk starts from."""
-    fresh = ALL[name].model.init(jax.random.split(key)[0])
-    if name == "scratch":
-        return fresh
-    if name == "transfer":
-        return {**meta.learned["theta"], "head": fresh["head"]}
-    return meta.learned["theta"]
+    return ALL[name].start(meta, ALL[name].model.init(jax.random.split(key)[0]))
 
 
 @pytest.mark.parametrize("name", rows(quick=("maml++", "reptile")))
@@ -148,7 +143,7 @@ def test_permuted_query_labels_and_images_leave_the_adapted_parameters_bit_equal
         jax.effects_barrier()
         adapted.append(list(seen))
     assert len(set(losses)) == len(queries)
-    if name == "transfer":  # whose training has no inner loop
+    if not ALL[name].inner_loop:
         return
     assert adapted[0]
     for other in adapted[1:]:

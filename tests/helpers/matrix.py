@@ -1,9 +1,10 @@
 """The list of algorithms that `test_conformance` holds to one list of properties.
 
-An algorithm is added with one line of `CASES`. What its meta-gradient must equal is its own: second
-order is the finite difference of the whole, first order the finite difference with the inner
-updates held fixed, Reptile is theta - phi, implicit MAML the finite difference of where a converged
-inner loop ends, transfer and prototypes the plain gradient.
+An algorithm is added with one line of `CASES`; `promptable` and `ssm_sam`, whose networks are
+prompted, have tests of their own. What its meta-gradient must equal is its own: second order is the
+finite difference of the whole, first order the finite difference with the inner updates held fixed,
+Reptile is theta - phi, implicit MAML the finite difference of where a converged inner loop ends,
+transfer and prototypes the plain gradient.
 """
 
 from collections.abc import Callable
@@ -96,6 +97,9 @@ class Case(NamedTuple):
     promised: Callable | None
     model: Model = MODEL
     has: tuple[str, ...] = ()  # of the options: order, memory, steps
+    # (meta, variables made anew) -> those that its walk begins with
+    start: Callable = lambda meta, fresh: meta.learned["theta"]
+    inner_loop: bool = True  # False: a training step makes no walk
 
 
 def of_the_whole(case, learned, task):
@@ -220,8 +224,15 @@ CASES = {
         lambda of: metamedseg(MODEL, of(MODEL), inner=ADAM, **EPOCHS), slices_in_turn
     ),
     "prototypes": Case(lambda of: prototypes(small_model(4), of), of_the_prediction),
-    "transfer": Case(lambda of: transfer(MODEL, HEADS, of(MODEL), of, **TUNED), of_all_slices),
-    "scratch": Case(lambda of: scratch(MODEL, of(MODEL), **TUNED), None),
+    "transfer": Case(
+        lambda of: transfer(MODEL, HEADS, of(MODEL), of, **TUNED),
+        of_all_slices,
+        start=lambda meta, fresh: {**meta.learned["theta"], "head": fresh["head"]},
+        inner_loop=False,
+    ),
+    "scratch": Case(
+        lambda of: scratch(MODEL, of(MODEL), **TUNED), None, start=lambda meta, fresh: fresh
+    ),
 }
 VARIANTS = {
     "maml, adam inside": Case(walking(**MILD), of_the_whole, has=BOTH),
