@@ -45,6 +45,14 @@ def test_every_page_is_in_the_table_of_contents():
     assert pages <= linked, sorted(map(str, pages - linked))
 
 
+def test_the_map_of_the_package_has_every_folder_and_file():
+    there = [path for path in (ROOT / "jaxmeta").iterdir() if not path.name.startswith("_")]
+    names = {path.name if path.suffix else f"{path.name}/" for path in there}
+    text = TEXTS["docs/how-it-works.md"].partition("## Where things stand")[2]
+    rows = re.findall(r"^\| (.*?) \|", text, re.MULTILINE)
+    assert names == {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
 def prose(text: str) -> str:
     """Drop what stands in code."""
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
