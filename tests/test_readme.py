@@ -29,7 +29,7 @@ def test_the_notebook_goes_from_shards_to_a_mask(tmp_path, monkeypatch):
     prepare([tmp_path / "belly"], tmp_path / "shards", size=64, workers=1)
     monkeypatch.chdir(tmp_path)
     text = NOTEBOOK
-    for told, fewer in (("range(800)", "range(2)"), ("unet((8, 16, 32, 64))", "unet((8, 16))")):
+    for told, fewer in (("range(800)", "range(2)"), ("unet((8, 16, 32, 64), ", "unet((8, 16), ")):
         assert text.count(told) == 1
         text = text.replace(told, fewer)
     notebook = {}
