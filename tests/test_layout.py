@@ -182,6 +182,18 @@ def test_nobody_compares_methods_by_name():
     assert not {name: places for name, places in found.items() if places}
 
 
+def test_nobody_asks_for_the_class_of_a_network():
+    """Nor compares its name, where that is no method's too: only its own file does."""
+    from jaxmeta.methods import METHODS, networks
+
+    names = {each.name for each in networks.ALL} | {each.options.__name__ for each in networks.ALL}
+    free = [
+        n for n in MODULES if within(n, "jaxmeta") and not within(n, "jaxmeta.methods.networks")
+    ]
+    found = {name: dispatches(MODULES[name].read_text(), names - METHODS.keys()) for name in free}
+    assert not {name: places for name, places in found.items() if places}
+
+
 def test_nobody_imports_what_one_method_is_made_of():
     """But for the default of a run, and for the baseline that is pre-trained beside it."""
     from jaxmeta.methods import ALL

@@ -18,7 +18,8 @@ from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.inference.predict import Options, predict
-from jaxmeta.methods.options import Episodes, Unet
+from jaxmeta.methods.networks.unet import Unet
+from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.train import meta_train
 from tests.data.test_orientation import STORED, TURNS

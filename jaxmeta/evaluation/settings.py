@@ -14,7 +14,7 @@ from jaxmeta.evaluation.finetune import Finetune, Tuned
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.files import write_json
 from jaxmeta.methods import method_of
-from jaxmeta.methods.options import Unet
+from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.testing import BY_SLICE, OWN, Grids
 from jaxmeta.runs.provenance import Seen
 from jaxmeta.runs.run import Run
@@ -48,7 +48,7 @@ def settings_for(run: Run, shots: int, found: Mapping[str, Tuned]) -> dict[str, 
         SHIPPED[nearest],
         "shipped: chosen on validation organs of phantoms; the option tune searches",
     )
-    if config.own_network or not isinstance(config.network, Unet):
+    if not network_of(config).shipped:
         shipped = shipped._replace(
             source="shipped for another network, so UNTUNED; the option tune searches"
         )

@@ -25,7 +25,7 @@ from jaxmeta.inference.scan import (
     reading_for,
     tell_channel,
 )
-from jaxmeta.methods.sam_weights import converted
+from jaxmeta.methods.networks.segment_anything import converted
 from jaxmeta.models.sam import Sam
 from jaxmeta.models.sam.images import HIGH, LOW, Preprocessing, layout_of
 from jaxmeta.progress import following, slow_start

@@ -16,7 +16,7 @@ from jaxtyping import Float, PyTree
 from jaxmeta.data.grid import Grid, to_sliced
 from jaxmeta.errors import BadInput
 from jaxmeta.methods import method_of
-from jaxmeta.methods.sam_weights import size_of
+from jaxmeta.methods.networks.segment_anything import size_of
 from jaxmeta.models.sam import Prompts, Sam, sam
 from jaxmeta.models.sam.files import read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import (

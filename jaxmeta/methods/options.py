@@ -1,4 +1,4 @@
-"""Groups of options that several methods share: tasks, networks, losses, the outer optimizer.
+"""Groups of options that several methods share: tasks, losses, the outer optimizer.
 
 Each is a frozen dataclass with a docstring a field: what `--help` and the reference show. What a
 method has besides is its own dataclass, in its own file.
@@ -78,36 +78,6 @@ class Chunks(Tasks):
 
 
 @options
-class Unet:
-    """U-Net with GroupNorm and nearest upsampling."""
-
-    widths: tuple[int, ...] = (8, 16, 32, 64)
-    """Channels of each level, from full resolution down."""
-    groups: int = 8
-    """Groups of GroupNorm."""
-    prior: float = -2.5
-    """Logit of the untrained output: -2.5 says that a structure fills about 8 % of a slice."""
-
-
-@options
-class InstanceUnet:
-    """The U-Net of MetaMedSeg, with instance normalization."""
-
-    widths: tuple[int, ...] = (32, 64, 128)
-    """Channels of each level, from full resolution down."""
-
-
-@options
-class SamTiny:
-    """Segment Anything at 4 million parameters, for slices of 256 pixels."""
-
-
-@options
-class Sam:
-    """Segment Anything of the size of the weights that the run begins with."""
-
-
-@options
 class SetLoss:
     """A loss of a set of slices together, in two parts."""
 
@@ -148,7 +118,6 @@ class Outer:
     """Decoupled weight decay (adamw)."""
 
 
-Network = Unet | InstanceUnet | SamTiny | Sam
 Loss = SetLoss | SliceLoss | OwnLoss
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxmeta import algorithms
 from jaxmeta.methods.method import Method
-from jaxmeta.methods.sam_weights import check_sam, size_of
+from jaxmeta.methods.networks.segment_anything import check_sam, size_of
 from jaxmeta.methods.sources import few_shot_source
 from jaxmeta.models.sam import sam
 from jaxmeta.options import options

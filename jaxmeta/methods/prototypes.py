@@ -2,7 +2,8 @@
 
 from jaxmeta import algorithms
 from jaxmeta.methods.method import Method
-from jaxmeta.methods.parts import check_network, loss_of, network_of, started
+from jaxmeta.methods.networks import network_of
+from jaxmeta.methods.parts import check_network, loss_of, started
 from jaxmeta.options import options
 
 
@@ -19,7 +20,7 @@ class Prototypes:
 def algorithm(config, begin, *, testing=False, target=None) -> algorithms.Algorithm:
     """Make it."""
     own = config.method
-    features = started(network_of(config, own.features, prior=0.0), begin)
+    features = started(network_of(config).model(config, own.features, prior=0.0), begin)
     return algorithms.prototypes(features, loss_of(config), scale=own.scale)
 
 

@@ -6,13 +6,13 @@ from jaxmeta import algorithms
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.maml import test_steps
 from jaxmeta.methods.method import Method
+from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.options import Adaptation, Episodes
 from jaxmeta.methods.parts import (
     check_network,
     inner_rule,
     loss_of,
     network_and_loss,
-    network_of,
     started,
 )
 from jaxmeta.options import options
@@ -46,7 +46,7 @@ def transfer(config, begin, *, testing=False, target=None) -> algorithms.Algorit
     """Make pre-training with an output for each source structure."""
     own = config.method
     model, loss = network_and_loss(config, testing=testing)
-    heads = started(network_of(config, len(config.structures)), begin)
+    heads = started(network_of(config).model(config, len(config.structures)), begin)
     tune = dict(optimizer=inner_rule(own)(own.rate), steps=own.test_steps)
     return algorithms.transfer(started(model, begin), heads, loss, loss_of(config), **tune)
 

@@ -8,21 +8,17 @@ import tyro
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.files import Place, plain
-from jaxmeta.methods import ALL, method_of
+from jaxmeta.methods import ALL, method_of, networks
 from jaxmeta.methods.maml import MetaSgd
+from jaxmeta.methods.networks.unet import Unet
 from jaxmeta.methods.options import (
     Chunks,
     Episodes,
-    InstanceUnet,
     Loss,
-    Network,
     Outer,
     OwnLoss,
-    Sam,
-    SamTiny,
     SetLoss,
     SliceLoss,
-    Unet,
     Volumes,
 )
 from jaxmeta.options import options, path_or_none
@@ -31,12 +27,13 @@ TrainingLeak = Literal["target-labels", "shared-patients", "organs", "patients",
 AnyLeak = Literal[TrainingLeak, "settings", "data"]
 
 Options = Union[tuple(each.options for each in ALL)]  # noqa: UP007 - of a list
+NetworkOptions = Union[tuple(each.options for each in networks.ALL)]  # noqa: UP007
 TaskOptions = Episodes | Volumes | Chunks
 # How the members of each union are called in config.json, under "type".
 TYPES: dict[str, dict[str, type]] = {
     "method": {each.name: each.options for each in ALL},
     "tasks": {"episodes": Episodes, "volumes": Volumes, "chunks": Chunks},
-    "network": {"unet": Unet, "instance-unet": InstanceUnet, "sam-tiny": SamTiny, "sam": Sam},
+    "network": {each.name: each.options for each in networks.ALL},
     "loss": {"set": SetLoss, "slice": SliceLoss, "own": OwnLoss},
 }
 
@@ -99,7 +96,7 @@ class Config:
     from the working directory, at every use of the run."""
     method: Options = MetaSgd()
     tasks: TaskOptions = Episodes()
-    network: Network = Unet()
+    network: NetworkOptions = Unet()
     loss: Loss = SetLoss()
     outer: Outer = Outer()
     augment: Augmentation = Augmentation(invert=0.5)

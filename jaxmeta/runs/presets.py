@@ -10,17 +10,10 @@ from jaxmeta.methods.maml import MetaSgd
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
 from jaxmeta.methods.metamedseg.released import Released as Compounding
 from jaxmeta.methods.method import Method
-from jaxmeta.methods.options import (
-    Chunks,
-    Episodes,
-    InstanceUnet,
-    Outer,
-    OwnLoss,
-    Sam,
-    SamTiny,
-    SliceLoss,
-    Volumes,
-)
+from jaxmeta.methods.networks import network_of
+from jaxmeta.methods.networks.instance_unet import InstanceUnet
+from jaxmeta.methods.networks.segment_anything import Sam, SamTiny
+from jaxmeta.methods.options import Chunks, Episodes, Outer, OwnLoss, SliceLoss, Volumes
 from jaxmeta.methods.promptable import Promptable
 from jaxmeta.methods.ssm_sam.method import SelfSampling
 from jaxmeta.methods.ssm_sam.released import Released
@@ -32,8 +25,6 @@ DEFAULT_PRESET = "unet-maml"
 STILL = Augmentation(flip=0.0, rotate=0.0, zoom=0.0, shift=0.0, gain=0.0, offset=0.0, noise=0.0)
 # Beta of MetaMedSeg; as Reptile it moves without an optimizer's memory.
 MOVE = Outer(optimizer="sgd", schedule="constant", rate=0.01, warmup=0.0, clip=0.0)
-# Of plain pre-training, chosen on validation organs, see RESULTS.md.
-TRANSFER_RATE, TRANSFER_RATE_OF_INSTANCES = 6e-3, 2e-2
 # Without warps, which cost as much as a step of so small a network.
 QUICK = Augmentation(rotate=0.0, zoom=0.0, shift=0.0)
 PROMPTED = dict(network=SamTiny(), loss=OwnLoss(), augment=QUICK)
@@ -69,9 +60,7 @@ def with_method(config: Config, method: Any) -> Config:
         config = dataclasses.replace(config, outer=Outer())
     own = {"method": method} | USUAL.get(type(method), {})
     if isinstance(method, Transfer) and not isinstance(method, Scratch):
-        of_instances = isinstance(config.network, InstanceUnet) and not config.own_network
-        rate = TRANSFER_RATE_OF_INSTANCES if of_instances else TRANSFER_RATE
-        own["outer"] = Outer(rate=rate)
+        own["outer"] = Outer(rate=network_of(config).transfer_rate)
     return dataclasses.replace(config, **own)
 
 

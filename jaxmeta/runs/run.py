@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,8 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
-from jaxmeta.methods import method_of
-from jaxmeta.methods.options import Sam, SamTiny
-from jaxmeta.methods.sam_weights import begun_size, converted, weights_of
+from jaxmeta.methods import method_of, networks
+from jaxmeta.methods.networks.segment_anything import converted
 from jaxmeta.runs import config_file
 from jaxmeta.runs.build import build
 from jaxmeta.runs.config import Config
@@ -110,13 +110,8 @@ def stands_on(config: Config, leaks: Iterable[str] = ()) -> str:
 def beginning(config: Config, division: Split) -> PyTree:
     """Read the network that a run begins with: another run's, or of Segment Anything converted
     weights."""
-    if not isinstance(config.network, (Sam, SamTiny)):
-        return network_of(config.origin, division, config)
-    begun_size(config.origin)  # or it is none of Segment Anything's
-    learned = None
-    if not converted(config.origin):
-        learned = network_of(config.origin, division, config)
-    return weights_of(config, learned)
+    read = partial(network_of, config.origin, division, config)
+    return networks.network_of(config).begin(config, read)
 
 
 def network_of(folder: Path, division: Split, begun: Config) -> PyTree:

@@ -19,7 +19,7 @@ from jaxmeta.data.identity import digests
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
-from jaxmeta.methods.sam_weights import converted
+from jaxmeta.methods.networks.segment_anything import converted
 from jaxmeta.runs import config_file
 from jaxmeta.runs.provenance import Leak, Seen, seen_from_json, seen_here, with_folder
 from jaxmeta.splits.split import Split

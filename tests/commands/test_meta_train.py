@@ -22,7 +22,7 @@ from jaxmeta.commands.train import main, parse
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
-from jaxmeta.methods.options import InstanceUnet
+from jaxmeta.methods.networks.instance_unet import InstanceUnet
 from jaxmeta.methods.transfer import Scratch
 from jaxmeta.models.sam import SIZES
 from jaxmeta.models.sam.files import write_size

@@ -17,7 +17,7 @@ from functools import partial
 from jaxmeta.commands import train
 from jaxmeta.evaluation import settings
 from jaxmeta.evaluation.finetune import Finetune
-from jaxmeta.methods.options import Unet
+from jaxmeta.methods.networks.unet import Unet
 from jaxmeta.parallel import devices
 from jaxmeta.runs.presets import PRESETS
 

@@ -9,7 +9,8 @@ from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import Shards, open_shards
 from jaxmeta.methods.maml import MetaSgd
-from jaxmeta.methods.options import Episodes, Unet
+from jaxmeta.methods.networks.unet import Unet
+from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.train import meta_train
 from tests.helpers.cohorts import write_scans

@@ -14,7 +14,8 @@ from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.evaluation.test_plan import Options, plan_test
 from jaxmeta.methods.maml import MetaSgd
-from jaxmeta.methods.options import Episodes, Unet
+from jaxmeta.methods.networks.unet import Unet
+from jaxmeta.methods.options import Episodes
 from jaxmeta.runs import config_file, signature
 from jaxmeta.runs.claim import claim
 from jaxmeta.runs.config import Config

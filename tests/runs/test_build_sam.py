@@ -9,8 +9,9 @@ import pytest
 from jaxmeta.algorithms.ssm_sam import Online
 from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.inner_loop.rematerialise import REMAT
-from jaxmeta.methods import sam_weights
-from jaxmeta.methods.options import Chunks, Outer, OwnLoss, Sam
+from jaxmeta.methods.networks import segment_anything
+from jaxmeta.methods.networks.segment_anything import Sam
+from jaxmeta.methods.options import Chunks, Outer, OwnLoss
 from jaxmeta.methods.ssm_sam import method, released
 from jaxmeta.methods.ssm_sam.method import SelfSampling
 from jaxmeta.methods.ssm_sam.released import Released
@@ -101,9 +102,9 @@ def test_slices_look_as_the_frozen_encoder_learned_from_them(tmp_path):
     """MedSAM's learned from 0 to 1, whatever is the darkest and the brightest."""
     begun = dataclasses.replace(PRESETS["ssm-sam"].config, init_from=tmp_path)
     write_size(tmp_path, SIZES["vit-b"])
-    assert sam_weights.colors_of(begun) is slices_as_colors
+    assert segment_anything.colors_of(begun) is slices_as_colors
     write_size(tmp_path, SIZES["vit-b"], "medsam")
-    seen = sam_weights.colors_of(begun)(jnp.array([-9.0, LOW, HIGH, 9.0])[None, :, None, None])
+    seen = segment_anything.colors_of(begun)(jnp.array([-9.0, LOW, HIGH, 9.0])[None, :, None, None])
     np.testing.assert_allclose(seen[0, :, 0, 1], [0, 0, 1, 1], atol=1e-6)
 
 

@@ -19,7 +19,8 @@ from jaxmeta.evaluation import pretraining, settings, tuning
 from jaxmeta.evaluation.test_plan import plan_test
 from jaxmeta.methods import testing
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
-from jaxmeta.methods.options import Outer, OwnLoss, Sam, SamTiny, Volumes
+from jaxmeta.methods.networks.segment_anything import Sam, SamTiny
+from jaxmeta.methods.options import Outer, OwnLoss, Volumes
 from jaxmeta.methods.parts import inner_rule
 from jaxmeta.methods.testing import BY_SLICE, Grid
 from jaxmeta.methods.transfer import Transfer

@@ -11,7 +11,7 @@ import pytest
 
 from jaxmeta.commands.train import parse
 from jaxmeta.errors import BadInput
-from jaxmeta.methods.own_network import own_network
+from jaxmeta.methods.networks.own_network import own_network
 from jaxmeta.methods.transfer import Transfer
 from jaxmeta.runs import checks
 from jaxmeta.runs.build import build

@@ -22,8 +22,10 @@ from jaxmeta.evaluation.protocols.released import RELEASED
 from jaxmeta.evaluation.test_plan import Options
 from jaxmeta.inference.predict import Options as Predict
 from jaxmeta.inference.predict import predict
-from jaxmeta.methods import sam_weights
-from jaxmeta.methods.options import Chunks, Episodes, Sam, SetLoss, Unet
+from jaxmeta.methods.networks import segment_anything
+from jaxmeta.methods.networks.segment_anything import Sam
+from jaxmeta.methods.networks.unet import Unet
+from jaxmeta.methods.options import Chunks, Episodes, SetLoss
 from jaxmeta.methods.ssm_sam import method as ssm_sam
 from jaxmeta.methods.ssm_sam.method import SSM_SAM, SelfSampling
 from jaxmeta.methods.ssm_sam.released import Released
@@ -44,10 +46,10 @@ SMALL = Size(8, 4, 1, (1,), image=16, patch=4, window=2, features=8, hidden=8, n
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """Let sam-tiny be smaller still."""
-    before = sam_weights.SIZES["tiny"]
-    sam_weights.SIZES["tiny"] = SMALL
+    before = segment_anything.SIZES["tiny"]
+    segment_anything.SIZES["tiny"] = SMALL
     yield
-    sam_weights.SIZES["tiny"] = before
+    segment_anything.SIZES["tiny"] = before
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +325,7 @@ def test_what_is_ssm_sam_s_is_nobody_else_s():
 
 
 def test_the_presets_of_published_size_ask_for_weights(tmp_path):
-    write_size(tmp_path, sam_weights.SIZES["vit-b"])
+    write_size(tmp_path, segment_anything.SIZES["vit-b"])
     for name in ("ssm-sam", "ssm-sam-released"):
         with pytest.raises(BadInput, match="needs `init_from`"):
             checks.check(PRESETS[name].config)
@@ -331,10 +333,10 @@ def test_the_presets_of_published_size_ask_for_weights(tmp_path):
 
 
 def test_a_beginning_of_another_size_is_named(tmp_path):
-    write_size(tmp_path, sam_weights.SIZES["vit-b"])
+    write_size(tmp_path, segment_anything.SIZES["vit-b"])
     config = dataclasses.replace(PRESETS["ssm-sam-tiny"].config, init_from=tmp_path)
     with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*network is"):
-        sam_weights.weights_of(config, None)
+        segment_anything.weights_of(config, None)
 
 
 @pytest.mark.slow

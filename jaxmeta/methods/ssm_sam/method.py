@@ -8,10 +8,10 @@ from jaxmeta import algorithms
 from jaxmeta.algorithms.ssm_sam import Drawn, Online
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
-from jaxmeta.methods import sam_weights
 from jaxmeta.methods.method import FrozenPart, Method
+from jaxmeta.methods.networks import segment_anything
+from jaxmeta.methods.networks.segment_anything import check_sam, size_of
 from jaxmeta.methods.parts import MEMORY
-from jaxmeta.methods.sam_weights import check_sam, size_of
 from jaxmeta.methods.sources import chunk_source
 from jaxmeta.methods.ssm_sam import released
 from jaxmeta.methods.ssm_sam.released import Released
@@ -92,7 +92,7 @@ def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.A
 
 def colors_of(config: Any) -> Callable:
     """Choose how slices become colors."""
-    return released.colored(config.method.released, sam_weights.colors_of(config))
+    return released.colored(config.method.released, segment_anything.colors_of(config))
 
 
 def network_of(config: Any) -> SsmSam:
@@ -173,7 +173,7 @@ def frozen_part(config: Any) -> FrozenPart:
     own, network, colors = config.method, network_of(config), colors_of(config)
     made_of = dict(
         network=(own.adapter, own.adapter_width, own.last_blocks, plain(own.released)),
-        preprocessing=sam_weights.preprocessing_of(config),
+        preprocessing=segment_anything.preprocessing_of(config),
     )
     return FrozenPart(made_of, lambda weights, x: to_parts(network.encode(weights, colors(x))))
 

@@ -1,4 +1,4 @@
-"""Which Segment Anything a run is of: its size, and the frozen weights that it begins with."""
+"""Segment Anything: its options, which size a run is of, and the weights that it begins with."""
 
 import json
 from collections.abc import Callable
@@ -9,12 +9,23 @@ from typing import Any
 from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
-from jaxmeta.methods.options import Sam, SamTiny
+from jaxmeta.methods.networks.network import Network
 from jaxmeta.models.sam import SIZES, Size
 from jaxmeta.models.sam.files import SIZE, read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import Preprocessing, slices_as_colors
 from jaxmeta.models.sam.resize import for_image
 from jaxmeta.models.sam.weights import size_name
+from jaxmeta.options import options
+
+
+@options
+class SamTiny:
+    """Segment Anything at 4 million parameters, for slices of 256 pixels."""
+
+
+@options
+class Sam:
+    """Segment Anything of the size of the weights that the run begins with."""
 
 
 def size_of(config: Any) -> Size:
@@ -48,13 +59,19 @@ def begun_size(begin: Path) -> Size:
             f"{begin} is of {method}: begin with a run of sam, or a folder that "
             "`jaxmeta convert-sam` wrote"
         )
-    size = SIZES["tiny"] if network == "sam-tiny" else begun_size(Path(theirs["init_from"]))
+    size = SIZES["tiny"] if network == SAM_TINY.name else begun_size(Path(theirs["init_from"]))
     return size._replace(image=theirs["tasks"]["size"])
 
 
 def converted(folder: Path) -> bool:
     """Tell a folder of converted weights from that of a run."""
     return (folder / SIZE).exists()
+
+
+def begun(config: Any, read: Callable[[], PyTree]) -> PyTree:
+    """Read what a run begins with: another run of Segment Anything, or converted weights."""
+    begun_size(config.origin)  # or it is none of Segment Anything's
+    return weights_of(config, None if converted(config.origin) else read())
 
 
 def weights_of(config: Any, learned: PyTree) -> PyTree:
@@ -100,3 +117,7 @@ def check_sam(config: Any) -> None:
             "this network needs `init_from`: a folder that `jaxmeta convert-sam` wrote, or a run "
             "of sam; without weights there are the presets sam-tiny and ssm-sam-tiny"
         )
+
+
+SAM_TINY = Network("sam-tiny", SamTiny, None, begin=begun)
+SAM = Network("sam", Sam, None, begin=begun)

@@ -11,16 +11,18 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxmeta.errors import BadInput
+from jaxmeta.methods.networks.network import Network
 from jaxmeta.models import Model
 
 CONTRACT = "it takes the number of outputs and returns a jaxmeta.models.Model(init, apply)"
 INSTALLED = {"site-packages", "dist-packages"}  # folders of packages
-OURS = (Path(__file__).parents[1],)
+OURS = (Path(__file__).parents[2],)
 PYTHONS = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 
@@ -101,3 +103,16 @@ def refuse_shapes(told: str, model: Model, shape: tuple[int, ...], classes: int)
             f"{told}: of an image of shape {shape} its logits are of shape {logits}, and should be "
             f"{wanted}"
         )
+
+
+def model(config: Any, classes: int, *, prior: float | None = None) -> Model:
+    """Make the network that a configuration names; its own file says where its outputs begin."""
+    return own_network(config.own_network, classes, config.tasks.size or None)
+
+
+def check(config: Any) -> None:
+    """Refuse what is no network, or has other shapes."""
+    model(config, 1)
+
+
+OWN_NETWORK = Network("own-network", type(None), model, check=check)  # in no list of names

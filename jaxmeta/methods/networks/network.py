@@ -1,0 +1,35 @@
+"""What a network is to everything around it: one value, made in one file, listed in one line.
+
+Methods, presets and tests ask a network through these fields alone; nobody asks for its class.
+`config` is the run's whole configuration: `config.network` are the network's own options.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import PyTree
+
+from jaxmeta.models import Model
+
+
+class MakeModel(Protocol):
+    """Make a configuration's network with so many outputs, for slices of `config.tasks.size`.
+
+    `prior` is the logit that the untrained network gives, None: by its own options. What has no
+    such option need not look at it.
+    """
+
+    def __call__(self, config: Any, classes: int, *, prior: float | None = None) -> Model: ...
+
+
+class Network(NamedTuple):
+    """A network that a run can have. Only `name`, `options` and `model` must be given."""
+
+    name: str  # in config.json, under "type"
+    options: type  # its frozen dataclass, `network` of a configuration
+    model: MakeModel | None  # None: it segments what is pointed at, and its own methods make it
+    check: Callable[[Any], None] = lambda config: None  # raises BadInput for what cannot be
+    # (config, read) -> what a run begins with; `read()` gives what `config.init_from` has learned
+    begin: Callable[[Any, Callable[[], PyTree]], PyTree] = lambda config, read: read()
+    transfer_rate: float = 6e-3  # outer, of pre-training: chosen on validation organs, RESULTS.md
+    shipped: bool = False  # the settings of scratch that ship were chosen on it
