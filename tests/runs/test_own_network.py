@@ -11,7 +11,9 @@ import pytest
 
 from jaxmeta.commands.train import parse
 from jaxmeta.errors import BadInput
+from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.networks.own_network import own_network
+from jaxmeta.methods.networks.segment_anything import SamTiny
 from jaxmeta.methods.transfer import Transfer
 from jaxmeta.runs import checks
 from jaxmeta.runs.build import build
@@ -103,6 +105,13 @@ def test_the_command_line_takes_a_network_by_its_function_alone(nets):
         build(dataclasses.replace(config, structures=("a/b",) * 7)).init, jax.random.key(0)
     )
     assert (1, 1, 3, 7) in {leaf.shape for leaf in jax.tree.leaves(state.meta.learned)}, "heads"
+
+
+def test_it_takes_the_place_of_any_network_that_is_named_beside_it(nets):
+    config = Config(network=SamTiny(), own_network=f"{nets}:tiny")
+    network = network_of(config)
+    assert network.model(config, 2).init(jax.random.key(0))["last"].shape == (1, 1, 3, 2)
+    assert network.begin(config, lambda: "learned") == "learned", "none of Segment Anything's"
 
 
 def test_a_module_may_lie_in_a_package_of_the_working_directory(nets, tmp_path):
