@@ -19,6 +19,7 @@ FLOORS = (
     ("jaxmeta.metrics", "jaxmeta.progress"),
     ("jaxmeta.data",),
     ("jaxmeta.phantoms",),
+    ("jaxmeta.atlas",),
     ("jaxmeta.models",),
     ("jaxmeta.splits", "jaxmeta.tasks"),
     ("jaxmeta.tasks.loader",),
@@ -40,6 +41,7 @@ FLOORS = (
 # Who must not know what, beside the floors: (part, what it never imports).
 WALLS = (
     ("jaxmeta.data", ("jax", "flax", "optax", "orbax", "grain")),
+    ("jaxmeta.atlas", ("jax", "flax", "optax", "jaxmeta.data")),
     ("jaxmeta.splits", ("jax", "flax", "optax", "orbax", "grain")),
     ("jaxmeta.tasks.task", ("jax", "jaxmeta")),
     ("jaxmeta.tasks", ("jax", "flax", "optax", "orbax", "grain")),

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jaxmeta.evaluation.finetune import Tuned
-from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask
+from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.evaluation.untrained import nearest_support_mask, place_and_intensity
 from jaxmeta.methods import ALL, Method
 
 METHOD = "adapted"
 SCRATCH, TRANSFER = "scratch", "transfer"
+UNTRAINED = "place and intensity, no training"
 BOUND, FULL = "fully supervised", "adapted, all slices"  # which saw all labels but those asked
 
 
@@ -48,6 +50,11 @@ BASELINES = (
         "nearest support mask",
         "the support slice's mask at the nearest relative height, none far from all of them",
         make=lambda make, method: nearest_support_mask("nearest support mask"),
+    ),
+    Baseline(
+        UNTRAINED,
+        "the support as an atlas, moved to the query's body: patches, intensities, EM on the query",
+        make=lambda make, method: place_and_intensity(UNTRAINED),
     ),
     Baseline(SCRATCH, tuned=True),
     *(Baseline(rule.random_row, rule.random_note, tuned=True) for rule in OWN_RULES),

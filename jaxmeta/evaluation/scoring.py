@@ -57,8 +57,12 @@ def support_set_keys(support_sets: int, seed: int, of: str = "") -> np.ndarray:
 def whole_volume(
     segmenter: Segmenter, fitted: Any, image: Float[np.ndarray, "N H W C"], *, chunk: int = 16
 ) -> Float[np.ndarray, "T N H W"]:
-    """Segment all slices of a volume, `chunk` at a time; the last chunk repeats its last slice."""
+    """Segment all slices of a volume, `chunk` at a time; the last chunk repeats its last slice.
+
+    What sees a volume whole has one chunk.
+    """
     place = places(len(image))
+    chunk = len(image) if segmenter.whole else chunk
     parts = []
     for start in range(0, len(image), chunk):
         index = np.minimum(np.arange(start, start + chunk), len(image) - 1)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import PyTree
 
 from jaxmeta.evaluation.trial import Support
 from jaxmeta.numerics import typed_key
@@ -27,14 +27,16 @@ class Segmenter(NamedTuple):
     """One line of the table: fit(supports, keys) -> fitted; segment(fitted, image, place) -> p.
 
     `fit` gets T supports as one `Support` of stacked arrays and T raw keys [T, 2]; `segment` gives
-    probabilities [T, N, H, W] of a chunk of slices. Of T chunks of slices [T, N, H, W, C], one for
-    each support, `segment_each` gives those; `prompt` may tell each slice something besides.
+    probabilities [T, N, H, W] of a chunk of slices, or of all slices of a volume where it must see
+    the `whole`. Of T chunks of slices [T, N, H, W, C], one for each support, `segment_each` gives
+    those; `prompt` may tell each slice something besides.
     """
 
     name: str
     fit: Callable[[Support, np.ndarray], Any]
     segment: Callable[[Any, np.ndarray, np.ndarray], Any]
     segment_each: Callable[..., Any] | None = None  # where nobody asks within volumes
+    whole: bool = False  # sees all slices of a volume together
     by_height: bool = False  # goes by where a slice lies in its volume, which a slice alone lacks
 
 
@@ -91,40 +93,6 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
         return Segmenter(name, fit, segment, segment_each)
 
     return make
-
-
-def nearest_support_mask(name: str) -> Segmenter:
-    """Make what learns nothing: every slice gets the support mask nearest in relative height.
-
-    The field of view is taken for the same stretch of body in every patient. Slices that lie
-    further outside of the labelled stretch than its slices lie apart (on average) stay empty; one
-    slice alone tells nothing of the extent and is copied everywhere. No oracle says where the
-    structure ends.
-    """
-
-    def fit(support, keys):
-        return support.examples.mask, support.place
-
-    def segment(fitted, image, place):
-        masks, known = fitted
-        nearest = np.abs(place[None, :, None] - known[:, None, :]).argmin(-1)
-        chosen = np.take_along_axis(masks, nearest[..., None, None], axis=1)
-        low, high = reach(known)
-        inside = (place[None] >= low[:, None]) & (place[None] <= high[:, None])
-        return chosen * inside[..., None, None].astype(np.float32)
-
-    def segment_each(fitted, image, prompt=()):
-        masks, _ = fitted
-        return np.repeat(masks[:, :1], image.shape[1], axis=1).astype(np.float32)
-
-    return Segmenter(name, fit, segment, segment_each, by_height=True)
-
-
-def reach(known: Float[np.ndarray, "T K"]) -> tuple[np.ndarray, np.ndarray]:
-    """Bound the stretch that labelled slices stand for: one mean gap more on both sides."""
-    low, high, gaps = known.min(1), known.max(1), known.shape[1] - 1
-    gap = (high - low) / gaps if gaps else np.inf
-    return low - gap, high + gap
 
 
 def together(supports: Sequence[Support]) -> Support:

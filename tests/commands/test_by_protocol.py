@@ -60,7 +60,13 @@ def test_the_fold_and_the_support_patient_are_held_out_and_the_fold_alone_is_sco
 def test_every_row_has_a_score_with_the_oracle_beside_the_one_without(tested):
     _, outcome = tested
     rows = list(dict.fromkeys(score.row for score in outcome.tables[0].scores))
-    plain = ["adapted", "no adaptation", "nearest support mask", "scratch"]
+    plain = [
+        "adapted",
+        "no adaptation",
+        "nearest support mask",
+        "place and intensity, no training",
+        "scratch",
+    ]
     assert rows == [name + known for name in plain for known in ("", ", z-range known")]
 
 
@@ -99,7 +105,9 @@ def test_folds_make_a_table_with_the_values_of_each_fold(tested, ten, tmp_path):
         means.append(np.mean(dice))
     lines = {line[0]: line for line in table["lines"]}
     assert lines["adapted"][1] == number(np.mean(means)) and lines["adapted"][-2] == "4"
-    assert not {"scratch", "nearest support mask"} & set(lines)  # of one fold alone
+    assert not {"scratch", "nearest support mask", "place and intensity, no training"} & set(
+        lines
+    )  # of one fold alone
     assert "left out: scratch (not in every report)" in text
     shown = (tmp_path / "folds" / "report.html").read_text()
     assert all(f"<td>{cell}</td>" in shown for cell in (*one, *two, lines["adapted"][1]))

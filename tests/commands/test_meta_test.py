@@ -42,7 +42,13 @@ from jaxmeta.reports.run import alive, digest_of_table, lines_of
 from jaxmeta.runs.run import Run, open_run
 
 DIAGONAL = (20**2 + 24**2 + 30**2) ** 0.5  # of 20 x 24 x 10 voxels of 1 x 1 x 3 mm
-ROWS = {"adapted", "no adaptation", "nearest support mask", "scratch"}
+ROWS = {
+    "adapted",
+    "no adaptation",
+    "nearest support mask",
+    "place and intensity, no training",
+    "scratch",
+}
 
 
 @pytest.fixture(scope="module")
@@ -281,13 +287,14 @@ def test_two_lines_of_one_setting_are_computed_once():
         "adapted",
         "no adaptation",
         "nearest support mask",
+        "place and intensity, no training",
         "scratch",
         "transfer",
         "transfer, same steps",
     ]
     assert [row.name for row in rows] == computed
     assert lines["scratch"] == ["scratch", "scratch, same steps"]
-    assert sum(lines.values(), []) == [*computed[:4], "scratch, same steps", *computed[4:]]
+    assert sum(lines.values(), []) == [*computed[:5], "scratch, same steps", *computed[5:]]
     assert [row.name for row in segmenters_of(lambda name, *_: row, settings, "none")[0]] == [""]
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxmeta.evaluation.protocols.alpnet import by_chunk, by_height, score_by_chunks
-from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask, together
+from jaxmeta.evaluation.segmenter import Segmenter, together
 from jaxmeta.evaluation.trial import Query, Support, Trial
+from jaxmeta.evaluation.untrained import nearest_support_mask
 from jaxmeta.tasks.task import Examples
 
 SIZE = 4

@@ -8,8 +8,9 @@ import pytest
 
 from jaxmeta.evaluation.finetune import finetuned, supervised
 from jaxmeta.evaluation.scoring import score_volumes, support_set_keys, whole_volume
-from jaxmeta.evaluation.segmenter import nearest_support_mask, networks, together
+from jaxmeta.evaluation.segmenter import networks, together
 from jaxmeta.evaluation.trial import Query, Support, Trial, places
+from jaxmeta.evaluation.untrained import nearest_support_mask
 from jaxmeta.learners.learner import Predictor
 from jaxmeta.models.model import Model
 from jaxmeta.tasks.task import Examples

@@ -27,7 +27,8 @@ from jaxmeta.evaluation.protocols.within_volume import (
     segmented_chunks,
     trials,
 )
-from jaxmeta.evaluation.segmenter import Segmenter, nearest_support_mask
+from jaxmeta.evaluation.segmenter import Segmenter
+from jaxmeta.evaluation.untrained import nearest_support_mask
 from jaxmeta.methods.options import Episodes
 from jaxmeta.runs.config import Config
 from jaxmeta.splits.pool import pool

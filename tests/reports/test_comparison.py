@@ -634,12 +634,13 @@ def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monke
     def alone(outcome, row):
         return [score.dice for score in outcome.tables[0].scores if score.row == row]
 
-    for row in ("nearest support mask", "scratch"):  # computed twice, and the same to the last bit
+    untrained = {"nearest support mask", "place and intensity, no training"}
+    for row in (*untrained, "scratch"):  # computed twice, and the same to the last bit
         assert alone(ours, row) == alone(theirs, row)
     folder = run / "report" / "of_2_runs"
     (table,) = json.loads((folder / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
-    assert lines.keys() == {"meta-sgd", "prototypes", "nearest support mask", "scratch"}
+    assert lines.keys() == {"meta-sgd", "prototypes", "scratch", *untrained}
     for row, outcome in {"meta-sgd": ours, "prototypes": theirs}.items():
         gains = [a - b for a, b in zip(alone(outcome, "adapted"), alone(outcome, "scratch"))]
         assert lines[row]["ahead"]["supports"]["mean"] == pytest.approx(sum(gains) / len(gains))

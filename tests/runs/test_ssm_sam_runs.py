@@ -137,6 +137,7 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
         "adapted",
         "no adaptation",
         "nearest support mask",
+        "place and intensity, no training",
         RANDOM,
     }
     curves = whole.by_steps
@@ -159,9 +160,12 @@ def test_a_run_is_tested_on_whole_volumes_and_within_them(run, searched, capsys)
     assert "slices labelled, of those that show the organ: spleen" in text
     assert "CLICKS ON THE TRUTH" in text
     (found,) = outcome.tables
-    assert {"adapted", "adapted" + RELEASED, "nearest support mask"} <= {
-        score.row for score in found.scores
-    }
+    assert {
+        "adapted",
+        "adapted" + RELEASED,
+        "nearest support mask",
+        "place and intensity, no training",
+    } <= {score.row for score in found.scores}
     assert found.settings == settings.read_tuned(run, "1, within 3")
     assert {s.source for s in whole.settings.values()}.isdisjoint(
         s.source for s in found.settings.values()
