@@ -10,6 +10,7 @@ from jaxmeta.atlas import Atlas
 from jaxmeta.atlas import segment as segment_by_atlas
 from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.trial import Support
+from jaxmeta.tasks.task import Examples
 
 
 def nearest_support_mask(name: str) -> Segmenter:
@@ -71,14 +72,20 @@ def place_and_intensity(name: str) -> Segmenter:
     return Segmenter(name, fit, segment, segment_each, whole=True, by_height=True)
 
 
-def atlases(support: Support) -> list[Atlas]:
-    """Take each of T supports, stacked as `together` stacks them, as an atlas: its valid slices."""
-    made = []
-    for image, mask, valid, place, names in zip(
-        *support.examples[:3], support.place, support.slices, strict=True
-    ):
-        scans = [name.rpartition(":")[0] for name in names]
-        number = np.array([scans.index(scan) for scan in scans])
-        kept = np.flatnonzero(valid)
-        made.append(Atlas(image[kept, ..., 0], mask[kept], place[kept], number[kept]))
-    return made
+def atlases(supports: Support) -> list[Atlas]:
+    """Take each of T supports, stacked as `together` stacks them, as an atlas."""
+    examples = zip(*supports.examples[:3], strict=True)
+    rest = zip(supports.place, supports.patients, supports.slices, strict=True)
+    return [
+        atlas_of(Support(Examples(*each), *others))
+        for each, others in zip(examples, rest, strict=True)
+    ]
+
+
+def atlas_of(support: Support) -> Atlas:
+    """Take the valid slices of a support as an atlas; those of one scan have its name."""
+    image, mask, valid = support.examples[:3]
+    kept = np.flatnonzero(valid)
+    scans = [support.slices[n].rpartition(":")[0] for n in kept]
+    number = np.array([scans.index(scan) for scan in scans])
+    return Atlas(image[kept, ..., 0], mask[kept], support.place[kept], number)

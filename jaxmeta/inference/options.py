@@ -12,12 +12,14 @@ from jaxmeta.options import options
 class Options:
     """Segment structures in one's own volumes."""
 
-    run: Path
-    """The run folder; to point, a run of sam-tiny or a folder that convert_sam wrote."""
     image: tuple[Path, ...]
     """Volumes to segment."""
     output: Path
     """Folder for the masks, each named like its image."""
+    run: Literal["none"] | Path = "none"
+    """The folder of a run that is adapted to the support; none: nothing was trained, the support's
+    own places and intensities say where it is. To point, a run of sam-tiny or a folder that
+    convert_sam wrote."""
     support: tuple[str, ...] = ()
     """Labelled volumes, as IMAGE:LABEL or IMAGE:LABEL:VALUE; without VALUE every label above 0."""
     structures: tuple[int, ...] = ()
@@ -33,18 +35,19 @@ class Options:
     """X,Y,Z or VALUE:X,Y,Z: a voxel beside the structure, for a slice that has a box or a click of
     it."""
     shots: int = 0
-    """Labelled slices to adapt to, evenly spaced among those that hold the structure; 0: all of
-    them (ssm-sam: 5, for it answers once for each)."""
+    """Labelled slices to go by, evenly spaced among those that hold the structure; 0: all of them
+    (ssm-sam: 5, for it answers once for each)."""
     support_sets: int = 1
-    """Adapt to so many draws of `shots` slices, and average what they give: the first is evenly
+    """Go by so many draws of `shots` slices, and average what they give: the first is evenly
     spaced, the others are random."""
     probabilities: bool = False
     """Also save the probability of each structure, as NAME_prob_VALUE.nii.gz."""
     modality: Literal["auto", "ct", "mr"] = "auto"
-    """What the volumes are; auto: what the run learned from, and needed where those are both."""
+    """What the volumes are; auto: what the run learned from, and needed where those are both;
+    without a run CT where the support has air in HU, else MR."""
     axis: Literal["auto", "acquired", "axial", "coronal", "sagittal"] = "auto"
     """Which slices are cut: those that each volume was acquired in, or those of one plane; auto: as
-    those that the run learned from."""
+    those that the run learned from; without a run acquired."""
     channel: str = "auto"
     """Which channel of volumes that hold several, as (x, y, z, channel): NAME where a dataset.json
     beside declares names, or NUMBER from 0; auto: the one that the run learned from."""
@@ -68,7 +71,9 @@ def check(options: Options) -> None:
         )
     if pointing and len(options.image) > 1:
         raise BadInput("`box` and `click` point into one volume: give one `image`")
-    usual = Options(run=options.run, image=(), output=options.output)
+    if pointing and options.run == "none":
+        raise BadInput("`box` and `click` need a `run`: of sam-tiny, or converted weights")
+    usual = Options(image=(), output=options.output)
     for name in ("structures", "shots", "support_sets") if pointing else ():
         if getattr(options, name) != getattr(usual, name):
             raise BadInput(f"`{name}`: it is for `support`")

@@ -15,16 +15,10 @@ from jaxmeta.data.postprocess import highest, largest_components
 from jaxmeta.data.scan import network_input
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.found import FoundVolume
-from jaxmeta.inference.notes import teller
 from jaxmeta.inference.options import Options, told_reading
 from jaxmeta.inference.prompts import open_network, parse_pointed, pointer
-from jaxmeta.inference.scan import (
-    Reading,
-    check_rescale,
-    read_scan,
-    reading_for,
-    tell_channel,
-)
+from jaxmeta.inference.run_reading import reading_for, teller
+from jaxmeta.inference.scan import Reading, check_rescale, read_scan, tell_channel
 from jaxmeta.methods.networks.segment_anything import converted
 from jaxmeta.models.sam import Sam
 from jaxmeta.models.sam.images import HIGH, LOW, Preprocessing, layout_of

@@ -1,16 +1,17 @@
 """Segment structures in one's own volumes, and write the masks: what the command `predict` does.
 
-A structure is shown in a few labelled slices (`few_shot.py`), or pointed at (`pointing.py`). Each
-mask is saved on its image's own grid with its header, and is there whole or not at all.
+A structure is shown in a few labelled slices - to a run (`few_shot.py`), or to nobody that was
+trained (`untrained.py`) - or pointed at (`pointing.py`). Each mask is saved on its image's own grid
+with its header, and is there whole or not at all.
 """
 
+import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxmeta.data.formats.formats import case_stem, is_image, kinds
 from jaxmeta.data.formats.unread import conversion
 from jaxmeta.errors import BadInput
-from jaxmeta.inference import few_shot, pointing
 from jaxmeta.inference.found import FoundVolume, pictures, save_found
 from jaxmeta.inference.options import Options, check
 from jaxmeta.inference.support import parsed
@@ -39,7 +40,15 @@ def segmented(options: Options) -> Iterator[FoundVolume]:
     """Give what is found in each image, and write nothing."""
     check(options)
     refuse_missing(options, inputs(options))
-    return (few_shot if options.support else pointing).segmented(options)
+    return importlib.import_module(f"jaxmeta.inference.{answering(options)}").segmented(options)
+
+
+def answering(options: Options) -> str:
+    """Name the module that answers; it is imported when it is asked, for a mask without training
+    should not wait for what trains."""
+    if not options.support:
+        return "pointing"
+    return "untrained" if options.run == "none" else "few_shot"
 
 
 def inputs(options: Options) -> list[Path]:

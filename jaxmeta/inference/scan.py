@@ -1,7 +1,8 @@
-"""Read one's own files as a run reads its shards: for `predict`.
+"""Read one's own files as shards are read: for `predict`.
 
-How slices are cut, windowed, resized and normalized is what the run learned from; what that leaves
-open, the command line says. It is done by what prepares and loads shards, too (`data/scan.py`).
+How slices are cut, windowed, resized and normalized is what a run learned from (`run_reading.py`),
+or what the support is (`untrained.py`); what that leaves open, the command line says. It is done by
+what prepares and loads shards, too (`data/scan.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ from jaxmeta.data.rules import rescale_rule, scale_for
 from jaxmeta.data.scan import Scan, network_input, scan_of
 from jaxmeta.errors import BadInput
 from jaxmeta.progress import say
-from jaxmeta.runs.run import Run
 
 
 class Reading(NamedTuple):
@@ -38,30 +38,6 @@ class Reading(NamedTuple):
         str, ...
     ] = ()  # SLOPE,INTERCEPT or PATTERN=...: the files' matter, not the run's
     tell: Callable[[Path, Scan], None] = lambda *scan: None  # how each file was read
-
-
-def reading_for(
-    run: Run,
-    *,
-    modality: str | None = None,
-    axis: str | None = None,
-    channel: str | None = None,
-    fill_nan: float | None = None,
-    rescale: Sequence[str] = (),
-) -> Reading:
-    """Read files as the run's training data was read, or as told.
-
-    Raises BadInput where the run learned from both CT and MR, and nothing says which it is.
-    """
-    config, tasks = run.config, run.config.tasks
-    modality = modality or config.modality
-    if not modality:
-        raise BadInput(f"{run.folder} learned from ct and mr: say `modality=ct` or `modality=mr`")
-    channel = channel or config.channel or None  # without: a file of several asks
-    axis = axis or config.axis
-    frames = config.frames if axis == config.axis else ()
-    how = dict(fill_nan=fill_nan, channel=channel, frames=frames, rescale=tuple(rescale))
-    return Reading(tasks.size, tasks.mm, axis, modality, **how)
 
 
 def tell_channel(images: Sequence[Path], reading: Reading, asked: str | None) -> None:

@@ -37,7 +37,7 @@ Labelled = str | tuple[File | Volume, File | Volume | np.ndarray] | tuple  # ...
 
 
 def segment(
-    run: File,
+    run: File | None,
     images: Sequence[File | Volume],
     support: Sequence[Labelled],
     *,
@@ -55,6 +55,8 @@ def segment(
 ) -> list[Integer[np.ndarray, "x y z"]]:
     """Adapt a run once to the support, and give a mask for each image, in its own voxels.
 
+    Without a run (None) nothing was trained: the support alone says where the structure is.
+
     Each entry of `support` is (image, label) or (image, label, value), or the command's text
     "IMAGE:LABEL:VALUE"; images are files or `Volume`s, and a label may also be an array of its
     image's voxels. The other arguments are the options of `predict`. Nothing is written, unless
@@ -67,7 +69,7 @@ def segment(
     with TemporaryDirectory() as folder:
         scratch = Path(folder)
         options = Options(
-            run=Path(run),
+            run="none" if run is None else Path(run),
             image=tuple(filed(image, scratch / f"image_{n}.nii") for n, image in enumerate(images)),
             output=scratch if output is None else Path(output),
             support=tuple(

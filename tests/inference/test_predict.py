@@ -16,7 +16,8 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.predict import predict
-from jaxmeta.inference.scan import Reading, read_scan, reading_for, seen
+from jaxmeta.inference.run_reading import reading_for
+from jaxmeta.inference.scan import Reading, read_scan, seen
 from jaxmeta.inference.support import drawn_supports, parsed, read_support
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.setup import common

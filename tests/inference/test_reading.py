@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jaxmeta.errors import BadInput
-from jaxmeta.inference.notes import teller
 from jaxmeta.inference.predict import Options, outputs
+from jaxmeta.inference.run_reading import teller
 from jaxmeta.inference.scan import Reading, check_rescale, read_scan, seen
 from jaxmeta.inference.support import parsed, read_support
 from jaxmeta.runs.config import Config

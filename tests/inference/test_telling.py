@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from jaxmeta.data.grid import Grid, pixel
 from jaxmeta.errors import BadInput
 from jaxmeta.inference import few_shot
-from jaxmeta.inference.notes import teller, unlike
+from jaxmeta.inference.notes import unlike
 from jaxmeta.inference.predict import predict
-from jaxmeta.inference.scan import read_scan, reading_for
+from jaxmeta.inference.run_reading import reading_for, teller
+from jaxmeta.inference.scan import read_scan
 from jaxmeta.inference.support import parsed, read_support
 from jaxmeta.runs.run import open_run
 from tests.helpers.predicting import options, pair

@@ -20,8 +20,8 @@ from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.test_plan import Options, check
 from jaxmeta.evaluation.tuned import transfer_run
 from jaxmeta.evaluation.tuning import head_of, validation_pool
-from jaxmeta.inference.notes import known_scans, teller
-from jaxmeta.inference.scan import read_scan, reading_for
+from jaxmeta.inference.run_reading import known_scans, reading_for, teller
+from jaxmeta.inference.scan import read_scan
 from jaxmeta.methods.ssm_sam.method import SelfSampling
 from jaxmeta.models.sam.files import SIZE
 from jaxmeta.reports.run import whose
