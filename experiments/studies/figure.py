@@ -1,7 +1,8 @@
-"""Draw the README's figure: organs that a run has never seen, shown to it in five slices of one
-patient.
+"""Draw the README's figures: organs shown in five slices of one patient, to a run that has never
+seen them, or to the rule that learns nothing.
 
     python -m experiments.studies.figure --run RUN --data RUN/../phantoms-0/phantom_x [...]
+    python -m experiments.studies.figure --output PICTURE --data RUN/../phantoms-0/phantom_x [...]
 
 Of every structure of a data set the first patient is the support; of all others the one with the
 median Dice is drawn, in the slice with most of the truth.
@@ -9,7 +10,7 @@ median Dice is drawn, in the slice with most of the truth.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,9 +19,9 @@ from jaxmeta.commands.command import parse_words, run
 from jaxmeta.data.formats.image import read_label
 from jaxmeta.data.grid import spacing, to_slices
 from jaxmeta.data.layouts.found import described
-from jaxmeta.inference.few_shot import segmented
 from jaxmeta.inference.found import FoundVolume
 from jaxmeta.inference.options import Options as Asked
+from jaxmeta.inference.predict import segmented
 from jaxmeta.metrics import dice, overlap
 from jaxmeta.options import options
 from jaxmeta.parallel import devices
@@ -33,10 +34,10 @@ ROWS = ("support: labelled", "query: another patient", "mask (truth outlined)")
 class Options:
     """Draw support, query and mask of what a run has never seen."""
 
-    run: Path
-    """The run folder."""
     data: tuple[Path, ...]
     """Data sets with imagesTr/, labelsTr/ and dataset.json, of organs that the run held out."""
+    run: Literal["none"] | Path = "none"
+    """The run folder; none: masks without training."""
     output: Path = Path("experiments/figures/few_shot.png")
     """The picture."""
     shots: int = 5
@@ -58,7 +59,8 @@ class Column(NamedTuple):
 def main() -> None:
     """Parse, segment and draw."""
     options = parse_words(Options, __doc__)
-    devices.begin(options.run.resolve().parent / ".compiled")
+    if options.run != "none":
+        devices.begin(options.run.resolve().parent / ".compiled")
     draw(options.output, [c for folder in options.data for c in columns(folder, options)])
     print(options.output)
 

@@ -6,7 +6,7 @@ Both go by where a slice lies in its volume, so a slice alone tells them little.
 import numpy as np
 from jaxtyping import Float
 
-from jaxmeta.atlas import Atlas
+from jaxmeta.atlas import Atlas, Rule
 from jaxmeta.atlas import segment as segment_by_atlas
 from jaxmeta.evaluation.segmenter import Segmenter
 from jaxmeta.evaluation.trial import Support
@@ -47,7 +47,7 @@ def reach(known: Float[np.ndarray, "T K"]) -> tuple[np.ndarray, np.ndarray]:
     return low - gap, high + gap
 
 
-def place_and_intensity(name: str) -> Segmenter:
+def place_and_intensity(name: str, rule: Rule = Rule()) -> Segmenter:
     """Make what takes the support as an atlas of the structure (`jaxmeta/atlas/`): moved to the
     query's body, compared patch by patch, and weighed with intensities of the query itself.
 
@@ -59,12 +59,12 @@ def place_and_intensity(name: str) -> Segmenter:
         return atlases(support)
 
     def segment(fitted, image, place):
-        return np.stack([segment_by_atlas(atlas, image[..., 0], place) for atlas in fitted])
+        return np.stack([segment_by_atlas(atlas, image[..., 0], place, rule) for atlas in fitted])
 
     def segment_each(fitted, image, prompt=()):
         return np.stack(
             [
-                segment_by_atlas(atlas, each[..., 0], np.full(len(each), atlas.height.mean()))
+                segment_by_atlas(atlas, each[..., 0], np.full(len(each), atlas.height.mean()), rule)
                 for atlas, each in zip(fitted, image, strict=True)
             ]
         )

@@ -80,7 +80,7 @@ def test_without_a_support_it_says_so(run, images):
 @pytest.mark.slow
 def test_the_figure_of_the_readme_is_made_of_a_run(run, scanned, tmp_path):
     folder = scanned / "belly"
-    asked = figure.Options(run, (folder,), tmp_path / "figure.png", shots=2)
+    asked = figure.Options((folder,), run, tmp_path / "figure.png", shots=2)
     columns = list(figure.columns(folder, asked))
     assert len(columns) == 3, "a column for each structure"
     for one in columns:
