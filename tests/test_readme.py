@@ -48,7 +48,8 @@ def test_the_two_commands_stand_as_they_are():
         assert README.count(f"```\n{command}\n```") == 1
 
 
-def test_it_begins_with_a_picture_that_is_there():
-    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
-    assert (ROOT / picture).stat().st_size < 300_000
-    assert README.index(picture) < README.index("## ")
+def test_it_begins_with_a_picture_and_all_pictures_are_there():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert README.index(pictures[0]) < README.index("## ")
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 300_000

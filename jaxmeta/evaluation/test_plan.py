@@ -67,9 +67,10 @@ class Baselines:
     """The other rows of the table, and what each is fine-tuned with."""
 
     baselines: Literal["none", "default", "all"] = "default"
-    """none: the adapted method alone; default: no adaptation, nearest support mask, and scratch
-    with the setting that an earlier search found or that is shipped; all: transfer too, all tuned
-    on validation organs, each with its best setting and with as many steps as the method."""
+    """none: the adapted method alone; default: no adaptation, nearest support mask, place and
+    intensity, and scratch with the setting that an earlier search found or that is shipped; all:
+    transfer too, all tuned on validation organs, each with its best setting and with as many steps
+    as the method."""
     tune: bool = False
     """Search the settings anew, although the run has those of an earlier search."""
     only_tune: bool = False
