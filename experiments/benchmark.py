@@ -14,6 +14,7 @@ import tyro
 
 from experiments.benchmarks import core, sam
 from experiments.benchmarks import data as data_
+from experiments.benchmarks import masks as masks_
 from experiments.benchmarks import metrics as metrics_
 from experiments.benchmarks import sweep as sweep_
 from experiments.benchmarks import volumes as volumes_
@@ -186,6 +187,24 @@ def metrics(
     show({}, metrics_.metrics(shape, spacing), json)
 
 
+def masks(
+    shape: tuple[int, int, int] = (256, 256, 40),
+    spacing: tuple[float, float, float] = (1.5, 1.5, 6.0),
+    volumes: int = 4,
+    json: bool = False,
+) -> None:
+    """Time masks without training: to the first, and from one to the next, with reading and
+    writing.
+
+    Args:
+        shape: voxels of a volume.
+        spacing: mm along its axes.
+        volumes: how many are segmented.
+        json: print one JSON object.
+    """
+    show(dict(volumes=volumes), masks_.masks(shape, spacing, volumes), json)
+
+
 Sam = Literal["tiny", "vit-b", "vit-l", "vit-h"]
 
 
@@ -272,6 +291,7 @@ COMMANDS = {
     "adapt": adapt,
     "volumes": volumes,
     "metrics": metrics,
+    "masks": masks,
     "encode": encode,
     "adapt-sam": adapt_sam,
     "step-sam": step_sam,

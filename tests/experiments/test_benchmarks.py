@@ -19,6 +19,7 @@ SMALL = {
     "prepare": ["--input", "SCANS", "--repeat", "1"],
     "load": ["--data", "SHARDS", "--size", "8", "--tasks", "1", "--slices", "2", "--batches", "1"],
     "metrics": ["--shape", "24", "24", "12"],
+    "masks": ["--shape", "32", "32", "12", "--volumes", "2"],
     "meta-step": "--size 8 --width 8 --steps 1 --tasks 1 --shots 1 --repeat 1".split(),
     "adapt": "--size 8 --width 8 --steps 1 --shots 1 --repeat 1".split(),
     "volumes": "--size 16 --tasks 2 --slices 2 --fill 0.75 --epochs 1 --repeat 1".split(),
@@ -26,7 +27,7 @@ SMALL = {
     "adapt-sam": [*SAM, "--steps", "1", "--chunk", "1"],
     "step-sam": [*SAM, *"--organs 1 --shots 1 --queries 1 --passes 1 --chunk 1".split()],
 }
-QUICK = ("prepare", "load", "metrics")
+QUICK = ("prepare", "load", "metrics", "masks")
 FOUR = SIZES["tiny"]._replace(depth=4, whole=(1, 3))
 
 
