@@ -24,7 +24,7 @@ from jaxmeta.inference.support import LabelledPair, parsed
 from jaxmeta.inference.volumes import segmented_volumes, supports_of
 from jaxmeta.progress import say
 
-SIZE = 64  # pixels of a side; see RESULTS.md for finer ones
+SIZE = 96  # pixels of a side; see RESULTS.md for others
 
 
 def segmented(options: Options) -> Iterator[FoundVolume]:

@@ -97,7 +97,7 @@ def test_a_stack_turned_upside_down_has_its_masks_upside_down():
     np.testing.assert_allclose(answer[::-1], found(atlas, query), atol=2e-3)
 
 
-@pytest.mark.parametrize("size", [64, 96, 128])
+@pytest.mark.parametrize("size", [64, 96, 128, 160])
 def test_lengths_follow_the_size_of_a_slice(size):
     query, mask = body(seed=1, size=size, right=0.05)
     assert dice(found(atlas_of(*body(size=size)), query) > 0.5, mask) > 0.85
