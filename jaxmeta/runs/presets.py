@@ -197,10 +197,10 @@ TAKES = {
     "imaml": ("10", "1.6 GiB"),
     "prototypes": ("3", "1.1 GiB"),
     "transfer": ("3*", "1.2 GiB"),
-    "scratch": ("0", "?"),
+    "scratch": ("0", "0.8 GiB"),
     "metamedseg-small": ("8*", "1.0 GiB"),
-    "sam-tiny": ("20*", "?"),
-    "ssm-sam-tiny": ("10", "?"),
+    "sam-tiny": ("20*", "2.9 GiB"),
+    "ssm-sam-tiny": ("10", "2.4 GiB"),
 }
 EACH = (
     {name: NAMED[name] for name in (DEFAULT_PRESET, "real")}
