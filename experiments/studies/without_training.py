@@ -6,7 +6,8 @@
 
 It asks what `meta_test` asks of a run with this split: the same patients, supports, volumes and
 measures, so both can be paired. Without test organs every organ is tested and everybody is held
-out. No run is needed, for there is none. `--change` tries other settings of the rule.
+out. No run is needed, for there is none. `--change` tries other settings of the rule. The scores
+that RESULTS.md stands on are kept beside this file; `--read FILE` makes their tables again.
 """
 
 import csv
@@ -35,14 +36,19 @@ from jaxmeta.runs.config import Config
 from jaxmeta.splits import pool, split
 
 NEAREST = "nearest support mask"
+ROWS = (UNTRAINED, NEAREST)
+# of a case; `run` is the seed of the division
+CASE = ("run", "shots", "organ", "support_set", "support_patients", "patient", "case")
 
 
 @options
 class Options:
     """Score the rules that learn nothing on held-out organs."""
 
-    data: tuple[Path, ...]
+    data: tuple[Path, ...] = ()
     """Folders of shards."""
+    read: Literal["none"] | Path = "none"
+    """A file of scores that was kept, to make its tables; nothing is computed."""
     test_organs: tuple[str, ...] = ()
     """Organs to be asked for; without any, all."""
     val_organs: tuple[str, ...] = ()
@@ -69,13 +75,46 @@ class Options:
 def main() -> None:
     """Parse, score, print and keep."""
     options = parse_words(Options, __doc__)
+    if kept := path_or_none(options.read):
+        print(table(read(kept)))
+        return
+    if not options.data:
+        raise BadInput("`data`: name a folder of shards, or a file to `read`")
     scores = list(scored(options))
-    print(table(scores, options.shots))
+    print(table(scores))
     if path := path_or_none(options.output):
-        with path.open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(Score._fields)
-            rows.writerows(scores)
+        write(path, scores)
+
+
+def write(path: Path, scores: Sequence[Score]) -> None:
+    """Keep the Dice of both rows, a line a case."""
+    dice = {(score.row, *case_of(score)): score.dice for score in scores}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow((*CASE, *ROWS))
+        for score in scores:
+            if score.row == UNTRAINED:
+                own = [f"{dice[row, *case_of(score)]:.5f}" for row in ROWS]
+                lines.writerow((*(getattr(score, name) for name in CASE), *own))
+
+
+def read(path: Path) -> list[Score]:
+    """Read what was kept: both rows of each case, without what was not."""
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    whole = dict(support_set=int, shots=int)
+    return [
+        Score(
+            row=row,
+            support_slices="",
+            dice=float(line[row]),
+            iou=float("nan"),
+            outcome="",
+            **{name: whole.get(name, str)(line[name]) for name in CASE},
+        )
+        for line in lines
+        for row in ROWS
+    ]
 
 
 def scored(options: Options) -> Iterator[Score]:
@@ -116,7 +155,7 @@ def evenly(trial: Trial, shards, shots: int, size: int) -> Trial:
         if len(shown) < shots:
             raise BadInput(f"{patient}: {len(shown)} slices of {trial.organ}, and {shots} wanted")
         chosen = [shown[(2 * n + 1) * len(shown) // (2 * shots)] for n in range(shots)]
-        chosen = [(volume, at) for at in chosen]
+        chosen = [(volume, int(at)) for at in chosen]
         return support_of(shards, trial.organ, chosen, support.patients, size=size, mm=None)
 
     return trial._replace(supports=tuple(map(spaced, trial.supports)))
@@ -136,22 +175,22 @@ def changed(changes: Sequence[str]) -> Rule:
     return rule
 
 
-def table(scores: Sequence[Score], shots: Sequence[int]) -> str:
+def table(scores: Sequence[Score]) -> str:
     """Write means of both rows by organ, with intervals over patients, and their difference."""
     lines = []
-    for count in shots:
+    for count in dict.fromkeys(score.shots for score in scores):
         here = [score for score in scores if score.shots == count]
-        by = {row: [s for s in here if s.row == row] for row in (UNTRAINED, NEAREST)}
+        by = {row: [s for s in here if s.row == row] for row in ROWS}
         columns = list(dict.fromkeys(organs(here)))
         lines += ["", f"| {count} slices | mean | {' | '.join(columns)} |"]
         lines.append("| --- " * (2 + len(columns)) + "|")
         for row, own in by.items():
-            dice, _ = row_mean(own)
             means = [row_mean([s for s in own if s.organ == organ])[0] for organ in columns]
             told = " | ".join(number(each.mean) for each in means)
-            lines.append(f"| {row} | {ranged(dice)} | {told} |")
+            lines.append(f"| {row} | {ranged(row_mean(own)[0])} | {told} |")
         both = difference(by[UNTRAINED], by[NEAREST])
-        lines.append(f"\ndifference {ranged(both)}, {len({case_of(s) for s in here})} cases")
+        cases = len({case_of(score) for score in here})
+        lines.append(f"\ndifference {ranged(both)}, {cases} cases")
     return "\n".join(lines)
 
 
