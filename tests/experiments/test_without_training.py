@@ -1,7 +1,11 @@
 """The study of what learns nothing: asked as a test asks, kept, and read again."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from experiments.studies import without_training
 from experiments.studies.without_training import (
     NEAREST,
     ROWS,
@@ -14,6 +18,8 @@ from experiments.studies.without_training import (
 )
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.baselines import UNTRAINED
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("even", [False, True])
@@ -39,3 +45,16 @@ def test_other_settings_are_by_name():
     assert (rule.search.side, rule.rounds, rule.weight) == (7, 0, 1.5)
     with pytest.raises(BadInput, match="`change=wight=1`: the rule has image_blur"):
         changed(["wight=1"])
+
+
+KEPT = sorted(Path(without_training.__file__).parent.glob("without_training_*.csv"))
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=[path.stem for path in KEPT])
+def test_the_record_has_the_numbers_of_the_cases_that_are_kept(kept):
+    record = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"[+-]?\.\d{3} \[\S+ \S+\]", table(read(kept)))
+    assert len(numbers) == 6, "two rows and a difference, of five slices and of one"
+    for each in numbers:
+        mean, low, high = re.findall(r"-?\.\d{3}", each)
+        assert re.search(rf"\+?{mean} \[\+?{low}, \+?{high}\]", record), each
