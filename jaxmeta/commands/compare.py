@@ -8,12 +8,13 @@ algorithm with the same settings are seeds of one method; those of several metho
 (`reports/comparison.py`); those of a protocol of the literature are its folds
 (`reports/cross_validation.py`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from jaxmeta.commands.command import parse_words
 from jaxmeta.errors import BadInput
+from jaxmeta.evaluation.baselines import OWN_ROWS
 from jaxmeta.evaluation.outcome import Outcome
 from jaxmeta.evaluation.protocols import PROTOCOLS, Name, alpnet
 from jaxmeta.evaluation.scoring import Score
@@ -32,10 +33,10 @@ class Options:
     """Run folders, each with the report of its test."""
     output: Literal["auto"] | Path = "auto"
     """Where the comparison goes; auto: beside the first run's report."""
-    reference: Literal["best"] | Path = "best"
-    """One of the runs, whose method every other row is held against, and p adjusted over these
-    comparisons; best: methods alone are, against the best of them, and p is adjusted over all
-    pairs."""
+    reference: str = "best"
+    """One of the runs, whose method every other row is held against, or a row that all have, as
+    "place and intensity, no training"; p is adjusted over these comparisons. best: methods alone
+    are, against the best of them, and p is adjusted over all pairs."""
     names: tuple[str, ...] = ()
     """What to call the methods, in the order in which they first come among the runs; by default
     their algorithm, and the settings that tell it from another of the same."""
@@ -51,14 +52,14 @@ def main() -> None:
     """Parse and compare."""
     options = parse_words(Options, __doc__)
     how = dict(report=PROTOCOLS[options.protocol].folder, allow_leak=options.allow_leak)
-    output, reference = path_or_none(options.output), path_or_none(options.reference)
+    output, reference = path_or_none(options.output), options.reference
     print(compare(options.run, output, reference, options.names, **how))
 
 
 def compare(
     folders: Sequence[Path],
     output: Path | None = None,
-    reference: Path | None = None,
+    reference: str = "best",
     names: Sequence[str] = (),
     *,
     report: str = "report",
@@ -72,7 +73,7 @@ def compare(
     outcomes = [read_report(folder, report) for folder in folders]
     beside = folders[0] / report / f"of_{len(outcomes)}_runs"
     if any(outcome.protocol == alpnet.PROTOCOL.name for outcome in outcomes):
-        if reference is not None or names:
+        if reference != "best" or names:
             raise BadInput(
                 "--reference and --names: folds of a protocol make one table of one method"
             )
@@ -86,10 +87,8 @@ def compare(
         [outcome.recipe for outcome in outcomes],
     )
     several = len({entry.method for entry in entries}) > 1
-    places = [folder.resolve() for folder in folders]
-    if reference is not None and (not several or reference.resolve() not in places):
-        why = "is not among the runs" if several else "has no other method to be held against"
-        raise BadInput(f"--reference {reference}: {why}")
+    if reference != "best" and not several:
+        raise BadInput(f"--reference {reference}: there is no other method to be held against it")
     if names and not several:
         raise BadInput("--names: names methods beside each other, and these runs are all of one")
     if names:
@@ -108,8 +107,29 @@ def compare(
                 )
     if not several:
         return write(output or beside, outcomes)
-    place = None if reference is None else places.index(reference.resolve())
-    return comparison.write(output or beside, entries, outcomes, place)
+    rows = dict(zip([folder.resolve() for folder in folders], [e.row for e in entries]))
+    return comparison.write(
+        output or beside, entries, outcomes, named_row(reference, rows, outcomes)
+    )
+
+
+def named_row(
+    reference: str, methods: Mapping[Path, str], outcomes: Sequence[Outcome]
+) -> str | None:
+    """Name the row that a reference is: of one of the runs, or a baseline that all share; None for
+    "best"."""
+    if reference == "best":
+        return None
+    if row := methods.get(Path(reference).resolve()):
+        return row
+    each = [{score.row for score in scores_of(outcome)} for outcome in outcomes]
+    shared = set.intersection(*each) - {*OWN_ROWS}
+    if reference not in shared:
+        raise BadInput(
+            f"--reference {reference}: is neither among the runs nor a row that all of them have "
+            f"({'; '.join(sorted(shared)) or 'there is none'})"
+        )
+    return reference
 
 
 def scores_of(outcome: Outcome) -> list[Score]:

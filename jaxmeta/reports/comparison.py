@@ -29,25 +29,26 @@ def write(
     folder: Path,
     entries: Sequence[ComparedRun],
     outcomes: Sequence[Outcome],
-    reference: int | None = None,
+    reference: str | None = None,
 ) -> str:
     """Write the report of a comparison; return its tables as text.
 
-    `entries` enter the runs whose tests gave `outcomes`; `reference` is the place of one whose
-    method all others are held against, instead of the best. Raises BadInput where the runs do not
+    `entries` enter the runs whose tests gave `outcomes`; `reference` is the row that all others are
+    held against, instead of the best method. Raises BadInput where the runs do not
     pair.
     """
     refuse_unpaired(entries)
     methods = list(dict.fromkeys(entry.row for entry in entries))
-    named = None if reference is None else entries[reference].row
     comparisons, tables, scores = [], [], []
     for number, first in enumerate(outcomes[0].tables):
         asked = [(entry, o.tables[number]) for entry, o in zip(entries, outcomes, strict=True)]
         found = gathered([run_part(entry, of_run) for entry, of_run in asked])
         scores += found.scores
-        lines = standings(found.scores, methods, SCRATCH, apart=WITH_ALL_LABELS, reference=named)
+        lines = standings(
+            found.scores, methods, SCRATCH, apart=WITH_ALL_LABELS, reference=reference
+        )
         lines = [line._replace(note=found.notes[line.row]) for line in lines]
-        held_against = named or lines[0].row
+        held_against = reference or lines[0].row
         steps = after_steps(curves_of(asked, found.notes), held_against)
         seconds = {row: [t.seconds for entry, t in asked if entry.row == row] for row in methods}
         comparison = Comparison(
@@ -56,7 +57,7 @@ def write(
             headline(lines),
             lines,
             f"minus {SCRATCH}" if any(line.ahead for line in lines) else "",
-            behind(lines, held_against, named=named is not None),
+            behind(lines, held_against, named=reference is not None),
             found.left_out,
             by_organ(found.scores, [line.row for line in lines]),
             steps,

@@ -388,7 +388,7 @@ def test_runs_of_one_algorithm_with_other_settings_are_methods_of_their_own(tmp_
         *(f"metamedseg rule={rule}" for rule in rules),
         "maml",
     ]
-    text = comparison.write(tmp_path, enter(outcomes), outcomes, 0)
+    text = comparison.write(tmp_path, enter(outcomes), outcomes, enter(outcomes)[0].row)
     (table,) = json.loads((tmp_path / "summary.json").read_text())["tables"]
     lines = {line["row"]: line for line in table["lines"]}
     assert (
@@ -519,7 +519,7 @@ def test_heads_say_what_intervals_are_over_and_what_p_is_adjusted_over(tmp_path)
     assert all(
         f in table["lines"]["anil"]["behind"]["supports"]["over"] for f in ("patients", "supports")
     )
-    text = comparison.write(tmp_path, enter(outcomes), outcomes, 1)
+    text = comparison.write(tmp_path, enter(outcomes), outcomes, enter(outcomes)[1].row)
     assert "p, Holm (named beforehand)" in text
     one = [
         with_table(o, scores=[c for c in o.tables[0].scores if c.support_set == 0])
@@ -650,15 +650,25 @@ def test_two_algorithms_are_tested_and_compared_in_one_command(run, rival, monke
 
 
 def test_all_are_held_against_a_named_run_or_refused(run, rival, tmp_path):
-    text = compare((run, rival), tmp_path / "out", run.parent / "nowhere" / ".." / run.name)
+    text = compare((run, rival), tmp_path / "out", str(run.parent / "nowhere" / ".." / run.name))
     assert "meta-sgd minus" in text
-    with pytest.raises(BadInput, match="--reference .*: is not among the runs"):
-        compare((run, rival), tmp_path / "out", tmp_path)
-    with pytest.raises(BadInput, match="--reference .*: has no other method to be held against"):
-        compare((run,), tmp_path / "out", run)
+    with pytest.raises(BadInput, match="--reference .*: is neither among the runs nor a row"):
+        compare((run, rival), tmp_path / "out", str(tmp_path))
+    with pytest.raises(BadInput, match="no adaptation: is neither among the runs nor a row"):
+        compare((run, rival), tmp_path / "out", "no adaptation")  # each method has its own
+    with pytest.raises(BadInput, match="--reference .*: there is no other method"):
+        compare((run,), tmp_path / "out", str(run))
     with pytest.raises(BadInput, match="--names: names methods beside each other"):
         compare((run,), tmp_path / "out", names=["ours"])
-    assert "ours minus" in compare((rival, run), tmp_path / "out", rival, ["ours", "theirs"])
+    assert "ours minus" in compare((rival, run), tmp_path / "out", str(rival), ["ours", "theirs"])
+
+
+def test_all_are_held_against_a_row_that_learns_nothing(run, rival, tmp_path):
+    text = compare((run, rival), tmp_path / "out", "place and intensity, no training")
+    assert "place and intensity, no training minus" in text
+    (table,) = json.loads((tmp_path / "out" / "summary.json").read_text())["tables"]
+    held = {line["row"] for line in table["lines"] if line["behind"]}
+    assert held == {"meta-sgd", "prototypes", "nearest support mask", "scratch"}
 
 
 def test_a_search_gives_no_setting_of_the_method_to_the_same_algorithm_trained_otherwise(
