@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxmeta.bounding_boxes import box_around
+from jaxmeta.data.grid import sliced_shape
 from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.episodes import (
     Episode,
@@ -29,7 +32,8 @@ from jaxmeta.tasks.slice_chunks import (
     showing,
 )
 from jaxmeta.tasks.supervoxels import draw_supervoxel
-from jaxmeta.tasks.task import Task
+from jaxmeta.tasks.synthetic import draw_number, load_number
+from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.tasks.volumetric import draw_pooled, draw_volume
 
 
@@ -67,6 +71,11 @@ def supervoxel_tasks(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Sour
     return Source(pool, draw, partial(load_episode, pool, shape))
 
 
+def synthetic(pool: Pool) -> Source:
+    """Draw nothing but a task's number: the device makes the rest of it (`jaxmeta/cohorts`)."""
+    return Source(pool, draw_number, load_number)
+
+
 def neighbors(
     pool: Pool, shape: EpisodeShape, *, width: int, stride: int, cut: Cut = chunks_within
 ) -> Source:
@@ -98,6 +107,12 @@ def boxed(source: Source) -> Source:
     return source._replace(load=partial(load_boxed, source.load))
 
 
+def at_heights(source: Source) -> Source:
+    """Give each slice of another source's tasks its relative height, 0 to 1, for networks that go
+    by it; -1 what only fills the shape."""
+    return source._replace(load=partial(load_at_heights, source.load, source.pool))
+
+
 def load_task(source: Source, seed: int, index: int) -> Task:
     """Make task `index` of a run: the pure function that every worker calls."""
     index = int(index)
@@ -110,9 +125,26 @@ def load_boxed(load: Callable, episode: Episode, seed: int, index: int) -> Task:
     return task._replace(query=task.query._replace(prompt=box_around(task.query.mask)))
 
 
+def load_at_heights(load: Callable, pool: Pool, episode: Episode, seed: int, index: int) -> Task:
+    """Read a task and say how high its slices lie."""
+    task = load(episode, seed, index)
+
+    def told(examples: Examples, slices: Sequence[Slice]) -> Examples:
+        height = np.full(len(examples.valid), -1, np.float32)
+        for place, (volume, number) in enumerate(slices):
+            last = sliced_shape(pool.shards.volumes[volume].grid)[0] - 1
+            height[place] = number / max(1, last)
+        return examples._replace(prompt=height)
+
+    support, query = told(task.support, episode.support), told(task.query, episode.query)
+    return task._replace(support=support, query=query)
+
+
 def describe_task(source: Source, seed: int, index: int) -> str:
     """Name a task to a person: what the trainer prints when a loss is not a number."""
     episode, volumes = source.draw(seed, index), source.pool.shards.volumes
+    if not episode.support:
+        return f"task {index} (seed {seed}): a {episode.dataset} cohort"
 
     def scans(slices: Sequence[Slice]) -> str:
         return ", ".join(

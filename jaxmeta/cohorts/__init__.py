@@ -1,0 +1,1 @@
+"""Synthetic cohorts, made on the device: one random anatomy, several subjects, random contrast."""
