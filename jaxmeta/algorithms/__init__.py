@@ -3,6 +3,7 @@
 from jaxmeta.algorithms.algorithm import Algorithm as Algorithm
 from jaxmeta.algorithms.algorithm import Meta as Meta
 from jaxmeta.algorithms.imaml import imaml as imaml
+from jaxmeta.algorithms.in_context import in_context as in_context
 from jaxmeta.algorithms.maml import maml as maml
 from jaxmeta.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
 from jaxmeta.algorithms.metamedseg import metamedseg as metamedseg

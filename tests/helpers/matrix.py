@@ -4,7 +4,7 @@ An algorithm is added with one line of `CASES`; `promptable` and `ssm_sam`, whos
 prompted, have tests of their own. What its meta-gradient must equal is its own: second order is the
 finite difference of the whole, first order the finite difference with the inner updates held fixed,
 Reptile is theta - phi, implicit MAML the finite difference of where a converged inner loop ends,
-transfer and prototypes the plain gradient.
+transfer, prototypes and the in-context reader the plain gradient.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ import optax
 
 from jaxmeta.algorithms import (
     imaml,
+    in_context,
     maml,
     maml_plus_plus,
     metamedseg,
@@ -31,7 +32,9 @@ from jaxmeta.algorithms.maml_plus_plus import importance
 from jaxmeta.inner_loop.adapt import adapt
 from jaxmeta.inner_loop.linear_solvers import conjugate_gradient, neumann
 from jaxmeta.inner_loop.plan import one_by_one, whole_support
+from jaxmeta.models.layers import mean_pool
 from jaxmeta.models.model import Model
+from jaxmeta.models.reader import reader
 from jaxmeta.numerics import typed_key
 from tests.helpers.small import MODEL, small_model
 
@@ -184,6 +187,12 @@ def giving(logits):
     return MODEL._replace(apply=lambda *a, **k: (logits, ()))
 
 
+def small_reader():
+    """Make a reader that compiles in no time, smooth for finite differences."""
+    smooth = dict(activation=jax.nn.softplus, pool=mean_pool, groups=1)
+    return reader((2, 4), heads=2, rounds=1, prior=0.0, **smooth)
+
+
 def inner(task):
     """Give the key of the walk down the support's loss."""
     return jax.random.split(typed_key(task.key))[0]
@@ -224,6 +233,7 @@ CASES = {
         lambda of: metamedseg(MODEL, of(MODEL), inner=ADAM, **EPOCHS), slices_in_turn
     ),
     "prototypes": Case(lambda of: prototypes(small_model(4), of), of_the_prediction),
+    "in-context": Case(lambda of: in_context(small_reader(), of), of_the_prediction),
     "transfer": Case(
         lambda of: transfer(MODEL, HEADS, of(MODEL), of, **TUNED),
         of_all_slices,
