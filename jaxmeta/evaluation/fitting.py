@@ -45,7 +45,9 @@ def segmenter_maker(
         if kind == "scratch":
             return once(kind, lambda: fresh(model))("scratch, no adaptation", ())
         of = run if kind == "adapted" else transfer
-        return once(kind, lambda: predictor_with_steps(of, 0))(f"{kind}, no adaptation", of.state)
+        high = method_of(of.config.method).testing.by_height
+        still = once(kind, lambda: predictor_with_steps(of, 0), by_height=high)
+        return still(f"{kind}, no adaptation", of.state)
 
     def make(name: str, kind: str, setting: Finetune | None) -> Segmenter:
         if setting is None:
@@ -89,12 +91,16 @@ def own_rule_segmenter_maker(
 
 
 def compiled_once(support_sets: int) -> Callable[..., Callable[..., Segmenter]]:
-    """Make (what, predictor) -> what makes its segmenters; each asks for its predictor once."""
+    """Make (what, predictor, ...) -> what makes its segmenters; each asks for its predictor once.
+
+    What else is given goes to `networks`.
+    """
     chunk, compiled = side_by_side(support_sets, task_mesh(support_sets)), {}
 
-    def once(what, predictor: Callable[[], Callable]) -> Callable[..., Segmenter]:
+    def once(what, predictor: Callable[[], Callable], **how) -> Callable[..., Segmenter]:
         if what not in compiled:
-            compiled[what] = networks(predictor(), support_sets=support_sets, chunk=chunk)
+            how = dict(support_sets=support_sets, chunk=chunk) | how
+            compiled[what] = networks(predictor(), **how)
         return compiled[what]
 
     return once

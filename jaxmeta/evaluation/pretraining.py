@@ -30,7 +30,7 @@ def pretrained(run: Run, folder: str, augment: Augmentation) -> Run:
     preset = with_method(config, Transfer(augment=getattr(config.method, "augment", 0.0)))
     as_usual = config.outer.optimizer == preset.outer.optimizer
     outer = dataclasses.replace(config.outer, rate=preset.outer.rate) if as_usual else preset.outer
-    if isinstance(tasks, Episodes):  # supervoxels have no output each
+    if isinstance(tasks, Episodes):  # supervoxels and synthetic organs have no output each
         tasks = dataclasses.replace(tasks, kind="episodes")
     transfer = dataclasses.replace(
         preset,

@@ -40,13 +40,17 @@ class Segmenter(NamedTuple):
     by_height: bool = False  # goes by where a slice lies in its volume, which a slice alone lacks
 
 
-def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Callable[..., Segmenter]:
+def networks(
+    predictor: Callable, *, support_sets: int, chunk: int = 1, by_height: bool = False
+) -> Callable[..., Segmenter]:
     """Make (name, state, begin=None) -> Segmenter of a `predictor`; `support_sets` is T, those of
     one call.
 
     Those that differ in their state alone (other weights, another rate) share what is compiled.
     With `begin`, another one, each support comes to `adapt` as (support, what `begin` makes of
-    it). A device does `chunk` supports side by side.
+    it). A device does `chunk` supports side by side. `by_height` gives
+    each slice's place in its volume as its prompt: in the support, and of volumes that are seen
+    whole.
     """
     mesh = task_mesh(support_sets)
     numbers = np.arange(support_sets, dtype=np.int32)  # counts T where nothing is adapted
@@ -62,8 +66,8 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
     @jit
     def probability(shared, phis):
         def one(shared, task):
-            (state, image), (_, phi) = shared, task
-            return (), jax.nn.sigmoid(predictor(state).predict(phi, image)[..., 0])
+            (state, image, prompt), (_, phi) = shared, task
+            return (), jax.nn.sigmoid(predictor(state).predict(phi, image, prompt)[..., 0])
 
         return over_tasks(one, mesh=mesh, chunk=chunk)(shared, phis)[1]
 
@@ -80,12 +84,14 @@ def networks(predictor: Callable, *, support_sets: int, chunk: int = 1) -> Calla
 
         def fit(support, keys):
             given = support.examples if support else None  # of learners that need none
+            if given and by_height:
+                given = given._replace(prompt=support.place)
             if begin:  # whose own keys are used up by it
                 given, keys = (given, begin.fit(support, keys)), keys ^ ONWARD
             return adapt(state, given, keys)
 
         def segment(phi, image, place):
-            return probability((state, image), (numbers, phi))
+            return probability((state, image, place if by_height else ()), (numbers, phi))
 
         def segment_each(phi, image, prompt=()):
             return probability_each(state, (phi, image, prompt))

@@ -4,6 +4,7 @@ A new method is its file and a name in `ALL`.
 """
 
 from jaxmeta.methods.imaml import IMAML
+from jaxmeta.methods.in_context import IN_CONTEXT
 from jaxmeta.methods.maml import ANIL, FOMAML, MAML, META_SGD
 from jaxmeta.methods.maml_plus_plus import MAML_PLUS_PLUS
 from jaxmeta.methods.metamedseg.method import METAMEDSEG
@@ -24,6 +25,7 @@ ALL = (
     METAMEDSEG,
     IMAML,
     PROTOTYPES,
+    IN_CONTEXT,
     SAM,
     SSM_SAM,
     TRANSFER,

@@ -42,10 +42,11 @@ class Tasks:
 class Episodes(Tasks):
     """Few-shot episodes: support and query slices of a structure."""
 
-    kind: Literal["episodes", "supervoxels"] = "episodes"
+    kind: Literal["episodes", "supervoxels", "synthetic"] = "episodes"
     """episodes: support and query of different patients; supervoxels: without labels, a piece of
     one scan and the same or the next slices of it, changed in another way (prepare_data
-    --supervoxels)."""
+    --supervoxels); synthetic: cohorts that the device makes, with no scan read in training: the
+    data choose the checkpoint and are tested on."""
     support_patients: int = 1
     """Patients that the support slices come from."""
     single_patients: bool = False

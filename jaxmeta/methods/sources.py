@@ -15,21 +15,23 @@ from jaxmeta.tasks.source import (
     pooled,
     shown,
     supervoxel_tasks,
+    synthetic,
     volumes,
 )
 from jaxmeta.tasks.volumetric import balanced, with_pixels
 
 
 def few_shot_source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
-    """Draw episodes, supervoxels or volumes of who may be drawn.
+    """Draw episodes, supervoxels, synthetic cohorts or volumes of who may be drawn.
 
-    Supervoxels and pooled slices are for training alone: who validates by slices of the patients
-    who give the support measures something else.
+    All but episodes and volumes are for training alone: who validates by slices of the patients who
+    give the support, or of nobody, measures something else.
     """
     tasks, shape = config.tasks, shape_of(config.tasks)
-    unlabelled = isinstance(tasks, Episodes) and tasks.kind == "supervoxels"
-    if unlabelled and training:
+    if training and tasks.kind == "supervoxels":
         return supervoxel_tasks(drawn, shape, least=tasks.least_pixels)
+    if training and tasks.kind == "synthetic":
+        return synthetic(drawn)
     drawn = eligible(tasks, drawn)
     if isinstance(tasks, Episodes):
         return episodes(drawn, shape)

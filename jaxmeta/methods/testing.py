@@ -77,4 +77,5 @@ class Testing(NamedTuple):
     clicks: Callable[[Any], int] = lambda own: 0  # on its truth that each new slice is told
     searched_as: Callable[[Any], str] = lambda own: ""  # part of a search's name: its prompts
     check: Callable[[str, Any, Asked], None] = lambda run, own, asked: None  # raises BadInput
+    by_height: bool = False  # its prompt is where slices lie in their volumes
     few: int | None = None  # support slices that a prediction takes unless told otherwise

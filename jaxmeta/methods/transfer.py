@@ -62,8 +62,8 @@ def scratch(config, begin, *, testing=False, target=None) -> algorithms.Algorith
 def check_transfer(config) -> None:
     """Refuse tasks that have no output each."""
     check_network(config)
-    if isinstance(config.tasks, Episodes) and config.tasks.kind == "supervoxels":
-        raise BadInput("`tasks.kind=supervoxels` with transfer: they have no output each")
+    if isinstance(config.tasks, Episodes) and config.tasks.kind != "episodes":
+        raise BadInput(f"`tasks.kind={config.tasks.kind}` with transfer: they have no output each")
 
 
 TRANSFER = Method(

@@ -75,13 +75,16 @@ def training(outcome: Outcome) -> str:
         else outcome.split.train_organs
     )
     learned = of if isinstance(of, str) else some_of(of, NAMES_TOLD)
-    patients, sets = learned_from(outcome, config.get("structures", ()))
+    if config["tasks"].get("kind") == "synthetic":
+        source = "synthetic cohorts, of no scan"
+    else:
+        patients, sets = learned_from(outcome, config.get("structures", ()))
+        source = f"{learned} in {patients} patients of {some_of(sets, NAMES_TOLD)}"
     lines = metrics_log.read_metrics(outcome.folder / "metrics.jsonl")
     begun = f", begun with {config['init_from']}," if config["init_from"] != "random" else ""
     return (
-        f"{outcome.folder}{begun} learned from {learned} in {patients} patients of "
-        f"{some_of(sets, NAMES_TOLD)}: {config['steps']} steps of {config['tasks']['batch_size']} "
-        f"tasks{took(lines)}. {chosen_step(outcome, lines)}"
+        f"{outcome.folder}{begun} learned from {source}: {config['steps']} steps of "
+        f"{config['tasks']['batch_size']} tasks{took(lines)}. {chosen_step(outcome, lines)}"
     )
 
 

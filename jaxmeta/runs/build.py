@@ -1,7 +1,7 @@
 """How a configuration becomes a learner, and what the learner learns from."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxmeta.augmentation.augment import augment
+from jaxmeta.cohorts.synthesize import CohortShape, synthesize
 from jaxmeta.data.released import slices_as
 from jaxmeta.data.shards.shards import Shards, open_shards
 from jaxmeta.errors import BadInput
@@ -25,7 +26,8 @@ from jaxmeta.splits.pool import Pool, pool
 from jaxmeta.splits.split import Split
 from jaxmeta.tasks.source import Source
 from jaxmeta.tasks.supervoxels import unlabelled_pool
-from jaxmeta.tasks.task import Examples
+from jaxmeta.tasks.synthetic import scanless_pool
+from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.tasks.volumetric import load_target, target_slices
 
 
@@ -37,11 +39,18 @@ def open_data(config: Config, folders: Sequence[Path] = ()) -> Shards:
 def training_pool(
     config: Config, shards: Shards, division: Split, hidden: Mapping[int, frozenset[int]]
 ) -> Pool:
-    """Gather who may be trained on: labelled structures, or scans with supervoxels."""
+    """Gather who may be trained on: labelled structures, scans with supervoxels, or nobody."""
     tasks = config.tasks
     if isinstance(tasks, Episodes) and tasks.kind == "supervoxels":
         return unlabelled_pool(shards, division, hidden)
+    if synthetic(config):
+        return scanless_pool(shards)
     return pool(shards, division, "train", single_patients=singles(config), hidden=hidden)
+
+
+def synthetic(config: Config) -> bool:
+    """Tell whether tasks are made on the device, of no scan."""
+    return isinstance(config.tasks, Episodes) and config.tasks.kind == "synthetic"
 
 
 def singles(config: Config) -> bool:
@@ -83,16 +92,30 @@ def build(
     if test_steps is not None:
         own = dataclasses.replace(config.method, test_steps=test_steps)
         config = dataclasses.replace(config, method=own)
-    unchanged = config.feature_cache != "off"
     method = method_of(config.method)
     made = method.algorithm(config, network, testing=testing, target=target)
     return episodic(
         made,
         outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=at_once(config, mesh)),
-        augment=None if unchanged else lambda task: augment(task, config.augment),
+        augment=None if config.feature_cache != "off" else changed(config),
         backbone=backbone,
     )
+
+
+def changed(config: Config) -> Callable[[Task], Task]:
+    """Make what a device does to a task before it is learned from: where its tasks are synthetic
+    it makes one, and augments it like any other."""
+    tasks = config.tasks
+    if not synthetic(config):
+        return lambda task: augment(task, config.augment)
+    shape = CohortShape(tasks.shots, tasks.queries, tasks.size, tasks.negative_fraction)
+
+    def made(task: Task) -> Task:
+        cohort = synthesize(config.seed, task.task_id[0], shape)
+        return augment(cohort._replace(key=task.key), config.augment)
+
+    return made
 
 
 def outer_rule(outer: Outer, steps: int) -> optax.GradientTransformation:

@@ -59,11 +59,16 @@ def check_parts(config: Config) -> None:
         raise BadInput(f"tasks of chunks with {method.name}: they are ssm-sam's, and its only ones")
     if isinstance(config.loss, OwnLoss) != method.own_loss:
         raise BadInput(f"the loss of {method.name}: it has its own, or needs one")
-    if isinstance(tasks, Episodes) and tasks.kind == "supervoxels":
-        usual = Episodes()
-        for name in ("support_patients", "negative_fraction", "single_patients"):
+    if isinstance(tasks, Episodes) and tasks.kind != "episodes":
+        usual, foreign = Episodes(), ("support_patients", "single_patients")
+        more = dict(supervoxels="negative_fraction", synthetic="least_pixels")
+        for name in (*foreign, more[tasks.kind]):
             if getattr(tasks, name) != getattr(usual, name):
-                raise BadInput(f"`tasks.{name}` with `tasks.kind=supervoxels`: it is for episodes")
+                raise BadInput(f"`tasks.{name}` with `tasks.kind={tasks.kind}`: it is for episodes")
+        if tasks.kind == "synthetic" and method.pointed_at:
+            raise BadInput(
+                f"`tasks.kind=synthetic` with {method.name}: they have a support, which it lacks"
+            )
     if config.feature_cache != "off" and (method.frozen_part is None or config.augment != STILL):
         what = (
             "needs slices as they are: the presets ssm-sam have no `augment`"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jaxmeta.augmentation.augment import Augmentation
 from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.methods import ALL
+from jaxmeta.methods.in_context import InContext
 from jaxmeta.methods.maml import MetaSgd
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
 from jaxmeta.methods.metamedseg.released import Released as Compounding
@@ -31,6 +32,12 @@ PROMPTED = dict(network=SamTiny(), loss=OwnLoss(), augment=QUICK)
 USUAL: dict[type, dict[str, Any]] = {  # what comes with a method's options, beside them
     MetaMedSeg: dict(outer=MOVE),
     Scratch: dict(steps=0),
+    InContext: dict(
+        tasks=Episodes(kind="synthetic", shots=5, queries=5),
+        outer=Outer(clip=1.0),
+        augment=STILL,  # cohorts are made as different as they are to be
+        steps=2000,
+    ),
     Promptable: PROMPTED
     | dict(
         tasks=Episodes(size=256, shots=3, queries=3, negative_fraction=0.0, batch_size=2),

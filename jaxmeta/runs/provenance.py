@@ -188,14 +188,17 @@ def seen_here(
 ) -> tuple[Seen, ...]:
     """Say what a run sees itself: what it trains on, and what chooses its checkpoint.
 
-    Without pools, of a run that kept none, its split alone tells it.
+    Without pools, of a run that kept none, its split alone tells it. A pool of nobody, as that of
+    synthetic cohorts, has shown it neither organs nor patients, whatever the split would let it
+    see.
     """
+    nobody = training is not None and not any(entry.patients for entry in training.entries)
     unknown = "" if training else "trained before scans were remembered: by names alone"
     trained = Seen(
         HERE,
         TRAINED,
-        division.train_organs,
-        division.train_patients,
+        () if nobody else division.train_organs,
+        () if nobody else division.train_patients,
         contents_of([training]) if training else {},
         unknown,
         tuple(config.allow_leak),

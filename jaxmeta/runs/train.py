@@ -122,10 +122,11 @@ def trained(config: Config, stop: list[int]) -> bool:
             summarize=summarized,
         )
     seconds = time.perf_counter() - began
+    rate = (number - start) / seconds
     parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
     say(
-        f"{number - start} steps in {seconds:.0f} s ({(number - start) / seconds:.2f} a second): "
-        f"{parts}"
+        f"{number - start} steps in {seconds:.0f} s ({rate:.2f} a second, "
+        f"{rate * config.tasks.batch_size:.1f} tasks): {parts}"
     )
     return number >= config.steps
 

@@ -133,7 +133,8 @@ def test_training_is_told_of_every_preset(name, tmp_path):
     config = dataclasses.replace(preset, structures=("acdc/heart",), steps=preset.steps or 1)
     write_json(tmp_path / "config.json", {"config": to_json(config)})
     told = training(outcome_of(tmp_path, config.steps, split))
-    assert told.startswith(f"{tmp_path} learned from ") and "in 1 patient" in told
+    whom = "in 1 patient" if name != "in-context" else "synthetic cohorts, of no scan"
+    assert told.startswith(f"{tmp_path} learned from ") and whom in told
     assert f"{config.steps} steps of {config.tasks.batch_size} tasks" in told
 
 
