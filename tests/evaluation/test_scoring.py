@@ -24,7 +24,9 @@ LINEAR = Model(None, lambda phi, image, prompt=(), **_: (phi["w"] * image + phi[
 
 def still(state):
     """Begin at the state, whatever the support."""
-    return Predictor(lambda support, key: state, lambda phi, image: LINEAR.apply(phi, image)[0])
+    return Predictor(
+        lambda support, key: state, lambda phi, image, prompt=(): LINEAR.apply(phi, image)[0]
+    )
 
 
 def square(phi, examples, key):

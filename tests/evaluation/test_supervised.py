@@ -62,7 +62,9 @@ def test_a_network_is_asked_as_it_is(held_out, trained, kept):
             assert support is None
             return state if kept else ()
 
-        return Predictor(adapt, lambda phi, image: (phi if kept else state) * (image - 0.5))
+        return Predictor(
+            adapt, lambda phi, image, prompt=(): (phi if kept else state) * (image - 0.5)
+        )
 
     row = networks(predictor, support_sets=1)("adapted", np.float32(3.0))
     (trial,) = PROTOCOLS["supervised"].trials(held_out, request_of(CONFIG))
