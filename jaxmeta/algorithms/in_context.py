@@ -11,13 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, score
+from jaxmeta.algorithms.algorithm import Algorithm
+from jaxmeta.algorithms.amortized import amortized
 from jaxmeta.models.model import Model
 from jaxmeta.models.reader import Reader
-from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Examples
 
 
@@ -34,27 +33,7 @@ def in_context(reader: Reader, loss_of: Callable[[Model], Callable]) -> Algorith
     def decode(theta: PyTree, phi: PyTree, image, prompt=()) -> Float[Array, "N H W 1"]:
         return reader.decode(theta, phi, image, heights(prompt, image))
 
-    def adapt_to(meta: Meta, support: Examples, key) -> PyTree:
-        return read(meta.learned["theta"], support)
-
-    def predict(meta: Meta, phi, image, prompt=()):
-        return decode(meta.learned["theta"], phi, image, prompt)
-
-    def outer(meta: Meta, task):
-        def query_loss(learned):
-            theta = learned["theta"]
-            phi = read(theta, task.support)
-            judged = Model(reader.init, lambda v, *a, **options: (decode(v, phi, *a), ()))
-            value = loss_of(judged)(theta, task.query, typed_key(task.key))
-            return value, dict(loss=value, dice=score(judged, theta, task.query))
-
-        meta_gradient, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
-        return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
-
-    def init(key):
-        return Meta(dict(theta=reader.init(key)))
-
-    return Algorithm(init, adapt_to, predict, outer)
+    return amortized(reader.init, read, decode, loss_of)
 
 
 def heights(prompt: Any, image: Float[Array, "N H W C"]) -> Float[Array, " N"]:

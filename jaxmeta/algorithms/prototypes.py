@@ -12,13 +12,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxmeta.algorithms.algorithm import Algorithm, Meta, score
+from jaxmeta.algorithms.algorithm import Algorithm
+from jaxmeta.algorithms.amortized import amortized
 from jaxmeta.losses.segmentation import wide
 from jaxmeta.models.model import Model
-from jaxmeta.numerics import typed_key
 from jaxmeta.tasks.task import Examples
 
 
@@ -43,27 +42,7 @@ def prototypes(
         near = features(theta, image, prompt) @ phi.T
         return scale * (near[..., 1:] - near[..., :1])
 
-    def adapt_to(meta: Meta, support: Examples, key) -> Float[Array, "2 C"]:
-        return describe(meta.learned["theta"], support)
-
-    def predict(meta: Meta, phi, image, prompt=()):
-        return classify(meta.learned["theta"], phi, image, prompt)
-
-    def outer(meta: Meta, task):
-        def query_loss(learned):
-            theta = learned["theta"]
-            phi = describe(theta, task.support)
-            judged = Model(model.init, lambda v, *a, **options: (classify(v, phi, *a), ()))
-            value = loss_of(judged)(theta, task.query, typed_key(task.key))
-            return value, dict(loss=value, dice=score(judged, theta, task.query))
-
-        meta_gradient, statistics = jax.grad(query_loss, has_aux=True)(meta.learned)
-        return meta_gradient, statistics | dict(grad_norm=optax.tree.norm(meta_gradient))
-
-    def init(key):
-        return Meta(dict(theta=model.init(key)))
-
-    return Algorithm(init, adapt_to, predict, outer)
+    return amortized(model.init, describe, classify, loss_of)
 
 
 def unit(vectors: Float[Array, "... C"]) -> Float[Array, "... C"]:
