@@ -3,8 +3,11 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Real
+
 from jaxmeta.data.grid import Grid, sliced_shape, spacing
-from jaxmeta.data.scan import Scan
+from jaxmeta.data.scan import Scale
 from jaxmeta.inference.scan import Reading
 from jaxmeta.progress import say
 
@@ -12,10 +15,10 @@ AIR = -900.0  # HU: no CT of a whole body is without air, and no MR reaches so f
 TWICE = 2.0  # how much larger or smaller a pixel may be than any that the run learned from
 
 
-def lowest(scan: Scan) -> float:
-    """Give the least real value of a scan, whose slope may be negative."""
-    ends = scan.values.min(), scan.values.max()
-    return min(scan.scale.slope * float(end) + scan.scale.intercept for end in ends)
+def lowest(values: Real[np.ndarray, "..."], scale: Scale) -> float:
+    """Give the least real value of a scan's numbers, whose slope may be negative."""
+    ends = values.min(), values.max()
+    return min(scale.slope * float(end) + scale.intercept for end in ends)
 
 
 def described_reading(

@@ -109,7 +109,7 @@ def known_scans(provenance: Iterable[Seen]) -> dict[str, str]:
 def refuse_hounsfield(run: Path, path: Path, scan: Scan, reading: Reading) -> None:
     """Refuse a file as MR, because all that the run learned from was, where its voxels are those of
     CT."""
-    if reading.modality == "mr" and (least := lowest(scan)) <= AIR:
+    if reading.modality == "mr" and (least := lowest(scan.values, scan.scale)) <= AIR:
         raise BadInput(
             f"{path}: values down to {least:.0f}, as air has in CT, and {run} learned from MR "
             "alone: give `modality=mr` if it is MR all the same, `modality=ct` to try the run on "
@@ -128,7 +128,7 @@ def without_air(run: Path, scan: Scan, reading: Reading) -> str:
         return ""
     return (
         ""
-        if lowest(scan) < 0
+        if lowest(scan.values, scan.scale) < 0
         else (
             "no value is below 0, as in MR and in a CT that was cut at 0; it is read as CT, for "
             f"{run} learned from CT alone: give `modality=ct` if it is CT, or a run that learned "

@@ -13,7 +13,7 @@ from jaxmeta.atlas import segment
 from jaxmeta.data.formats.image import Image, read_image
 from jaxmeta.data.grid import pixel, sliced_shape, spacing
 from jaxmeta.data.orientation import ACQUIRED, frame_to_text, own_frame
-from jaxmeta.data.scan import Scan
+from jaxmeta.data.scan import Scale, Scan
 from jaxmeta.evaluation.trial import places
 from jaxmeta.evaluation.untrained import atlas_of
 from jaxmeta.inference.found import FoundVolume
@@ -59,8 +59,7 @@ def reading_like(pair: LabelledPair, options: Options) -> Reading:
 
 def has_air(image: Image) -> bool:
     """Tell whether voxels reach as far below 0 as air does in HU."""
-    ends = (float(end) for end in (image.values.min(), image.values.max()))
-    return min(image.slope * end + image.intercept for end in ends) <= AIR
+    return lowest(image.values, Scale(image.slope, image.intercept)) <= AIR
 
 
 def teller(reading: Reading, *, guessed: bool) -> Callable[[Path, Scan], None]:
@@ -76,7 +75,7 @@ def teller(reading: Reading, *, guessed: bool) -> Callable[[Path, Scan], None]:
         grid = scan.geometry
         compared = pixel(grid, reading.size, reading.mm)
         say(described_reading(path, grid, reading, compared, by="as compared"))
-        if guessed and (lowest(scan) <= AIR) != (reading.modality == "ct"):
+        if guessed and (lowest(scan.values, scan.scale) <= AIR) != (reading.modality == "ct"):
             looks = "CT in HU" if reading.modality == "mr" else "no CT in HU"
             warn(
                 f"{path}: by its values it is {looks}, and is read as {reading.modality} like the "
