@@ -141,7 +141,6 @@ def predicted(run: Path, images: Path, cases: list[str], output: Path) -> dict[s
     """Segment the second case, shown the first."""
     shown, asked = (f"{case}.nii.gz" for case in cases)
     support = f"{images}/imagesTr/{shown}:{images}/labelsTr/{shown}:3"
-    options = Options(
-        run, (images / "imagesTr" / asked,), output, support=(support,), modality="mr"
-    )
+    asked = (images / "imagesTr" / asked,)
+    options = Options(image=asked, output=output, run=run, support=(support,), modality="mr")
     return dict(zip(cases[1:], predict(options), strict=True))

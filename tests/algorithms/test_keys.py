@@ -77,6 +77,15 @@ def test_the_record_knows_two_places_from_one():
         jax.random.normal(jax.random.split(key)[1])
     assert len(used_twice(seen)) == 2  # the key itself, and what was made of it twice
     with used_keys() as seen:
+        key = jax.random.key(3)
+        jax.random.fold_in(key, 1)
+        jax.random.fold_in(key, 2)
+    assert not used_twice(seen)
+    with used_keys() as seen:
+        jax.random.fold_in(key, 1)
+        jax.random.fold_in(key, 1)  # the same key, made at another place
+    assert len(used_twice(seen)) == 1
+    with used_keys() as seen:
         jax.lax.map(jax.random.normal, jax.random.split(jax.random.key(3)))
     assert len(seen) == 3 and not used_twice(seen)
 

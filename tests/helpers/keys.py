@@ -31,7 +31,9 @@ def used_keys():
     run.
 
     A computation that is done again, as rematerialization does, uses its key at the same place.
-    What is called inside of another function of `jax.random` is a part of it.
+    What is called inside of another function of `jax.random` is a part of it. A fold is of a key
+    and a number: folds of one key, each with a number of its own, make keys that differ, and the
+    place of each is noted under the pair.
     """
     seen, inside = defaultdict(set), []
 
@@ -39,13 +41,19 @@ def used_keys():
         def recorded(key, *more, **options):
             if inside:
                 return function(key, *more, **options)
-            made = name, place()
+            where = place()
 
-            def note(data):
-                for each in np.asarray(data).reshape(-1, 2):
-                    seen[tuple(map(int, each))].add(made)
+            def note(keys, number=None):
+                for each in np.asarray(keys).reshape(-1, 2):
+                    key = tuple(map(int, each))
+                    if number is None:
+                        seen[key].add((name, where))
+                    else:
+                        seen[key].add((name, "of every number"))
+                        seen[(*key, int(number))].add((name, where))
 
-            jax.debug.callback(note, jax.random.key_data(key))
+            data = more[0] if name == "fold_in" else None
+            jax.debug.callback(note, jax.random.key_data(key), data)
             inside.append(name)
             try:
                 return function(key, *more, **options)
