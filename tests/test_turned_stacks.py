@@ -103,7 +103,7 @@ def trained(folder: Path, images: Path) -> Path:
         steps=2,
         checkpoint_every=2,
         tasks=Episodes(size=32, shots=2, queries=2, batch_size=2),
-        network=Unet(widths=(4,), groups=2, prior=0.0),  # masks that are not empty
+        network=Unet(widths=(4,), groups=2, output_bias=0.0),  # masks that are not empty
     )
     assert meta_train(config)
     test.test(test.Options(run=(config.workdir,), shots=(2,), support_sets=2, baselines="none"))

@@ -9,6 +9,7 @@ al. 2019, arXiv 1908.06391), without its alignment loss. Meta-gradient: the plai
 query loss."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,16 @@ from jaxmeta.tasks.task import Examples
 
 
 def prototypes(
-    model: Model, loss_of: Callable[[Model], Callable], *, scale: float = 20.0
+    model: Model,
+    loss_of: Callable[[Model], Callable],
+    *,
+    scale: float = 20.0,
+    begin: Callable[[Array, Any], Array] = lambda image, prompt: 0.0,
 ) -> Algorithm:
     """Learn features (the channels that `model` gives) in which a structure is near its own mean.
 
     phi are the two prototypes [2, C]. `loss_of(model)` makes the loss, as `segmentation_loss` does.
+    Likeness is added to the logits of `begin(image, prompt)`: what is known of slices already.
     """
 
     def features(theta: PyTree, image, prompt=()) -> Float[Array, "N H W C"]:
@@ -40,7 +46,7 @@ def prototypes(
 
     def classify(theta, phi, image, prompt=()) -> Float[Array, "N H W 1"]:
         near = features(theta, image, prompt) @ phi.T
-        return scale * (near[..., 1:] - near[..., :1])
+        return begin(image, prompt) + scale * (near[..., 1:] - near[..., :1])
 
     return amortized(model.init, describe, classify, loss_of)
 

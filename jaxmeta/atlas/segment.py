@@ -72,18 +72,46 @@ def segment(
 ) -> Float[np.ndarray, "N S S"]:
     """Give the probability of the atlas's structure in every pixel of a scan's slices."""
     if (size := image.shape[-1]) > FINEST:
-        small = atlas._replace(image=resized(atlas.image, FINEST), mask=resized(atlas.mask, FINEST))
-        return resized(segment(small, resized(image, FINEST), height, rule), size)
+        found = segment(shrunk(atlas), resized(image, FINEST), height, rule)
+        return resized(found, size)
+    said = evidence(atlas, image, height, rule)
+    return sigmoid(said.place + rule.weight * said.ratio)
+
+
+class Evidence(NamedTuple):
+    """What the rule says of each pixel of a scan's slices; its answer is the sigmoid of `place` and
+    `rule.weight` times `ratio`."""
+
+    place: Float[np.ndarray, "N S S"]  # log-odds of the structure by place and patches
+    ratio: Float[np.ndarray, "N S S"]  # log of by how much its intensity is likelier inside
+    nearest: Float[np.ndarray, "N S S"]  # the mask nearest in height, moved to the body
+
+
+def evidence(
+    atlas: Atlas,
+    image: Float[np.ndarray, "N S S"],
+    height: Float[np.ndarray, " N"],
+    rule: Rule = Rule(),
+) -> Evidence:
+    """Give what the rule goes by, before it makes an answer of it."""
+    if (size := image.shape[-1]) > FINEST:
+        said = evidence(shrunk(atlas), resized(image, FINEST), height, rule)
+        return Evidence(*(resized(each, size) for each in said))
     atlas = ordered(atlas)
     rule, scale = scaled(rule, image.shape[-1])
     ratio = likelihoods(atlas, image, rule)
     log_ratio = ratio(None)
     known = shifted(aligned(atlas, image, height, scale), log_ratio, height, rule)
     place = log_odds(fused(known, image, height, rule), rule.certain)
-    posterior = sigmoid(place + rule.weight * log_ratio)
     for _ in range(rule.rounds if len(atlas.height) > 1 else 0):
-        posterior = sigmoid(place + rule.weight * ratio(posterior))
-    return posterior
+        log_ratio = ratio(sigmoid(place + rule.weight * log_ratio))
+    nearest = known.mask[np.abs(height[:, None] - known.height).argmin(1)]
+    return Evidence(place, log_ratio, nearest)
+
+
+def shrunk(atlas: Atlas) -> Atlas:
+    """Bring an atlas to the finest slices that pay."""
+    return atlas._replace(image=resized(atlas.image, FINEST), mask=resized(atlas.mask, FINEST))
 
 
 def ordered(atlas: Atlas) -> Atlas:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxmeta.augmentation.warps import combine, pose, warp
+from jaxmeta.augmentation.warps import Pose, combine, pose, warp
 from jaxmeta.options import options
 from jaxmeta.tasks.task import Examples, Task
 
@@ -97,13 +97,14 @@ def augment(task: Task, how: Augmentation) -> Task:
         moved, seen = jax.random.split(key)
         count = examples.image.shape[0]
         image, mask, prompt = examples.image, examples.mask, examples.prompt
-        given = getattr(prompt, "shape", ()) == mask.shape  # a mask: it moves as the image does
+        # a mask, or maps: they move as the image does, and are not recolored
+        given = getattr(prompt, "shape", ())[:3] == mask.shape
         if any((*of_tasks, *of_images)):
             each = partial(pose, cells=how.elastic_cells)
             keys = jax.random.split(moved, count)
             to = jax.vmap(lambda key: combine(of_task, each(key, *of_images)))(keys)
             if given:
-                prompt = jax.vmap(warp)(image, prompt, to)[1]
+                prompt = moved_along(image, prompt, to)
             image, mask = jax.vmap(warp)(image, mask, to)
         image, mask = flip(image, mirrors), flip(mask, mirrors)
         if given:
@@ -115,6 +116,13 @@ def augment(task: Task, how: Augmentation) -> Task:
         return examples._replace(image=image, mask=mask, prompt=prompt)
 
     return task._replace(support=change(task.support, support), query=change(task.query, query))
+
+
+def moved_along(image: Array, prompt: Array, to: Pose) -> Array:
+    """Warp what is given beside slices: a mask as masks, maps as images."""
+    if prompt.ndim == image.ndim:
+        return jax.vmap(warp)(prompt, prompt[..., 0], to)[0]
+    return jax.vmap(warp)(image, prompt, to)[1]
 
 
 def flip(slices: Array, mirrors: Bool[Array, "2"]) -> Array:

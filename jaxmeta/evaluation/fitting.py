@@ -17,10 +17,11 @@ from jaxmeta.evaluation.segmenter import Segmenter, networks
 from jaxmeta.learners.episodic import with_backbone
 from jaxmeta.learners.learner import Predictor
 from jaxmeta.methods import method_of
+from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.parts import network_and_loss
 from jaxmeta.methods.testing import BY_SLICE, OWN, OwnRule
 from jaxmeta.parallel.devices import replicate, side_by_side, task_mesh
-from jaxmeta.runs.build import build
+from jaxmeta.runs.build import build, prompter_of
 from jaxmeta.runs.run import Run
 
 # plain: nothing differentiates them
@@ -39,14 +40,16 @@ def segmenter_maker(
     if rule := method_of(run.config.method).testing.own_rule:
         return own_rule_segmenter_maker(run, rule, support_sets)
     model, loss = network_and_loss(run.config, testing=True)
-    once = compiled_once(support_sets)
+    once, told = (
+        compiled_once(support_sets),
+        dict(prompter=network_of(run.config).prompter(run.config)),
+    )
 
     def begin(kind: str) -> Segmenter:
         if kind == "scratch":
-            return once(kind, lambda: fresh(model))("scratch, no adaptation", ())
+            return once(kind, lambda: fresh(model), **told)("scratch, no adaptation", ())
         of = run if kind == "adapted" else transfer
-        high = method_of(of.config.method).testing.by_height
-        still = once(kind, lambda: predictor_with_steps(of, 0), by_height=high)
+        still = once(kind, lambda: predictor_with_steps(of, 0), **told_by(of))
         return still(f"{kind}, no adaptation", of.state)
 
     def make(name: str, kind: str, setting: Finetune | None) -> Segmenter:
@@ -54,10 +57,11 @@ def segmenter_maker(
             return begin(kind)._replace(name=name)
         steps = setting.steps
         if setting.optimizer == OWN:
-            return once((kind, steps), lambda: predictor_with_steps(run, steps))(name, run.state)
+            own = once((kind, steps), lambda: predictor_with_steps(run, steps), **told_by(run))
+            return own(name, run.state)
         walk = pass_by_pass if setting.optimizer == BY_SLICE else finetuned
         update = UNIT_RULES[setting.optimizer]
-        tuned = once((setting.optimizer, steps), lambda: walk(model, loss, update, steps))
+        tuned = once((setting.optimizer, steps), lambda: walk(model, loss, update, steps), **told)
         return tuned(name, np.float32(setting.rate), begin(kind))
 
     return make
@@ -88,6 +92,11 @@ def own_rule_segmenter_maker(
         return row._replace(name=name, segment=shown.segment, segment_each=shown.segment_each)
 
     return make
+
+
+def told_by(run: Run) -> dict:
+    """Say what a run's own network is told of slices besides."""
+    return dict(prompter=prompter_of(run.config))
 
 
 def compiled_once(support_sets: int) -> Callable[..., Callable[..., Segmenter]]:

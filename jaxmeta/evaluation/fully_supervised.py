@@ -16,6 +16,7 @@ from jaxmeta.evaluation.protocols import shared_patients
 from jaxmeta.evaluation.protocols.supervised import IN_FOLDS
 from jaxmeta.evaluation.segmenter import Segmenter, networks
 from jaxmeta.methods import method_of
+from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.parts import network_and_loss
 from jaxmeta.runs.run import Run
 
@@ -47,8 +48,9 @@ def upper_bounds(
     else:
         update, rate = UNIT_RULES[setting.optimizer], setting.rate
         trained = supervised(model, loss, update, setting.steps, batch)
-    begun = {BOUND: networks(fresh(model), support_sets=folds)("start", ())}
+    how = dict(support_sets=folds, prompter=network_of(config).prompter(config))
+    begun = {BOUND: networks(fresh(model), **how)("start", ())}
     if method.adapts:
-        begun[FULL] = networks(predictor_with_steps(run, 0), support_sets=folds)("start", run.state)
-    compiled = networks(trained, support_sets=folds)
+        begun[FULL] = networks(predictor_with_steps(run, 0), **how)("start", run.state)
+    compiled = networks(trained, **how)
     return tuple(compiled(name, np.float32(rate), begin) for name, begin in begun.items())

@@ -59,14 +59,16 @@ def whole_volume(
 ) -> Float[np.ndarray, "T N H W"]:
     """Segment all slices of a volume, `chunk` at a time; the last chunk repeats its last slice.
 
-    What sees a volume whole has one chunk.
+    What sees a volume whole has one chunk; what is told of a volume is told of the whole.
     """
     place = places(len(image))
+    prompt = segmenter.tell(fitted, image, place) if segmenter.tell else None
     chunk = len(image) if segmenter.whole else chunk
     parts = []
     for start in range(0, len(image), chunk):
         index = np.minimum(np.arange(start, start + chunk), len(image) - 1)
-        parts.append(segmenter.segment(fitted, image[index], place[index]))
+        told = () if prompt is None else (prompt[:, index],)
+        parts.append(segmenter.segment(fitted, image[index], place[index], *told))
     return np.concatenate([np.asarray(part) for part in parts], axis=1)[:, : len(image)]
 
 

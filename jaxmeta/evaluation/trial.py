@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxmeta.atlas import Atlas
 from jaxmeta.data.grid import spacing
 from jaxmeta.data.postprocess import predicted_mask
 from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.episodes import Slice, load_examples
+from jaxmeta.tasks.prompter import labelled_slices
 from jaxmeta.tasks.task import Examples
 
 
@@ -104,6 +106,22 @@ def support_of(
         patients,
         tuple(f"{shards.volumes[volume].name}:{number}" for volume, number in chosen),
     )
+
+
+def atlases(supports: Support) -> list[Atlas]:
+    """Take each of T supports, stacked as `together` stacks them, as an atlas."""
+    examples = zip(*supports.examples[:3], strict=True)
+    rest = zip(supports.place, supports.patients, supports.slices, strict=True)
+    return [
+        atlas_of(Support(Examples(*each), *others))
+        for each, others in zip(examples, rest, strict=True)
+    ]
+
+
+def atlas_of(support: Support) -> Atlas:
+    """Take the valid slices of a support as an atlas; those of one scan have its name."""
+    scans = [at.rpartition(":")[0] for at in support.slices]
+    return labelled_slices(support.examples, support.place, scans)
 
 
 def height_of_slice(shards: Shards, organ: str, at: Slice) -> float:

@@ -6,11 +6,10 @@ Both go by where a slice lies in its volume, so a slice alone tells them little.
 import numpy as np
 from jaxtyping import Float
 
-from jaxmeta.atlas import Atlas, Rule
+from jaxmeta.atlas import Rule
 from jaxmeta.atlas import segment as segment_by_atlas
 from jaxmeta.evaluation.segmenter import Segmenter
-from jaxmeta.evaluation.trial import Support
-from jaxmeta.tasks.task import Examples
+from jaxmeta.evaluation.trial import atlases
 
 
 def nearest_support_mask(name: str) -> Segmenter:
@@ -70,22 +69,3 @@ def place_and_intensity(name: str, rule: Rule = Rule()) -> Segmenter:
         )
 
     return Segmenter(name, fit, segment, segment_each, whole=True, by_height=True)
-
-
-def atlases(supports: Support) -> list[Atlas]:
-    """Take each of T supports, stacked as `together` stacks them, as an atlas."""
-    examples = zip(*supports.examples[:3], strict=True)
-    rest = zip(supports.place, supports.patients, supports.slices, strict=True)
-    return [
-        atlas_of(Support(Examples(*each), *others))
-        for each, others in zip(examples, rest, strict=True)
-    ]
-
-
-def atlas_of(support: Support) -> Atlas:
-    """Take the valid slices of a support as an atlas; those of one scan have its name."""
-    image, mask, valid = support.examples[:3]
-    kept = np.flatnonzero(valid)
-    scans = [support.slices[n].rpartition(":")[0] for n in kept]
-    number = np.array([scans.index(scan) for scan in scans])
-    return Atlas(image[kept, ..., 0], mask[kept], support.place[kept], number)

@@ -14,8 +14,7 @@ from jaxmeta.data.formats.image import Image, read_image
 from jaxmeta.data.grid import pixel, sliced_shape, spacing
 from jaxmeta.data.orientation import ACQUIRED, frame_to_text, own_frame
 from jaxmeta.data.scan import Scale, Scan
-from jaxmeta.evaluation.trial import places
-from jaxmeta.evaluation.untrained import atlas_of
+from jaxmeta.evaluation.trial import atlas_of, places
 from jaxmeta.inference.found import FoundVolume
 from jaxmeta.inference.notes import AIR, TWICE, described_reading, lowest, millimeters, warn
 from jaxmeta.inference.options import Options, told_reading

@@ -6,12 +6,10 @@ from jaxmeta import algorithms
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.parts import check_network, loss_of, started
-from jaxmeta.methods.sources import few_shot_source
 from jaxmeta.methods.testing import Testing
 from jaxmeta.models.reader import reader
 from jaxmeta.options import options
-from jaxmeta.splits.pool import Pool
-from jaxmeta.tasks.source import Source, at_heights
+from jaxmeta.tasks.prompter import HEIGHTS
 
 GROUPS = 8  # of GroupNorm, as the U-Net has
 
@@ -39,12 +37,6 @@ def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.A
     return algorithms.in_context(started(network, begin), loss_of(config))
 
 
-def source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
-    """Draw tasks whose slices say how high they lie; synthetic ones are made with that."""
-    made = few_shot_source(config, drawn, training=training)
-    return made if training and config.tasks.kind == "synthetic" else at_heights(made)
-
-
 def check(config: Any) -> None:
     """Refuse a reader that cannot be made, or does not fit the slices."""
     check_network(config)
@@ -70,9 +62,8 @@ IN_CONTEXT = Method(
     "in-context",
     InContext,
     algorithm,
-    source=source,
     check=check,
     gradients=lambda own: 1,
     adapts=False,
-    testing=Testing(by_height=True),
+    testing=Testing(prompter=HEIGHTS),
 )

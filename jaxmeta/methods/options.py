@@ -49,6 +49,8 @@ class Episodes(Tasks):
     data choose the checkpoint and are tested on."""
     support_patients: int = 1
     """Patients that the support slices come from."""
+    query_patients: int = 4
+    """Patients that the query slices come from at most."""
     single_patients: bool = False
     """Learn from organs of one patient too; their query slices are others of the same scans."""
     negative_fraction: float = 0.25

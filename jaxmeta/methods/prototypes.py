@@ -4,6 +4,7 @@ from jaxmeta import algorithms
 from jaxmeta.methods.method import Method
 from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.parts import check_network, loss_of, started
+from jaxmeta.models.informed import rule_logit
 from jaxmeta.options import options
 
 
@@ -20,8 +21,9 @@ class Prototypes:
 def algorithm(config, begin, *, testing=False, target=None) -> algorithms.Algorithm:
     """Make it."""
     own = config.method
-    features = started(network_of(config).model(config, own.features, prior=0.0), begin)
-    return algorithms.prototypes(features, loss_of(config), scale=own.scale)
+    features = started(network_of(config).model(config, own.features, features=True), begin)
+    known = dict(begin=rule_logit) if network_of(config).prompter(config) else {}
+    return algorithms.prototypes(features, loss_of(config), scale=own.scale, **known)
 
 
 PROTOTYPES = Method(

@@ -57,9 +57,8 @@ def shape_of(tasks: Any) -> EpisodeShape:
     shape = EpisodeShape(tasks.shots, tasks.queries, tasks.size, tasks.mm)
     if not isinstance(tasks, Episodes):
         return shape
-    return shape._replace(
-        support_patients=tasks.support_patients, negative_fraction=tasks.negative_fraction
-    )
+    own = ("support_patients", "query_patients", "negative_fraction")
+    return shape._replace(**{name: getattr(tasks, name) for name in own})
 
 
 def eligible(tasks: Any, drawn: Pool) -> Pool:

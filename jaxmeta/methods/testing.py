@@ -7,6 +7,8 @@ the support; a method that goes its own way fills in what differs, in its own fi
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from jaxmeta.tasks.prompter import Prompter
+
 
 class Grid(NamedTuple):
     """Ascending rates and ascending numbers of steps of one optimizer."""
@@ -77,5 +79,5 @@ class Testing(NamedTuple):
     clicks: Callable[[Any], int] = lambda own: 0  # on its truth that each new slice is told
     searched_as: Callable[[Any], str] = lambda own: ""  # part of a search's name: its prompts
     check: Callable[[str, Any, Asked], None] = lambda run, own, asked: None  # raises BadInput
-    by_height: bool = False  # its prompt is where slices lie in their volumes
+    prompter: Prompter | None = None  # what slices are given besides, whatever the network
     few: int | None = None  # support slices that a prediction takes unless told otherwise

@@ -112,7 +112,7 @@ class ReaderNetwork(nn.Module):
     groups: int
     activation: Callable
     pool: Callable
-    prior: float
+    output_bias: float
 
     def setup(self):
         def block(width):
@@ -123,7 +123,7 @@ class ReaderNetwork(nn.Module):
         self.tag = block(self.widths[-1])
         self.attend = [Attention(self.widths[-1], self.heads) for _ in range(self.rounds)]
         self.join = [block(self.widths[-1]) for _ in range(self.rounds)]
-        self.head = nn.Dense(1, bias_init=nn.initializers.constant(self.prior))
+        self.head = nn.Dense(1, bias_init=nn.initializers.constant(self.output_bias))
 
     def encode(self, image):
         """Give the features of every level, from full resolution down."""
@@ -187,14 +187,14 @@ def reader(
     groups: int = 8,
     activation: Callable = nn.relu,
     pool: Callable = max_pool,
-    prior: float = -2.5,
+    output_bias: float = -2.5,
 ) -> Reader:
     """Make a reader of `len(widths)` levels, whose patches have a side of 2^(levels - 1) pixels.
 
-    `prior` is the logit that the untrained network gives everywhere.
+    `output_bias` is the logit that the untrained network gives everywhere.
     """
     widths = tuple(widths)
-    module = ReaderNetwork(widths, heads, rounds, groups, activation, pool, prior)
+    module = ReaderNetwork(widths, heads, rounds, groups, activation, pool, output_bias)
     side = 2 ** (len(widths) - 1)
 
     def init(key):

@@ -37,7 +37,8 @@ class UNet(nn.Module):
     groups: int
     activation: Callable
     pool: Callable
-    prior: float
+    output_bias: float
+    head_init: Callable
 
     @nn.compact
     def __call__(self, x):
@@ -49,8 +50,8 @@ class UNet(nn.Module):
         for level in reversed(range(len(self.widths) - 1)):
             block = Block(self.widths[level], self.groups, self.activation, name=f"up_{level}")
             x = block(kept[level], x)
-        bias = nn.initializers.constant(self.prior)
-        return nn.Dense(self.classes, bias_init=bias, name="head")(x)
+        bias = nn.initializers.constant(self.output_bias)
+        return nn.Dense(self.classes, kernel_init=self.head_init, bias_init=bias, name="head")(x)
 
 
 def unet(
@@ -61,15 +62,16 @@ def unet(
     groups: int = 8,
     activation: Callable = nn.relu,
     pool: Callable = max_pool,
-    prior: float = 0.0,
+    output_bias: float = 0.0,
+    head_init: Callable = nn.linear.default_kernel_init,
 ) -> Model:
     """Make a U-Net of `len(widths)` levels.
 
-    `prior` is the logit that the untrained network gives everywhere: about log(p / (1 - p)) for
-    structures that fill a share p of a slice spares hundreds of steps in which everything is
-    background.
+    `output_bias` is the logit that the untrained network gives everywhere: about log(p / (1 - p))
+    for structures that fill a share p of a slice spares hundreds of steps in which everything is
+    background. `head_init` makes the output layer's kernel: with zeros the bias is all there is.
 
     `apply` raises ValueError where a side of the image is not a multiple of 2^(levels - 1).
     """
-    module = UNet(tuple(widths), classes, groups, activation, pool, prior)
+    module = UNet(tuple(widths), classes, groups, activation, pool, output_bias, head_init)
     return halving(module, len(widths), channels)

@@ -18,12 +18,14 @@ from jaxmeta.errors import BadInput
 from jaxmeta.learners.episodic import episodic
 from jaxmeta.learners.learner import Learner
 from jaxmeta.methods import method_of
+from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.options import Episodes, Outer
 from jaxmeta.parallel.devices import side_by_side
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.runs.config import Config
 from jaxmeta.splits.pool import Pool, pool
 from jaxmeta.splits.split import Split
+from jaxmeta.tasks.prompter import Prompter, prompted
 from jaxmeta.tasks.source import Source
 from jaxmeta.tasks.supervoxels import unlabelled_pool
 from jaxmeta.tasks.synthetic import scanless_pool
@@ -69,8 +71,17 @@ def target_examples(config: Config, shards: Shards, division: Split) -> Examples
 
 
 def task_source(config: Config, drawn: Pool, *, training: bool = True) -> Source:
-    """Make what tasks are drawn from, of who may be drawn."""
-    return method_of(config.method).source(config, drawn, training=training)
+    """Make what tasks are drawn from, of who may be drawn; slices come with their prompts."""
+    source = method_of(config.method).source(config, drawn, training=training)
+    prompter = prompter_of(config)
+    return (
+        prompted(source, prompter, config.tasks.mm) if prompter and not source.on_device else source
+    )
+
+
+def prompter_of(config: Config) -> Prompter | None:
+    """Find what slices are given beside their pixels: by the method, or else by the network."""
+    return method_of(config.method).testing.prompter or network_of(config).prompter(config)
 
 
 def build(

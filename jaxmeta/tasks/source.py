@@ -9,10 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
 from jaxmeta.bounding_boxes import box_around
-from jaxmeta.data.grid import sliced_shape
 from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.episodes import (
     Episode,
@@ -33,7 +30,7 @@ from jaxmeta.tasks.slice_chunks import (
 )
 from jaxmeta.tasks.supervoxels import draw_supervoxel
 from jaxmeta.tasks.synthetic import draw_number, load_number
-from jaxmeta.tasks.task import Examples, Task
+from jaxmeta.tasks.task import Task
 from jaxmeta.tasks.volumetric import draw_pooled, draw_volume
 
 
@@ -44,6 +41,7 @@ class Source(NamedTuple):
     pool: Pool
     draw: Callable[[int, int], Episode]
     load: Callable[[Episode, int, int], Task]
+    on_device: bool = False  # the device makes all of a task of its number, prompts too
 
 
 def episodes(pool: Pool, shape: EpisodeShape) -> Source:
@@ -73,7 +71,7 @@ def supervoxel_tasks(pool: Pool, shape: EpisodeShape, *, least: int = 1) -> Sour
 
 def synthetic(pool: Pool) -> Source:
     """Draw nothing but a task's number: the device makes the rest of it (`jaxmeta/cohorts`)."""
-    return Source(pool, draw_number, load_number)
+    return Source(pool, draw_number, load_number, on_device=True)
 
 
 def neighbors(
@@ -107,12 +105,6 @@ def boxed(source: Source) -> Source:
     return source._replace(load=partial(load_boxed, source.load))
 
 
-def at_heights(source: Source) -> Source:
-    """Give each slice of another source's tasks its relative height, 0 to 1, for networks that go
-    by it; -1 what only fills the shape."""
-    return source._replace(load=partial(load_at_heights, source.load, source.pool))
-
-
 def load_task(source: Source, seed: int, index: int) -> Task:
     """Make task `index` of a run: the pure function that every worker calls."""
     index = int(index)
@@ -123,21 +115,6 @@ def load_boxed(load: Callable, episode: Episode, seed: int, index: int) -> Task:
     """Read a task and box the structure in its query slices."""
     task = load(episode, seed, index)
     return task._replace(query=task.query._replace(prompt=box_around(task.query.mask)))
-
-
-def load_at_heights(load: Callable, pool: Pool, episode: Episode, seed: int, index: int) -> Task:
-    """Read a task and say how high its slices lie."""
-    task = load(episode, seed, index)
-
-    def told(examples: Examples, slices: Sequence[Slice]) -> Examples:
-        height = np.full(len(examples.valid), -1, np.float32)
-        for place, (volume, number) in enumerate(slices):
-            last = sliced_shape(pool.shards.volumes[volume].grid)[0] - 1
-            height[place] = number / max(1, last)
-        return examples._replace(prompt=height)
-
-    support, query = told(task.support, episode.support), told(task.query, episode.query)
-    return task._replace(support=support, query=query)
 
 
 def describe_task(source: Source, seed: int, index: int) -> str:

@@ -5,8 +5,8 @@ import numpy as np
 from jaxmeta.atlas import Atlas, segment
 from jaxmeta.evaluation.scoring import whole_volume
 from jaxmeta.evaluation.segmenter import together
-from jaxmeta.evaluation.trial import Support, places
-from jaxmeta.evaluation.untrained import atlases, place_and_intensity
+from jaxmeta.evaluation.trial import Support, atlases, places
+from jaxmeta.evaluation.untrained import place_and_intensity
 from jaxmeta.tasks.task import Examples
 
 SIZE = 24

@@ -190,7 +190,7 @@ def giving(logits):
 def small_reader():
     """Make a reader that compiles in no time, smooth for finite differences."""
     smooth = dict(activation=jax.nn.softplus, pool=mean_pool, groups=1)
-    return reader((2, 4), heads=2, rounds=1, prior=0.0, **smooth)
+    return reader((2, 4), heads=2, rounds=1, output_bias=0.0, **smooth)
 
 
 def inner(task):

@@ -31,9 +31,9 @@ class Pixelwise:
     """Slope that every line begins with."""
 
 
-def model(config, classes, *, prior=None):
+def model(config, outputs, *, features=False):
     def init(key):
-        return {"slope": jnp.full(classes, config.network.slope), "bias": jnp.zeros(classes)}
+        return {"slope": jnp.full(outputs, config.network.slope), "bias": jnp.zeros(outputs)}
 
     def apply(variables, image, prompt=(), *, key=None, train=False):
         slope, bias = (variables[name][None, None, None] for name in ("slope", "bias"))

@@ -64,7 +64,7 @@ def test_the_yardstick_s_network_has_its_number_of_parameters():
 
 @pytest.mark.parametrize("widths, classes", [((4,), 1), ((2, 4, 6), 3)])
 def test_depth_widths_and_outputs_are_free(widths, classes):
-    model = unet(widths, classes=classes, prior=-2.0)
+    model = unet(widths, classes=classes, output_bias=-2.0)
     variables = jax.jit(model.init)(jax.random.key(0))
     logits, state = jax.jit(model.apply)(variables, jnp.zeros((3, 8, 12, 1)))
     assert logits.shape == (3, 8, 12, classes) and state == ()

@@ -28,6 +28,7 @@ from jaxmeta.runs.signature import volumes_of
 from jaxmeta.runs.train import meta_train
 from jaxmeta.splits.pool import pool
 from jaxmeta.splits.split import split
+from jaxmeta.tasks.prompter import HEIGHTS
 from jaxmeta.tasks.source import load_task
 from jaxmeta.tasks.task import Examples, Task
 from jaxmeta.training import metrics_log
@@ -123,10 +124,13 @@ def test_a_test_gives_heights_to_who_goes_by_them(high):
     image = np.zeros((2, 3, 4, 4, 1), np.float32)
     examples = Examples(image, np.zeros((2, 3, 4, 4), np.uint8), np.ones((2, 3), bool))
     place = np.array([[0.0, 0.5, 1.0], [0.25, 0.25, 0.5]], np.float32)
-    make = networks(predictor, support_sets=2, by_height=high)
+    make = networks(predictor, support_sets=2, prompter=HEIGHTS if high else None)
     row = make("row", ())
-    fitted = row.fit(Support(examples, place, (), ()), np.zeros((2, 2), np.uint32))
-    found = row.segment(fitted, image[0], np.array([0.0, 0.1, 0.2], np.float32))
+    slices = (("scan:0", "scan:1", "scan:2"),) * 2
+    fitted = row.fit(Support(examples, place, (("p",),) * 2, slices), np.zeros((2, 2), np.uint32))
+    height = np.array([0.0, 0.1, 0.2], np.float32)
+    told = (row.tell(fitted, image[0], height),) if high else ()
+    found = row.segment(fitted, image[0], height, *told)
     logits = np.array([[0, 0.1, 0.2]]) + place.sum(1)[:, None] if high else np.zeros((2, 3))
     np.testing.assert_allclose(found[..., 0, 0], 1 / (1 + np.exp(-logits)), atol=1e-6)
 

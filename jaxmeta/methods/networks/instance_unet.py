@@ -16,9 +16,9 @@ class InstanceUnet:
     """Channels of each level, from full resolution down."""
 
 
-def model(config: Any, classes: int, *, prior: float | None = None) -> Model:
-    """Make it; as in the paper its output has no prior."""
-    return instance_unet(config.network.widths, classes=classes)
+def model(config: Any, outputs: int, *, features: bool = False) -> Model:
+    """Make it; as in the paper its outputs begin around 0."""
+    return instance_unet(config.network.widths, classes=outputs)
 
 
 def check(config: Any) -> None:

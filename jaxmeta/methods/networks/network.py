@@ -10,16 +10,17 @@ from typing import Any, NamedTuple, Protocol
 from jaxtyping import PyTree
 
 from jaxmeta.models import Model
+from jaxmeta.tasks.prompter import Prompter
 
 
 class MakeModel(Protocol):
     """Make a configuration's network with so many outputs, for slices of `config.tasks.size`.
 
-    `prior` is the logit that the untrained network gives, None: by its own options. What has no
-    such option need not look at it.
+    Outputs are logits, or, where `features` are asked for, describe pixels: then they begin at
+    nothing.
     """
 
-    def __call__(self, config: Any, classes: int, *, prior: float | None = None) -> Model: ...
+    def __call__(self, config: Any, outputs: int, *, features: bool = False) -> Model: ...
 
 
 class Network(NamedTuple):
@@ -32,4 +33,7 @@ class Network(NamedTuple):
     # (config, read) -> what a run begins with; `read()` gives what `config.init_from` has learned
     begin: Callable[[Any, Callable[[], PyTree]], PyTree] = lambda config, read: read()
     transfer_rate: float = 6e-3  # outer, of pre-training: chosen on validation organs, RESULTS.md
+    prompter: Callable[[Any], Prompter | None] = lambda config: (
+        None
+    )  # what slices are given besides
     shipped: bool = False  # the settings of scratch that ship were chosen on it

@@ -105,9 +105,9 @@ def refuse_shapes(told: str, model: Model, shape: tuple[int, ...], classes: int)
         )
 
 
-def model(config: Any, classes: int, *, prior: float | None = None) -> Model:
+def model(config: Any, outputs: int, *, features: bool = False) -> Model:
     """Make the network that a configuration names; its own file says where its outputs begin."""
-    return own_network(config.own_network, classes, config.tasks.size or None)
+    return own_network(config.own_network, outputs, config.tasks.size or None)
 
 
 def check(config: Any) -> None:
