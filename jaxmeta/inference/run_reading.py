@@ -33,12 +33,15 @@ def reading_for(
 ) -> Reading:
     """Read files as the run's training data was read, or as told.
 
-    Raises BadInput where the run learned from both CT and MR, and nothing says which it is.
+    Raises BadInput where the run learned from both CT and MR, or from no scan, and nothing says
+    which it is.
     """
     config, tasks = run.config, run.config.tasks
     modality = modality or config.modality
     if not modality:
-        raise BadInput(f"{run.folder} learned from ct and mr: say `modality=ct` or `modality=mr`")
+        raise BadInput(
+            f"{run.folder} learned from no one modality: say `modality=ct` or `modality=mr`"
+        )
     channel = channel or config.channel or None  # without: a file of several asks
     axis = axis or config.axis
     frames = config.frames if axis == config.axis else ()

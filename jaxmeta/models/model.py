@@ -24,7 +24,8 @@ class Model(NamedTuple):
     number of outputs that the model was made with: 1, a structure against all else, but for the
     heads of transfer. A logit above 0 is the structure. `prompt` is for prompted models, leaves [N,
     ...], () for most; `key` is there in training, for what is random, and so is `train`. `state` is
-    what a layer with running statistics would hand on, () for ours. The inner loop walks on all of
+    what layers with running statistics hand on, () for most: a model that has any begins it by
+    `state()`, and takes it as `apply(..., state=...)`. The inner loop walks on all of
     `variables`, or on what `names` say of its first levels, so they are a dict, and hold what is
     learned alone. `encode(variables, image)`, where a model has it, is a frozen prefix that may be
     computed once per image, outside the inner loop."""
@@ -32,29 +33,41 @@ class Model(NamedTuple):
     init: Callable[..., Any]
     apply: Callable[..., Any]
     encode: Callable[..., Any] | None = None
+    state: Callable[[], Any] = tuple
 
 
-def halving(module: nn.Module, levels: int, channels: int = 1) -> Model:
+def halving(module: nn.Module, levels: int, channels: int = 1, *, collection: str = "") -> Model:
     """Make a model of a module that halves its image `levels` - 1 times.
+
+    `collection` names its running statistics, where it has any: then the module is told whether it
+    is in training.
 
     `apply` raises ValueError where a side of the image is not a multiple of 2^(levels - 1).
     """
     multiple = 2 ** (levels - 1)
+    smallest = (1, multiple, multiple, channels)
 
     def init(key):
-        return module.init(key, jnp.zeros((1, multiple, multiple, channels)))["params"]
+        return module.init(key, jnp.zeros(smallest))["params"]
+
+    def begin():
+        return module.init(jax.random.key(0), jnp.zeros(smallest))[collection]
 
     def apply(
-        variables, image: Float[Array, "N H W C"], prompt=(), *, key=None, train=False
-    ) -> tuple[Float[Array, "N H W K"], tuple]:
+        variables, image: Float[Array, "N H W C"], prompt=(), *, key=None, train=False, state=()
+    ) -> tuple[Float[Array, "N H W K"], Any]:
         if image.shape[1] % multiple or image.shape[2] % multiple:
             raise ValueError(
                 f"a U-Net of {levels} levels needs sides that are multiples of {multiple}, "
                 f"these slices are {image.shape[1]} x {image.shape[2]}"
             )
-        return module.apply({"params": variables}, image), ()
+        if not collection:
+            return module.apply({"params": variables}, image), ()
+        given, moving = {"params": variables, collection: state}, collection if train else False
+        found = module.apply(given, image, train, mutable=moving)
+        return (found[0], found[1][collection]) if train else (found, state)
 
-    return Model(init, apply)
+    return Model(init, apply, state=begin) if collection else Model(init, apply)
 
 
 def begin_with(model: Model, variables: PyTree) -> Model:

@@ -157,7 +157,7 @@ def test_a_run_reads_as_its_training_scans_were_unless_told_otherwise(run):
     assert reading_for(other, channel="0").channel == "0"
     assert common(["T1", "T2"]) == common(["T1", None]) == "", "none is more right than another"
     both = trained._replace(config=dataclasses.replace(trained.config, modality=""))
-    with pytest.raises(BadInput, match="learned from ct and mr: say `modality=ct`"):
+    with pytest.raises(BadInput, match="learned from no one modality: say `modality=ct`"):
         reading_for(both)
     assert reading_for(both, modality="ct").modality == "ct"
 
