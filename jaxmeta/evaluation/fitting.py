@@ -23,6 +23,7 @@ from jaxmeta.methods.testing import BY_SLICE, OWN, OwnRule
 from jaxmeta.parallel.devices import replicate, side_by_side, task_mesh
 from jaxmeta.runs.build import build, prompter_of
 from jaxmeta.runs.run import Run
+from jaxmeta.tasks.prompter import remembering
 
 # plain: nothing differentiates them
 UNIT_RULES = {"sgd": optax.sgd(1.0), "adam": optax.adam(1.0), BY_SLICE: optax.adam(1.0)}
@@ -105,9 +106,13 @@ def compiled_once(support_sets: int) -> Callable[..., Callable[..., Segmenter]]:
     What else is given goes to `networks`.
     """
     chunk, compiled = side_by_side(support_sets, task_mesh(support_sets)), {}
+    asked = {}  # prompters: rows ask about the same volumes
 
     def once(what, predictor: Callable[[], Callable], **how) -> Callable[..., Segmenter]:
         if what not in compiled:
+            if prompter := how.get("prompter"):
+                asked.setdefault(prompter, remembering(prompter))
+                how = how | dict(prompter=asked[prompter])
             how = dict(support_sets=support_sets, chunk=chunk) | how
             compiled[what] = networks(predictor(), **how)
         return compiled[what]

@@ -15,7 +15,7 @@ from jaxmeta.runs.build import task_source
 from jaxmeta.runs.checks import check
 from jaxmeta.splits.pool import pool
 from jaxmeta.splits.split import split
-from jaxmeta.tasks.prompter import EVIDENCE, HEIGHTS, filled, heights, labelled_slices
+from jaxmeta.tasks.prompter import EVIDENCE, HEIGHTS, filled, heights, labelled_slices, remembering
 from jaxmeta.tasks.source import load_task
 
 SIZE = 24
@@ -69,6 +69,25 @@ def test_order_of_the_support_is_order_of_what_it_is_told():
     for prompter in (HEIGHTS, EVIDENCE):
         told = prompter.support(atlas)
         np.testing.assert_allclose(prompter.support(other), told[order], atol=1e-5)
+
+
+def test_what_was_asked_last_is_remembered():
+    asked = []
+
+    def query(labelled, image, height):
+        asked.append(1)
+        return image + height.sum() + labelled.mask.sum()
+
+    once = remembering(EVIDENCE._replace(query=query), most=2)
+    atlas, image, height = labelled(), np.ones((2, 3, 3)), np.zeros(2)
+    for _ in range(2):
+        np.testing.assert_array_equal(once.query(atlas, image, height), image + atlas.mask.sum())
+    assert len(asked) == 1
+    once.query(atlas, image, height + 1)
+    once.query(atlas._replace(mask=0 * atlas.mask), image, height)
+    assert len(asked) == 3
+    once.query(atlas, image, height)  # two are newer
+    assert len(asked) == 4
 
 
 def test_what_only_fills_the_shape_is_told_nothing():
