@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from jaxmeta.evaluation.trial import Support, atlases
+from jaxmeta.evaluation.trial import Support, atlases, places_for
 from jaxmeta.numerics import typed_key
 from jaxmeta.parallel.devices import jit, replicate, task_mesh
 from jaxmeta.parallel.over_tasks import over_tasks
@@ -106,7 +106,9 @@ def networks(
 
         def tell(fitted, image, place):
             known = atlases(fitted.supports)
-            return np.stack([prompter.query(each, image[..., 0], place) for each in known])
+            return np.stack(
+                [prompter.query(each, image[..., 0], places_for(each, place)) for each in known]
+            )
 
         def segment(fitted, image, place, prompt=()):
             return probability((state, image), (numbers, fitted.phi, prompt))
@@ -116,8 +118,7 @@ def networks(
                 prompt = prompts_each(prompter, fitted.supports, image)
             return probability_each(state, (fitted.phi, image, prompt))
 
-        told = dict(tell=tell, by_height=True) if prompter else {}
-        return Segmenter(name, fit, segment, segment_each, **told)
+        return Segmenter(name, fit, segment, segment_each, tell=tell if prompter else None)
 
     return make
 

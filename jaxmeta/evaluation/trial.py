@@ -135,6 +135,12 @@ def places(slices: int) -> Float[np.ndarray, " N"]:
     return np.linspace(0, 1, slices, dtype=np.float32)
 
 
+def places_for(atlas: Atlas, place: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Give slices their heights as an atlas needs them: one alone has none, and lies where the
+    labelled ones do."""
+    return place if len(place) > 1 else np.full(len(place), atlas.height.mean(), np.float32)
+
+
 def query(
     shards: Shards,
     volume: int,

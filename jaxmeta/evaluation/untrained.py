@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jaxmeta.atlas import Rule
 from jaxmeta.atlas import segment as segment_by_atlas
 from jaxmeta.evaluation.segmenter import Segmenter
-from jaxmeta.evaluation.trial import atlases
+from jaxmeta.evaluation.trial import atlases, places_for
 
 
 def nearest_support_mask(name: str) -> Segmenter:
@@ -58,7 +58,12 @@ def place_and_intensity(name: str, rule: Rule = Rule()) -> Segmenter:
         return atlases(support)
 
     def segment(fitted, image, place):
-        return np.stack([segment_by_atlas(atlas, image[..., 0], place, rule) for atlas in fitted])
+        return np.stack(
+            [
+                segment_by_atlas(atlas, image[..., 0], places_for(atlas, place), rule)
+                for atlas in fitted
+            ]
+        )
 
     def segment_each(fitted, image, prompt=()):
         return np.stack(

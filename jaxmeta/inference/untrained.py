@@ -14,7 +14,7 @@ from jaxmeta.data.formats.image import Image, read_image
 from jaxmeta.data.grid import pixel, sliced_shape, spacing
 from jaxmeta.data.orientation import ACQUIRED, frame_to_text, own_frame
 from jaxmeta.data.scan import Scale, Scan
-from jaxmeta.evaluation.trial import atlas_of, places
+from jaxmeta.evaluation.trial import atlas_of, places, places_for
 from jaxmeta.inference.found import FoundVolume
 from jaxmeta.inference.notes import AIR, TWICE, described_reading, lowest, millimeters, warn
 from jaxmeta.inference.options import Options, told_reading
@@ -37,7 +37,9 @@ def segmented(options: Options) -> Iterator[FoundVolume]:
 
     def answer(slices):
         place = places(len(slices))
-        return np.stack([segment(atlas, slices[..., 0], place) for atlas in atlases])
+        return np.stack(
+            [segment(atlas, slices[..., 0], places_for(atlas, place)) for atlas in atlases]
+        )
 
     yield from segmented_volumes(options, reading, lambda: answer)
 

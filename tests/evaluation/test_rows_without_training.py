@@ -50,6 +50,16 @@ def test_a_volume_is_seen_whole_whatever_the_chunk():
         np.testing.assert_array_equal(found[number], alone)
 
 
+def test_a_slice_alone_lies_where_the_labelled_ones_do():
+    row = place_and_intensity("row")
+    fitted = row.fit(together([support(0)]), None)
+    image = support(5, shots=9).examples.image
+    (found,) = whole_volume(row, fitted, image[4:5])
+    truth = support(0).examples.mask[0] > 0
+    each = found[0] > 0.5
+    assert 2 * (each & truth).sum() / (each.sum() + truth.sum()) > 0.9
+
+
 def test_within_a_volume_a_chunk_lies_where_its_support_does():
     row = place_and_intensity("row")
     fitted = row.fit(together([support(0, shots=1), support(1, shots=1)]), None)

@@ -80,7 +80,6 @@ def test_its_row_untrained_is_the_row_that_learns_nothing():
     keys = np.zeros((2, 2), np.uint32)
     image = support(5, shots=9).examples.image
     fitted, known = row.fit(supports, keys), rule.fit(supports, keys)
-    assert row.by_height
     found = whole_volume(row, fitted, image, chunk=4)
     np.testing.assert_allclose(found, whole_volume(rule, known, image), atol=1e-5)
     chunks = np.stack([image[:3], image[4:7]])
