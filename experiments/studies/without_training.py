@@ -10,11 +10,11 @@ out. No run is needed, for there is none. `--change` tries other settings of the
 that RESULTS.md stands on are kept beside this file; `--read FILE` makes their tables again.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from experiments.studies.kept_cases import read, table, write
 from jaxmeta import open_shards
 from jaxmeta.atlas import Rule
 from jaxmeta.commands.command import parse_words, run
@@ -22,8 +22,6 @@ from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.shards import structures
 from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.baselines import UNTRAINED
-from jaxmeta.evaluation.comparison import case_of, difference, organs, row_mean
-from jaxmeta.evaluation.intervals import number
 from jaxmeta.evaluation.protocol import Conditions, request_of
 from jaxmeta.evaluation.protocols import few_shot
 from jaxmeta.evaluation.scoring import Score, score_volumes
@@ -37,8 +35,6 @@ from jaxmeta.splits import pool, split
 
 NEAREST = "nearest support mask"
 ROWS = (UNTRAINED, NEAREST)
-# of a case; `run` is the seed of the division
-CASE = ("run", "shots", "organ", "support_set", "support_patients", "patient", "case")
 
 
 @options
@@ -76,45 +72,14 @@ def main() -> None:
     """Parse, score, print and keep."""
     options = parse_words(Options, __doc__)
     if kept := path_or_none(options.read):
-        print(table(read(kept)))
+        print(table(read(kept), NEAREST))
         return
     if not options.data:
         raise BadInput("`data`: name a folder of shards, or a file to `read`")
     scores = list(scored(options))
-    print(table(scores))
+    print(table(scores, NEAREST))
     if path := path_or_none(options.output):
-        write(path, scores)
-
-
-def write(path: Path, scores: Sequence[Score]) -> None:
-    """Keep the Dice of both rows, a line a case."""
-    dice = {(score.row, *case_of(score)): score.dice for score in scores}
-    with path.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow((*CASE, *ROWS))
-        for score in scores:
-            if score.row == UNTRAINED:
-                own = [f"{dice[row, *case_of(score)]:.5f}" for row in ROWS]
-                lines.writerow((*(getattr(score, name) for name in CASE), *own))
-
-
-def read(path: Path) -> list[Score]:
-    """Read what was kept: both rows of each case, without what was not."""
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    whole = dict(support_set=int, shots=int)
-    return [
-        Score(
-            row=row,
-            support_slices="",
-            dice=float(line[row]),
-            iou=float("nan"),
-            outcome="",
-            **{name: whole.get(name, str)(line[name]) for name in CASE},
-        )
-        for line in lines
-        for row in ROWS
-    ]
+        write(path, scores, ROWS)
 
 
 def scored(options: Options) -> Iterator[Score]:
@@ -173,30 +138,6 @@ def changed(changes: Sequence[str]) -> Rule:
         part = part._replace(**{inner: type(getattr(part, inner))(float(value))})
         rule = rule._replace(search=part) if of == "search" else part
     return rule
-
-
-def table(scores: Sequence[Score]) -> str:
-    """Write means of both rows by organ, with intervals over patients, and their difference."""
-    lines = []
-    for count in dict.fromkeys(score.shots for score in scores):
-        here = [score for score in scores if score.shots == count]
-        by = {row: [s for s in here if s.row == row] for row in ROWS}
-        columns = list(dict.fromkeys(organs(here)))
-        lines += ["", f"| {count} slices | mean | {' | '.join(columns)} |"]
-        lines.append("| --- " * (2 + len(columns)) + "|")
-        for row, own in by.items():
-            means = [row_mean([s for s in own if s.organ == organ])[0] for organ in columns]
-            told = " | ".join(number(each.mean) for each in means)
-            lines.append(f"| {row} | {ranged(row_mean(own)[0])} | {told} |")
-        both = difference(by[UNTRAINED], by[NEAREST])
-        cases = len({case_of(score) for score in here})
-        lines.append(f"\ndifference {ranged(both)}, {cases} cases")
-    return "\n".join(lines)
-
-
-def ranged(interval) -> str:
-    """Write a mean with its interval."""
-    return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
 
 
 if __name__ == "__main__":
