@@ -35,7 +35,7 @@ BEGUN = "test on organs and patients that nothing has seen"
 
 def held_in(run: Run, held_out: Pool) -> HeldOut:
     """Say what a test of a run holds out: no patient, where that leak is the run's own."""
-    return for_run(held_by(held_out), run.config.allow_leak)
+    return for_run(held_by(held_out), run.split, run.config.allow_leak)
 
 
 def checked(

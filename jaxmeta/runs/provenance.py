@@ -128,9 +128,12 @@ def held_out(
     return HeldOut(names, frozenset(patients), contents, choosing, masks)
 
 
-def for_run(held: HeldOut, allowed: Iterable[str]) -> HeldOut:
-    """Say what a run that allows these leaks holds out: no patient, where sharing them is its own
+def for_run(held: HeldOut, division: Split, allowed: Iterable[str]) -> HeldOut:
+    """Say what a run with this split, that allows these leaks, holds out: no organ, where some
+    patients are labelled for it and others tested; no patient, where sharing them is its own
     leak."""
+    if division.labelled:
+        held = held._replace(organs={}, masks={})
     shared = "shared-patients" in allowed
     return held._replace(patients=frozenset(), contents={}) if shared else held
 
@@ -199,7 +202,7 @@ def seen_here(
         TRAINED,
         () if nobody else division.train_organs,
         () if nobody else division.train_patients,
-        contents_of([training]) if training else {},
+        contents_of([training]) | unlabelled_contents(training, division) if training else {},
         unknown,
         tuple(config.allow_leak),
         hides(config, division),
@@ -208,6 +211,13 @@ def seen_here(
         return (trained,)
     known = contents_of([validating]) if validating else {}
     return trained, Seen(HERE, CHOSEN, division.val_organs, division.train_patients, known)
+
+
+def unlabelled_contents(training: Pool, division: Split) -> dict[str, str]:
+    """List the scans that were seen without their labels, by fingerprint."""
+    names = set(division.unlabelled)
+    scans = (volume for volume in training.shards.volumes if volume.patient in names)
+    return {volume.fingerprint: volume.name for volume in scans if volume.fingerprint}
 
 
 def hides(config: Config, division: Split) -> str:

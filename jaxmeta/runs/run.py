@@ -132,7 +132,7 @@ def refuse_begun(provenance: Iterable[Seen], division: Split, begun: Config) -> 
     """
     organs, validation = ({o: o for o in of} for of in (division.test_organs, division.val_organs))
     held = HeldOut(organs, frozenset(division.test_patients), validation=validation)
-    held = for_run(held, begun.allow_leak)
+    held = for_run(held, division, begun.allow_leak)
     refuse_leaks(leaks(provenance, held), begun.allow_leak, "begin with another")
     known, hidden = {*division.train_patients, *division.test_patients}, hides(begun, division)
     for seen in provenance:

@@ -100,7 +100,7 @@ def looked_at(
     own, begun = seen_here(config, division, training, validating), provenance_of(config.origin)
     validation = division.val_organs
     held = held_out(shards, division.test_organs, division.test_patients, validation=validation)
-    held = for_run(held, config.allow_leak)
+    held = for_run(held, division, config.allow_leak)
     way = "hold it out with the other, or leave it out"
     found = refuse_leaks(leaks(own, held), config.allow_leak, way)
     found += refuse_leaks(leaks(begun, held), config.allow_leak, "begin with another")

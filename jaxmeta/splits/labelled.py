@@ -1,32 +1,22 @@
 """Who is labelled, who is not, and who is tested: a semi-supervised split of patients.
 
-Read `LabelledSplit` and `labelled_split`. Patients are told by name, by a file of names, by count
+Patients are told by name, by a file of names, by count
 or by share; whoever is not told is drawn. A patient is one person in all data sets and sessions
 that have the name, so nobody is on two sides. Of the unlabelled nothing but their voxels is used:
 whose labels they are for is known to the test alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from jaxmeta.data.shards.shards import Shards, holders, structures
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.published import PUBLISHED, PublishedList
-from jaxmeta.splits.split import recognize, some_of
+from jaxmeta.splits.split import Split, checked_split, recognize, some_of
 
 EVERYBODY_ELSE = "everybody-else"
-
-
-class LabelledSplit(NamedTuple):
-    """The names on each side; `_asdict()` is JSON, and `LabelledSplit(**values)` the way back."""
-
-    organ: str
-    labelled: tuple[str, ...]  # in the order given: who takes fewer takes the first
-    unlabelled: tuple[str, ...]
-    test: tuple[str, ...]
 
 
 def labelled_split(
@@ -37,7 +27,7 @@ def labelled_split(
     test: Sequence[str],
     unlabelled: Sequence[str] = (EVERYBODY_ELSE,),
     seed: int,
-) -> LabelledSplit:
+) -> Split:
     """Divide the patients of the data sets that have an organ.
 
     `labelled`, `unlabelled` and `test` are each told as patients ("la2018/06SR5RBREL16DQ6M8LWS",
@@ -75,8 +65,7 @@ def labelled_split(
         told["unlabelled"] = (
             others if whole else sorted(drawn(unlabelled[0], shuffled, "unlabelled"))
         )
-    made = LabelledSplit(organ, *(tuple(told[s]) for s in ("labelled", "unlabelled", "test")))
-    return checked(made, set(having))
+    return checked(organ, told, set(having))
 
 
 def named_patients(words: Sequence[str], everybody: Sequence[str], side: str) -> list[str] | None:
@@ -150,35 +139,33 @@ def listed(
     return tuple(labelled), rest, of.test
 
 
-def checked(split: LabelledSplit, having: Iterable[str]) -> LabelledSplit:
-    """Return the split if nobody is on two sides and nobody labelled lacks the organ."""
-    if not split.labelled:
-        raise BadInput("`labelled`: nobody is labelled, so there is nothing to learn from")
-    if not split.test:
-        raise BadInput("`test`: nobody is tested")
+def checked(organ: str, told: Mapping[str, Sequence[str]], having: Set[str]) -> Split:
+    """Make the split, if nobody is on two sides and nobody labelled lacks the organ."""
+    for side, what in (("labelled", "so there is nothing to learn from"), ("test", "of no use")):
+        if not told[side]:
+            raise BadInput(f"`{side}`: nobody is there, {what}")
     seen = {}
-    for side in ("labelled", "unlabelled", "test"):
-        for name in getattr(split, side):
+    for side, names in told.items():
+        for name in names:
             if seen.setdefault(name, side) != side:
                 raise BadInput(
                     f"patient {name} is {seen[name]} and {side}: take it out of one of them"
                 )
-    for name in split.labelled:
+    for name in told["labelled"]:
         if name not in having:
-            raise BadInput(
-                f"`labelled`: {name} has no {split.organ}: label another, or leave it out"
-            )
-    return split
+            raise BadInput(f"`labelled`: {name} has no {organ}: label another, or leave it out")
+    labelled, unlabelled, test = (tuple(told[s]) for s in ("labelled", "unlabelled", "test"))
+    return checked_split(Split((organ,), (), (organ,), labelled + unlabelled, test, labelled))
 
 
-def describe(split: LabelledSplit, shards: Shards) -> str:
-    """Say in a line who is on which side."""
+def describe(split: Split, shards: Shards) -> str:
+    """Say in a line who is on which side, and who of the unlabelled is of another kind."""
     kinds = {v.patient: v.modality for v in shards.volumes}
     own = {kinds[name] for name in split.labelled}
     other = sorted(name for name in split.unlabelled if kinds[name] not in own)
     text = (
-        f"{split.organ}: {len(split.labelled)} labelled patients, {len(split.unlabelled)} "
-        f"unlabelled, {len(split.test)} tested"
+        f"{split.train_organs[0]}: {len(split.labelled)} labelled patients, "
+        f"{len(split.unlabelled)} unlabelled, {len(split.test_patients)} tested"
     )
     if other:
         text += (

@@ -74,11 +74,12 @@ def pool(
                 f"{some_of(allowed)} for that"
             )
     training, held_out = set(split.train_patients), set(split.test_patients)
+    given = set(split.labelled) if split.labelled and phase != "test" else training
     entries = {}
     for organ in wanted:
         for patient, scans in holders(shards, organ).items():
             seen = patient in training and patient not in held_out
-            if seen == (phase == "test"):
+            if seen == (phase == "test") or (seen and patient not in given):
                 continue
             for volume, slices in scans:
                 scan = shards.volumes[volume]

@@ -25,6 +25,16 @@ class Split(NamedTuple):
     test_organs: tuple[str, ...]
     train_patients: tuple[str, ...]
     test_patients: tuple[str, ...]
+    labelled: tuple[str, ...] = ()
+    """Of semi-supervised learning the training patients whose labels are given: then an organ is
+    learned from some patients and tested on others, and only patients are held out. Without any,
+    all labels are given."""
+
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """List the training patients of whom there are voxels alone."""
+        given = set(self.labelled or self.train_patients)
+        return tuple(name for name in self.train_patients if name not in given)
 
 
 def split(
@@ -121,9 +131,11 @@ def split_from_json(values: Mapping[str, Sequence[str]]) -> Split:
 
 
 def checked_split(split: Split) -> Split:
-    """Return the split if nothing is on two of its sides; refuse it otherwise."""
+    """Return the split if nothing is on two of its sides, but for organs of which some training
+    patients are labelled; refuse it otherwise."""
     organs = zip(("training", "validation", "test"), split[:3], strict=True)
-    patients = zip(("training", "test"), split[3:], strict=True)
+    organs = () if split.labelled else organs
+    patients = zip(("training", "test"), (split.train_patients, split.test_patients), strict=True)
     for what, sides in (("organ", organs), ("patient", patients)):
         seen = {}
         for side, names in sides:

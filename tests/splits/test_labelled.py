@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.labelled import EVERYBODY_ELSE, LabelledSplit, describe, labelled_split
+from jaxmeta.splits.labelled import describe, labelled_split
+from jaxmeta.splits.pool import pool
 from jaxmeta.splits.published import ATRIUM_TEST, PROSTATE_LABELLED, PROSTATE_TEST, PUBLISHED
+from jaxmeta.splits.split import split_from_json
 from tests.helpers.cohorts import cohort, cohorts, hospital
 
 
@@ -24,26 +26,31 @@ def test_everybody_is_on_one_side(shards, seed, few, tested):
             divided(shards, "a", labelled=[str(few)], test=[str(tested)], seed=seed)
         return
     made = divided(shards, "a", labelled=[str(few)], test=[str(tested)], seed=seed)
-    sides = made.labelled + made.unlabelled + made.test
+    sides = made.labelled + made.unlabelled + made.test_patients
     datasets = {v.dataset for v in shards.volumes if "a" in v.counts}
     assert len(sides) == len(set(sides))
     assert set(sides) == {v.patient for v in shards.volumes if v.dataset in datasets}
-    assert {*made.labelled, *made.test} <= having
-    assert (len(made.labelled), len(made.test)) == (few, tested)
+    assert {*made.labelled, *made.test_patients} <= having
+    assert (len(made.labelled), len(made.test_patients)) == (few, tested)
     again = divided(shards, "a", labelled=["1"], test=[str(tested)], seed=seed)
-    assert again.test == made.test and again.labelled == made.labelled[:1]
+    assert again.test_patients == made.test_patients and again.labelled == made.labelled[:1]
 
 
 def test_patients_are_told_by_name_file_count_and_share(tmp_path):
     shards = hospital()
     (tmp_path / "test.list").write_text("p1\nbelly/p2\n")
     made = divided(shards, labelled=["p7", "p3"], test=[str(tmp_path / "test.list")])
-    assert made.labelled == ("belly/p7", "belly/p3") and made.test == ("belly/p1", "belly/p2")
+    assert made.labelled == ("belly/p7", "belly/p3") and made.test_patients == (
+        "belly/p1",
+        "belly/p2",
+    )
     assert len(made.unlabelled) == 6
     made = divided(shards, labelled=["0.25"], test=["belly/p0", "p9"], unlabelled=["0.5"])
     assert (len(made.labelled), len(made.unlabelled)) == (2, 3)
     made = divided(shards, unlabelled=["p5"], labelled=["p4"])
-    assert made.unlabelled == ("belly/p5",) and not {"belly/p4", "belly/p5"} & set(made.test)
+    assert made.unlabelled == ("belly/p5",) and not {"belly/p4", "belly/p5"} & set(
+        made.test_patients
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,8 +62,8 @@ def test_patients_are_told_by_name_file_count_and_share(tmp_path):
         (dict(labelled=["0"]), "must be a count, or a share"),
         (dict(labelled=["2.5"]), "must be a count, or a share"),
         (dict(labelled=["p77"]), "`labelled`: no patient p77: there are belly/p0"),
-        (dict(labelled=[]), "nobody is labelled"),
-        (dict(test=[]), "nobody is tested"),
+        (dict(labelled=[]), "`labelled`: nobody is there"),
+        (dict(test=[]), "`test`: nobody is there"),
         (dict(organ="gall"), "unknown organ 'gall'"),
         (dict(labelled=["la-4"]), "is a published list"),
         (dict(labelled=["la-4"], test=["la-8"]), "is a published list"),
@@ -74,6 +81,14 @@ def test_a_labelled_patient_has_the_organ():
         divided(shards, "x", labelled=["p1"], test=["1"])
     made = divided(shards, "x", labelled=["1"], test=["1"])
     assert made.unlabelled == ("a/p1",)  # who needs none
+
+
+def test_training_draws_of_the_labelled_alone_and_the_test_of_the_tested():
+    shards = hospital()
+    made = divided(shards, labelled=["p1", "p4"], test=["p0"])
+    (train,), (test,) = (pool(shards, made, phase).entries for phase in ("train", "test"))
+    assert set(train.patients) == {"belly/p1", "belly/p4"} and set(test.patients) == {"belly/p0"}
+    assert {train.organ, test.organ} == {"spleen"} == {*made.train_organs, *made.test_organs}
 
 
 def test_a_name_of_several_patients_is_asked_for_again():
@@ -97,13 +112,15 @@ def test_published_lists_divide_by_the_cases_names():
     shards = renamed([f"Case{n:02}" for n in range(50)])
     made = divided(shards, "x", labelled=["promise12"], test=["promise12"])
     assert made.labelled == tuple(f"a/{n}" for n in PROSTATE_LABELLED)
-    assert made.test == tuple(f"a/{n}" for n in PROSTATE_TEST) and len(made.unlabelled) == 37
+    assert (
+        made.test_patients == tuple(f"a/{n}" for n in PROSTATE_TEST) and len(made.unlabelled) == 37
+    )
     names = [f"{n:020}" for n in range(80)]
     shards = renamed([*ATRIUM_TEST, *names[::-1]])
     for count in (4, 8, 16):
         made = divided(shards, "x", labelled=[f"la-{count}"], test=[f"la-{count}"])
         assert made.labelled == tuple(f"a/{n}" for n in names[:count])
-        assert (len(made.unlabelled), len(made.test)) == (80 - count, 20)
+        assert (len(made.unlabelled), len(made.test_patients)) == (80 - count, 20)
     assert len(set(ATRIUM_TEST)) == 20 and set(PUBLISHED) == {"la-4", "la-8", "la-16", "promise12"}
 
 
@@ -113,4 +130,4 @@ def test_other_modalities_among_the_unlabelled_are_told():
     text = describe(made, shards)
     assert "1 labelled patients, 3 unlabelled, 1 tested" in text
     assert "1 of the unlabelled are of another modality" in text and "a/p4" in text
-    assert LabelledSplit(**made._asdict()) == made and EVERYBODY_ELSE not in made.unlabelled
+    assert split_from_json(made._asdict()) == made

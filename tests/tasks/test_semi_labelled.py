@@ -19,7 +19,6 @@ from jaxmeta.data.shards.load import load_images, load_masks
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.labelled import labelled_split
 from jaxmeta.splits.pool import pool
-from jaxmeta.splits.split import Split
 from jaxmeta.tasks.episodes import EpisodeShape
 from jaxmeta.tasks.semi_labelled import draw_mixed, passes, semi_labelled, slices_of
 from jaxmeta.tasks.source import load_task
@@ -49,7 +48,7 @@ def made(shards, sides, tmp_path_factory):
 @pytest.fixture(scope="module")
 def source(shards, sides, made):
     everybody = sides.labelled + sides.unlabelled
-    clean = Split((ORGAN,), (), (), sides.labelled, sides.test)
+    clean = sides
     drawn = pool(shards, clean, "train", single_patients=True)
     assert everybody
     return semi_labelled(drawn, SHAPE, slices_of(shards, sides.unlabelled), made)
