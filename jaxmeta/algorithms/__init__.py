@@ -11,5 +11,6 @@ from jaxmeta.algorithms.promptable import promptable as promptable
 from jaxmeta.algorithms.prototypes import prototypes as prototypes
 from jaxmeta.algorithms.reptile import reptile as reptile
 from jaxmeta.algorithms.ssm_sam import ssm_sam as ssm_sam
+from jaxmeta.algorithms.supervised import supervised as supervised
 from jaxmeta.algorithms.transfer import scratch as scratch
 from jaxmeta.algorithms.transfer import transfer as transfer

@@ -13,6 +13,7 @@ from jaxmeta.methods.promptable import SAM
 from jaxmeta.methods.prototypes import PROTOTYPES
 from jaxmeta.methods.reptile import REPTILE
 from jaxmeta.methods.ssm_sam.method import SSM_SAM
+from jaxmeta.methods.supervised import SUPERVISED
 from jaxmeta.methods.transfer import SCRATCH, TRANSFER
 
 ALL = (
@@ -30,6 +31,7 @@ ALL = (
     SSM_SAM,
     TRANSFER,
     SCRATCH,
+    SUPERVISED,
 )
 METHODS = {each.name: each for each in ALL}
 BY_OPTIONS = {each.options: each for each in ALL}

@@ -52,6 +52,7 @@ class Method(NamedTuple):
     query_teaches: bool = True  # False: it learns from the support alone, and watches the query
     adapts: bool = True  # ends in a network that walks down the support's loss
     needs_support: bool = True  # False: it has learned all it can before it is tested
+    by_labels: bool = False  # learns one organ from labelled patients, and is tested on others
     pointed_at: bool = False  # segments what is clicked or boxed, and nothing else
     chunks: bool = False  # learns from chunks of neighboring slices, and from no other tasks
     own_loss: bool = False  # has a loss of its own, and can have no other

@@ -57,7 +57,8 @@ def synthetic(config: Config) -> bool:
 
 def singles(config: Config) -> bool:
     """Tell whether organs of one patient are learned from too."""
-    return isinstance(config.tasks, Episodes) and config.tasks.single_patients
+    by_labels = method_of(config.method).by_labels
+    return by_labels or (isinstance(config.tasks, Episodes) and config.tasks.single_patients)
 
 
 def target_examples(config: Config, shards: Shards, division: Split) -> Examples | None:

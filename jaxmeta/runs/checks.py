@@ -82,8 +82,32 @@ def check_parts(config: Config) -> None:
         )
 
 
+def check_labelled(config: Config) -> None:
+    """Refuse labelled patients where none are asked for, and a split without them where they
+    are."""
+    by_labels = method_of(config.method).by_labels
+    own = ("organ", "labelled", "unlabelled")
+    if not by_labels:
+        for name in own:
+            if getattr(config, name):
+                raise BadInput(
+                    f"`{name}` with {config.algorithm}: it is for what learns one organ from "
+                    "labelled patients, as supervised does"
+                )
+        return
+    for name in ("organ", "labelled", "test_patients"):
+        if not getattr(config, name):
+            raise BadInput(f"{config.algorithm} needs `{name}`")
+    for name in ("test_organs", "val_organs", "train_organs"):
+        if getattr(config, name):
+            raise BadInput(f"`{name}` with {config.algorithm}: its one organ is `organ`")
+    if config.protocol != "few-shot":
+        raise BadInput(f"`protocol={config.protocol}` with {config.algorithm}: it is few-shot's")
+
+
 def check_split(config: Config) -> None:
     """Refuse data and splits that contradict each other."""
+    check_labelled(config)
     if config.distributed and not config.data:
         raise BadInput("`distributed` needs `data`: each process would write phantoms of its own")
     if isinstance(config.tasks, Volumes) and config.tasks.decathlon and not config.data:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-from jaxmeta.augmentation.augment import Augmentation
+from jaxmeta.augmentation.augment import Augmentation, upright
 from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.methods import ALL
 from jaxmeta.methods.in_context import InContext
@@ -18,6 +18,7 @@ from jaxmeta.methods.options import Chunks, Episodes, Outer, OwnLoss, SliceLoss,
 from jaxmeta.methods.promptable import Promptable
 from jaxmeta.methods.ssm_sam.method import SelfSampling
 from jaxmeta.methods.ssm_sam.released import Released
+from jaxmeta.methods.supervised import Supervised
 from jaxmeta.methods.transfer import Scratch, Transfer
 from jaxmeta.runs.config import Config
 from jaxmeta.splits.decathlon import TARGETS as DECATHLON_TARGETS
@@ -37,6 +38,10 @@ USUAL: dict[type, dict[str, Any]] = {  # what comes with a method's options, bes
         outer=Outer(clip=1.0),
         augment=STILL,  # cohorts are made as different as they are to be
         steps=2000,
+    ),
+    Supervised: dict(
+        tasks=Episodes(shots=4, queries=1),  # 16 slices a step; nobody asks about the query
+        augment=upright(Augmentation()),  # one organ of one kind of scan, as it lies
     ),
     Promptable: PROMPTED
     | dict(

@@ -9,6 +9,7 @@ from jaxmeta.data.grid import pixel, shown_frame
 from jaxmeta.data.identity import doubts
 from jaxmeta.data.orientation import common_frame, frame_to_text
 from jaxmeta.data.shards.shards import Shards
+from jaxmeta.methods import method_of
 from jaxmeta.methods.options import BATCH
 from jaxmeta.parallel import devices
 from jaxmeta.runs.build import open_data, singles, task_source, training_pool
@@ -26,6 +27,7 @@ from jaxmeta.runs.provenance import (
 )
 from jaxmeta.runs.signature import provenance_of
 from jaxmeta.splits.alpnet import AlpnetFold, hidden_slices, split_of
+from jaxmeta.splits.labelled import EVERYBODY_ELSE, labelled_split
 from jaxmeta.splits.pool import Entry, Pool, pool, volumes_of
 from jaxmeta.splits.split import Split, split
 from jaxmeta.tasks.source import Source
@@ -63,6 +65,15 @@ def gather(config: Config) -> Given:
     if protocol:
         refuse_empty(protocol, shards)
         division, hidden = split_of(protocol, shards), hidden_slices(protocol, shards)
+    elif method_of(config.method).by_labels:
+        division = labelled_split(
+            shards,
+            config.organ,
+            labelled=config.labelled,
+            test=config.test_patients,
+            unlabelled=config.unlabelled or (EVERYBODY_ELSE,),
+            seed=config.seed,
+        )
     else:
         division = split(
             shards,

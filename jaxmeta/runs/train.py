@@ -27,6 +27,7 @@ from jaxmeta.runs.run import backbone_of, beginning
 from jaxmeta.runs.setup import Given, gather
 from jaxmeta.runs.stopping import stop_signal
 from jaxmeta.splits.decathlon import lacking
+from jaxmeta.splits.labelled import describe
 from jaxmeta.splits.pool import count_table, pool
 from jaxmeta.tasks.loader import task_batches
 from jaxmeta.tasks.source import Source, describe_task, load_task
@@ -142,9 +143,11 @@ def introduce(given: Given, parts: int) -> None:
     say(count_table(shards, given.division, single_patients=singles(config)))
     if protocol:
         say(stated(protocol, shards))
+    if given.division.labelled:
+        say(describe(given.division, shards))
     if not given.division.test_organs:
         say("note: nothing is held out to be tested on: `test_organs=NAME` names it")
-    if not given.division.val_organs and not protocol:
+    if not given.division.val_organs and not protocol and not given.division.labelled:
         say(
             "note: no organ chooses the checkpoint, so the last one counts: `val_organs=NAME` "
             "names some"

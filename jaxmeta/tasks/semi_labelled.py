@@ -32,13 +32,14 @@ from jaxmeta.tasks.task import Examples, Task
 def semi_labelled(
     pool: Pool, shape: EpisodeShape, unlabelled: Sequence[Slice], labels: InitialLabels | None
 ) -> Source:
-    """Draw `shape.shots` clean slices of the pool's one structure, with it or without, and
+    """Draw `shape.shots` clean slices of the pool's structure, with it or without, and
     `shape.queries` unlabelled ones; without unlabelled slices the query stays empty.
 
     Raises BadInput where there are fewer slices than are wanted at once.
     """
-    (entry,) = pool.entries
-    clean = slices_of(pool.shards, entry.patients, entry.dataset)
+    entry = pool.entries[0]
+    parts = (slices_of(pool.shards, each.patients, each.dataset) for each in pool.entries)
+    clean = tuple(dict.fromkeys(at for part in parts for at in part))
     for what, there, wanted in (
         ("labelled", clean, shape.shots),
         ("unlabelled", unlabelled, shape.queries if unlabelled else 0),
