@@ -70,7 +70,7 @@ def gather(config: Config) -> Given:
             shards,
             config.organ,
             labelled=config.labelled,
-            test=config.test_patients,
+            test_patients=config.test_patients,
             unlabelled=config.unlabelled or (EVERYBODY_ELSE,),
             seed=config.seed,
         )

@@ -17,6 +17,7 @@ from jaxmeta.splits.published import PUBLISHED, PublishedList
 from jaxmeta.splits.split import Split, checked_split, recognize, some_of
 
 EVERYBODY_ELSE = "everybody-else"
+SIDES = ("labelled", "unlabelled", "test_patients")
 
 
 def labelled_split(
@@ -24,18 +25,18 @@ def labelled_split(
     organ: str,
     *,
     labelled: Sequence[str],
-    test: Sequence[str],
+    test_patients: Sequence[str],
     unlabelled: Sequence[str] = (EVERYBODY_ELSE,),
     seed: int,
 ) -> Split:
     """Divide the patients of the data sets that have an organ.
 
-    `labelled`, `unlabelled` and `test` are each told as patients ("la2018/06SR5RBREL16DQ6M8LWS",
-    or the last part alone), as one file with a name a line, as one count ("4"), as one share
-    ("0.2", of those who can be drawn) or as one published list ("la-8", "promise12"), which all
-    three then must be. Who is told by name is taken before anybody is drawn; test patients are
-    drawn before labelled ones, so that more labels leave the test as it is, and both of those who
-    have the organ. Everybody else is unlabelled unless told.
+    `labelled`, `unlabelled` and `test_patients` are each told as patients
+    ("la2018/06SR5RBREL16DQ6M8LWS", or the last part alone), as one file with a name a line, as one
+    count ("4"), as one share ("0.2", of those who can be drawn) or as one published list ("la-8",
+    "promise12"), which all three then must be. Who is told by name is taken before anybody is
+    drawn; test patients are drawn before labelled ones, so that more labels leave the test as it
+    is, and both of those who have the organ. Everybody else is unlabelled unless told.
 
     Raises BadInput for nobody labelled or tested, a labelled patient without the organ, a name
     that is not there, on two sides, or of several patients, and for more than there are.
@@ -44,21 +45,21 @@ def labelled_split(
     having = sorted(holders(shards, organ))
     datasets = {v.dataset for v in shards.volumes if organ in v.counts}
     everybody = sorted({v.patient for v in shards.volumes if v.dataset in datasets})
-    if list_of := published_list(labelled, unlabelled, test):
-        labelled, unlabelled, test = listed(list_of, everybody)
+    if list_of := published_list(labelled, unlabelled, test_patients):
+        labelled, unlabelled, test_patients = listed(list_of, everybody)
     told = {
         side: named_patients(words, everybody, side)
-        for side, words in (("labelled", labelled), ("unlabelled", unlabelled), ("test", test))
+        for side, words in zip(SIDES, (labelled, unlabelled, test_patients), strict=True)
     }
     rng = np.random.default_rng(np.random.SeedSequence([seed, 29]))
     order = [having[n] for n in rng.permutation(len(having))]
-    for side in ("test", "labelled"):
+    for side in ("test_patients", "labelled"):
         taken = {name for names in told.values() for name in names or ()}
         free = [name for name in order if name not in taken]
-        words = dict(labelled=labelled, test=test)[side]
+        words = dict(labelled=labelled, test_patients=test_patients)[side]
         if told[side] is None:
             told[side] = drawn(words[0], free, side)
-    others = [p for p in everybody if p not in {*told["labelled"], *told["test"]}]
+    others = [p for p in everybody if p not in {*told["labelled"], *told["test_patients"]}]
     if told["unlabelled"] is None:
         whole = unlabelled[0] == EVERYBODY_ELSE
         shuffled = [others[n] for n in rng.permutation(len(others))]
@@ -120,7 +121,7 @@ def published_list(*sides: Sequence[str]) -> PublishedList | None:
     ):
         raise BadInput(
             f"`{sorted(named)[0]}` is a published list of who is labelled, unlabelled and tested: "
-            "give it for `labelled` and `test`, and nothing else"
+            "give it for `labelled` and `test_patients`, and nothing else"
         )
     return PUBLISHED[named.pop()]
 
@@ -141,9 +142,9 @@ def listed(
 
 def checked(organ: str, told: Mapping[str, Sequence[str]], having: Set[str]) -> Split:
     """Make the split, if nobody is on two sides and nobody labelled lacks the organ."""
-    for side, what in (("labelled", "so there is nothing to learn from"), ("test", "of no use")):
+    for side, what in (("labelled", "to learn from"), ("test_patients", "to ask about")):
         if not told[side]:
-            raise BadInput(f"`{side}`: nobody is there, {what}")
+            raise BadInput(f"`{side}`: nobody is there {what}")
     seen = {}
     for side, names in told.items():
         for name in names:
@@ -154,7 +155,7 @@ def checked(organ: str, told: Mapping[str, Sequence[str]], having: Set[str]) -> 
     for name in told["labelled"]:
         if name not in having:
             raise BadInput(f"`labelled`: {name} has no {organ}: label another, or leave it out")
-    labelled, unlabelled, test = (tuple(told[s]) for s in ("labelled", "unlabelled", "test"))
+    labelled, unlabelled, test = (tuple(told[side]) for side in SIDES)
     return checked_split(Split((organ,), (), (organ,), labelled + unlabelled, test, labelled))
 
 

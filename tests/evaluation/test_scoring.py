@@ -65,7 +65,7 @@ def tuned_row(predictor=None, rate=0.1, support_sets=2, name="tuned", weights=No
 def test_fine_tuning_follows_the_same_path_as_a_python_loop():
     supports = [made_support(0), made_support(1)]
     row = tuned_row()
-    phi = row.fit(together(supports), support_set_keys(2, 0))
+    phi = row.fit(together(supports), support_set_keys(2, 0)).phi
     for support_set, support in enumerate(supports):
         expected = start()
         for _ in range(3):
@@ -79,8 +79,8 @@ def test_fine_tuning_follows_the_same_path_as_a_python_loop():
 def test_another_draw_in_the_same_call_changes_no_bit_of_this_one():
     row = tuned_row()
     keys = support_set_keys(2, 0)
-    one = row.fit(together([made_support(0), made_support(1)]), keys)
-    other = row.fit(together([made_support(0), made_support(2)]), keys)
+    one = row.fit(together([made_support(0), made_support(1)]), keys).phi
+    other = row.fit(together([made_support(0), made_support(2)]), keys).phi
     assert one["w"][0] == other["w"][0]
     assert one["w"][1] != other["w"][1]
 
@@ -88,9 +88,9 @@ def test_another_draw_in_the_same_call_changes_no_bit_of_this_one():
 @pytest.mark.parametrize("slices", [1, 3, 4, 7])
 def test_chunks_and_their_padding_do_not_show(slices):
     row = tuned_row()
-    phi = row.fit(together([made_support(0), made_support(1)]), support_set_keys(2, 0))
-    query = made_query(5, slices, "a/9")
-    chunked = whole_volume(row, phi, query.image, chunk=3)
+    fitted = row.fit(together([made_support(0), made_support(1)]), support_set_keys(2, 0))
+    query, phi = made_query(5, slices, "a/9"), fitted.phi
+    chunked = whole_volume(row, fitted, query.image, chunk=3)
     assert chunked.shape == (2, slices, SIZE, SIZE)
     for support_set in range(2):
         expected = 1 / (
@@ -182,7 +182,7 @@ def test_supervised_training_never_draws_a_slice_that_only_fills_the_shape():
     valid = np.array([True, True, False, False])
     support = made._replace(examples=made.examples._replace(image=poisoned, valid=valid))
     trained = supervised(LINEAR, square, optax.sgd(1.0), steps=20, batch=3)
-    phi = tuned_row(trained, support_sets=1).fit(together([support]), support_set_keys(1, 0))
+    phi = tuned_row(trained, support_sets=1).fit(together([support]), support_set_keys(1, 0)).phi
     assert np.isfinite(phi["w"]).all()
     assert phi["w"][0] != start()["w"]
 
@@ -202,8 +202,8 @@ def test_slices_that_only_fill_a_support_do_not_change_what_is_learned():
         np.array([True, True, False, False]),
     )
     keys = support_set_keys(1, 0)
-    bare = row.fit(together([support]), keys)
-    more = row.fit(together([support._replace(examples=filled)]), keys)
+    bare = row.fit(together([support]), keys).phi
+    more = row.fit(together([support._replace(examples=filled)]), keys).phi
     for one, other in zip(jax.tree.leaves(bare), jax.tree.leaves(more), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert np.abs(bare["head"]["bias"] - weights["head"]["bias"][None]).max() > 1e-3

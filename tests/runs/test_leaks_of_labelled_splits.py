@@ -22,7 +22,7 @@ from jaxmeta.splits.pool import pool
 
 @pytest.fixture(scope="module")
 def division(shards):
-    return labelled_split(shards, "heart", labelled=["1"], test=["1"], seed=0)
+    return labelled_split(shards, "heart", labelled=["1"], test_patients=["1"], seed=0)
 
 
 def test_the_organ_is_no_leak_and_each_patient_is(shards, division):

@@ -29,7 +29,7 @@ ORGAN = "heart"
 
 @pytest.fixture(scope="module")
 def sides(shards):
-    return labelled_split(shards, ORGAN, labelled=["1"], test=["1"], seed=0)
+    return labelled_split(shards, ORGAN, labelled=["1"], test_patients=["1"], seed=0)
 
 
 @pytest.fixture(scope="module")
