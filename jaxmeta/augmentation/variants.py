@@ -109,11 +109,11 @@ def look_back(given: Looks, maps: Float[Array, "B 5 S S"]) -> Float[Array, "B 5 
     return jnp.einsum("bkij,bkjl,bkml->bkim", given.back_rows, maps, given.back_columns)
 
 
-def look_again(given: Looks, maps: Float[Array, "B 5 S S"], at: int) -> Float[Array, "B 5 S S"]:
-    """Bring what was made of each look to that of number `at`."""
-    return jnp.einsum(
-        "bij,bkjl,bml->bkim", given.rows[:, at], look_back(given, maps), given.columns[:, at]
-    )
+def look_again(given: Looks, maps: Float[Array, "B S S"], at: int) -> Float[Array, "B S S"]:
+    """See maps of slices as look number `at` does; the first is the slice itself."""
+    if not at:
+        return maps
+    return jnp.einsum("bij,bjl,bml->bim", given.rows[:, at], maps, given.columns[:, at])
 
 
 def shown(given: Looks) -> Bool[Array, "B 5 S S"]:

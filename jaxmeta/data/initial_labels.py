@@ -50,7 +50,7 @@ def write_initial_labels(
         file = f"{number:04}.npz"
         with beside(folder / file) as part, part.open("wb") as stream:
             stored = np.round(SUREST * np.clip(probability, 0, 1)).astype(np.uint8)
-            np.savez_compressed(stream, probability=stored)
+            np.savez_compressed(stream, **{str(n): each for n, each in enumerate(stored)})
         files[volume.name], fingerprints[volume.name] = file, volume.fingerprint
     table = dict(structure=structure, made_by=made_by, files=files, fingerprints=fingerprints)
     write_json(folder / TABLE, table)
@@ -104,12 +104,12 @@ def load_probability(
     path = labels.folder / labels.volumes[volume.name]
     try:
         with np.load(path) as file:
-            stored: UInt8[np.ndarray, "N H W"] = file["probability"]
+            stored = np.stack([file[str(n)] for n in slices])  # and no other is decompressed
     except DAMAGED as error:
         raise BadInput(
             f"{path}: damaged ({error}); remove its folder, and the labels are made anew"
         ) from None
-    return stored[np.asarray(slices)].astype(np.float32) / SUREST
+    return stored.astype(np.float32) / SUREST
 
 
 def load_initial(

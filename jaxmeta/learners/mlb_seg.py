@@ -145,12 +145,8 @@ def iterate(
     )
     (steady,) = pull(along)
 
-    virtual = jax.tree.map(
-        lambda p, m, g: p - rate * (rule.momentum * m + g + rule.weight_decay * p),
-        student,
-        momentum,
-        steady,
-    )
+    unclipped = rule._replace(clip=jnp.inf)
+    virtual, _ = descended(student, momentum, steady, rate, unclipped)
     clean_loss, direction = jax.value_and_grad(clean_cross_entropy)(
         virtual, forward, running, clean
     )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxmeta.augmentation.variants import LOOKS, Looks, come_back, look_back
+from jaxmeta.augmentation.variants import LOOKS, Looks, come_back, look_again, look_back
 
 
 def pairwise(
@@ -24,17 +24,10 @@ def pairwise(
         back = jax.lax.stop_gradient(back)
     total = jnp.zeros((), back.dtype)
     for j, k in itertools.combinations(range(LOOKS), 2):
-        other, valid = again(looks, j, back[:, k]), again(looks, j, known[:, k]) > 0.999
+        other, valid = look_again(looks, back[:, k], j), look_again(looks, known[:, k], j) > 0.999
         valid = jnp.ones_like(valid) if published else valid
         total += mean_square(probability[:, j] - other, valid)
     return total / (LOOKS * (LOOKS - 1) / 2)
-
-
-def again(looks: Looks, at: int, maps: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
-    """See maps as look number `at` does; the first is the slice itself."""
-    if not at:
-        return maps
-    return jnp.einsum("bij,bjl,bml->bim", looks.rows[:, at], maps, looks.columns[:, at])
 
 
 def mean_square(apart: Float[Array, "*n"], valid: Bool[Array, "*n"]) -> Float[Array, ""]:

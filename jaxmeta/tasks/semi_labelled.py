@@ -8,6 +8,7 @@ know of the unlabelled beside their voxels is never read.
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
@@ -76,10 +77,10 @@ def draw_mixed(
     order of its own."""
     rng = random_stream(seed, index, 0)
     support = [clean[n] for n in rng.permutation(len(clean))[: shape.shots]]
-    query = []
-    for at in range(index * shape.queries, (index + 1) * shape.queries) if unlabelled else ():
-        number, place = divmod(at, len(unlabelled))
-        query.append(one_pass(unlabelled, seed, number)[place])
+    query, wanted = [], range(index * shape.queries, (index + 1) * shape.queries)
+    for number, asked in groupby(wanted if unlabelled else (), lambda at: at // len(unlabelled)):
+        order = one_pass(unlabelled, seed, number)
+        query += [order[at % len(unlabelled)] for at in asked]
     return Episode(organ, dataset, tuple(support), tuple(query), 0)
 
 

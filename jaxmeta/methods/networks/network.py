@@ -33,7 +33,6 @@ class Network(NamedTuple):
     # (config, read) -> what a run begins with; `read()` gives what `config.init_from` has learned
     begin: Callable[[Any, Callable[[], PyTree]], PyTree] = lambda config, read: read()
     transfer_rate: float = 6e-3  # outer, of pre-training: chosen on validation organs, RESULTS.md
-    prompter: Callable[[Any], Prompter | None] = lambda config: (
-        None
-    )  # what slices are given besides
+    # (config) -> what makes the prompts of slices, or None
+    prompter: Callable[[Any], Prompter | None] = lambda config: None
     shipped: bool = False  # the settings of scratch that ship were chosen on it
