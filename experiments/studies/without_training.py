@@ -6,15 +6,16 @@
 
 It asks what `meta_test` asks of a run with this split: the same patients, supports, volumes and
 measures, so both can be paired. Without test organs every organ is tested and everybody is held
-out. No run is needed, for there is none. `--change` tries other settings of the rule. The scores
-that RESULTS.md stands on are kept beside this file; `--read FILE` makes their tables again.
+out. No run is needed, for there is none. `--change weight=1.5 shift=2,rounds=3` tries two other
+settings of the rule on the same questions. The scores that RESULTS.md stands on are kept beside
+this file; `--read FILE` makes their tables again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from experiments.studies.kept_cases import read, table, write
+from experiments.studies.kept_cases import read, rows_of, table, write
 from jaxmeta import open_shards
 from jaxmeta.atlas import Rule
 from jaxmeta.commands.command import parse_words, run
@@ -34,7 +35,6 @@ from jaxmeta.runs.config import Config
 from jaxmeta.splits import pool, split
 
 NEAREST = "nearest support mask"
-ROWS = (UNTRAINED, NEAREST)
 
 
 @options
@@ -63,7 +63,7 @@ class Options:
     most: int = 0
     """Limits the volumes of an organ; 0: all."""
     change: tuple[str, ...] = ()
-    """NAME=VALUE: other settings of the rule."""
+    """NAME=VALUE or NAME=VALUE,NAME=VALUE: other settings of the rule, a row for each word."""
     output: Literal["none"] | Path = "none"
     """A file for the scores of all cases."""
 
@@ -77,16 +77,16 @@ def main() -> None:
     if not options.data:
         raise BadInput("`data`: name a folder of shards, or a file to `read`")
     scores = list(scored(options))
-    print(table(scores, NEAREST))
+    print(table(scores, UNTRAINED if options.change else NEAREST))
     if path := path_or_none(options.output):
-        write(path, scores, ROWS)
+        write(path, scores, rows_of(scores))
 
 
 def scored(options: Options) -> Iterator[Score]:
-    """Ask both rules every question."""
+    """Ask all rules every question."""
     shards = open_shards(options.data)
-    rule = changed(options.change)
-    rows = [nearest_support_mask(NEAREST), place_and_intensity(UNTRAINED, rule)]
+    rows = [nearest_support_mask(NEAREST), place_and_intensity(UNTRAINED)]
+    rows += [place_and_intensity(change, changed(change)) for change in options.change]
     asked = options.test_organs or structures(shards)
     for seed in options.seed:
         parts = split.split(shards, test_organs=asked, val_organs=options.val_organs, seed=seed)
@@ -126,10 +126,10 @@ def evenly(trial: Trial, shards, shots: int, size: int) -> Trial:
     return trial._replace(supports=tuple(map(spaced, trial.supports)))
 
 
-def changed(changes: Sequence[str]) -> Rule:
+def changed(change: str) -> Rule:
     """Make the rule with other settings; `search.` leads those of the search."""
     rule = Rule()
-    for text in changes:
+    for text in change.split(","):
         name, _, value = text.partition("=")
         of, _, inner = name.rpartition(".")
         part = rule.search if of == "search" else rule
