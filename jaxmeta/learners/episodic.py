@@ -70,13 +70,16 @@ def episodic(
         meta = algorithm.advance(state.meta._replace(learned=learned))
         return Episodic(meta, after, state.step + 1), dict(scalars=scalars, per_task=per_task)
 
+    def learned(state: Episodic) -> PyTree:
+        return state.meta.learned
+
     def to_save(state: Episodic) -> Episodic:
         return with_backbone(state, ())
 
     def from_save(saved: Episodic) -> Episodic:
         return with_backbone(saved, backbone)
 
-    return Learner(init, step, predictor_of(algorithm), to_save, from_save)
+    return Learner(init, step, predictor_of(algorithm), learned, to_save, from_save)
 
 
 def predictor_of(algorithm: Algorithm) -> Callable[[Episodic], Predictor]:

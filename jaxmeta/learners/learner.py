@@ -34,6 +34,7 @@ class Learner(NamedTuple):
         init(key: Key[Array, ""]) -> state
         step(state, batch: any tree whose leaves lead with T) -> (state, metrics)
         predictor(state) -> Predictor
+        learned(state) -> what steps move: a dict whose "theta" another run may begin with
         to_save(state) -> what a checkpoint keeps of it
         from_save(saved) -> state: the way back, with what no checkpoint holds put in again
 
@@ -47,5 +48,6 @@ class Learner(NamedTuple):
     init: Callable[[Array], Any]
     step: Callable[[Any, Any], tuple[Any, dict]]
     predictor: Callable[[Any], Predictor]
+    learned: Callable[[Any], PyTree]
     to_save: Callable[[Any], PyTree] = lambda state: state
     from_save: Callable[[PyTree], Any] = lambda saved: saved

@@ -18,7 +18,11 @@ along v, forward: no gradient of a gradient. With z the logits, d CE / d z = p -
     w ~ (p - y) * (d z along v)
 
 and the student is linearized once: its own step, the virtual one and the weights share a forward
-pass."""
+pass.
+
+What the method is compared with is the same iteration with less in it (`Rule`): other weights,
+fewer labels, no ensemble, no agreement of looks, no teacher; or nothing unlabelled, clean steps
+alone."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -41,7 +45,7 @@ from jaxmeta.learners.learner import Learner, Predictor
 from jaxmeta.learners.teacher import DECAY, decay_at, followed
 from jaxmeta.losses.consistency import mean_square, pairwise
 from jaxmeta.numerics import typed_key
-from jaxmeta.tasks.task import Examples
+from jaxmeta.tasks.task import Examples, Task
 
 # (parameters, state, image [N, S, S, 1], train=) -> (logits [N, S, S], state after)
 Forward = Callable[..., tuple[Array, Any]]
@@ -56,14 +60,7 @@ class Bootstrapping(NamedTuple):
     teacher: PyTree
     momentum: PyTree
     step: Integer[Array, ""]
-
-
-class Mixed(NamedTuple):
-    """A batch: slices with initial labels as their masks, clean ones, and a raw key [2]."""
-
-    unlabelled: Examples
-    clean: Examples
-    key: Any
+    weightless: Integer[Array, ""]  # steps so far in which no pixel had a positive weight
 
 
 class Rule(NamedTuple):
@@ -75,6 +72,12 @@ class Rule(NamedTuple):
     clip: float = 0.2  # the largest norm of a gradient
     noise: float = 0.02  # standard deviation, of what the teacher sees
     decay: float = DECAY
+    labels: tuple[str, ...] = ("initial", "pseudo")  # that the unlabelled are learned from
+    weights: str = "meta"  # of their pixels: or "uniform", or "confidence", how sure a label is
+    ensemble: bool = True  # pseudo labels are all looks' together; otherwise each look's own
+    consistency: bool = True
+    teacher: bool = True
+    bootstraps: bool = True  # False: clean slices alone
     published: bool = False  # zeros beyond looks count, consistency teaches one of each pair
     teacher_step: Callable[[Array], Array] = lambda step: step  # counts for the teacher's decay
 
@@ -87,21 +90,42 @@ class Seen(NamedTuple):
     looks: Looks
     valid: Bool[Array, "B 5 S S"]  # pixels that show a part of the slice
     noise: Float[Array, "N S S 1"]  # of unit variance
+    sure: Any = None  # [N, S, S] of the labels, where that weighs them
 
 
-def mlb_seg(forward: Forward, init: Callable[[Array], tuple[PyTree, Any]], rule: Rule) -> Learner:
+def mlb_seg(
+    forward: Forward,
+    init: Callable[[Array], tuple[PyTree, Any]],
+    rule: Rule,
+    augment: Callable[[Task], Task] = lambda task: task,
+) -> Learner:
     """Learn by bootstrapping; `init(key)` gives the parameters and the state to begin with, of
-    student and teacher alike."""
+    student and teacher alike.
+
+    Of each task of a batch the support are clean slices, the query unlabelled ones with initial
+    labels as their masks, and how sure these are as their prompt [N, S, S, 1]. Tasks are one batch:
+    all of their slices are seen together, and weights sum to 1 over them all.
+    """
 
     def begin(key) -> Bootstrapping:
         student, state = init(key)
-        nothing = jax.tree.map(jnp.zeros_like, student)
-        return Bootstrapping(student, state, student, nothing, jnp.zeros((), jnp.int32))
+        nothing, none = jax.tree.map(jnp.zeros_like, student), jnp.zeros((), jnp.int32)
+        # the teacher is another array: what is donated to a step is given away once
+        return Bootstrapping(student, state, jax.tree.map(jnp.copy, student), nothing, none, none)
 
-    def step(state: Bootstrapping, batch: Mixed) -> tuple[Bootstrapping, dict]:
-        first, second = jax.random.split(typed_key(batch.key))
-        unlabelled, clean = drawn(batch.unlabelled, first, rule), drawn(batch.clean, second, rule)
-        return iterate(forward, rule, state, unlabelled, clean)
+    def step(state: Bootstrapping, batch: Task) -> tuple[Bootstrapping, dict]:
+        changing, first, second = jax.random.split(typed_key(batch.key[0]), 3)
+        keys = jax.random.key_data(jax.random.split(changing, len(batch.key)))
+        batch = jax.vmap(augment)(batch._replace(key=keys))
+        clean, unlabelled = (jax.tree.map(merged, each) for each in (batch.support, batch.query))
+        unlabelled, clean = drawn(unlabelled, first, rule), drawn(clean, second, rule)
+        state, scalars = iterate(forward, rule, state, unlabelled, clean)
+        index, structure = batch.task_id.T
+        every = {n: jnp.full(len(index), scalars[n]) for n in ("loss", "grad_norm")}
+        return state, dict(scalars=scalars, per_task=every | dict(index=index, structure=structure))
+
+    def learned(state: Bootstrapping) -> PyTree:
+        return dict(theta=state.student)
 
     def predictor(state: Bootstrapping) -> Predictor:
         def predict(phi, image, prompt=()):
@@ -110,7 +134,12 @@ def mlb_seg(forward: Forward, init: Callable[[Array], tuple[PyTree, Any]], rule:
 
         return Predictor(lambda support, key: (state.student, state.state), predict)
 
-    return Learner(begin, step, predictor)
+    return Learner(begin, step, predictor, learned)
+
+
+def merged(leaf: Array) -> Array:
+    """View [T, K, ...] as the slices of one batch."""
+    return leaf.reshape(-1, *leaf.shape[2:])
 
 
 def drawn(examples: Examples, key: Array, rule: Rule) -> Seen:
@@ -127,63 +156,98 @@ def seen(examples: Examples, given: Looks, noise: Array, rule: Rule) -> Seen:
     image = look(given, examples.image[..., 0])
     label = look(given, examples.mask.astype(image.dtype)) > 0.5
     valid = jnp.ones(image.shape, bool) if rule.published else shown(given)
-    return Seen(flat(image)[..., None], flat(label).astype(image.dtype), given, valid, noise)
+    sure = None
+    if rule.weights == "confidence" and not isinstance(examples.prompt, tuple):
+        sure = flat(look(given, examples.prompt[..., 0]))
+    return Seen(flat(image)[..., None], flat(label).astype(image.dtype), given, valid, noise, sure)
 
 
 def iterate(
     forward: Forward, rule: Rule, state: Bootstrapping, unlabelled: Seen, clean: Seen
 ) -> tuple[Bootstrapping, dict]:
-    """Make one iteration: weights by a virtual step, the student's step, the clean step."""
+    """Make one iteration: the student's step on the unlabelled, then the clean step."""
     rate, decay = rule.rate(state.step), decay_at(rule.teacher_step(state.step), rule.decay)
-    student, running, teacher, momentum, count = state
+    scalars = {}
+    if rule.bootstraps:
+        state, scalars = bootstrapped(forward, rule, rate, state, unlabelled, clean)
+        state = state._replace(teacher=followed(state.teacher, state.student, decay))
 
-    logits, push, moved = linearized(forward, student, running, unlabelled.image)
-    pull = jax.linear_transpose(push, student)
-    told = taught(forward, rule, teacher, running, unlabelled)
-    (regular, parts), along = jax.value_and_grad(regularization, has_aux=True)(
-        logits, told, unlabelled, rule
-    )
-    (steady,) = pull(along)
-
-    unclipped = rule._replace(clip=jnp.inf)
-    virtual, _ = descended(student, momentum, steady, rate, unclipped)
-    clean_loss, direction = jax.value_and_grad(clean_cross_entropy)(
-        virtual, forward, running, clean
-    )
-    probability = jax.nn.sigmoid(logits)
-    labels = jnp.stack([unlabelled.label, pseudo_label(probability, unlabelled, rule)], axis=-1)
-    aligned = (probability[..., None] - labels) * push(direction)[..., None]
-    weight = normalized(aligned * flat(unlabelled.valid)[..., None])
-
-    pixels = cross_entropy(logits[..., None], labels)
-    (weighted,) = pull((weight * (probability[..., None] - labels)).sum(-1))
-    gradient = jax.tree.map(jnp.add, steady, weighted)
-    student, momentum = descended(student, momentum, gradient, rate, rule)
-    teacher = followed(teacher, student, decay)
-
-    def clean_objective(student):
-        logits, after = forward(student, moved, clean.image, train=True)
-        told = taught(forward, rule, teacher, moved, clean)
+    def objective(student):
+        logits, after = forward(student, state.state, clean.image, train=True)
+        told = taught(forward, rule, state.teacher, state.state, clean)
         entropy = valid_mean(cross_entropy(logits, clean.label), clean.valid)
         return entropy + regularization(logits, told, clean, rule)[0], after
 
-    (final, moved), clean_gradient = jax.value_and_grad(clean_objective, has_aux=True)(student)
-    student, momentum = descended(student, momentum, clean_gradient, rate, rule)
-    teacher = followed(teacher, student, decay)
+    (value, running), gradient = jax.value_and_grad(objective, has_aux=True)(state.student)
+    student, momentum = descended(state.student, state.momentum, gradient, rate, rule)
+    teacher = followed(state.teacher, student, decay)
+    norm = optax.tree.norm(gradient)
+    if not rule.bootstraps:
+        scalars = dict(loss=value, grad_norm=norm)
+    after = Bootstrapping(student, running, teacher, momentum, state.step + 1, state.weightless)
+    return after, scalars | dict(clean_loss=value, clean_grad_norm=norm, rate=rate)
 
-    looked = weight.reshape(-1, LOOKS, *weight.shape[1:]).sum((0, 2, 3))
-    scalars = dict(
-        loss=(weight * pixels).sum() + regular,
-        meta_loss=clean_loss,
-        clean_loss=final,
-        **parts,
-        grad_norm=optax.tree.norm(gradient),
-        weightless=(weight.sum() == 0).astype(jnp.float32),
-        initial_share=looked[:, 0].sum(),
-        **{f"weight_{name}": looked[k].sum() for k, name in enumerate(NAMES)},
+
+def bootstrapped(
+    forward: Forward, rule: Rule, rate: Any, state: Bootstrapping, unlabelled: Seen, clean: Seen
+) -> tuple[Bootstrapping, dict]:
+    """Make the student's step on the unlabelled: their labels, a weight for each pixel of both."""
+    student, running = state.student, state.state
+    logits, push, moved = linearized(forward, student, running, unlabelled.image)
+    pull = jax.linear_transpose(push, student)
+    told = taught(forward, rule, state.teacher, running, unlabelled)
+    (regular, parts), along = jax.value_and_grad(regularization, has_aux=True)(
+        logits, told, unlabelled, rule
     )
-    after = Bootstrapping(student, moved, teacher, momentum, count + 1)
-    return after, dict(scalars=scalars, per_task={})
+    (gradient,) = pull(along)
+    scalars = dict(loss=regular, **parts)
+    weightless = state.weightless
+
+    if rule.labels:
+        probability = jax.nn.sigmoid(logits)
+        labels, sure = labels_of(probability, unlabelled, rule)
+        if rule.weights == "meta":
+            unclipped = rule._replace(clip=jnp.inf)
+            virtual, _ = descended(student, state.momentum, gradient, rate, unclipped)
+            scalars["meta_loss"], direction = jax.value_and_grad(clean_cross_entropy)(
+                virtual, forward, running, clean
+            )
+            kept = (probability[..., None] - labels) * push(direction)[..., None]
+        else:
+            kept = sure if rule.weights == "confidence" else jnp.ones_like(labels)
+        weight = normalized(kept * flat(unlabelled.valid)[..., None])
+        (weighted,) = pull((weight * (probability[..., None] - labels)).sum(-1))
+        gradient = jax.tree.map(jnp.add, gradient, weighted)
+        weightless += weight.sum() == 0
+        scalars["loss"] += (weight * cross_entropy(logits[..., None], labels)).sum()
+        scalars |= dict(weightless=weightless) | shares(weight, rule)
+
+    student, momentum = descended(student, state.momentum, gradient, rate, rule)
+    scalars["grad_norm"] = optax.tree.norm(gradient)
+    after = state._replace(student=student, state=moved, momentum=momentum, weightless=weightless)
+    return after, scalars
+
+
+def labels_of(
+    probability: Float[Array, "N S S"], at: Seen, rule: Rule
+) -> tuple[Float[Array, "N S S L"], Float[Array, "N S S L"]]:
+    """Give the labels of each pixel that it is learned from, and how sure they are."""
+    mean = pseudo_probability(probability, at, rule)
+    found = dict(
+        initial=(at.label, jnp.ones_like(at.label) if at.sure is None else at.sure),
+        pseudo=((mean > 0.5).astype(probability.dtype), jnp.abs(2 * mean - 1)),
+    )
+    labels, sure = zip(*(found[name] for name in rule.labels), strict=True)
+    return jnp.stack(labels, axis=-1), jnp.stack(sure, axis=-1)
+
+
+def shares(weight: Float[Array, "N S S L"], rule: Rule) -> dict:
+    """Say how much of all weight each look has, and the initial labels."""
+    looked = weight.reshape(-1, LOOKS, *weight.shape[1:]).sum((0, 2, 3))
+    of = {f"weight_{name}": looked[k].sum() for k, name in enumerate(NAMES)}
+    if "initial" in rule.labels:
+        of["initial_share"] = looked[:, rule.labels.index("initial")].sum()
+    return of
 
 
 NAMES = ("original", "nearer", "farther", "farther_too", "mirrored")
@@ -200,31 +264,40 @@ def linearized(forward: Forward, student: PyTree, running: Any, image: Array):
     return logits, push, moved
 
 
-def taught(forward: Forward, rule: Rule, teacher: PyTree, running: Any, at: Seen) -> Array:
-    """Give the teacher's probabilities of slices that are disturbed a little."""
+def taught(forward: Forward, rule: Rule, teacher: PyTree, running: Any, at: Seen) -> Any:
+    """Give the teacher's probabilities of slices that are disturbed a little; None without one."""
+    if not rule.teacher:
+        return None
     logits, _ = forward(teacher, running, at.image + rule.noise * at.noise, train=True)
     return jax.lax.stop_gradient(jax.nn.sigmoid(logits))
 
 
 def regularization(
-    logits: Float[Array, "N S S"], told: Float[Array, "N S S"], at: Seen, rule: Rule
+    logits: Float[Array, "N S S"], told: Any, at: Seen, rule: Rule
 ) -> tuple[Array, dict]:
-    """L_cons + L_ema, and both."""
-    probability = jax.nn.sigmoid(logits)
-    consistency = pairwise(by_look(probability), at.looks, published=rule.published)
-    teaching = mean_square(by_look(probability - told), at.valid)
-    return consistency + teaching, dict(consistency=consistency, teaching=teaching)
+    """L_cons + L_ema, as far as the rule has them, and each."""
+    probability, parts = jax.nn.sigmoid(logits), {}
+    if rule.consistency:
+        maps = by_look(probability)
+        parts["consistency"] = pairwise(maps, at.looks, published=rule.published)
+    if rule.teacher:
+        parts["teaching"] = mean_square(by_look(probability - told), at.valid)
+    return sum(parts.values(), jnp.zeros((), logits.dtype)), parts
 
 
-def pseudo_label(probability: Float[Array, "N S S"], at: Seen, rule: Rule) -> Float[Array, "N S S"]:
-    """Label each look by the mean of what all say of a pixel; by those that come back to it."""
+def pseudo_probability(
+    probability: Float[Array, "N S S"], at: Seen, rule: Rule
+) -> Float[Array, "N S S"]:
+    """Give each look what all say of a pixel, of those that come back to it the mean."""
+    if not rule.ensemble:
+        return probability
     back = look_back(at.looks, by_look(probability))
     known = jnp.ones(back.shape, bool) if rule.published else come_back(at.looks)
     mean = (back * known).sum(1) / known.sum(1)
-    return flat(look(at.looks, mean) > 0.5).astype(probability.dtype)
+    return flat(look(at.looks, mean))
 
 
-def normalized(aligned: Float[Array, "N S S 2"]) -> Float[Array, "N S S 2"]:
+def normalized(aligned: Float[Array, "N S S L"]) -> Float[Array, "N S S L"]:
     """Keep what is aligned with the clean loss, and let it sum to 1; or all be 0."""
     kept = jnp.maximum(aligned, 0)
     return kept / jnp.maximum(kept.sum(), LEAST)

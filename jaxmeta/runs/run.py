@@ -120,7 +120,8 @@ def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
     Raises BadInput where it, or anything that it stands on, has seen what the other holds out.
     """
     refuse_begun(provenance_of(folder), division, begun)
-    theta = open_run(folder).state.meta.learned["theta"]
+    run = open_run(folder)
+    theta = build(run.config).learned(run.state)["theta"]
     if not jax.tree.leaves(theta):
         raise BadInput(f"{folder} has learned no network: begin with another")
     return theta

@@ -66,7 +66,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)
-    say(parameters_text(state, frozen=method.frozen is not None))
+    say(parameters_text(learner.learned(state), frozen=method.frozen is not None))
     if config.feature_cache != "off":
         source = with_prefixes(config, source, backbone)
     batches = task_batches(source, seed=config.seed, tasks=config.tasks.batch_size)
@@ -95,9 +95,12 @@ def trained(config: Config, stop: list[int]) -> bool:
         told = dict(start=start, first=f"training: {config.steps - start} steps to go")
         tell = opened.enter_context(following("training", "step", config.steps, **told))
 
+        last = {}
+
         def log(number: int, values: dict) -> None:
+            last.update(values)
             write(number, values)
-            shown = ("loss", "dice_before", "dice", "grad_norm")
+            shown = ("loss", "clean_loss", "dice_before", "dice", "grad_norm")
             tell(number, " ".join(f"{k} {values[k]:.3f}" for k in shown if k in values))
 
         def save(number: int, state, due: bool) -> None:
@@ -129,6 +132,8 @@ def trained(config: Config, stop: list[int]) -> bool:
         f"{number - start} steps in {seconds:.0f} s ({rate:.2f} a second, "
         f"{rate * config.tasks.batch_size:.1f} tasks): {parts}"
     )
+    if text := method.told(last):
+        say(f"note: {text}")
     return number >= config.steps
 
 
@@ -196,9 +201,9 @@ def compiled(learner: Learner, state: PyTree, example: Task, mesh: Mesh) -> Call
     return step
 
 
-def parameters_text(state, *, frozen: bool) -> str:
+def parameters_text(learned: PyTree, *, frozen: bool) -> str:
     """Say how many parameters are trained, and what they stand on."""
-    own = sum(leaf.size for leaf in jax.tree.leaves(state.meta.learned))
+    own = sum(leaf.size for leaf in jax.tree.leaves(learned))
     return f"learns: {own:,} parameters" + (" on a frozen image encoder" if frozen else "")
 
 

@@ -8,7 +8,6 @@ import pytest
 from jaxmeta.augmentation.variants import draw_looks, looks
 from jaxmeta.learners.mlb_seg import (
     Bootstrapping,
-    Mixed,
     Rule,
     Seen,
     cross_entropy,
@@ -17,14 +16,14 @@ from jaxmeta.learners.mlb_seg import (
     iterate,
     mlb_seg,
     normalized,
-    pseudo_label,
+    pseudo_probability,
     regularization,
     taught,
 )
 from jaxmeta.learners.teacher import decay_at, followed
 from jaxmeta.losses.consistency import pairwise
 from jaxmeta.models.batch_norm import STATISTICS, BatchNorm
-from jaxmeta.tasks.task import Examples
+from jaxmeta.tasks.task import Examples, Task
 from tests.helpers.sizes import golden
 
 PUBLISHED = Rule(lambda step: 0.005, published=True)
@@ -109,6 +108,7 @@ def published(request, x64):
         given.tree("input/teacher/"),
         given.tree("input/momentum_buffer/"),
         jnp.asarray(3),
+        jnp.asarray(0),
     )
     unlabelled = given.seen(
         "variants_image", "variants_initial_label", "draws_unlabelled", "teacher_noise_unit"
@@ -127,10 +127,9 @@ def close(found, expected, rtol=1e-9):
 
 def test_an_iteration_is_the_published_code_s(published):
     forward, given, state, unlabelled, clean = published
-    after, metrics = jax.jit(iterate, static_argnums=(0, 1))(
+    after, scalars = jax.jit(iterate, static_argnums=(0, 1))(
         forward, PUBLISHED, state, unlabelled, clean
     )
-    scalars = metrics["scalars"]
     for name, expected in (
         ("consistency", "stage/L_cons"),
         ("teaching", "stage/L_ema"),
@@ -155,7 +154,7 @@ def test_pseudo_labels_are_the_published_code_s(published):
     np.testing.assert_allclose(
         jax.nn.sigmoid(logits), given["stage/p_virtual"][:, 0], rtol=1e-9, atol=1e-12
     )
-    label = pseudo_label(jax.nn.sigmoid(logits), unlabelled, PUBLISHED)
+    label = pseudo_probability(jax.nn.sigmoid(logits), unlabelled, PUBLISHED) > 0.5
     np.testing.assert_array_equal(label, given["stage/pseudo_label"][:, 0])
 
 
@@ -163,7 +162,8 @@ def weights_by_autodiff(forward, rule, state, unlabelled, clean):
     """Differentiate the clean loss by every weight, through the virtual step."""
     logits, _ = forward(state.student, state.state, unlabelled.image, train=True)
     probability = jax.nn.sigmoid(logits)
-    labels = jnp.stack([unlabelled.label, pseudo_label(probability, unlabelled, rule)], axis=-1)
+    pseudo = pseudo_probability(probability, unlabelled, rule) > 0.5
+    labels = jnp.stack([unlabelled.label, pseudo], axis=-1)
     told = taught(forward, rule, state.teacher, state.state, unlabelled)
     rate = rule.rate(state.step)
 
@@ -260,6 +260,14 @@ def tiny():
     return forward, init, rule
 
 
+def mixed(image, mask, clean, key, sure=None):
+    """A batch of one task: clean slices, and others with these labels."""
+    query = examples(image, mask)
+    query = query if sure is None else query._replace(prompt=jnp.asarray(sure)[..., None])
+    task = Task(clean, query, jax.random.key_data(jax.random.key(key)), np.zeros(2, np.int32))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], task)
+
+
 def test_flipped_labels_get_hardly_any_weight():
     """One slice of three has its initial labels inverted, while there is something to learn.
 
@@ -279,11 +287,92 @@ def test_flipped_labels_get_hardly_any_weight():
         other = drawn(clean, jax.random.key(6), rule)
         weight = np.asarray(weights_of(forward, rule, state, seen, other))
         shares.append(weight[..., 0].reshape(3, 5, -1).sum((1, 2)))
-        key = jax.random.key_data(jax.random.key(number))
-        state, metrics = step(state, Mixed(examples(image, wrong), clean, key))
+        state, metrics = step(state, mixed(image, wrong, clean, number))
     assert float(metrics["scalars"]["clean_loss"]) < 0.4
     for share in shares:
         assert share[0] < 0.05 * share[1:].mean()
+
+
+LESS = [
+    dict(),
+    dict(weights="uniform"),
+    dict(weights="confidence"),
+    dict(weights="uniform", labels=("initial",), consistency=False, teacher=False),
+    dict(labels=(), consistency=False),
+    dict(ensemble=False, labels=("pseudo",)),
+    dict(bootstraps=False, consistency=False, teacher=False),
+]
+
+
+@pytest.mark.parametrize("less", LESS, ids=lambda less: " ".join(less) or "all")
+def test_with_less_in_it_it_learns_too(less):
+    """Ten steps on blobs lower the clean loss, and say what they were made of."""
+    forward, init, rule = tiny()
+    learner = mlb_seg(forward, init, rule._replace(**less))
+    state, step = learner.init(jax.random.key(0)), jax.jit(learner.step)
+    clean, (image, truth) = examples(*blobs(2, seed=1)), blobs(3, seed=2)
+    losses = []
+    for number in range(10):
+        batch = mixed(image, truth, clean, number, np.ones(truth.shape, np.float32))
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["scalars"]["clean_loss"]))
+        assert np.isfinite(metrics["per_task"]["loss"]).all()
+    assert losses[-1] < losses[0] and int(state.step) == 10 and int(state.weightless) == 0
+    scalars = metrics["scalars"]
+    assert ("teaching" in scalars) == rule._replace(**less).teacher
+    assert ("consistency" in scalars) == rule._replace(**less).consistency
+    assert ("meta_loss" in scalars) == (less in (LESS[0], LESS[5]))
+    shares = [float(scalars[n]) for n in scalars if n.startswith("weight_")]
+    assert not shares or sum(shares) == pytest.approx(1, abs=1e-5)
+
+
+def test_weights_by_confidence_are_as_sure_as_each_label():
+    """Labels that are not sure at all have no weight, and a student that is not has none either."""
+    forward, init, rule = tiny()
+    rule = rule._replace(weights="confidence")
+    student, state = init(jax.random.key(0))
+    given = Bootstrapping(student, state, student, student, jnp.asarray(0), jnp.asarray(0))
+    image, truth = blobs(2, seed=2)
+    sure = np.zeros(truth.shape, np.float32)
+    sure[0] = 1
+    batch = examples(image, truth)._replace(prompt=jnp.asarray(sure)[..., None])
+    seen = drawn(batch, jax.random.key(1), rule)
+    found = np.asarray(weights_of(forward, rule, given, seen, seen))
+    initial = found[..., 0].reshape(2, 5, 24, 24)
+    shown = np.asarray(seen.valid)
+    np.testing.assert_allclose(initial[0][shown[0]], initial.max(), rtol=1e-5)
+    assert not initial[1].any() and not initial[~shown].any()
+    p = jax.nn.sigmoid(forward(student, state, seen.image, train=True)[0])
+    mean = np.asarray(pseudo_probability(p, seen, rule)).reshape(2, 5, 24, 24)
+    expected = np.abs(2 * mean - 1) * shown * initial.max()
+    np.testing.assert_allclose(found[..., 1].reshape(expected.shape), expected, atol=1e-7)
+
+
+def test_steps_without_any_weight_are_counted(monkeypatch):
+    forward, init, rule = tiny()
+    monkeypatch.setattr("jaxmeta.learners.mlb_seg.normalized", lambda kept: 0 * kept)
+    learner = mlb_seg(forward, init, rule)
+    state, (image, truth) = learner.init(jax.random.key(0)), blobs(2)
+    step = jax.jit(learner.step)
+    for number in range(3):
+        state, metrics = step(state, mixed(image, truth, examples(image, truth), number))
+    assert int(metrics["scalars"]["weightless"]) == 3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_tasks_of_a_batch_are_one_batch():
+    """Two tasks of a slice each are a task of two slices."""
+    forward, init, rule = tiny()
+    learner = mlb_seg(forward, init, rule)
+    state = learner.init(jax.random.key(0))
+    clean, (image, truth) = examples(*blobs(2, seed=1)), blobs(2, seed=2)
+    whole = mixed(image, truth, clean, 0)
+    apart = jax.tree.map(lambda leaf: leaf.reshape(2, 1, *leaf.shape[2:]), whole[:2])
+    keys = jnp.stack([whole.key[0], whole.key[0] + 1])
+    both = Task(*apart, keys, jnp.zeros((2, 2), jnp.int32))
+    found = [jax.jit(learner.step)(state, each)[0].student for each in (whole, both)]
+    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_looks_that_agree_cost_nothing():
