@@ -201,7 +201,8 @@ def test_nobody_imports_what_one_method_is_made_of():
     """But for the default of a run, and for the baseline that is pre-trained beside it."""
     from jaxmeta.methods import ALL
 
-    own = {each.algorithm.__module__ for each in ALL} | {each.options.__module__ for each in ALL}
+    made = {(each.algorithm or each.learner).__module__ for each in ALL}
+    own = made | {each.options.__module__ for each in ALL}
     free = [n for n in MODULES if within(n, "jaxmeta") and not within(n, "jaxmeta.methods")]
     found = {name: SOURCES[name] & own for name in free if SOURCES[name] & own}
     del found["jaxmeta.runs.presets"]

@@ -20,7 +20,7 @@ from jaxmeta.commands import test
 from jaxmeta.commands.command import called, described, program, refuse_repeated, spelled
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput, Stopped
-from jaxmeta.evaluation.pretraining import PASSED_ON
+from jaxmeta.evaluation.stages import begun
 from jaxmeta.methods import method_of
 from jaxmeta.options import path_or_none
 from jaxmeta.parallel import devices
@@ -29,14 +29,7 @@ from jaxmeta.runs.checks import check
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.config_file import read_config
 from jaxmeta.runs.presets import DEFAULT_PRESET, PRESETS
-from jaxmeta.runs.released import refuse_tiny
 from jaxmeta.runs.train import meta_train
-
-# What says who may see what, and is the same for the network that a run begins with.
-SPLIT = ("data", "test_organs", "val_organs", "train_organs", "test_patients", "protocol", "fold")
-SPLIT += ("setting", "seed", "distributed")
-# And how slices are read.
-READ = ("size", "spacing", "least_pixels")
 
 
 def main() -> None:
@@ -49,9 +42,7 @@ def main() -> None:
     if jax.process_index():
         sys.stdout = None  # the first process speaks for all
     try:
-        if method_of(config.method).frozen and config.origin is None:
-            config = on_tiny(config)
-        meta_train(config)
+        meta_train(begun(config))
     except Stopped as stop:
         raise Stopped(f"stopped; resume with: {command_line()}", stop.by) from None
     method = method_of(config.method)
@@ -59,6 +50,8 @@ def main() -> None:
     if method.pointed_at:
         asked = "--image SCAN --box X,Y,Z,X,Y,Z --output masks"
         print(f"next: {called('predict')} --run {config.workdir} {asked}")
+    elif method.by_labels:
+        print(f"next: {called('test')} --run {config.workdir}")
     elif phantoms:
         how = dict(protocol="within-volume", neighbors=config.tasks.width) if clicks else {}
         test.test(test.Options(run=(config.workdir,), **{"shots": (5, 1)} | how))
@@ -122,30 +115,14 @@ def resolve(name: str, config: Config) -> Config:
     folders = write_phantoms(here / f"phantoms-{config.seed}", seed=config.seed)
     shards = here / f"phantoms-{config.seed}-shards"
     prepare(folders, shards, size=48, workers=1)  # small: two processes would start for longer
+    config = dataclasses.replace(config, data=(shards,))
+    if method_of(config.method).by_labels:
+        return config
     return dataclasses.replace(
         config,
-        data=(shards,),
         test_organs=config.test_organs or PHANTOM_SPLIT["test"],
         val_organs=config.val_organs or PHANTOM_SPLIT["val"],
     )
-
-
-def on_tiny(config: Config) -> Config:
-    """Train the network that SSM-SAM adapts, on what the run may see; return a run that begins with
-    it."""
-    workdir = config.workdir / "sam"
-    refuse_tiny(config)
-    seen = {name: getattr(config, name) for name in SPLIT}
-    read = {name: getattr(config.tasks, name) for name in READ}
-    usual = PRESETS["sam-tiny"].config
-    tasks = dataclasses.replace(usual.tasks, **read)
-    allowed = tuple(kind for kind in config.allow_leak if kind in PASSED_ON)
-    first = dataclasses.replace(usual, workdir=workdir, tasks=tasks, allow_leak=allowed, **seen)
-    print(
-        f"no --init-from: first {workdir}, on source organs of this split alone; no published "
-        "weights"
-    )
-    return dataclasses.replace(config, init_from=meta_train(first))
 
 
 def command_line() -> str:

@@ -18,7 +18,8 @@ from jaxmeta.data.shards.shards import Shards, Volume
 from jaxmeta.errors import BadInput
 from jaxmeta.files import DAMAGED, beside, write_json
 
-TABLE = "labels.json"
+FOLDER, TABLE = "initial-labels", "labels.json"  # in the folder of a run; in that folder
+FIRST_STAGE, ATLAS = "stage-1", "atlas"  # who gives them, if no other run and no structure does
 SUREST = 255  # of probabilities, as they are stored
 
 

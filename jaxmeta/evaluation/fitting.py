@@ -6,6 +6,7 @@ compiled. For tests and for predictions alike; how each is tuned is `settings.py
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ def segmenter_maker(
     """
     if rule := method_of(run.config.method).testing.own_rule:
         return own_rule_segmenter_maker(run, rule, support_sets)
-    model, loss = network_and_loss(run.config, testing=True)
+    parts = cache(partial(network_and_loss, run.config, testing=True))  # whoever walks asks
     once, told = (
         compiled_once(support_sets),
         dict(prompter=network_of(run.config).prompter(run.config)),
@@ -48,7 +49,7 @@ def segmenter_maker(
 
     def begin(kind: str) -> Segmenter:
         if kind == "scratch":
-            return once(kind, lambda: fresh(model), **told)("scratch, no adaptation", ())
+            return once(kind, lambda: fresh(parts()[0]), **told)("scratch, no adaptation", ())
         of = run if kind == "adapted" else transfer
         still = once(kind, lambda: predictor_with_steps(of, 0), **told_by(of))
         return still(f"{kind}, no adaptation", of.state)
@@ -62,7 +63,7 @@ def segmenter_maker(
             return own(name, run.state)
         walk = pass_by_pass if setting.optimizer == BY_SLICE else finetuned
         update = UNIT_RULES[setting.optimizer]
-        tuned = once((setting.optimizer, steps), lambda: walk(model, loss, update, steps), **told)
+        tuned = once((setting.optimizer, steps), lambda: walk(*parts(), update, steps), **told)
         return tuned(name, np.float32(setting.rate), begin(kind))
 
     return make

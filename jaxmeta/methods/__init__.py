@@ -9,6 +9,7 @@ from jaxmeta.methods.maml import ANIL, FOMAML, MAML, META_SGD
 from jaxmeta.methods.maml_plus_plus import MAML_PLUS_PLUS
 from jaxmeta.methods.metamedseg.method import METAMEDSEG
 from jaxmeta.methods.method import Method
+from jaxmeta.methods.mlb_seg.method import MLB_SEG
 from jaxmeta.methods.promptable import SAM
 from jaxmeta.methods.prototypes import PROTOTYPES
 from jaxmeta.methods.reptile import REPTILE
@@ -32,6 +33,7 @@ ALL = (
     TRANSFER,
     SCRATCH,
     SUPERVISED,
+    MLB_SEG,
 )
 METHODS = {each.name: each for each in ALL}
 BY_OPTIONS = {each.options: each for each in ALL}

@@ -6,13 +6,16 @@ groups (`options.py`) are shared.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jaxtyping import PyTree
 
 from jaxmeta.algorithms import Algorithm
+from jaxmeta.learners.learner import Learner
 from jaxmeta.methods.sources import few_shot_source
 from jaxmeta.methods.testing import Testing
+from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.source import Source
 
 
@@ -27,6 +30,15 @@ class MakeAlgorithm(Protocol):
     def __call__(self, config: Any, begin: PyTree, *, testing: bool, target: Any) -> Algorithm: ...
 
 
+class MakeLearner(Protocol):
+    """Make the learner of a configuration that does not learn from tasks apart from each other.
+
+    `begin` are variables that the network begins with, or None; `augment` changes one task.
+    """
+
+    def __call__(self, config: Any, begin: PyTree, augment: Callable | None) -> Learner: ...
+
+
 class FrozenPart(NamedTuple):
     """What of a slice no training changes, so that it can be computed once and kept."""
 
@@ -35,7 +47,7 @@ class FrozenPart(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A way of learning: `name`, `options` and `algorithm` must be given.
+    """A way of learning: `name`, `options` and `algorithm` or `learner` must be given.
 
     Two defaults ask something of the options: `gradients` reads their `steps`, and of a method that
     `adapts` a search replaces their `test_steps` (`Adaptation` and `InnerLoop` of `options.py` have
@@ -44,7 +56,8 @@ class Method(NamedTuple):
 
     name: str
     options: type  # its frozen dataclass: only the options that it has
-    algorithm: MakeAlgorithm
+    algorithm: MakeAlgorithm | None = None  # of what learns from few-shot tasks
+    learner: MakeLearner | None = None  # of what learns otherwise
     source: Callable[..., Source] = few_shot_source  # (config, pool, training=) -> tasks
     check: Callable[[Any], None] = lambda config: None  # raises BadInput for what cannot be
     steps: Callable[[Any], int] = lambda own: 0  # inner steps at test time
@@ -56,8 +69,13 @@ class Method(NamedTuple):
     pointed_at: bool = False  # segments what is clicked or boxed, and nothing else
     chunks: bool = False  # learns from chunks of neighboring slices, and from no other tasks
     own_loss: bool = False  # has a loss of its own, and can have no other
+    own_step: bool = False  # SGD with a momentum of its own, after which weights decay
     slice_by_slice: bool = False  # its steps see one slice each, so its baselines may too
     from_random: bool = False  # it begins at random, for every support anew
+    settle: Callable[[Any, Pool], Any] = lambda config, drawn: config  # fill in what data decide
+    first: Callable[[Any], Any] | None = None  # (config) -> of the run that must be trained before
+    stands_on: Callable[[Any], tuple[Path, ...]] = lambda config: ()  # other runs that gave labels
+    told: Callable[[dict], str] = lambda metrics: ""  # what a training's last step calls for saying
     target_slices: Callable[[Any], int] = lambda config: 0  # under test, seen in training: a leak
     frozen: Callable[[PyTree], PyTree] | None = None  # of init_from, what no checkpoint holds
     frozen_part: Callable[[Any], FrozenPart] | None = None  # (config): for a feature cache

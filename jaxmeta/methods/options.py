@@ -109,8 +109,9 @@ class Outer:
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """Rule of the meta-update; sgd for Reptile and MetaMedSeg, whose rate is then the paper's."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """How the rate goes on after the warm-up."""
+    schedule: Literal["cosine", "constant", "harmonic"] = "cosine"
+    """How the rate goes on after the warm-up; harmonic: as 1 / (1 + 6 t), t the share of the steps
+    that are done, which in 120 epochs is MLB-Seg's 20 / (epoch + 20)."""
     rate: float = 2e-3
     """Highest rate of the schedule."""
     warmup: float = 0.05

@@ -14,7 +14,7 @@ from jaxmeta.inner_loop.transforms import clip_norm
 from jaxmeta.losses.of_slices import LOSSES, slice_loss
 from jaxmeta.losses.segmentation import segmentation_loss
 from jaxmeta.methods.networks import network_of
-from jaxmeta.methods.options import Adaptation, SliceLoss
+from jaxmeta.methods.options import Adaptation, Outer, SliceLoss
 from jaxmeta.models import Model, begin_with
 
 OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
@@ -60,6 +60,24 @@ def inner_rule(
     return lambda rate: optax.chain(clip_norm(own.clip), rule(rate))
 
 
+def rate_schedule(outer: Outer, steps: int) -> optax.Schedule | float:
+    """Make step -> the outer rate of a training of so many steps, or the rate if it is one."""
+    steps = max(2, steps)
+    warmup = min(max(1, int(outer.warmup * steps)), steps - 1) if outer.warmup > 0 else 0
+    match outer.schedule, warmup > 0:
+        case "cosine", True:
+            return optax.warmup_cosine_decay_schedule(0.0, outer.rate, warmup, steps)
+        case "cosine", False:
+            return optax.cosine_decay_schedule(outer.rate, steps)
+        case "harmonic", warms:
+            falling = lambda step: outer.rate / (1 + 6 * step / (steps - warmup))
+            rising = optax.linear_schedule(0.0, outer.rate, warmup)
+            return optax.join_schedules([rising, falling], [warmup]) if warms else falling
+        case _, True:
+            return optax.warmup_constant_schedule(0.0, outer.rate, warmup)
+    return outer.rate
+
+
 def check_network(config: Any) -> None:
     """Refuse a network that no algorithm of the MAML family can have, or that does not fit."""
     network = network_of(config)
@@ -67,5 +85,10 @@ def check_network(config: Any) -> None:
         raise BadInput(
             f"method {type(config.method).__name__}: it needs a U-Net, or another network that "
             f"takes no prompt, not {network.name}"
+        )
+    if network.running(config):
+        raise BadInput(
+            f"the network {network.name} with BatchNorm: mlb-seg alone keeps its running "
+            "statistics; `network.groups` gives it GroupNorm"
         )
     network.check(config)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from jaxmeta import algorithms
+from jaxmeta.augmentation.augment import Augmentation, upright
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.method import Method
-from jaxmeta.methods.options import Episodes
+from jaxmeta.methods.options import Episodes, Outer, SetLoss
 from jaxmeta.methods.parts import check_network, network_and_loss, started
 from jaxmeta.methods.sources import eligible, shape_of
 from jaxmeta.options import options
@@ -18,6 +19,20 @@ from jaxmeta.tasks.source import Source
 class Supervised:
     """Supervised: learns one organ (--organ) from labelled patients, and is asked about it."""
 
+    stride: int = 1
+    """Learn from every so manieth slice of a scan, 1 from all."""
+
+
+def usual(tasks: Episodes) -> dict[str, Any]:
+    """Give what comes with the method, on slices of the same size: 16 a step, of one organ as it
+    lies in one kind of scan."""
+    return dict(
+        tasks=Episodes(size=tasks.size, spacing=tasks.spacing, shots=4, queries=1),
+        augment=upright(Augmentation()),
+        outer=Outer(),
+        loss=SetLoss(),
+    )
+
 
 def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.Algorithm:
     """Make it."""
@@ -27,17 +42,25 @@ def algorithm(config: Any, begin, *, testing=False, target=None) -> algorithms.A
 
 def source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
     """Draw slices of the labelled patients, with the organ and without."""
-    return semi_labelled(eligible(config.tasks, drawn), shape_of(config.tasks), (), None)
+    how = shape_of(config.tasks), (), None
+    return semi_labelled(eligible(config.tasks, drawn), *how, stride=config.method.stride)
 
 
 def check(config: Any) -> None:
     """Refuse a network that does not fit, and tasks that are of something else."""
     check_network(config)
-    tasks, usual = config.tasks, Episodes()
-    if not isinstance(tasks, Episodes) or tasks.kind != usual.kind:
+    check_labelled_slices(config)
+    if config.method.stride < 1:
+        raise BadInput(f"`method.stride={config.method.stride}`: must be at least 1")
+
+
+def check_labelled_slices(config: Any) -> None:
+    """Refuse tasks that are of something else than slices of the labelled, all drawn alike."""
+    tasks, plain = config.tasks, Episodes()
+    if not isinstance(tasks, Episodes) or tasks.kind != plain.kind:
         raise BadInput("supervised learning takes slices of the labelled: `tasks.kind=episodes`")
     for name in ("support_patients", "query_patients", "negative_fraction"):
-        if getattr(tasks, name) != getattr(usual, name):
+        if getattr(tasks, name) != getattr(plain, name):
             raise BadInput(f"`tasks.{name}` with supervised learning: all slices are drawn alike")
 
 

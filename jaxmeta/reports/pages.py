@@ -11,6 +11,7 @@ from jaxmeta.evaluation.outcome import Outcome
 from jaxmeta.evaluation.protocols.alpnet import KNOWN
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import beside
+from jaxmeta.methods import METHODS
 from jaxmeta.numerics import rank
 from jaxmeta.reports import background, columns, curves, figures, html
 from jaxmeta.reports.curves import AfterSteps
@@ -55,11 +56,16 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
     organs = sorted({score.organ for block in blocks for score in block.scores})
+    by_labels = all(METHODS[outcome.algorithm].by_labels for outcome in outcomes)
     lead = (
-        f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: organs "
-        "that the tested run never trained on, in patients whom it never saw."
+        f"What the method, trained on labels of a few patients, makes of {', '.join(organs)} in "
+        "patients whom it never saw."
+        if by_labels
+        else f"What the method, adapted to a few labelled slices, makes of {', '.join(organs)}: "
+        "organs that the tested run never trained on, in patients whom it never saw."
     )
-    text = html.page(f"{title}: held-out organs", lead, facts(outcomes, blocks), sections)
+    held_out = "patients" if by_labels else "organs"
+    text = html.page(f"{title}: held-out {held_out}", lead, facts(outcomes, blocks), sections)
     write_pages(folder, text, markdown(outcomes, blocks))
 
 

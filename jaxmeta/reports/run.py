@@ -28,6 +28,7 @@ from jaxmeta.evaluation.protocols import SUFFIXES, alpnet
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.settings import describe_tuning
 from jaxmeta.files import write_json
+from jaxmeta.methods import METHODS
 from jaxmeta.metrics import Counts
 from jaxmeta.reports import columns, figures, pages
 from jaxmeta.reports.curves import after_steps, joined_curves
@@ -59,8 +60,9 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         )
         texts.append(figures.grid(f"Dice by organ, {asked}", organs))
         machines = " | ".join(dict.fromkeys(outcome.devices for outcome in outcomes))
-        took = f"one adaptation takes {seconds:.2f} s on one of {machines}"
-        texts.append(took)
+        adapts = not taught_by_labels(outcomes)
+        took = f"one adaptation takes {seconds:.2f} s on one of {machines}" * adapts
+        texts += [took] * adapts
         steps = after_steps(joined_curves([part.by_steps for part in parts]), METHOD)
         texts += ["\n".join(figures.columns(cells)) for cells in step_tables(steps)]
         blocks.append(ShotsBlock(each, asked, title, lines, organs, took, scores, steps))
@@ -172,6 +174,7 @@ def protocol(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -
     apart = len({frozenset(tested(outcome)) for outcome in outcomes}) > 1
     seen = set(shared) & {"organs", "patients", "contents", "shared-patients"}
     never = "" if "organs" in seen else f"never trained on{' it' * apart}"
+    never = "that labels of other patients taught" if taught_by_labels(outcomes) else never
     organs = "organs, each asked of runs that " if apart and never else "organs "
     organs = f"{organs}{never}".strip()
     organs += f": {', '.join(sorted({score.organ for score in scores}))}"
@@ -182,6 +185,11 @@ def protocol(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -
         f"[{digest_of_table(outcomes, scores, shots)}] {first.protocol}: {asked}; {organs}; "
         f"{patients}{never}; {scored}; {runs}{leaks}"
     )
+
+
+def taught_by_labels(outcomes: Sequence[Outcome]) -> bool:
+    """Tell whether all have learned the organ itself, from labels of other patients."""
+    return all(METHODS[outcome.algorithm].by_labels for outcome in outcomes)
 
 
 def whose(leak: str, outcomes: Sequence[Outcome]) -> str:

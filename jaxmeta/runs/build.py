@@ -20,6 +20,7 @@ from jaxmeta.learners.learner import Learner
 from jaxmeta.methods import method_of
 from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.options import Episodes, Outer
+from jaxmeta.methods.parts import rate_schedule
 from jaxmeta.parallel.devices import side_by_side
 from jaxmeta.parallel.over_tasks import over_tasks
 from jaxmeta.runs.config import Config
@@ -105,12 +106,15 @@ def build(
         own = dataclasses.replace(config.method, test_steps=test_steps)
         config = dataclasses.replace(config, method=own)
     method = method_of(config.method)
+    augment = None if config.feature_cache != "off" else changed(config)
+    if method.learner:
+        return method.learner(config, network, augment)
     made = method.algorithm(config, network, testing=testing, target=target)
     return episodic(
         made,
         outer_rule(config.outer, config.steps),
         partial(over_tasks, mesh=mesh, chunk=at_once(config, mesh)),
-        augment=None if config.feature_cache != "off" else changed(config),
+        augment=augment,
         backbone=backbone,
     )
 
@@ -132,17 +136,7 @@ def changed(config: Config) -> Callable[[Task], Task]:
 
 def outer_rule(outer: Outer, steps: int) -> optax.GradientTransformation:
     """Make the optimizer of the meta-parameters for a training of so many steps."""
-    steps = max(2, steps)
-    warmup = min(max(1, int(outer.warmup * steps)), steps - 1)
-    match outer.schedule, outer.warmup > 0:
-        case "cosine", True:
-            rate = optax.warmup_cosine_decay_schedule(0.0, outer.rate, warmup, steps)
-        case "cosine", False:
-            rate = optax.cosine_decay_schedule(outer.rate, steps)
-        case _, True:
-            rate = optax.warmup_constant_schedule(0.0, outer.rate, warmup)
-        case _:
-            rate = outer.rate
+    rate = rate_schedule(outer, steps)
     if outer.optimizer == "adamw":
         rule = optax.adamw(rate, weight_decay=outer.weight_decay, mask=learned_leaves)
     else:

@@ -47,7 +47,9 @@ def check(config: Config) -> None:
 def check_parts(config: Config) -> None:
     """Refuse groups of options that do not go together."""
     tasks, outer, method = config.tasks, config.outer, method_of(config.method)
-    if outer.weight_decay and outer.optimizer != "adamw":
+    if method.own_step and outer.optimizer != "sgd":
+        raise BadInput(f"`outer.optimizer={outer.optimizer}` with {method.name}: it has SGD")
+    if outer.weight_decay and outer.optimizer != "adamw" and not method.own_step:
         raise BadInput(
             f"`outer.weight_decay` with `outer.optimizer={outer.optimizer}`: adamw has it"
         )

@@ -51,39 +51,15 @@ def gather(config: Config) -> Given:
     Raises BadInput for what does not fit together.
     """
     shards = open_data(config)
-    size, spacing, axis = shards.defaults
-    tasks = config.tasks
-    tasks = dataclasses.replace(
-        tasks,
-        batch_size=devices.whole_tasks(tasks.batch_size or None, BATCH, devices.to_be_fed()),
-        size=tasks.size or size,
-        spacing=(spacing or 0.0) if tasks.spacing == "shards" else tasks.spacing,
-    )
-    config = dataclasses.replace(config, tasks=tasks, axis=axis)
+    config = resolved(config, shards)
     check(config)
     protocol, hidden = trained_by(config, shards), {}
     if protocol:
         refuse_empty(protocol, shards)
-        division, hidden = split_of(protocol, shards), hidden_slices(protocol, shards)
-    elif method_of(config.method).by_labels:
-        division = labelled_split(
-            shards,
-            config.organ,
-            labelled=config.labelled,
-            test_patients=config.test_patients,
-            unlabelled=config.unlabelled or (EVERYBODY_ELSE,),
-            seed=config.seed,
-        )
-    else:
-        division = split(
-            shards,
-            test_organs=config.test_organs,
-            val_organs=config.val_organs,
-            train_organs=config.train_organs or None,
-            test_patients=config.test_patients or None,
-            seed=config.seed,
-        )
+        hidden = hidden_slices(protocol, shards)
+    division = divide(config, shards, protocol)
     source = task_source(config, training_pool(config, shards, division, hidden))
+    config = method_of(config.method).settle(config, source.pool)
     entries = source.pool.entries
     learned = dict(
         structures=structure_names(entries),
@@ -98,6 +74,42 @@ def gather(config: Config) -> Given:
     return Given(config, shards, division, protocol, source, provenance, notes)
 
 
+def resolved(config: Config, shards: Shards) -> Config:
+    """Fill in what the shards were prepared for, and how many tasks feed the devices."""
+    size, spacing, axis = shards.defaults
+    tasks = config.tasks
+    tasks = dataclasses.replace(
+        tasks,
+        batch_size=devices.whole_tasks(tasks.batch_size or None, BATCH, devices.to_be_fed()),
+        size=tasks.size or size,
+        spacing=(spacing or 0.0) if tasks.spacing == "shards" else tasks.spacing,
+    )
+    return dataclasses.replace(config, tasks=tasks, axis=axis)
+
+
+def divide(config: Config, shards: Shards, protocol: AlpnetFold | None = None) -> Split:
+    """Settle who is on which side."""
+    if protocol:
+        return split_of(protocol, shards)
+    if method_of(config.method).by_labels:
+        return labelled_split(
+            shards,
+            config.organ,
+            labelled=config.labelled,
+            test_patients=config.test_patients,
+            unlabelled=config.unlabelled or (EVERYBODY_ELSE,),
+            seed=config.seed,
+        )
+    return split(
+        shards,
+        test_organs=config.test_organs,
+        val_organs=config.val_organs,
+        train_organs=config.train_organs or None,
+        test_patients=config.test_patients or None,
+        seed=config.seed,
+    )
+
+
 def looked_at(
     config: Config, shards: Shards, division: Split, training: Pool
 ) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
@@ -109,6 +121,8 @@ def looked_at(
     if division.val_organs:
         validating = pool(shards, division, "val", single_patients=singles(config))
     own, begun = seen_here(config, division, training, validating), provenance_of(config.origin)
+    for folder in method_of(config.method).stands_on(config):
+        begun += provenance_of(folder)
     validation = division.val_organs
     held = held_out(shards, division.test_organs, division.test_patients, validation=validation)
     held = for_run(held, division, config.allow_leak)

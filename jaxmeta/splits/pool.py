@@ -43,6 +43,7 @@ class Pool(NamedTuple):
     shards: Shards
     entries: tuple[Entry, ...]
     hidden: Mapping[int, frozenset[int]] = {}  # volume -> slices that must not be drawn at all
+    unlabelled: tuple[int, ...] = ()  # volumes of whom nothing but the voxels may be seen
 
 
 def pool(
@@ -109,7 +110,13 @@ def pool(
             f"nothing to draw for {phase}: no {phase} organ ({some_of(wanted) or 'none named'}) "
             f"has {least} patient(s) with labels on that side of the split"
         )
-    return Pool(shards, chosen, hidden)
+    datasets, others = {entry.dataset for entry in chosen}, set(split.unlabelled)
+    unlabelled = tuple(
+        number
+        for number, volume in enumerate(shards.volumes)
+        if phase == "train" and volume.patient in others and volume.dataset in datasets
+    )
+    return Pool(shards, chosen, hidden, unlabelled)
 
 
 def bare_volumes(

@@ -31,15 +31,21 @@ from jaxmeta.tasks.task import Examples, Task
 
 
 def semi_labelled(
-    pool: Pool, shape: EpisodeShape, unlabelled: Sequence[Slice], labels: InitialLabels | None
+    pool: Pool,
+    shape: EpisodeShape,
+    unlabelled: Sequence[Slice],
+    labels: InitialLabels | None,
+    *,
+    stride: int = 1,
 ) -> Source:
-    """Draw `shape.shots` clean slices of the pool's structure, with it or without, and
-    `shape.queries` unlabelled ones; without unlabelled slices the query stays empty.
+    """Draw `shape.shots` clean slices of the pool's structure, with it or without, of every
+    `stride`-th, and `shape.queries` unlabelled ones; without unlabelled slices the query stays
+    empty.
 
     Raises BadInput where there are fewer slices than are wanted at once.
     """
     entry = pool.entries[0]
-    parts = (slices_of(pool.shards, each.patients, each.dataset) for each in pool.entries)
+    parts = (slices_of(pool.shards, each.patients, each.dataset, stride) for each in pool.entries)
     clean = tuple(dict.fromkeys(at for part in parts for at in part))
     for what, there, wanted in (
         ("labelled", clean, shape.shots),
@@ -56,11 +62,20 @@ def slices_of(
 ) -> tuple[Slice, ...]:
     """List every `stride`-th slice of the scans of patients, of one data set or of all."""
     wanted = set(patients)
-    return tuple(
-        (number, at)
+    scans = (
+        number
         for number, volume in enumerate(shards.volumes)
         if volume.patient in wanted and dataset in ("", volume.dataset)
-        for at in range(0, sliced_shape(volume.grid)[0], stride)
+    )
+    return every_slice(shards, scans, stride)
+
+
+def every_slice(shards: Shards, scans: Iterable[int], stride: int = 1) -> tuple[Slice, ...]:
+    """List every `stride`-th slice of scans."""
+    return tuple(
+        (scan, at)
+        for scan in scans
+        for at in range(0, sliced_shape(shards.volumes[scan].grid)[0], stride)
     )
 
 
@@ -89,11 +104,6 @@ def one_pass(unlabelled: Sequence[Slice], seed: int, number: int) -> list[Slice]
     return shuffled(random_stream(seed, number, 2), unlabelled)
 
 
-def passes(index: int, shape: EpisodeShape, unlabelled: int) -> float:
-    """Say how often all unlabelled slices have been seen before task `index`."""
-    return index * shape.queries / unlabelled
-
-
 def load_mixed(
     shards: Shards,
     shape: EpisodeShape,
@@ -109,7 +119,7 @@ def load_mixed(
     for place, (volume, number) in enumerate(episode.query):
         query.image[place] = load_images(shards, volume, [number], **how)[0]
         mask, sure = load_initial(labels, shards, volume, [number], **how)
-        query.mask[place], query.prompt[place], query.valid[place] = mask[0], sure[0], True
+        query.mask[place], query.prompt[place, ..., 0], query.valid[place] = mask[0], sure[0], True
     return Task(
         load_examples(shards, episode.organ, episode.support, shape.shots, **how),
         query,
@@ -125,5 +135,5 @@ def empty(shape: EpisodeShape) -> Examples:
         np.zeros((*square, 1), np.float32),
         np.zeros(square, np.uint8),
         np.zeros(shape.queries, bool),
-        np.zeros(square, np.float32),
+        np.zeros((*square, 1), np.float32),
     )

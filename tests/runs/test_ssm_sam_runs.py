@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from jaxmeta.commands import test
-from jaxmeta.commands import train as command
 from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluation import settings, tuning
 from jaxmeta.evaluation.baselines import METHOD, random_row
 from jaxmeta.evaluation.protocols.released import RELEASED
+from jaxmeta.evaluation.stages import on_tiny
 from jaxmeta.evaluation.test_plan import Options
 from jaxmeta.inference.predict import Options as Predict
 from jaxmeta.inference.predict import predict
@@ -73,7 +73,7 @@ def begun(config, tmp_path_factory):
     before = PRESETS["sam-tiny"]
     PRESETS["sam-tiny"] = before._replace(config=quick)
     try:
-        small = command.on_tiny(small)
+        small = on_tiny(small)
     finally:
         PRESETS["sam-tiny"] = before
     assert small.init_from == root / "run" / "sam"

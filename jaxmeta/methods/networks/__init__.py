@@ -10,8 +10,9 @@ from jaxmeta.methods.networks.network import Network
 from jaxmeta.methods.networks.own_network import OWN_NETWORK
 from jaxmeta.methods.networks.segment_anything import SAM, SAM_TINY
 from jaxmeta.methods.networks.unet import UNET
+from jaxmeta.methods.networks.unet_plus_plus import UNET_PLUS_PLUS
 
-ALL = (UNET, INSTANCE_UNET, SAM_TINY, SAM)
+ALL = (UNET, INSTANCE_UNET, UNET_PLUS_PLUS, SAM_TINY, SAM)
 BY_OPTIONS = {each.options: each for each in ALL}
 
 

@@ -56,12 +56,7 @@ def check(config: Any) -> None:
             "supervoxels, on the host"
         )
     refuse_levels(widths, config.tasks.size)
-    for width in widths if groups else ():
-        if width % min(groups, width):
-            raise BadInput(
-                f"`network.widths={width}`: does not split into {groups} groups; give a "
-                "multiple, or other `network.groups`"
-            )
+    refuse_groups(widths, groups)
 
 
 def refuse_levels(widths: Sequence[int], size: int) -> None:
@@ -73,6 +68,16 @@ def refuse_levels(widths: Sequence[int], size: int) -> None:
         raise BadInput(
             f"`tasks.size={size}`: a network of {len(widths)} levels needs a multiple of {multiple}"
         )
+
+
+def refuse_groups(widths: Sequence[int], groups: int) -> None:
+    """Refuse channels that are no whole groups; without groups any will do."""
+    for width in widths if groups else ():
+        if width % min(groups, width):
+            raise BadInput(
+                f"`network.widths={width}`: does not split into {groups} groups; give a "
+                "multiple, or other `network.groups`"
+            )
 
 
 UNET = Network("unet", Unet, model, check=check, prompter=prompter, shipped=True)

@@ -1,0 +1,1 @@
+"""MLB-Seg (Wei, Yu, Li, Shao, Xie, Xing, Zhou, MICCAI 2023, arXiv 2307.11604)."""

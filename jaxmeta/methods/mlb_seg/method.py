@@ -1,0 +1,223 @@
+"""MLB-Seg: a few labelled patients, many unlabelled ones, and a weight for each pixel of every
+label that was guessed. The iteration is in `jaxmeta/learners/mlb_seg.py`.
+
+A run has two stages: a network learns from the labelled alone and labels the rest (`first`, and
+`jaxmeta/evaluation/stages.py`); then it bootstraps from both.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from jaxtyping import PyTree
+
+from jaxmeta.data.initial_labels import FIRST_STAGE, FOLDER, open_initial_labels
+from jaxmeta.errors import BadInput
+from jaxmeta.learners.learner import Learner
+from jaxmeta.learners.mlb_seg import Rule, mlb_seg
+from jaxmeta.methods import supervised
+from jaxmeta.methods.method import Method
+from jaxmeta.methods.mlb_seg.released import (
+    Released,
+    as_released,
+    drawn_as_released,
+    settled,
+)
+from jaxmeta.methods.networks import network_of
+from jaxmeta.methods.parts import rate_schedule, started
+from jaxmeta.methods.sources import eligible, shape_of
+from jaxmeta.methods.supervised import Supervised, check_labelled_slices
+from jaxmeta.models import Model
+from jaxmeta.options import options
+from jaxmeta.splits.pool import Pool
+from jaxmeta.tasks.semi_labelled import every_slice, semi_labelled
+from jaxmeta.tasks.source import Source
+
+LABELS_OF = {"both": ("initial", "pseudo"), "initial": ("initial",), "none": ()}
+
+
+@options
+class MlbSeg:
+    """MLB-Seg: learns one organ (--organ) from few labelled patients and many unlabelled ones."""
+
+    initial_labels: str = FIRST_STAGE
+    """Who labels the unlabelled before they are learned from. stage-1: the network that this run
+    begins with; atlas: the labelled slices themselves, by place and intensity; the folder of any
+    other run, which a few-shot run adapts to the labelled; or a structure of the shards."""
+    stage_1: Literal["supervised", "clean-steps"] = "supervised"
+    """How the network learns that it begins with. supervised: as the preset of that name does;
+    clean-steps: by the steps on clean slices that bootstrapping has too, without the rest."""
+    stage_1_steps: int = 400
+    """Steps of it; --init-from takes a network that has learned before."""
+    bootstraps: bool = True
+    """Learn from the unlabelled; otherwise a run is clean steps alone."""
+    labels: Literal["both", "initial", "none"] = "both"
+    """What the unlabelled are learned from: initial labels and those that the student's looks at a
+    slice give together, the first alone, or neither, so that looks and teacher alone teach."""
+    weights: Literal["meta", "uniform", "confidence"] = "meta"
+    """What a pixel's label counts. meta: as far as it would have lowered the loss of clean slices;
+    confidence: how sure who gave it was."""
+    ensemble: bool = True
+    """The student's looks give pseudo labels together; otherwise each its own."""
+    consistency: bool = True
+    """Looks learn to agree."""
+    teacher: bool = True
+    """The student learns to agree with a mean teacher."""
+    momentum: float = 0.9
+    """Of the steps."""
+    noise: float = 0.02
+    """Standard deviation of what the teacher sees besides."""
+    decay: float = 0.99
+    """Share of the teacher that a step leaves as it is, once it has begun."""
+    stride: int = 1
+    """Learn from every so manieth slice of a scan, 1 from all."""
+    released: Released = Released()
+    epoch_steps: Annotated[int, tyro.conf.Suppress] = 0
+    """Steps that see all unlabelled slices once: filled in by the run."""
+
+
+def learner(config: Any, begin: PyTree, augment: Any) -> Learner:
+    """Make it."""
+    own, outer = config.method, config.outer
+    model = started(network_of(config).model(config, 1), begin)
+    rule = Rule(
+        rate_of(config),
+        momentum=own.momentum,
+        weight_decay=outer.weight_decay,
+        clip=outer.clip or float("inf"),
+        noise=own.noise,
+        decay=own.decay,
+        labels=LABELS_OF[own.labels],
+        weights=own.weights,
+        ensemble=own.ensemble,
+        consistency=own.consistency and own.bootstraps,
+        teacher=own.teacher and own.bootstraps,
+        bootstraps=own.bootstraps,
+    )
+    rule = as_released(own.released, rule, own.epoch_steps)
+    return mlb_seg(forward_of(model), lambda key: (model.init(key), model.state()), rule, augment)
+
+
+def rate_of(config: Any):
+    """Make step -> the rate."""
+    rate = rate_schedule(config.outer, config.steps)
+    return rate if callable(rate) else lambda step: rate
+
+
+def forward_of(model: Model):
+    """Ask a model for logits [N, S, S] and for running statistics, where it has any."""
+
+    def forward(variables, running, image, *, train):
+        given = dict(state=running) if running else {}
+        logits, after = model.apply(variables, image, train=train, **given)
+        return logits[..., 0], after
+
+    return forward
+
+
+def source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
+    """Draw clean slices of the labelled, and slices of the unlabelled with the labels that stand
+    in the run's folder."""
+    own = config.method
+    drawn = drawn_as_released(own.released, eligible(config.tasks, drawn))
+    shape, stride = shape_of(config.tasks), own.stride
+    if not own.bootstraps:
+        return semi_labelled(drawn, shape, (), None, stride=stride)
+    slices = every_slice(drawn.shards, drawn.unlabelled, stride)
+    names = [drawn.shards.volumes[number].name for number in drawn.unlabelled]
+    labels = None
+    if training:
+        labels = open_initial_labels(config.workdir / FOLDER, drawn.shards, config.organ, names)
+    return semi_labelled(drawn, shape, slices, labels, stride=stride)
+
+
+def settle(config: Any, drawn: Pool) -> Any:
+    """Fill in how many steps a pass takes."""
+    own = config.method
+    slices = len(every_slice(drawn.shards, drawn.unlabelled, own.stride))
+    own = dataclasses.replace(own, epoch_steps=settled(own.released, config, slices))
+    return dataclasses.replace(config, method=own)
+
+
+def first(config: Any) -> Any:
+    """Give the run that this one begins with: of the same network, on the labelled alone."""
+    own = config.method
+    steps = dict(steps=own.stage_1_steps, checkpoint_every=max(1, own.stage_1_steps))
+    if own.stage_1 == "clean-steps":
+        more = dict(method=dataclasses.replace(own, bootstraps=False, initial_labels=FIRST_STAGE))
+    else:
+        more = {"method": Supervised(stride=own.stride)} | supervised.usual(config.tasks)
+    return dataclasses.replace(config, workdir=config.workdir / FIRST_STAGE, **steps, **more)
+
+
+def stands_on(config: Any) -> tuple[Path, ...]:
+    """Name the other run that gave its labels, if one did."""
+    path = Path(config.method.initial_labels)
+    return (path,) if (path / "config.json").is_file() else ()
+
+
+def told(metrics: dict) -> str:
+    """Say how often no pixel had a weight."""
+    count = int(metrics.get("weightless", 0))
+    if not count:
+        return ""
+    return (
+        f"in {count} of the steps no label of any pixel would have lowered the loss of the clean "
+        "slices: all weights were 0 there, and agreement alone taught"
+    )
+
+
+def check(config: Any) -> None:
+    """Refuse what does not go together."""
+    own, network = config.method, network_of(config)
+    if network.model is None or network.prompter(config):
+        raise BadInput(
+            f"mlb-seg with the network {network.name}: it needs one that is told nothing beside a "
+            "slice"
+        )
+    network.check(config)
+    if network.running(config) and own.stage_1 == "supervised":
+        raise BadInput(
+            "BatchNorm with `method.stage_1=supervised`, which keeps no running statistics: "
+            "`method.stage_1=clean-steps`"
+        )
+    check_labelled_slices(config)
+    if config.tasks.vmap:
+        raise BadInput("`tasks.vmap` with mlb-seg: the tasks of a step are one batch")
+    for name in ("stage_1_steps", "stride"):
+        if getattr(own, name) < 1:
+            raise BadInput(f"`method.{name}={getattr(own, name)}`: must be at least 1")
+    for name in ("momentum", "decay"):
+        if not 0 <= getattr(own, name) < 1:
+            raise BadInput(f"`method.{name}={getattr(own, name)}`: must be from 0 to below 1")
+    if own.bootstraps and own.labels == "none" and not (own.consistency or own.teacher):
+        raise BadInput(
+            "`method.labels=none` without `method.consistency` and `method.teacher`: nothing of "
+            "the unlabelled would be learned; `method.bootstraps=False` learns from the labelled"
+        )
+    for name in ("weights", "ensemble"):
+        usual = getattr(MlbSeg(), name)
+        if getattr(own, name) != usual and own.labels == "none":
+            raise BadInput(f"`method.{name}` with `method.labels=none`: there are no labels")
+    if not own.ensemble and own.labels == "initial":
+        raise BadInput("`method.ensemble` with `method.labels=initial`: there are no pseudo labels")
+
+
+MLB_SEG = Method(
+    "mlb-seg",
+    MlbSeg,
+    learner=learner,
+    source=source,
+    check=check,
+    settle=settle,
+    first=first,
+    stands_on=stands_on,
+    told=told,
+    gradients=lambda own: 1,
+    adapts=False,
+    needs_support=False,
+    by_labels=True,
+    own_loss=True,
+    own_step=True,
+)
