@@ -6,6 +6,7 @@ Everything is as in a test: the same reading, intensities, slicing, adaptation a
 import dataclasses
 from collections.abc import Iterator
 
+from jaxmeta.errors import BadInput
 from jaxmeta.evaluation.fitting import segmenter_maker
 from jaxmeta.evaluation.protocol import Conditions
 from jaxmeta.evaluation.scoring import support_set_keys, whole_volume
@@ -26,6 +27,11 @@ def segmented(options: Options) -> Iterator[FoundVolume]:
     """Adapt to the support, then give what is found in each image, one after the other."""
     run = open_run(options.run)
     refuse_predicting(options.run, run.config)
+    if method_of(run.config.method).by_labels:
+        raise BadInput(
+            f"{options.run} has learned {run.config.organ} from labelled patients: leave `support` "
+            "out"
+        )
     run = prompted_by_masks(run)
     pairs = [parsed(text) for text in options.support]
     reading = reading_for(run, **told_reading(options))

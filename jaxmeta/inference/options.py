@@ -17,9 +17,9 @@ class Options:
     output: Path
     """Folder for the masks, each named like its image."""
     run: Literal["none"] | Path = "none"
-    """The folder of a run that is adapted to the support; none: nothing was trained, the support's
-    own places and intensities say where it is. To point, a run of sam-tiny or a folder that
-    convert_sam wrote."""
+    """The folder of a run that is adapted to the support, or that learned its organ from labelled
+    patients and needs none; none: nothing was trained, the support's own places and intensities say
+    where it is. To point, a run of sam-tiny or a folder that convert_sam wrote."""
     support: tuple[str, ...] = ()
     """Labelled volumes, as IMAGE:LABEL or IMAGE:LABEL:VALUE; without VALUE every label above 0."""
     structures: tuple[int, ...] = ()
@@ -64,17 +64,22 @@ class Options:
 
 def check(options: Options) -> None:
     """Refuse what does not go together."""
-    pointing = options.box + options.click + options.click_outside
-    if bool(options.support) == bool(pointing):
+    pointing = pointed(options)
+    if options.support and pointing:
         raise BadInput(
             "give `support`, or `box` and `click`: labelled slices, or a structure pointed at"
+        )
+    if options.run == "none" and not (options.support or pointing):
+        raise BadInput(
+            "give `support`, labelled slices; or a `run` that has learned an organ from labelled "
+            "patients, or that is pointed at by `box` and `click`"
         )
     if pointing and len(options.image) > 1:
         raise BadInput("`box` and `click` point into one volume: give one `image`")
     if pointing and options.run == "none":
         raise BadInput("`box` and `click` need a `run`: of sam-tiny, or converted weights")
     usual = Options(image=(), output=options.output)
-    for name in ("structures", "shots", "support_sets") if pointing else ():
+    for name in () if options.support else ("structures", "shots", "support_sets"):
         if getattr(options, name) != getattr(usual, name):
             raise BadInput(f"`{name}`: it is for `support`")
     if options.support_sets < 1:
@@ -87,6 +92,11 @@ def check(options: Options) -> None:
         )
     if options.structures and any(parsed(text)[2] is not None for text in options.support):
         raise BadInput("`structures` with `support=IMAGE:LABEL:VALUE`: leave VALUE out")
+
+
+def pointed(options: Options) -> tuple[str, ...]:
+    """List what is told to point at a structure."""
+    return options.box + options.click + options.click_outside
 
 
 def told_reading(options: Options) -> dict[str, str | float | tuple[str, ...] | None]:

@@ -1,8 +1,8 @@
 """Segment structures in one's own volumes, and write the masks: what the command `predict` does.
 
 A structure is shown in a few labelled slices - to a run (`few_shot.py`), or to nobody that was
-trained (`untrained.py`) - or pointed at (`pointing.py`). Each mask is saved on its image's own grid
-with its header, and is there whole or not at all.
+trained (`untrained.py`) - or pointed at (`pointing.py`), or a run knows it already (`learned.py`).
+Each mask is saved on its image's own grid with its header, and is there whole or not at all.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from jaxmeta.data.formats.formats import case_stem, is_image, kinds
 from jaxmeta.data.formats.unread import conversion
 from jaxmeta.errors import BadInput
 from jaxmeta.inference.found import FoundVolume, pictures, save_found
-from jaxmeta.inference.options import Options, check
+from jaxmeta.inference.options import Options, check, pointed
 from jaxmeta.inference.support import parsed
 from jaxmeta.reports import figures
 
@@ -46,9 +46,9 @@ def segmented(options: Options) -> Iterator[FoundVolume]:
 def answering(options: Options) -> str:
     """Name the module that answers; it is imported when it is asked, for a mask without training
     should not wait for what trains."""
-    if not options.support:
-        return "pointing"
-    return "untrained" if options.run == "none" else "few_shot"
+    if options.support:
+        return "untrained" if options.run == "none" else "few_shot"
+    return "pointing" if pointed(options) else "learned"
 
 
 def inputs(options: Options) -> list[Path]:

@@ -39,7 +39,7 @@ Labelled = str | tuple[File | Volume, File | Volume | np.ndarray] | tuple  # ...
 def segment(
     run: File | None,
     images: Sequence[File | Volume],
-    support: Sequence[Labelled],
+    support: Sequence[Labelled] = (),
     *,
     structures: Sequence[int] = (),
     shots: int = 0,
@@ -55,7 +55,8 @@ def segment(
 ) -> list[Integer[np.ndarray, "x y z"]]:
     """Adapt a run once to the support, and give a mask for each image, in its own voxels.
 
-    Without a run (None) nothing was trained: the support alone says where the structure is.
+    Without a run (None) nothing was trained: the support alone says where the structure is. A run
+    that has learned an organ from labelled patients needs no support.
 
     Each entry of `support` is (image, label) or (image, label, value), or the command's text
     "IMAGE:LABEL:VALUE"; images are files or `Volume`s, and a label may also be an array of its
@@ -86,8 +87,6 @@ def segment(
             largest_component=largest_component,
             seed=seed,
         )
-        if not options.support:
-            raise BadInput("support: give a labelled volume at least")
         if output is None:
             return [mask_of(found) for found in segmented(options)]
         return [mask_of(found) for _, found in saved(options)]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jaxmeta.data.grid import pixel, shown_frame
 from jaxmeta.data.identity import doubts
 from jaxmeta.data.orientation import common_frame, frame_to_text
-from jaxmeta.data.shards.shards import Shards
+from jaxmeta.data.shards.shards import Shards, structures
 from jaxmeta.methods import method_of
 from jaxmeta.methods.options import BATCH
 from jaxmeta.parallel import devices
@@ -29,7 +29,7 @@ from jaxmeta.runs.signature import provenance_of
 from jaxmeta.splits.alpnet import AlpnetFold, hidden_slices, split_of
 from jaxmeta.splits.labelled import EVERYBODY_ELSE, labelled_split
 from jaxmeta.splits.pool import Entry, Pool, pool, volumes_of
-from jaxmeta.splits.split import Split, split
+from jaxmeta.splits.split import Split, recognize, split
 from jaxmeta.tasks.source import Source
 
 
@@ -75,7 +75,8 @@ def gather(config: Config) -> Given:
 
 
 def resolved(config: Config, shards: Shards) -> Config:
-    """Fill in what the shards were prepared for, and how many tasks feed the devices."""
+    """Fill in what the shards were prepared for, how many tasks feed the devices, and how the one
+    organ is called there."""
     size, spacing, axis = shards.defaults
     tasks = config.tasks
     tasks = dataclasses.replace(
@@ -84,7 +85,8 @@ def resolved(config: Config, shards: Shards) -> Config:
         size=tasks.size or size,
         spacing=(spacing or 0.0) if tasks.spacing == "shards" else tasks.spacing,
     )
-    return dataclasses.replace(config, tasks=tasks, axis=axis)
+    organs = recognize([config.organ] if config.organ else [], structures(shards))
+    return dataclasses.replace(config, tasks=tasks, axis=axis, organ="".join(organs))
 
 
 def divide(config: Config, shards: Shards, protocol: AlpnetFold | None = None) -> Split:

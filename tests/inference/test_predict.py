@@ -239,7 +239,8 @@ def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp
 @pytest.mark.parametrize(
     "changes, told",
     [
-        (dict(support=()), "give `support`, or `box`"),
+        (dict(support=()), "is of meta-sgd, which has learned no organ yet"),
+        (dict(support=(), structures=(1,)), "`structures`: it is for `support`"),
         (dict(box=("0,0,0,1,1,1",)), "give `support`, or `box`"),
         (dict(support=(), click_outside=("1,1,1",)), "alone shows no structure"),
         (dict(support=(), click=("1,1,1",), shots=2), "`shots`: it is for `support`"),
@@ -252,6 +253,11 @@ def test_several_structures_make_one_mask_of_the_most_probable(run, scanned, tmp
 def test_what_does_not_go_together_is_refused(run, scanned, changes, told):
     with pytest.raises(BadInput, match=told):
         predict(options(run, scanned, **changes))
+
+
+def test_without_a_run_and_a_support_nothing_says_what_is_meant(scanned):
+    with pytest.raises(BadInput, match="give `support`, labelled slices; or a `run`"):
+        predict(options("none", scanned, support=()))
 
 
 def test_a_structure_too_small_to_be_seen_at_the_run_s_size_is_told_so(run, scanned, tmp_path):

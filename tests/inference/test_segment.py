@@ -72,9 +72,9 @@ def test_labels_of_any_type_show_the_same(run, scanned, images, kind):
     np.testing.assert_array_equal(one, other)
 
 
-def test_without_a_support_it_says_so(run, images):
-    with pytest.raises(BadInput, match="give a labelled volume"):
-        segment(run, images, [])
+def test_without_a_support_it_says_so(images):
+    with pytest.raises(BadInput, match="give `support`, labelled slices"):
+        segment(None, images)
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 import dataclasses
 import re
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from jaxmeta.commands import test
 from jaxmeta.errors import BadInput
+from jaxmeta.inference.predict import Options, predict
 from jaxmeta.methods.supervised import Supervised
 from jaxmeta.runs.checks import check
 from jaxmeta.runs.presets import with_method
@@ -69,6 +71,23 @@ def test_it_has_learned_something(learned, shards):
     text = next(learned.rglob("scores.csv")).read_text().splitlines()
     dice = np.array([float(line.split(",")[text[0].split(",").index("dice")]) for line in text[1:]])
     assert np.isfinite(dice).all() and dice.mean() > 0.3
+
+
+def test_it_predicts_without_support(learned, scanned, tmp_path, capsys):
+    """As the test scores it: the same voxels of the same scan."""
+    run = open_run(learned)
+    (tested,) = run.split.test_patients
+    name = tested.rpartition("/")[2]
+    image = scanned / "chest" / "imagesTr" / f"{name}.nii.gz"
+    how = dict(run=learned, image=(image,), output=tmp_path)
+    (mask,) = predict(Options(**how))
+    test.test(test.Options(run=(learned,)))
+    (scored,) = learned.rglob(f"*{name}*.nii.gz")
+    found = [np.asarray(nib.load(path).dataobj) > 0 for path in (mask, scored)]
+    np.testing.assert_array_equal(*found)
+    assert found[0].any() and f"heart, as {learned} has learned it" in capsys.readouterr().out
+    with pytest.raises(BadInput, match="has learned heart from labelled patients: leave `support`"):
+        predict(Options(**how, support=(f"{image}:{image}:1",)))
 
 
 @pytest.mark.parametrize(
