@@ -12,7 +12,7 @@ from typing import Literal
 
 import tyro
 
-from experiments.benchmarks import core, sam
+from experiments.benchmarks import core, mlb, sam
 from experiments.benchmarks import data as data_
 from experiments.benchmarks import masks as masks_
 from experiments.benchmarks import metrics as metrics_
@@ -125,6 +125,32 @@ def adapt(
     """
     options = dict(size=size, width=width, steps=steps, shots=shots)
     show(options, core.adaptation(**options, repeat=repeat), json)
+
+
+def mlb_step(
+    size: int = 64,
+    width: int = 16,
+    unlabelled: int = 1,
+    clean: int = 2,
+    network: Literal["unet", "unet++"] = "unet",
+    repeat: int = 5,
+    parity: Literal["off"] | Path = "off",
+    json: bool = False,
+) -> None:
+    """Time one iteration of MLB-Seg, beside a plain step on the same looks at the same slices.
+
+    Args:
+        size: rows and columns of a slice.
+        width: channels of the first level: of four, or of five of UNet++, each twice as wide.
+        unlabelled: slices with initial labels, in five looks each.
+        clean: labelled slices, likewise.
+        network: the yardstick's U-Net, or UNet++.
+        repeat: timed runs after the first; the median counts.
+        parity: a file of weights, batch and results of another framework to agree with, or off.
+        json: print one JSON object.
+    """
+    options = dict(size=size, width=width, unlabelled=unlabelled, clean=clean, network=network)
+    show(options, mlb.mlb_step(**options, repeat=repeat, parity=path_or_none(parity)), json)
 
 
 def prepare(
@@ -285,6 +311,7 @@ def show(options: dict, figures: dict, json: bool) -> None:
 
 COMMANDS = {
     "meta-step": meta_step,
+    "mlb-step": mlb_step,
     "sweep": sweep,
     "prepare": prepare,
     "load": load,

@@ -144,7 +144,18 @@ def read_parity(path: Path) -> dict:
     yardstick."""
     with np.load(path) as file:
         held = dict(file)
-    weights = {name[2:]: value for name, value in held.items() if name.startswith("w/")}
+    theta = as_unet({name[2:]: value for name, value in held.items() if name.startswith("w/")})
+    return {
+        "theta": theta,
+        "image": np.moveaxis(held["x"], 2, -1),
+        "mask": held["y"].astype(np.uint8),
+        "loss": held["loss"],
+        "grad_norm": held["grad_norm"],
+    }
+
+
+def as_unet(weights: dict[str, np.ndarray]) -> dict:
+    """Name the yardstick's weights, convolutions OIHW, as our U-Net does."""
 
     def block(prefix: str) -> dict:
         return {
@@ -165,10 +176,4 @@ def read_parity(path: Path) -> dict:
     theta = {f"down_{level}": block(f"enc.{level}") for level in range(levels)}
     theta |= {f"up_{level}": block(f"dec.{level}") for level in range(levels - 1)}
     theta["head"] = {"kernel": weights["out.weight"][:, :, 0, 0].T, "bias": weights["out.bias"]}
-    return {
-        "theta": theta,
-        "image": np.moveaxis(held["x"], 2, -1),
-        "mask": held["y"].astype(np.uint8),
-        "loss": held["loss"],
-        "grad_norm": held["grad_norm"],
-    }
+    return theta

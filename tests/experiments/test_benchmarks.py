@@ -21,6 +21,7 @@ SMALL = {
     "metrics": ["--shape", "24", "24", "12"],
     "masks": ["--shape", "32", "32", "12", "--volumes", "2"],
     "meta-step": "--size 8 --width 8 --steps 1 --tasks 1 --shots 1 --repeat 1".split(),
+    "mlb-step": "--size 8 --width 8 --unlabelled 1 --clean 1 --repeat 1".split(),
     "adapt": "--size 8 --width 8 --steps 1 --shots 1 --repeat 1".split(),
     "volumes": "--size 16 --tasks 2 --slices 2 --fill 0.75 --epochs 1 --repeat 1".split(),
     "encode": SAM,
