@@ -34,6 +34,8 @@ class Learner(NamedTuple):
         init(key: Key[Array, ""]) -> state
         step(state, batch: any tree whose leaves lead with T) -> (state, metrics)
         predictor(state) -> Predictor
+        watch(state, batch) -> {name: array [N, ...]}: of the batch's query slices what is worth a
+            picture while it learns; None for most
         learned(state) -> what steps move: a dict whose "theta" another run may begin with
         to_save(state) -> what a checkpoint keeps of it
         from_save(saved) -> state: the way back, with what no checkpoint holds put in again
@@ -51,3 +53,4 @@ class Learner(NamedTuple):
     learned: Callable[[Any], PyTree]
     to_save: Callable[[Any], PyTree] = lambda state: state
     from_save: Callable[[PyTree], Any] = lambda saved: saved
+    watch: Callable[[Any, Any], dict[str, Array]] | None = None

@@ -93,6 +93,14 @@ class Seen(NamedTuple):
     sure: Any = None  # [N, S, S] of the labels, where that weighs them
 
 
+class Weighed(NamedTuple):
+    """What a step on the unlabelled found, in their looks."""
+
+    probability: Float[Array, "N S S"]
+    labels: Float[Array, "N S S L"]  # of the rule's `labels`
+    weight: Float[Array, "N S S L"]
+
+
 def mlb_seg(
     forward: Forward,
     init: Callable[[Array], tuple[PyTree, Any]],
@@ -127,6 +135,12 @@ def mlb_seg(
     def learned(state: Bootstrapping) -> PyTree:
         return dict(theta=state.student)
 
+    def watch(state: Bootstrapping, batch: Task) -> dict[str, Array]:
+        clean, unlabelled = (jax.tree.map(merged, each) for each in (batch.support, batch.query))
+        first, second = jax.random.split(jax.random.key(0))
+        seen = drawn(unlabelled, first, rule), drawn(clean, second, rule)
+        return watched(forward, rule, state, *seen)
+
     def predictor(state: Bootstrapping) -> Predictor:
         def predict(phi, image, prompt=()):
             student, running = phi
@@ -134,7 +148,7 @@ def mlb_seg(
 
         return Predictor(lambda support, key: (state.student, state.state), predict)
 
-    return Learner(begin, step, predictor, learned)
+    return Learner(begin, step, predictor, learned, watch=watch if rule.bootstraps else None)
 
 
 def merged(leaf: Array) -> Array:
@@ -169,7 +183,7 @@ def iterate(
     rate, decay = rule.rate(state.step), decay_at(rule.teacher_step(state.step), rule.decay)
     scalars = {}
     if rule.bootstraps:
-        state, scalars = bootstrapped(forward, rule, rate, state, unlabelled, clean)
+        state, scalars, _ = bootstrapped(forward, rule, rate, state, unlabelled, clean)
         state = state._replace(teacher=followed(state.teacher, state.student, decay))
 
     def objective(student):
@@ -190,7 +204,7 @@ def iterate(
 
 def bootstrapped(
     forward: Forward, rule: Rule, rate: Any, state: Bootstrapping, unlabelled: Seen, clean: Seen
-) -> tuple[Bootstrapping, dict]:
+) -> tuple[Bootstrapping, dict, Weighed]:
     """Make the student's step on the unlabelled: their labels, a weight for each pixel of both."""
     student, running = state.student, state.state
     logits, push, moved = linearized(forward, student, running, unlabelled.image)
@@ -201,10 +215,10 @@ def bootstrapped(
     )
     (gradient,) = pull(along)
     scalars = dict(loss=regular, **parts)
-    weightless = state.weightless
+    weightless, probability = state.weightless, jax.nn.sigmoid(logits)
+    labels = weight = jnp.zeros((*logits.shape, 0), logits.dtype)
 
     if rule.labels:
-        probability = jax.nn.sigmoid(logits)
         labels, sure = labels_of(probability, unlabelled, rule)
         if rule.weights == "meta":
             unclipped = rule._replace(clip=jnp.inf)
@@ -225,7 +239,18 @@ def bootstrapped(
     student, momentum = descended(student, state.momentum, gradient, rate, rule)
     scalars["grad_norm"] = optax.tree.norm(gradient)
     after = state._replace(student=student, state=moved, momentum=momentum, weightless=weightless)
-    return after, scalars
+    return after, scalars, Weighed(probability, labels, weight)
+
+
+def watched(
+    forward: Forward, rule: Rule, state: Bootstrapping, unlabelled: Seen, clean: Seen
+) -> dict[str, Array]:
+    """Show the unlabelled slices as they are, with their labels and what each pixel of these
+    weighs, N = B."""
+    given = rule.rate(state.step), state, unlabelled, clean
+    _, _, weighed = bootstrapped(forward, rule, *given)
+    plain = {name: by_look(each)[:, 0] for name, each in weighed._asdict().items()}
+    return plain | dict(image=by_look(unlabelled.image)[:, 0, ..., 0])
 
 
 def labels_of(

@@ -13,7 +13,7 @@ from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import beside
 from jaxmeta.methods import METHODS
 from jaxmeta.numerics import rank
-from jaxmeta.reports import background, columns, curves, figures, html
+from jaxmeta.reports import background, columns, curves, figures, html, weights
 from jaxmeta.reports.curves import AfterSteps
 from jaxmeta.runs.config_file import read_json
 
@@ -52,6 +52,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock
     sections["Training"] = [html.paragraph(background.training(each)) for each in outcomes]
     if (folder / "curves.png").exists():
         sections["Training"] += [html.picture(folder / "curves.png", "What the run logged.")]
+    if (folder / "weights.png").exists():
+        sections["Training"] += [html.picture(folder / "weights.png", weights.CAPTION)]
     sections["Missed cases"] = missed(blocks)
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))

@@ -30,7 +30,7 @@ from jaxmeta.evaluation.settings import describe_tuning
 from jaxmeta.files import write_json
 from jaxmeta.methods import METHODS
 from jaxmeta.metrics import Counts
-from jaxmeta.reports import columns, figures, pages
+from jaxmeta.reports import columns, figures, pages, weights
 from jaxmeta.reports.curves import after_steps, joined_curves
 from jaxmeta.reports.curves import tables as step_tables
 from jaxmeta.reports.figures import Picture
@@ -91,6 +91,7 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     write_json(folder / "summary.json", {"runs": runs, "jax": version("jax"), "tables": tables})
     if len(outcomes) == 1:
         draw_curves(folder / "curves.png", outcomes[0].folder / "metrics.jsonl")
+        weights.draw(folder / "weights.png", outcomes[0].folder)
     pages.write(folder, outcomes, blocks)
     texts.append(f"report: {folder}")
     return "\n\n".join(texts)
@@ -269,6 +270,14 @@ def draw_curves(path: Path, metrics: Path) -> None:
     names |= {
         "validation Dice": "validation_dice",
         "norm of the meta-gradient": "meta_gradient_norm",
+        "loss of clean slices": "clean_loss",
+        "share of initial labels": "initial_share",
+    }
+    logged = {name for line in lines for name in line}
+    names |= {
+        f"weight/{name.removeprefix('weight_')}": name
+        for name in sorted(logged)
+        if name.startswith("weight_")
     }
     series = {shown: metrics_log.column(lines, name) for shown, name in names.items()}
     series = {shown: points for shown, points in series.items() if points[0]}

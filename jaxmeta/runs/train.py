@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxmeta.errors import Stopped
+from jaxmeta.files import beside
 from jaxmeta.learners.learner import Learner
 from jaxmeta.methods import method_of
 from jaxmeta.methods.options import Volumes
@@ -36,6 +37,7 @@ from jaxmeta.training import checkpoint, dashboards, metrics_log
 from jaxmeta.training.loop import cost, summary, train
 from jaxmeta.training.validation import mean_over_structures, validation
 
+WATCHED = "watched"  # in a run's folder: what its learner shows while it learns
 DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
 
 
@@ -88,6 +90,7 @@ def trained(config: Config, stop: list[int]) -> bool:
         with compiling():
             step = compiled(learner, state, example, mesh)
         write = opened.enter_context(tracking(config, after=start))
+        keep = watcher(given, learner, example)
         about = claim(given, backbone)  # not before all that could be refused has been
         if start:
             say(f"resumed at step {start}")
@@ -105,6 +108,7 @@ def trained(config: Config, stop: list[int]) -> bool:
 
         def save(number: int, state, due: bool) -> None:
             value = score(state) if due else None  # a stop must not offer another choice
+            keep(number, state)
             if value is not None:
                 told = f"Dice {value:.3f} on validation organs{method.validated_by(config)}"
                 say(f"step {number}: {told}")
@@ -214,6 +218,29 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[metrics_lo
     told = dict(config=to_json(config), structures=config.structures)
     chosen = [partial(DASHBOARDS[name], **told) for name in DASHBOARDS if name in config.track]
     return metrics_log.write_metrics(config.workdir, chosen, after=after)
+
+
+def watcher(given: Given, learner: Learner, example: Task) -> Callable:
+    """Make (step, state) -> None, which keeps what a learner shows of the run's first slices, where
+    it shows any, in the run's folder."""
+    config, source = given.config, given.source
+    if learner.watch is None:
+        return lambda number, state: None
+    watch = devices.jit(learner.watch)
+    queries = (source.draw(config.seed, n).query for n in range(config.tasks.batch_size))
+    scans = source.pool.shards.volumes
+    names = [f"{scans[scan].name}:{at}" for query in queries for scan, at in query]
+
+    def keep(number: int, state) -> None:
+        shown = jax.device_get(watch(state, example))
+        if jax.process_index():
+            return
+        folder = config.workdir / WATCHED
+        folder.mkdir(parents=True, exist_ok=True)
+        with beside(folder / f"{number}.npz") as part, part.open("wb") as file:
+            np.savez_compressed(file, slices=names, **shown)
+
+    return keep
 
 
 def validator(given: Given) -> Callable:

@@ -348,6 +348,22 @@ def test_weights_by_confidence_are_as_sure_as_each_label():
     np.testing.assert_allclose(found[..., 1].reshape(expected.shape), expected, atol=1e-7)
 
 
+def test_what_is_watched_is_what_a_step_weighs():
+    """Of the slices as they are, whose weights are a part of all looks'."""
+    forward, init, rule = tiny()
+    learner = mlb_seg(forward, init, rule)
+    state, (image, truth) = learner.init(jax.random.key(0)), blobs(2, seed=2)
+    batch = mixed(image, truth, examples(*blobs(2, seed=1)), 0)
+    shown = jax.jit(learner.watch)(state, batch)
+    np.testing.assert_allclose(shown["image"], image[..., 0], atol=1e-6)
+    np.testing.assert_array_equal(shown["labels"][..., 0], truth)
+    expected = jax.nn.sigmoid(forward(state.student, (), jnp.asarray(image), train=True)[0])
+    np.testing.assert_allclose(shown["probability"], expected, atol=1e-5)
+    weight = np.asarray(shown["weight"])
+    assert weight.shape == (2, 24, 24, 2) and 0 < weight.sum() < 1 and (weight >= 0).all()
+    assert mlb_seg(forward, init, rule._replace(bootstraps=False)).watch is None
+
+
 def test_steps_without_any_weight_are_counted(monkeypatch):
     forward, init, rule = tiny()
     monkeypatch.setattr("jaxmeta.learners.mlb_seg.normalized", lambda kept: 0 * kept)

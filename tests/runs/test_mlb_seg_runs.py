@@ -24,11 +24,12 @@ from jaxmeta.methods.mlb_seg.method import MlbSeg, rate_of
 from jaxmeta.methods.mlb_seg.released import Released, dilated_masks
 from jaxmeta.methods.networks.unet_plus_plus import UnetPlusPlus
 from jaxmeta.methods.options import Outer
+from jaxmeta.reports import weights
 from jaxmeta.runs.checks import check
 from jaxmeta.runs.presets import with_method
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.setup import gather
-from jaxmeta.runs.train import meta_train
+from jaxmeta.runs.train import WATCHED, meta_train
 from jaxmeta.tasks.source import load_task
 from jaxmeta.training.metrics_log import read_metrics
 
@@ -98,6 +99,11 @@ def test_whole_volumes_of_the_tested_are_scored_without_support(learned):
     test.test(test.Options(run=(learned,)))
     (report,) = learned.rglob("report.md")
     assert "no support: labels in training alone" in report.read_text()
+    kept = weights.read(learned / WATCHED / "6.npz")
+    assert len(kept.slices) == len(kept.weight) == 2 and kept.step == 6
+    assert weights.truths(learned, kept).keys() == set(kept.slices)
+    assert (report.parent / "weights.png").stat().st_size > 5000
+    assert "Slices that nobody labelled" in (report.parent / "report.html").read_text()
 
 
 def test_what_is_there_is_not_made_again(ready, asked, learned, capsys):
