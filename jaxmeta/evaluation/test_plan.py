@@ -157,6 +157,11 @@ def check(options: Options) -> None:
         raise BadInput(
             f"{len(options.transfer)} transfer runs for {len(options.run)} runs: name one each"
         )
+    if options.transfer and options.baselines != "all":
+        raise BadInput(
+            f"`transfer` with `baselines={options.baselines}`: no row is theirs but by "
+            "`baselines=all`"
+        )
     if path_or_none(options.tuned_on) and (options.tune or options.only_tune):
         raise BadInput(
             f"`tuned_on={options.tuned_on}` with a search of its own: give one or the other"

@@ -450,6 +450,11 @@ def test_each_run_needs_a_transfer_run_of_its_own(run):
         meta_test(Options(run=(run,), transfer=(run, run)))
 
 
+def test_a_transfer_run_of_which_there_is_no_row_is_refused(run):
+    with pytest.raises(BadInput, match="`transfer` with `baselines=default`: no row is theirs"):
+        meta_test(Options(run=(run,), transfer=(run,)))
+
+
 def test_more_shots_than_slices_are_refused(run):
     with pytest.raises(BadInput, match="99 shots"):
         meta_test(Options(run=(run,), shots=(99,), support_sets=1))
