@@ -11,7 +11,7 @@ settings of the rule on the same questions. The scores that RESULTS.md stands on
 this file; `--read FILE` makes their tables again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -72,14 +72,19 @@ def main() -> None:
     """Parse, score, print and keep."""
     options = parse_words(Options, __doc__)
     if kept := path_or_none(options.read):
-        print(table(read(kept), NEAREST))
+        print(told(read(kept)))
         return
     if not options.data:
         raise BadInput("`data`: name a folder of shards, or a file to `read`")
     scores = list(scored(options))
-    print(table(scores, UNTRAINED if options.change else NEAREST))
+    print(told(scores))
     if path := path_or_none(options.output):
         write(path, scores, rows_of(scores))
+
+
+def told(scores: Sequence[Score]) -> str:
+    """Compare the rule with the nearest mask, and where there are other settings those with it."""
+    return table(scores, NEAREST if len(rows_of(scores)) == 2 else UNTRAINED)
 
 
 def scored(options: Options) -> Iterator[Score]:
