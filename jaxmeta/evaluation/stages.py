@@ -3,10 +3,11 @@ adapts, or of the one that gives MLB-Seg its initial labels."""
 
 import dataclasses
 
-from jaxmeta.evaluation.labelling import label
+from jaxmeta.evaluation.labelling import label, refuse_unlabellable
 from jaxmeta.evaluation.pretraining import PASSED_ON
 from jaxmeta.methods import method_of
 from jaxmeta.progress import say
+from jaxmeta.runs.checks import check
 from jaxmeta.runs.config import Config
 from jaxmeta.runs.presets import PRESETS
 from jaxmeta.runs.released import refuse_tiny
@@ -27,6 +28,8 @@ def begun(config: Config) -> Config:
         return on_tiny(config)
     if method.first is None or not config.method.bootstraps:
         return config
+    check(config)
+    refuse_unlabellable(config)
     if config.origin is None:
         say("stage 1 of 2: a network of the labelled patients alone")
         config = dataclasses.replace(config, init_from=meta_train(method.first(config)))

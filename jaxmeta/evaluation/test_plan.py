@@ -1,12 +1,13 @@
 """What a test asks of a run: its options, and the plan that comes of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
+from jaxmeta.data.names import slug
 from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.shards.shards import shown_in
 from jaxmeta.errors import BadInput
@@ -217,12 +218,22 @@ def check_method(run: Run, options: Options, protocol: Protocol) -> None:
             f"{run.folder} learns from no support: protocol {protocol.name} has nothing to ask of "
             f"{method.name}, {supervised.PROTOCOL.name} has"
         )
+    if method.by_labels and options.organs and slugs(options.organs) != {run.config.organ}:
+        raise BadInput(
+            f"`organs={' '.join(options.organs)}`: {run.folder} has learned {run.config.organ}, "
+            "and knows no other"
+        )
     if options.prompt != "auto" and method.testing.prompted is None:
         raise BadInput(f"`prompt={options.prompt}`: {run.folder} is of {method.name}")
     pretrained = options.baselines == "all" or options.upper_bound
     within = protocol.name == within_volume.PROTOCOL.name
     asked = Asked(within, pretrained, options.tune or options.only_tune)
     method.testing.check(str(run.folder), own, asked)
+
+
+def slugs(organs: Iterable[str]) -> set[str]:
+    """Spell organs as shards do."""
+    return {slug(name) for name in organs}
 
 
 def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> EvaluationPlan:
@@ -234,9 +245,9 @@ def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> E
             f"{run.folder}: protocol {run.config.protocol} has no validation organs to tune on; "
             "give `tuned_on` of another run's search, or `baselines=default`"
         )
+    refuse_changed(options, protocol.fixed, f"the protocol {protocol.name} settles it")
     if options.baselines == "all" and not path_or_none(options.tuned_on):
         validation_trials(run, max(options.shots), conditions)
-    refuse_changed(options, protocol.fixed, f"the protocol {protocol.name} settles it")
     trials, described = {}, {}
     for shots in (1,) if "shots" in protocol.fixed else options.shots:
         asked = dict(support_sets=options.support_sets or None, seed=options.seed)

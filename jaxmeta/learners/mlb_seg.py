@@ -129,7 +129,9 @@ def mlb_seg(
         unlabelled, clean = drawn(unlabelled, first, rule), drawn(clean, second, rule)
         state, scalars = iterate(forward, rule, state, unlabelled, clean)
         index, structure = batch.task_id.T
-        every = {n: jnp.full(len(index), scalars[n]) for n in ("loss", "grad_norm")}
+        both = dict(loss="clean_loss", grad_norm="clean_grad_norm")  # of which none may be infinite
+        worst = {name: jnp.maximum(scalars[name], scalars[of]) for name, of in both.items()}
+        every = {name: jnp.full(len(index), value) for name, value in worst.items()}
         return state, dict(scalars=scalars, per_task=every | dict(index=index, structure=structure))
 
     def learned(state: Bootstrapping) -> PyTree:

@@ -58,10 +58,12 @@ def check_labelled_slices(config: Any) -> None:
     """Refuse tasks that are of something else than slices of the labelled, all drawn alike."""
     tasks, plain = config.tasks, Episodes()
     if not isinstance(tasks, Episodes) or tasks.kind != plain.kind:
-        raise BadInput("supervised learning takes slices of the labelled: `tasks.kind=episodes`")
-    for name in ("support_patients", "query_patients", "negative_fraction"):
+        raise BadInput("labelled patients give slices: `tasks.kind=episodes`")
+    for name in ("support_patients", "query_patients", "negative_fraction", "least_pixels"):
         if getattr(tasks, name) != getattr(plain, name):
-            raise BadInput(f"`tasks.{name}` with supervised learning: all slices are drawn alike")
+            raise BadInput(f"`tasks.{name}` with labelled patients: all slices are drawn alike")
+    if tasks.single_patients:
+        raise BadInput("`tasks.single_patients` with labelled patients: one is enough")
 
 
 SUPERVISED = Method(

@@ -58,7 +58,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
     organs = sorted({score.organ for block in blocks for score in block.scores})
-    by_labels = all(METHODS[outcome.algorithm].by_labels for outcome in outcomes)
+    known = (METHODS.get(outcome.algorithm) for outcome in outcomes)
+    by_labels = all(method is not None and method.by_labels for method in known)
     lead = (
         f"What the method, trained on labels of a few patients, makes of {', '.join(organs)} in "
         "patients whom it never saw."

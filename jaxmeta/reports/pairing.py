@@ -138,12 +138,21 @@ def refuse_unpaired(entries: Sequence[ComparedRun]) -> None:
             )
     for entry in entries:
         other = first[entry.replicate]
-        if list(map(set, other.split)) != list(map(set, entry.split)):
+        if asked_alike(other.split) != asked_alike(entry.split):
             raise BadInput(
                 f"{other.folder} and {entry.folder} ({entry.replicate}) learned from other organs "
                 "or patients: train both with the same `train_organs`, `val_organs`, `test_organs` "
                 "and `test_patients`"
             )
+
+
+def asked_alike(split: Split) -> list[set[str]]:
+    """Say what two runs must share to be paired: all of the split; where patients are labelled for
+    an organ the organ and who is tested, for how many are labelled is what tells methods apart."""
+    parts = split[:5]
+    if split.labelled:
+        parts = (split.test_organs, split.test_patients)
+    return list(map(set, parts))
 
 
 def refuse_overlapping(asked: Sequence[tuple[Path, Split, set[str]]]) -> None:

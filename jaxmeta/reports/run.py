@@ -24,7 +24,7 @@ from jaxmeta.evaluation.outcome import (
     to_steps,
 )
 from jaxmeta.evaluation.protocol import Conditions, Description
-from jaxmeta.evaluation.protocols import SUFFIXES, alpnet
+from jaxmeta.evaluation.protocols import PROTOCOLS, SUFFIXES, alpnet
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.settings import describe_tuning
 from jaxmeta.files import write_json
@@ -101,7 +101,7 @@ def read_report(folder: Path, report_of: str = "report") -> Outcome:
     """Read what the test of a run found back from its report, but for the pictures."""
     path = folder / report_of / "summary.json"
     if not path.exists():
-        raise BadInput(f"{folder} has no report: `jaxmeta test` `run={folder}`")
+        raise BadInput(f"{folder} has no report: `jaxmeta test` `run={folder}`{others(folder)}")
     try:
         values = json.loads(path.read_text("utf-8"))
         (run,) = values["runs"]
@@ -130,6 +130,14 @@ def read_report(folder: Path, report_of: str = "report") -> Outcome:
         raise BadInput(
             f"{path.parent}: not the report of this version; test the run again"
         ) from None
+
+
+def others(folder: Path) -> str:
+    """Name the protocols of which a run has a report."""
+    names = {each.folder: name for name, each in PROTOCOLS.items()}
+    there = sorted(path.parent.name for path in folder.glob("*/summary.json"))
+    told = [f"`protocol={names[name]}`" for name in there if name in names]
+    return f"; there is that of {' and '.join(told)}" if told else ""
 
 
 def tuned_from_json(values: dict) -> Tuned:
@@ -175,7 +183,10 @@ def protocol(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -
     apart = len({frozenset(tested(outcome)) for outcome in outcomes}) > 1
     seen = set(shared) & {"organs", "patients", "contents", "shared-patients"}
     never = "" if "organs" in seen else f"never trained on{' it' * apart}"
-    never = "that labels of other patients taught" if taught_by_labels(outcomes) else never
+    if taught_by_labels(outcomes):
+        never = (
+            "labels of other patients taught" if apart else "that labels of other patients taught"
+        )
     organs = "organs, each asked of runs that " if apart and never else "organs "
     organs = f"{organs}{never}".strip()
     organs += f": {', '.join(sorted({score.organ for score in scores}))}"
@@ -190,7 +201,8 @@ def protocol(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -
 
 def taught_by_labels(outcomes: Sequence[Outcome]) -> bool:
     """Tell whether all have learned the organ itself, from labels of other patients."""
-    return all(METHODS[outcome.algorithm].by_labels for outcome in outcomes)
+    known = (METHODS.get(outcome.algorithm) for outcome in outcomes)
+    return all(method is not None and method.by_labels for method in known)
 
 
 def whose(leak: str, outcomes: Sequence[Outcome]) -> str:

@@ -56,11 +56,12 @@ class Config:
     """Patients held out. none: in a data set that has test organs and others half of those who show
     a test organ, at random; where all organs are tested, everybody."""
     organ: str = ""
-    """The one organ that is learned from labelled patients and asked of others (supervised)."""
+    """The one organ that is learned from labelled patients and asked of others (supervised,
+    mlb-seg)."""
     labelled: tuple[str, ...] = ()
-    """Patients whose labels of it are given (supervised): names, a file with a name a line, a
-    count, a share, or a published list (la-4, la-8, la-16, promise12); --test-patients is told
-    alike."""
+    """Patients whose labels of it are given (supervised, mlb-seg): names, a file with a name a
+    line, a count, a share, or a published list (la-4, la-8, la-16, promise12); --test-patients is
+    told alike."""
     unlabelled: tuple[str, ...] = ()
     """Patients of whom only voxels are used; without any, everybody else."""
     protocol: Literal["few-shot", "alpnet", "alpnet-legacy"] = "few-shot"

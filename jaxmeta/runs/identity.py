@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxmeta.errors import BadInput
+from jaxmeta.methods import method_of
 from jaxmeta.runs import config_file
 from jaxmeta.runs.config import Config, to_json
 
@@ -18,12 +19,16 @@ OWN_SETTINGS |= {"axis", "planes", "frames", "modality", "channel", "pixels", "c
 OWN_SETTINGS |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
 # and what changes no result
 OWN_SETTINGS |= {"tasks.vmap", "method.memory", "method.type", "feature_cache"}
+# and what the run fills in
+OWN_SETTINGS |= {"method.epoch_steps", "method.labelled_by"}
 
 
 def recipe(config: Config) -> dict[str, Any]:
     """Flatten what makes a method of a configuration: dotted names and values as JSON has them."""
     values = {"algorithm": config.algorithm} | to_json(config)
     found = {name: each for name, each in flat(values).items() if name not in OWN_SETTINGS}
+    for folder in map(str, method_of(config.method).stands_on(config)):
+        found |= {name: "another run" for name, each in found.items() if each == folder}
     if config.origin is None:
         del found[INIT_FROM]
     else:

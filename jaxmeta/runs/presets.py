@@ -185,7 +185,7 @@ NAMED: dict[str, Preset] = {
         with_method(METAMEDSEG_SMALL, Transfer()),
     ),
     "mlb-seg": Preset(
-        "MLB-Seg as published, on UNet++ at 144x144: a labelled organ, mostly unlabelled patients.",
+        "MLB-Seg at its published size, UNet++ at 144x144: few labelled patients, many unlabelled.",
         MLB_SEG_PRESET,
     ),
     "mlb-seg-released": Preset(

@@ -39,6 +39,7 @@ class Seen(NamedTuple):
     allowed: tuple[str, ...] = ()  # leaks that it was trained with
     hides: str = ""  # from whom setting 2 of a protocol hid slices
     masks: Masks = {}  # of these organs, in all scans that were at hand
+    labelled: tuple[str, ...] | None = None  # whose labels of the organs it had; None: everybody's
 
 
 class HeldOut(NamedTuple):
@@ -49,6 +50,8 @@ class HeldOut(NamedTuple):
     contents: Mapping[str, str] = {}  # fingerprint -> volume
     validation: Mapping[str, str] = {}  # likewise: organs that choose, which nobody trains on
     masks: Masks = {}  # of both, in all scans at hand
+    unlabelled: Set[str] = frozenset()  # patients whose labels of the organs below are not given
+    taught: Mapping[str, str] = {}  # likewise by any name
 
 
 class Leak(NamedTuple):
@@ -70,6 +73,11 @@ def leaks(provenance: Iterable[Seen], held: HeldOut, *, kind: str | None = None)
         for name in sorted(set(organs) & set(seen.organs)):
             also = f" ({organs[name]} by its masks)" if organs[name] != name else ""
             found.append(Leak(kind or "organs", who_saw(seen, name + also)))
+        if seen.how == TRAINED and (known := sorted(set(held.taught) & set(seen.organs))):
+            labelled = seen.patients if seen.labelled is None else seen.labelled
+            for name in sorted(held.unlabelled & set(labelled)):
+                text = f"{seen.by or 'this run'} was trained on labels of {known[0]} in {name}"
+                found.append(Leak(kind or "organs", f"{text}, who is not labelled here"))
         both = sorted(held.patients & set(seen.patients))
         found += [Leak(kind or "patients", who_saw(seen, name)) for name in both]
         both = held.contents.keys() & seen.contents.keys()
@@ -133,7 +141,8 @@ def for_run(held: HeldOut, division: Split, allowed: Iterable[str]) -> HeldOut:
     patients are labelled for it and others tested; no patient, where sharing them is its own
     leak."""
     if division.labelled:
-        held = held._replace(organs={}, masks={})
+        others = frozenset(division.unlabelled)
+        held = held._replace(organs={}, masks={}, taught=held.organs, unlabelled=others)
     shared = "shared-patients" in allowed
     return held._replace(patients=frozenset(), contents={}) if shared else held
 
@@ -206,6 +215,7 @@ def seen_here(
         unknown,
         tuple(config.allow_leak),
         hides(config, division),
+        labelled=division.labelled or None,
     )
     if not division.val_organs:
         return (trained,)
@@ -240,5 +250,5 @@ def with_folder(provenance: Iterable[Seen], folder: Any) -> tuple[Seen, ...]:
 
 def seen_from_json(values: Mapping[str, Any]) -> Seen:
     """Read back what `_asdict` and JSON made of it."""
-    lists = ("organs", "patients", "allowed")
+    lists = ("organs", "patients", "allowed") + ("labelled",) * (values.get("labelled") is not None)
     return Seen(**{n: tuple(v) if n in lists else v for n, v in values.items()})

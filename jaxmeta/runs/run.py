@@ -52,7 +52,7 @@ def open_run(folder: Path) -> Run:
     backbone = backbone_of(config, division)
     refuse_other(folder, backbone)
     learner = build(config, backbone=backbone)
-    here = SingleDeviceSharding(jax.devices()[0])
+    here = SingleDeviceSharding(jax.local_devices()[0])
     saved = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
         jax.eval_shape(learner.init, jax.random.key(config.seed)),

@@ -79,9 +79,11 @@ def resolved(config: Config, shards: Shards) -> Config:
     organ is called there."""
     size, spacing, axis = shards.defaults
     tasks = config.tasks
+    one_batch = method_of(config.method).own_step  # which any number of devices can share
+    fed = 1 if one_batch else devices.to_be_fed()
     tasks = dataclasses.replace(
         tasks,
-        batch_size=devices.whole_tasks(tasks.batch_size or None, BATCH, devices.to_be_fed()),
+        batch_size=devices.whole_tasks(tasks.batch_size or None, BATCH, fed),
         size=tasks.size or size,
         spacing=(spacing or 0.0) if tasks.spacing == "shards" else tasks.spacing,
     )

@@ -7,6 +7,7 @@ whose labels they are for is known to the test alone.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def found(word: str, everybody: Sequence[str], side: str) -> str:
 def number(word: str) -> float | None:
     """Read a count or a share; None where a word is neither."""
     try:
-        return float(word)
+        return value if isfinite(value := float(word)) else None
     except ValueError:
         return None
 

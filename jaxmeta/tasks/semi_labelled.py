@@ -6,7 +6,7 @@ the order of one shuffled pass after another, with initial labels as their masks
 know of the unlabelled beside their voxels is never read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -17,7 +17,7 @@ from jaxmeta.data.initial_labels import InitialLabels, load_initial
 from jaxmeta.data.shards.load import load_images
 from jaxmeta.data.shards.shards import Shards
 from jaxmeta.errors import BadInput
-from jaxmeta.splits.pool import Pool
+from jaxmeta.splits.pool import Entry, Pool
 from jaxmeta.tasks.episodes import (
     Episode,
     EpisodeShape,
@@ -45,8 +45,8 @@ def semi_labelled(
     Raises BadInput where there are fewer slices than are wanted at once.
     """
     entry = pool.entries[0]
-    parts = (slices_of(pool.shards, each.patients, each.dataset, stride) for each in pool.entries)
-    clean = tuple(dict.fromkeys(at for part in parts for at in part))
+    scans = {n: None for each in pool.entries for n in scans_labelled(pool.shards, each)}
+    clean = every_slice(pool.shards, scans, stride)
     for what, there, wanted in (
         ("labelled", clean, shape.shots),
         ("unlabelled", unlabelled, shape.queries if unlabelled else 0),
@@ -57,17 +57,14 @@ def semi_labelled(
     return Source(pool, draw, partial(load_mixed, pool.shards, shape, labels))
 
 
-def slices_of(
-    shards: Shards, patients: Iterable[str], dataset: str = "", stride: int = 1
-) -> tuple[Slice, ...]:
-    """List every `stride`-th slice of the scans of patients, of one data set or of all."""
-    wanted = set(patients)
-    scans = (
-        number
-        for number, volume in enumerate(shards.volumes)
-        if volume.patient in wanted and dataset in ("", volume.dataset)
-    )
-    return every_slice(shards, scans, stride)
+def scans_labelled(shards: Shards, entry: Entry) -> Iterator[int]:
+    """List the scans of an entry's patients whose labels name the structure, whether they show it
+    or not."""
+    for number, volume in enumerate(shards.volumes):
+        same = volume.dataset, volume.modality, volume.channel
+        if same == (entry.dataset, entry.modality, entry.channel):
+            if volume.patient in entry.patients and entry.organ in volume.counts:
+                yield number
 
 
 def every_slice(shards: Shards, scans: Iterable[int], stride: int = 1) -> tuple[Slice, ...]:

@@ -30,6 +30,7 @@ def test_the_organ_is_no_leak_and_each_patient_is(shards, division):
     held = for_run(held, division, ())
     assert not held.organs and held.patients == set(division.test_patients) and held.contents
     knows = Seen("another", TRAINED, ("heart",), division.train_patients)
+    knows = knows._replace(labelled=division.labelled)
     assert not leaks([knows], held)
     knows = knows._replace(patients=division.test_patients)
     with pytest.raises(BadInput, match="trained on .*which is held out here"):
@@ -53,3 +54,15 @@ def test_such_a_run_begins_with_nothing_that_has_seen_the_tested(config, divisio
     with pytest.raises(BadInput, match="begin with another"):
         refuse_begun([knows], division, begun)
     refuse_begun([knows._replace(patients=division.labelled)], division, begun)
+
+
+def test_who_learned_from_labels_of_the_unlabelled_is_a_leak(shards, division):
+    """Its patients are ours, and more of them were labelled for it; of another organ it may be."""
+    held = held_out(shards, division.test_organs, division.test_patients)
+    held = for_run(held, division, ())
+    more = Seen("another", TRAINED, ("heart",), division.train_patients)
+    found = leaks([more], held)
+    assert {leak.kind for leak in found} == {"organs"}
+    told = [f"another was trained on labels of heart in {n}, who" for n in division.unlabelled]
+    assert [leak.text[: len(text)] for leak, text in zip(found, told, strict=True)] == told
+    assert not leaks([more._replace(organs=("lung",))], held)

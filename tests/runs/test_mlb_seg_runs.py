@@ -16,7 +16,7 @@ from jaxmeta.data.initial_labels import (
     load_probability,
     open_initial_labels,
 )
-from jaxmeta.errors import BadInput
+from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluation import labelling
 from jaxmeta.evaluation.labelling import label
 from jaxmeta.evaluation.stages import begun
@@ -26,6 +26,7 @@ from jaxmeta.methods.networks.unet_plus_plus import UnetPlusPlus
 from jaxmeta.methods.options import Outer
 from jaxmeta.reports import weights
 from jaxmeta.runs.checks import check
+from jaxmeta.runs.identity import alike
 from jaxmeta.runs.presets import with_method
 from jaxmeta.runs.run import open_run
 from jaxmeta.runs.setup import gather
@@ -147,7 +148,7 @@ def labels_of(config):
 
 
 def test_labels_are_given_by_place_and_intensity_or_are_a_structure(elsewhere):
-    for who, values in (("atlas", None), ("heart", [0, 1])):
+    for who, values in (("atlas", None), ("lung", [0, 1])):
         label(elsewhere(who))
         found = labels_of(elsewhere(who))
         assert found.std() > 0 and (values is None or sorted(np.unique(found)) == values)
@@ -170,16 +171,55 @@ def test_labels_are_given_by_a_few_shot_run(elsewhere, run, monkeypatch):
     [
         ("nowhere", "`method.initial_labels=nowhere`: neither a run's folder nor a structure"),
         ("spleen", "has no spleen to take for initial labels"),
+        ("Heart", "that is heart itself, whose labels in the unlabelled are not given"),
     ],
 )
 def test_who_cannot_give_labels_is_told(elsewhere, who, message):
     with pytest.raises(BadInput, match=message):
-        label(elsewhere(who))
+        begun(elsewhere(who))
 
 
-def test_nobody_unlabelled_is_told(asked):
+def test_nobody_unlabelled_is_told(asked, tmp_path):
+    """Before anything is trained."""
     with pytest.raises(BadInput, match="nobody is unlabelled"):
-        label(dataclasses.replace(asked, labelled=("3",)))
+        begun(dataclasses.replace(asked, labelled=("3",), workdir=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_beginning_that_knew_labels_of_the_unlabelled_is_refused(ready, tmp_path):
+    """Here the patient who taught it counts as unlabelled, and another is labelled."""
+    given = gather(ready)
+    (taught,), (other, *_) = given.division.labelled, given.division.unlabelled
+    swapped = dict(labelled=(other,), test_patients=given.division.test_patients)
+    config = dataclasses.replace(ready, workdir=tmp_path, **swapped)
+    with pytest.raises(BadInput, match=f"trained on labels of heart in {taught}, who is not"):
+        begun(config)
+
+
+def test_replicates_are_one_method_however_many_slices_there_are(ready):
+    one, other = (
+        dataclasses.replace(ready, method=dataclasses.replace(ready.method, **filled))
+        for filled in (dict(epoch_steps=3), dict(epoch_steps=5, labelled_by="another"))
+    )
+    assert alike(one, other)
+
+
+def test_labels_that_changed_since_are_another_run_s(ready, learned):
+    path = ready.workdir / FOLDER / TABLE
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | dict(made_by="another network")))
+    try:
+        with pytest.raises(Occupied, match="labelled_by"):
+            meta_train(ready)
+    finally:
+        path.write_text(text)
+
+
+def test_another_organ_than_the_learned_one_is_not_asked(learned):
+    with pytest.raises(BadInput, match="`organs=lung`: .* has learned heart, and knows no other"):
+        test.test(test.Options(run=(learned,), organs=("lung",)))
+    with pytest.raises(BadInput, match="the protocol supervised settles it"):
+        test.test(test.Options(run=(learned,), baselines="all"))
 
 
 @pytest.mark.parametrize(
@@ -191,6 +231,9 @@ def test_nobody_unlabelled_is_told(asked):
         (dict(labels="none", consistency=False, teacher=False), "nothing of the unlabelled"),
         (dict(labels="none", weights="uniform"), "`method.weights` with `method.labels=none`"),
         (dict(labels="initial", ensemble=False), "there are no pseudo labels"),
+        (dict(noise=-1.0), "`method.noise=-1.0`: must be at least 0"),
+        (dict(teacher=False, decay=0.5), "`method.decay` without `method.teacher`"),
+        (dict(bootstraps=False, weights="uniform"), "the labelled alone are learned from"),
     ],
 )
 def test_what_it_cannot_be_made_of_is_refused(asked, change, message):

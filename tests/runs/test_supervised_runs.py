@@ -99,7 +99,10 @@ def test_it_predicts_without_support(learned, scanned, tmp_path, capsys):
         (dict(test_organs=("spleen",)), "`test_organs` with supervised"),
         (dict(protocol="alpnet"), "`protocol=alpnet` with supervised"),
         (dict(tasks=dict(kind="supervoxels")), "`tasks.kind=episodes`"),
-        (dict(tasks=dict(negative_fraction=0.5)), "`tasks.negative_fraction` with supervised"),
+        (
+            dict(tasks=dict(negative_fraction=0.5)),
+            "`tasks.negative_fraction` with labelled patients",
+        ),
     ],
 )
 def test_what_it_cannot_be_made_of_is_refused(asked, change, message):

@@ -68,6 +68,7 @@ def test_patients_are_told_by_name_file_count_and_share(tmp_path):
         ),
         (dict(labelled=["11"]), "`labelled=11`: only 7 patients are left"),
         (dict(labelled=["0"]), "must be a count, or a share"),
+        (dict(labelled=["inf"]), "no patient inf"),
         (dict(labelled=["2.5"]), "must be a count, or a share"),
         (dict(labelled=["p77"]), "`labelled`: no patient p77: there are belly/p0"),
         (dict(labelled=[]), "`labelled`: nobody is there"),

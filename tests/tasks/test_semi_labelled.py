@@ -20,7 +20,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.splits.labelled import labelled_split
 from jaxmeta.splits.pool import pool
 from jaxmeta.tasks.episodes import EpisodeShape
-from jaxmeta.tasks.semi_labelled import draw_mixed, semi_labelled, slices_of
+from jaxmeta.tasks.semi_labelled import draw_mixed, every_slice, scans_labelled, semi_labelled
 from jaxmeta.tasks.source import load_task
 
 SHAPE = EpisodeShape(shots=2, queries=3, size=16)
@@ -51,7 +51,7 @@ def source(shards, sides, made):
     clean = sides
     drawn = pool(shards, clean, "train", single_patients=True)
     assert everybody
-    return semi_labelled(drawn, SHAPE, slices_of(shards, sides.unlabelled), made)
+    return semi_labelled(drawn, SHAPE, every_slice(shards, drawn.unlabelled), made)
 
 
 def test_a_task_is_clean_slices_and_initial_labels(source, shards, sides):
@@ -99,6 +99,16 @@ def test_a_pass_sees_every_unlabelled_slice_once():
     again = draw_mixed("a", "b", clean, unlabelled, SHAPE, 3, 2)
     assert list(again.query) == seen[6:9] and len(set(again.support)) == 2
     assert draw_mixed("a", "b", clean, (), SHAPE, 3, 2).query == ()
+
+
+def test_a_second_scan_without_labels_is_not_learned_from(source, shards):
+    """It is of a labelled patient: its labels do not name the structure."""
+    (entry,) = source.pool.entries
+    numbers = list(scans_labelled(shards, entry))
+    (number,) = numbers
+    bare = shards.volumes[number]._replace(name="chest/later", counts={})
+    more = shards._replace(volumes=(*shards.volumes, bare))
+    assert list(scans_labelled(more, entry)) == numbers
 
 
 def test_without_unlabelled_slices_the_query_is_empty(source, shards):

@@ -6,6 +6,7 @@ A run has two stages: a network learns from the labelled alone and labels the re
 """
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,6 +76,8 @@ class MlbSeg:
     released: Released = Released()
     epoch_steps: Annotated[int, tyro.conf.Suppress] = 0
     """Steps that see all unlabelled slices once: filled in by the run."""
+    labelled_by: Annotated[str, tyro.conf.Suppress] = ""
+    """Who gave the initial labels, by a fingerprint: filled in by the run."""
 
 
 def learner(config: Any, begin: PyTree, augment: Any) -> Learner:
@@ -133,11 +136,15 @@ def source(config: Any, drawn: Pool, *, training: bool = True) -> Source:
 
 
 def settle(config: Any, drawn: Pool) -> Any:
-    """Fill in how many steps a pass takes."""
+    """Fill in how many steps a pass takes, and whose the labels are that stand in the run's
+    folder."""
     own = config.method
+    if not own.bootstraps:
+        return config
     slices = len(every_slice(drawn.shards, drawn.unlabelled, own.stride))
-    own = dataclasses.replace(own, epoch_steps=settled(own.released, config, slices))
-    return dataclasses.replace(config, method=own)
+    labels = open_initial_labels(config.workdir / FOLDER, drawn.shards, config.organ, ())
+    known = dict(epoch_steps=settled(own.released, config, slices), labelled_by=labels.made_by)
+    return dataclasses.replace(config, method=dataclasses.replace(own, **known))
 
 
 def first(config: Any) -> Any:
@@ -145,7 +152,9 @@ def first(config: Any) -> Any:
     own = config.method
     steps = dict(steps=own.stage_1_steps, checkpoint_every=max(1, own.stage_1_steps))
     if own.stage_1 == "clean-steps":
-        more = dict(method=dataclasses.replace(own, bootstraps=False, initial_labels=FIRST_STAGE))
+        kept = dict(stride=own.stride, momentum=own.momentum, released=own.released)
+        kept |= dict(stage_1=own.stage_1, bootstraps=False)
+        more = dict(method=MlbSeg(**kept))
     else:
         more = {"method": Supervised(stride=own.stride)} | supervised.usual(config.tasks)
     return dataclasses.replace(config, workdir=config.workdir / FIRST_STAGE, **steps, **more)
@@ -177,7 +186,8 @@ def check(config: Any) -> None:
             "slice"
         )
     network.check(config)
-    if network.running(config) and own.stage_1 == "supervised":
+    first = own.bootstraps and config.origin is None  # a stage 1 that is still to be trained
+    if network.running(config) and own.stage_1 == "supervised" and first:
         raise BadInput(
             "BatchNorm with `method.stage_1=supervised`, which keeps no running statistics: "
             "`method.stage_1=clean-steps`"
@@ -185,9 +195,12 @@ def check(config: Any) -> None:
     check_labelled_slices(config)
     if config.tasks.vmap:
         raise BadInput("`tasks.vmap` with mlb-seg: the tasks of a step are one batch")
-    for name in ("stage_1_steps", "stride"):
-        if getattr(own, name) < 1:
-            raise BadInput(f"`method.{name}={getattr(own, name)}`: must be at least 1")
+    if config.distributed:
+        raise BadInput("`distributed` with mlb-seg: one process trains it, on all of its devices")
+    least = dict(stage_1_steps=1, stride=1, noise=0)
+    for name, limit in least.items():
+        if getattr(own, name) < limit:
+            raise BadInput(f"`method.{name}={getattr(own, name)}`: must be at least {limit}")
     for name in ("momentum", "decay"):
         if not 0 <= getattr(own, name) < 1:
             raise BadInput(f"`method.{name}={getattr(own, name)}`: must be from 0 to below 1")
@@ -196,12 +209,28 @@ def check(config: Any) -> None:
             "`method.labels=none` without `method.consistency` and `method.teacher`: nothing of "
             "the unlabelled would be learned; `method.bootstraps=False` learns from the labelled"
         )
-    for name in ("weights", "ensemble"):
-        usual = getattr(MlbSeg(), name)
-        if getattr(own, name) != usual and own.labels == "none":
-            raise BadInput(f"`method.{name}` with `method.labels=none`: there are no labels")
-    if not own.ensemble and own.labels == "initial":
-        raise BadInput("`method.ensemble` with `method.labels=initial`: there are no pseudo labels")
+    for name, what in unused(config):
+        if getattr(own, name) != getattr(MlbSeg(), name):
+            raise BadInput(f"`method.{name}` {what}")
+
+
+def unused(config: Any) -> Iterator[tuple[str, str]]:
+    """List options that would change nothing, and why."""
+    own = config.method
+    if not own.bootstraps:
+        for name in ("initial_labels", "labels", "weights", "ensemble", "consistency", "teacher"):
+            yield name, "with `method.bootstraps=False`: the labelled alone are learned from"
+    if own.labels == "none":
+        for name in ("initial_labels", "weights", "ensemble"):
+            yield name, "with `method.labels=none`: there are no labels"
+    if own.labels == "initial":
+        yield "ensemble", "with `method.labels=initial`: there are no pseudo labels"
+    if not own.teacher:
+        for name in ("noise", "decay"):
+            yield name, "without `method.teacher`: it is the teacher's"
+    if config.origin and config.origin.name != FIRST_STAGE:
+        for name in ("stage_1", "stage_1_steps"):
+            yield name, "with `init_from`: what it names has learned before"
 
 
 MLB_SEG = Method(
