@@ -10,18 +10,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmeta.algorithms import Meta
 from jaxmeta.commands.command import Stopped
 from jaxmeta.commands.command import run as run_command
 from jaxmeta.commands.train import main, parse
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
+from jaxmeta.learners.episodic import Episodic
 from jaxmeta.methods.networks.instance_unet import InstanceUnet
 from jaxmeta.methods.transfer import Scratch
 from jaxmeta.models.sam import SIZES
@@ -499,7 +501,7 @@ def test_a_run_does_not_begin_with_one_that_learned_from_patients_it_holds_out(
     """Of other organs, and known by their names alone: nothing was trained here."""
     theirs = Split(("liver",), (), (), ("belly/1", "belly/2"), ())
     held = Split(("kidney",), (), ("spleen",), ("belly/3",), ("belly/2",))
-    learned = SimpleNamespace(meta=SimpleNamespace(learned={"theta": "a network"}))
+    learned = Episodic(Meta({"theta": "a network"}), (), jnp.zeros((), jnp.int32))
     opened = Run(tmp_path, Config(), theirs, learned, 1)
     monkeypatch.setattr(config_file, "read_run", lambda folder: (Config(), theirs))
     monkeypatch.setattr("jaxmeta.runs.run.open_run", lambda folder: opened)
