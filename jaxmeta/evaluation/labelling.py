@@ -42,6 +42,7 @@ from jaxmeta.runs.released import refuse_predicting
 from jaxmeta.runs.run import open_run, refuse_begun
 from jaxmeta.runs.setup import divide, resolved
 from jaxmeta.runs.signature import signed
+from jaxmeta.splits.pool import unlabelled_scans
 from jaxmeta.splits.split import Split
 from jaxmeta.tasks.episodes import Slice
 
@@ -61,8 +62,7 @@ def label(config: Config) -> None:
     shards = open_data(config)
     config = resolved(config, shards)
     division, folder = divide(config, shards), config.workdir / FOLDER
-    names = set(division.unlabelled)
-    scans = [n for n, volume in enumerate(shards.volumes) if volume.patient in names]
+    scans = unlabelled_scans(shards, division)
     give, made_by = labeller(config, shards, division)
     if (folder / TABLE).exists():
         known = [shards.volumes[n].name for n in scans]

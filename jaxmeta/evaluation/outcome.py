@@ -1,6 +1,6 @@
 """What the test of a run found: its cases, and the pictures and masks that are made on the way."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from jaxmeta.evaluation.protocol import Conditions, Description
 from jaxmeta.evaluation.protocols import SUFFIXES
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.trial import Query
+from jaxmeta.methods import METHODS
 from jaxmeta.metrics import CONVENTIONS, Measures, measure
 from jaxmeta.metrics.conventions import overlap_alone, refused
 from jaxmeta.runs.run import Run
@@ -91,6 +92,12 @@ class Outcome(NamedTuple):
     leaks: tuple[str, ...] = ()  # what the run's training shared with the test
     protocol: str = "few-shot"  # by which it was tested
     stands_on: str = ""  # what points and frozen weights it uses, and what those have seen
+
+
+def taught_by_labels(outcomes: Sequence[Outcome]) -> bool:
+    """Tell whether all have learned the organ itself, from labels of other patients."""
+    known = (METHODS.get(outcome.algorithm) for outcome in outcomes)
+    return all(method is not None and method.by_labels for method in known)
 
 
 def parted(row: str) -> tuple[str, str]:

@@ -1,13 +1,12 @@
 """What a test asks of a run: its options, and the plan that comes of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
-from jaxmeta.data.names import slug
 from jaxmeta.data.orientation import frames_from_text, nearest_frame
 from jaxmeta.data.shards.shards import shown_in
 from jaxmeta.errors import BadInput
@@ -195,7 +194,7 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     held_out = pool(shards, run.split, "test", organs=options.organs or None)
     refuse_turned(run, held_out)
     protocol = chosen_protocol(run, options)
-    check_method(run, options, protocol)
+    check_method(run, options, protocol, held_out)
     held = held_in(run, held_out)
     shots = (1,) if "shots" in protocol.fixed else options.shots
     names = [searched_by(run, each, conditions_of(options)) for each in shots]
@@ -205,7 +204,7 @@ def plan_test(run: Run, options: Options) -> EvaluationPlan:
     return planned(run, options, protocol, held_out)._replace(held=held, leaks=found)
 
 
-def check_method(run: Run, options: Options, protocol: Protocol) -> None:
+def check_method(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> None:
     """Refuse what the method of a run cannot be asked."""
     own, method = run.config.method, method_of(run.config.method)
     if method.pointed_at:
@@ -218,7 +217,7 @@ def check_method(run: Run, options: Options, protocol: Protocol) -> None:
             f"{run.folder} learns from no support: protocol {protocol.name} has nothing to ask of "
             f"{method.name}, {supervised.PROTOCOL.name} has"
         )
-    if method.by_labels and options.organs and slugs(options.organs) != {run.config.organ}:
+    if method.by_labels and {entry.organ for entry in held_out.entries} != {run.config.organ}:
         raise BadInput(
             f"`organs={' '.join(options.organs)}`: {run.folder} has learned {run.config.organ}, "
             "and knows no other"
@@ -229,11 +228,6 @@ def check_method(run: Run, options: Options, protocol: Protocol) -> None:
     within = protocol.name == within_volume.PROTOCOL.name
     asked = Asked(within, pretrained, options.tune or options.only_tune)
     method.testing.check(str(run.folder), own, asked)
-
-
-def slugs(organs: Iterable[str]) -> set[str]:
-    """Spell organs as shards do."""
-    return {slug(name) for name in organs}
 
 
 def planned(run: Run, options: Options, protocol: Protocol, held_out: Pool) -> EvaluationPlan:

@@ -121,16 +121,18 @@ def mlb_seg(
         # the teacher is another array: what is donated to a step is given away once
         return Bootstrapping(student, state, jax.tree.map(jnp.copy, student), nothing, none, none)
 
+    def both(batch: Task, first: Array, second: Array) -> tuple[Seen, Seen]:
+        clean, unlabelled = (jax.tree.map(merged, each) for each in (batch.support, batch.query))
+        return drawn(unlabelled, first, rule), drawn(clean, second, rule)
+
     def step(state: Bootstrapping, batch: Task) -> tuple[Bootstrapping, dict]:
         changing, first, second = jax.random.split(typed_key(batch.key[0]), 3)
         keys = jax.random.key_data(jax.random.split(changing, len(batch.key)))
         batch = jax.vmap(augment)(batch._replace(key=keys))
-        clean, unlabelled = (jax.tree.map(merged, each) for each in (batch.support, batch.query))
-        unlabelled, clean = drawn(unlabelled, first, rule), drawn(clean, second, rule)
-        state, scalars = iterate(forward, rule, state, unlabelled, clean)
+        state, scalars = iterate(forward, rule, state, *both(batch, first, second))
         index, structure = batch.task_id.T
-        both = dict(loss="clean_loss", grad_norm="clean_grad_norm")  # of which none may be infinite
-        worst = {name: jnp.maximum(scalars[name], scalars[of]) for name, of in both.items()}
+        clean = dict(loss="clean_loss", grad_norm="clean_grad_norm")  # which must be finite too
+        worst = {name: jnp.maximum(scalars[name], scalars[of]) for name, of in clean.items()}
         every = {name: jnp.full(len(index), value) for name, value in worst.items()}
         return state, dict(scalars=scalars, per_task=every | dict(index=index, structure=structure))
 
@@ -138,10 +140,7 @@ def mlb_seg(
         return dict(theta=state.student)
 
     def watch(state: Bootstrapping, batch: Task) -> dict[str, Array]:
-        clean, unlabelled = (jax.tree.map(merged, each) for each in (batch.support, batch.query))
-        first, second = jax.random.split(jax.random.key(0))
-        seen = drawn(unlabelled, first, rule), drawn(clean, second, rule)
-        return watched(forward, rule, state, *seen)
+        return watched(forward, rule, state, *both(batch, *jax.random.split(jax.random.key(0))))
 
     def predictor(state: Bootstrapping) -> Predictor:
         def predict(phi, image, prompt=()):

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 from jaxmeta.evaluation.baselines import METHOD, WITH_ALL_LABELS
 from jaxmeta.evaluation.comparison import TableRow, evaluation_cases
-from jaxmeta.evaluation.outcome import Outcome
+from jaxmeta.evaluation.outcome import Outcome, taught_by_labels
 from jaxmeta.evaluation.protocols.alpnet import KNOWN
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.files import beside
-from jaxmeta.methods import METHODS
 from jaxmeta.numerics import rank
 from jaxmeta.reports import background, columns, curves, figures, html, weights
 from jaxmeta.reports.curves import AfterSteps
@@ -58,8 +57,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
     organs = sorted({score.organ for block in blocks for score in block.scores})
-    known = (METHODS.get(outcome.algorithm) for outcome in outcomes)
-    by_labels = all(method is not None and method.by_labels for method in known)
+    by_labels = taught_by_labels(outcomes)
     lead = (
         f"What the method, trained on labels of a few patients, makes of {', '.join(organs)} in "
         "patients whom it never saw."

@@ -21,6 +21,7 @@ from jaxmeta.evaluation.outcome import (
     from_steps,
     labelled_text,
     parted,
+    taught_by_labels,
     to_steps,
 )
 from jaxmeta.evaluation.protocol import Conditions, Description
@@ -28,7 +29,6 @@ from jaxmeta.evaluation.protocols import PROTOCOLS, SUFFIXES, alpnet
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.settings import describe_tuning
 from jaxmeta.files import write_json
-from jaxmeta.methods import METHODS
 from jaxmeta.metrics import Counts
 from jaxmeta.reports import columns, figures, pages, weights
 from jaxmeta.reports.curves import after_steps, joined_curves
@@ -197,12 +197,6 @@ def protocol(outcomes: Sequence[Outcome], scores: Sequence[Score], shots: int) -
         f"[{digest_of_table(outcomes, scores, shots)}] {first.protocol}: {asked}; {organs}; "
         f"{patients}{never}; {scored}; {runs}{leaks}"
     )
-
-
-def taught_by_labels(outcomes: Sequence[Outcome]) -> bool:
-    """Tell whether all have learned the organ itself, from labels of other patients."""
-    known = (METHODS.get(outcome.algorithm) for outcome in outcomes)
-    return all(method is not None and method.by_labels for method in known)
 
 
 def whose(leak: str, outcomes: Sequence[Outcome]) -> str:

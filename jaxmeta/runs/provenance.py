@@ -211,7 +211,7 @@ def seen_here(
         TRAINED,
         () if nobody else division.train_organs,
         () if nobody else division.train_patients,
-        contents_of([training]) | unlabelled_contents(training, division) if training else {},
+        contents_of([training]) | unlabelled_contents(training) if training else {},
         unknown,
         tuple(config.allow_leak),
         hides(config, division),
@@ -223,10 +223,9 @@ def seen_here(
     return trained, Seen(HERE, CHOSEN, division.val_organs, division.train_patients, known)
 
 
-def unlabelled_contents(training: Pool, division: Split) -> dict[str, str]:
+def unlabelled_contents(training: Pool) -> dict[str, str]:
     """List the scans that were seen without their labels, by fingerprint."""
-    names = set(division.unlabelled)
-    scans = (volume for volume in training.shards.volumes if volume.patient in names)
+    scans = (training.shards.volumes[number] for number in training.unlabelled)
     return {volume.fingerprint: volume.name for volume in scans if volume.fingerprint}
 
 

@@ -110,13 +110,23 @@ def pool(
             f"nothing to draw for {phase}: no {phase} organ ({some_of(wanted) or 'none named'}) "
             f"has {least} patient(s) with labels on that side of the split"
         )
-    datasets, others = {entry.dataset for entry in chosen}, set(split.unlabelled)
-    unlabelled = tuple(
+    return Pool(shards, chosen, hidden, unlabelled_scans(shards, split) if phase == "train" else ())
+
+
+def unlabelled_scans(shards: Shards, split: Split) -> tuple[int, ...]:
+    """List the volumes of whom nothing but the voxels may be seen: those of unlabelled patients, in
+    the data sets in which others are labelled."""
+    given, others = set(split.labelled), set(split.unlabelled)
+    datasets = {
+        volume.dataset
+        for volume in shards.volumes
+        if volume.patient in given and not volume.counts.keys().isdisjoint(split.train_organs)
+    }
+    return tuple(
         number
         for number, volume in enumerate(shards.volumes)
-        if phase == "train" and volume.patient in others and volume.dataset in datasets
+        if volume.patient in others and volume.dataset in datasets
     )
-    return Pool(shards, chosen, hidden, unlabelled)
 
 
 def bare_volumes(
