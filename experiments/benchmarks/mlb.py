@@ -38,11 +38,13 @@ def mlb_step(
     """Time an iteration and a plain step; with `parity`, raise BadInput where results differ."""
     make, levels = (unet, 4) if network == "unet" else (unet_plus_plus, 5)
     model = make(tuple(width * 2**level for level in range(levels)))
-    forward = forward_of(model)
-    apart = agreement(forward, parity, size) if parity else {}
+    mesh = devices.image_mesh()
+    forward = forward_of(model, mesh)
+    apart = agreement(forward_of(model), parity, size) if parity else {}
     learner = method.mlb_seg(forward, lambda key: (model.init(key), ()), RULE)
     state = devices.jit(learner.init)(jax.random.key(0))
-    figures, _ = timed(learner.step, state, a_task(size, unlabelled, clean), repeat)
+    state, batch = devices.replicate((state, a_task(size, unlabelled, clean)), mesh)
+    figures, _ = timed(learner.step, state, batch, repeat)
 
     image, label = slices(method.LOOKS * (unlabelled + clean), size)
     student = state.student, state.momentum
@@ -55,7 +57,8 @@ def mlb_step(
 
         return descended(*student, jax.grad(loss)(student[0]), 0.005, RULE)
 
-    plainly, _ = timed(plain, student, (image, label.astype(np.float32)), repeat)
+    plain_batch = devices.replicate((image, label.astype(np.float32)), mesh)
+    plainly, _ = timed(plain, student, plain_batch, repeat)
     figures |= dict(
         plain_seconds=plainly["seconds"],
         plain_steps=figures["seconds"] / plainly["seconds"],

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxmeta.algorithms import Algorithm
@@ -33,10 +34,13 @@ class MakeAlgorithm(Protocol):
 class MakeLearner(Protocol):
     """Make the learner of a configuration that does not learn from tasks apart from each other.
 
-    `begin` are variables that the network begins with, or None; `augment` changes one task.
+    `begin` are variables that the network begins with, or None; `augment` changes one task; of a
+    `mesh` every device has the whole batch, and may see a share of its images.
     """
 
-    def __call__(self, config: Any, begin: PyTree, augment: Callable | None) -> Learner: ...
+    def __call__(
+        self, config: Any, begin: PyTree, augment: Callable | None, mesh: Mesh | None
+    ) -> Learner: ...
 
 
 class FrozenPart(NamedTuple):
@@ -69,7 +73,7 @@ class Method(NamedTuple):
     pointed_at: bool = False  # segments what is clicked or boxed, and nothing else
     chunks: bool = False  # learns from chunks of neighboring slices, and from no other tasks
     own_loss: bool = False  # has a loss of its own, and can have no other
-    own_step: bool = False  # SGD with a momentum of its own, after which weights decay
+    own_step: bool = False  # of a whole batch, by SGD with its own momentum; then weights decay
     slice_by_slice: bool = False  # its steps see one slice each, so its baselines may too
     from_random: bool = False  # it begins at random, for every support anew
     settle: Callable[[Any, Pool], Any] = lambda config, drawn: config  # fill in what data decide

@@ -90,6 +90,11 @@ def task_mesh(tasks: int, *, local: bool = False) -> Mesh:
     return Mesh(np.asarray(devices[:count]), ("task",), axis_types=(AxisType.Auto,))
 
 
+def image_mesh() -> Mesh:
+    """Make a mesh of all devices, for what has one batch whose images they share."""
+    return task_mesh(jax.device_count())
+
+
 def side_by_side(tasks: int, mesh: Mesh) -> int:
     """Say how many of its tasks a device does best at once: one on a processor, all elsewhere."""
     return 1 if mesh.devices.flat[0].platform == "cpu" else tasks // mesh.size

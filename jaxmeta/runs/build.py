@@ -108,7 +108,7 @@ def build(
     method = method_of(config.method)
     augment = None if config.feature_cache != "off" else changed(config)
     if method.learner:
-        return method.learner(config, network, augment)
+        return method.learner(config, network, augment, mesh)
     made = method.algorithm(config, network, testing=testing, target=target)
     return episodic(
         made,

@@ -57,7 +57,8 @@ def trained(config: Config, stop: list[int]) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
     given = gather(config)
     config, division, source = given.config, given.division, given.source
-    mesh = devices.task_mesh(config.tasks.batch_size)
+    one_batch = method_of(config.method).own_step
+    mesh = devices.image_mesh() if one_batch else devices.task_mesh(config.tasks.batch_size)
     introduce(given, mesh.size)
     backbone = backbone_of(config, division)
     claim(given, backbone, write=False)
@@ -84,7 +85,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             say(f"trained already: {start} steps")
             return True
         state = devices.replicate(learner.from_save(state), mesh)
-        place = partial(devices.place, mesh=mesh)
+        place = partial(devices.replicate if one_batch else devices.place, mesh=mesh)
         count = config.tasks.batch_size // jax.process_count()
         example = place(load_tasks(source, config.seed, count))
         with compiling():
@@ -161,7 +162,9 @@ def introduce(given: Given, parts: int) -> None:
             "note: no organ chooses the checkpoint, so the last one counts: `val_organs=NAME` "
             "names some"
         )
-    say(f"tasks:  {config.tasks.batch_size} a step, {config.tasks.batch_size // parts} a device")
+    count = config.tasks.batch_size
+    shared = f"{count // parts} a device" if count % parts == 0 else f"{parts} devices share it"
+    say(f"tasks:  {count} a step, {shared}")
     for note in given.notes:
         say(f"note: {note}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxmeta.data.initial_labels import FIRST_STAGE, FOLDER, open_initial_labels
@@ -31,6 +32,7 @@ from jaxmeta.methods.sources import eligible, shape_of
 from jaxmeta.methods.supervised import Supervised, check_labelled_slices
 from jaxmeta.models import Model
 from jaxmeta.options import options
+from jaxmeta.parallel.over_images import over_images
 from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.semi_labelled import every_slice, semi_labelled
 from jaxmeta.tasks.source import Source
@@ -80,8 +82,8 @@ class MlbSeg:
     """Who gave the initial labels, by a fingerprint: filled in by the run."""
 
 
-def learner(config: Any, begin: PyTree, augment: Any) -> Learner:
-    """Make it."""
+def learner(config: Any, begin: PyTree, augment: Any, mesh: Mesh | None = None) -> Learner:
+    """Make it; the devices of a mesh share the images of a step."""
     own, outer = config.method, config.outer
     model = started(network_of(config).model(config, 1), begin)
     rule = Rule(
@@ -99,7 +101,9 @@ def learner(config: Any, begin: PyTree, augment: Any) -> Learner:
         bootstraps=own.bootstraps,
     )
     rule = as_released(own.released, rule, own.epoch_steps)
-    return mlb_seg(forward_of(model), lambda key: (model.init(key), model.state()), rule, augment)
+    return mlb_seg(
+        forward_of(model, mesh), lambda key: (model.init(key), model.state()), rule, augment
+    )
 
 
 def rate_of(config: Any):
@@ -108,12 +112,15 @@ def rate_of(config: Any):
     return rate if callable(rate) else lambda step: rate
 
 
-def forward_of(model: Model):
-    """Ask a model for logits [N, S, S] and for running statistics, where it has any."""
+def forward_of(model: Model, mesh: Mesh | None = None):
+    """Ask a model for logits [N, S, S] and for running statistics, where it has any; these are of
+    all images, which no mesh then shares."""
 
     def forward(variables, running, image, *, train):
-        given = dict(state=running) if running else {}
-        logits, after = model.apply(variables, image, train=train, **given)
+        if not running:
+            apply = lambda variables, image: model.apply(variables, image, train=train)[0][..., 0]
+            return over_images(apply, mesh)(variables, image), running
+        logits, after = model.apply(variables, image, train=train, state=running)
         return logits[..., 0], after
 
     return forward
