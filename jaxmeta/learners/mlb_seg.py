@@ -362,7 +362,7 @@ def descended(
 
 def by_look(maps: Array) -> Array:
     """View N = 5 B maps as [B, 5, ...]."""
-    return maps.reshape(-1, LOOKS, *maps.shape[1:])
+    return maps.reshape(len(maps) // LOOKS, LOOKS, *maps.shape[1:])
 
 
 def flat(maps: Array) -> Array:

@@ -324,6 +324,10 @@ def test_with_less_in_it_it_learns_too(less):
     assert ("meta_loss" in scalars) == (less in (LESS[0], LESS[5]))
     shares = [float(scalars[n]) for n in scalars if n.startswith("weight_")]
     assert not shares or sum(shares) == pytest.approx(1, abs=1e-5)
+    if learner.watch:
+        shown = jax.eval_shape(learner.watch, state, batch)
+        labels = len(rule._replace(**less).labels)
+        assert shown["labels"].shape == shown["weight"].shape == (*truth.shape, labels)
 
 
 def test_weights_by_confidence_are_as_sure_as_each_label():
