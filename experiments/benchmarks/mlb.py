@@ -40,6 +40,7 @@ def mlb_step(
     model = make(tuple(width * 2**level for level in range(levels)))
     mesh = devices.image_mesh()
     forward = forward_of(model, mesh)
+    # not compiled, so that what it finds can be kept: a mesh would need that
     apart = agreement(forward_of(model), parity, size) if parity else {}
     learner = method.mlb_seg(forward, lambda key: (model.init(key), ()), RULE)
     state = devices.jit(learner.init)(jax.random.key(0))

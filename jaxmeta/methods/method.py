@@ -73,9 +73,10 @@ class Method(NamedTuple):
     pointed_at: bool = False  # segments what is clicked or boxed, and nothing else
     chunks: bool = False  # learns from chunks of neighboring slices, and from no other tasks
     own_loss: bool = False  # has a loss of its own, and can have no other
-    own_step: bool = False  # of a whole batch, by SGD with its own momentum; then weights decay
+    own_step: bool = False  # SGD with a momentum of its own, after which weights decay
     slice_by_slice: bool = False  # its steps see one slice each, so its baselines may too
     from_random: bool = False  # it begins at random, for every support anew
+    shares_images: Callable[[Any], bool] = lambda config: False  # devices do, of its one batch
     settle: Callable[[Any, Pool], Any] = lambda config, drawn: config  # fill in what data decide
     first: Callable[[Any], Any] | None = None  # (config) -> of the run that must be trained before
     stands_on: Callable[[Any], tuple[Path, ...]] = lambda config: ()  # other runs that gave labels

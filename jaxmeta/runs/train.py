@@ -57,14 +57,14 @@ def trained(config: Config, stop: list[int]) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
     given = gather(config)
     config, division, source = given.config, given.division, given.source
-    one_batch = method_of(config.method).own_step
-    mesh = devices.image_mesh() if one_batch else devices.task_mesh(config.tasks.batch_size)
+    method = method_of(config.method)
+    shared = method.shares_images(config)
+    mesh = devices.image_mesh() if shared else devices.task_mesh(config.tasks.batch_size)
     introduce(given, mesh.size)
     backbone = backbone_of(config, division)
     claim(given, backbone, write=False)
     learner = learner_of(given, mesh, backbone)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
-    method = method_of(config.method)
     whole = method.pointed_at and config.origin
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
@@ -85,7 +85,7 @@ def trained(config: Config, stop: list[int]) -> bool:
             say(f"trained already: {start} steps")
             return True
         state = devices.replicate(learner.from_save(state), mesh)
-        place = partial(devices.replicate if one_batch else devices.place, mesh=mesh)
+        place = partial(devices.replicate if shared else devices.place, mesh=mesh)
         count = config.tasks.batch_size // jax.process_count()
         example = place(load_tasks(source, config.seed, count))
         with compiling():

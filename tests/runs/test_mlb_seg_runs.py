@@ -20,7 +20,7 @@ from jaxmeta.errors import BadInput, Occupied
 from jaxmeta.evaluation import labelling
 from jaxmeta.evaluation.labelling import label
 from jaxmeta.evaluation.stages import begun
-from jaxmeta.methods.mlb_seg.method import MlbSeg, rate_of
+from jaxmeta.methods.mlb_seg.method import MlbSeg, rate_of, shares_images
 from jaxmeta.methods.mlb_seg.released import Released, dilated_masks
 from jaxmeta.methods.networks.unet_plus_plus import UnetPlusPlus
 from jaxmeta.methods.options import Outer
@@ -248,6 +248,11 @@ def test_other_parts_that_do_not_fit_are_refused(asked):
         check(dataclasses.replace(asked, outer=Outer()))
     with pytest.raises(BadInput, match="`tasks.vmap` with mlb-seg"):
         check(dataclasses.replace(asked, tasks=dataclasses.replace(asked.tasks, vmap=1)))
+
+
+def test_running_statistics_are_of_all_images_which_no_devices_share(asked):
+    assert shares_images(asked)
+    assert not shares_images(dataclasses.replace(asked, network=UnetPlusPlus((4, 8), groups=0)))
 
 
 def test_the_released_rate_falls_as_published(asked):

@@ -82,7 +82,7 @@ class MlbSeg:
     """Who gave the initial labels, by a fingerprint: filled in by the run."""
 
 
-def learner(config: Any, begin: PyTree, augment: Any, mesh: Mesh | None = None) -> Learner:
+def learner(config: Any, begin: PyTree, augment: Any, mesh: Mesh | None) -> Learner:
     """Make it; the devices of a mesh share the images of a step."""
     own, outer = config.method, config.outer
     model = started(network_of(config).model(config, 1), begin)
@@ -167,6 +167,11 @@ def first(config: Any) -> Any:
     return dataclasses.replace(config, workdir=config.workdir / FIRST_STAGE, **steps, **more)
 
 
+def shares_images(config: Any) -> bool:
+    """Let devices share the images of a step, unless running statistics are of all of them."""
+    return not network_of(config).running(config)
+
+
 def stands_on(config: Any) -> tuple[Path, ...]:
     """Name the other run that gave its labels, if one did."""
     path = Path(config.method.initial_labels)
@@ -246,6 +251,7 @@ MLB_SEG = Method(
     learner=learner,
     source=source,
     check=check,
+    shares_images=shares_images,
     settle=settle,
     first=first,
     stands_on=stands_on,
