@@ -1,9 +1,10 @@
 """Five looks at one slice, and the way back of each: what MLB-Seg's ensemble is made of.
 
-T_0 is the slice itself, T_1 nearer, T_2 and T_3 farther away, T_4 mirrored (arXiv 2307.11604). A
-look resamples rows and columns apart, half-pixel bilinear without antialiasing (as OpenCV resizes),
-so it is a pair of matrices: T_k(x) = rows_k x columns_k^T, and so is the way back. What a look does
-not show of a slice, and what it shows of beyond it, is 0, and `valid` is False there.
+T_0 is the slice itself, T_1 nearer, T_2 and T_3 farther away, T_4 mirrored (arXiv 2307.11604), or,
+for organs that a mirror makes others of, nearer too. A look resamples rows and columns apart,
+half-pixel bilinear without antialiasing (as OpenCV resizes), so it is a pair of matrices:
+T_k(x) = rows_k x columns_k^T, and so is the way back. What a look does not show of a slice, and
+what it shows of beyond it, is 0, and `valid` is False there.
 """
 
 from typing import Any, NamedTuple
@@ -26,39 +27,51 @@ class Looks(NamedTuple):
     back_columns: Float[Array, "B 5 S S"]
 
 
-def draw_looks(key: Array, count: int, size: int) -> Looks:
+def draw_looks(key: Array, count: int, size: int, *, mirrors: bool = True) -> Looks:
     """Draw looks at `count` slices of `size` pixels a side.
 
     As published a zoom adds or takes 4, 6, ..., 30 pixels on each side of 144, the two farther
     looks different ones, and each mirror image is as likely as the others; other sizes scale that.
+    Without `mirrors` there are two different nearer looks.
     """
+    several = MOST - LEAST + 1
+
+    def other_than(key, one):
+        return (one + jax.random.randint(key, (), 1, several)) % several
 
     def draw(key):
-        nearer, first, second, mirrored = jax.random.split(key, 4)
-        several = MOST - LEAST + 1
+        nearer, first, second, last = jax.random.split(key, 4)
         near = jax.random.randint(nearer, (), LEAST, MOST + 1)
         far = jax.random.randint(first, (), 0, several)
-        other = (far + jax.random.randint(second, (), 1, several)) % several
-        pixels = 2 * jnp.stack([near, far + LEAST, other + LEAST]) * (size / SIZE)
-        mirror = jax.random.randint(mirrored, (), 1, 4)
-        return jnp.concatenate([jnp.maximum(jnp.round(pixels), 1).astype(jnp.int32), mirror[None]])
+        zooms = [near, far + LEAST, other_than(second, far) + LEAST]
+        zooms += [] if mirrors else [other_than(last, near - LEAST) + LEAST]
+        pixels = 2 * jnp.stack(zooms) * (size / SIZE)
+        pixels = jnp.maximum(jnp.round(pixels), 1).astype(jnp.int32)
+        mirror = [jax.random.randint(last, (1,), 1, 4)] if mirrors else []
+        return jnp.concatenate([pixels, *mirror])
 
-    return looks(jax.vmap(draw)(jax.random.split(key, count)), size)
+    return looks(jax.vmap(draw)(jax.random.split(key, count)), size, mirrors=mirrors)
 
 
-def looks(drawn: Integer[Array, "B 4"], size: int, dtype=jnp.float32) -> Looks:
-    """Make the looks of (pixels nearer, pixels farther twice, mirror: 1 rows, 2 columns, 3
-    both)."""
+def looks(
+    drawn: Integer[Array, "B 4"], size: int, dtype=jnp.float32, *, mirrors: bool = True
+) -> Looks:
+    """Make the looks of (pixels nearer, pixels farther twice, mirror: 1 rows, 2 columns, 3 both;
+    or pixels nearer, without `mirrors`)."""
 
-    def one(near, far, farther, mirror):
+    def one(near, far, farther, last):
         whole = jnp.arange(size)
         same, turned = between(whole, 1, size, dtype), between(size - 1 - whole, 1, size, dtype)
         zooms = [zoomed_in(near, size, dtype)]
         zooms += [zoomed_out(by, size, dtype) for by in (far, farther)]
         there = [same, *(forth for forth, _ in zooms)]
         back = [same, *(back for _, back in zooms)]
-        flips = [jnp.where((mirror & side) > 0, turned, same) for side in (1, 2)]
-        return Looks(*(jnp.stack([*side, flip]) for side in (there, back) for flip in flips))
+        if mirrors:  # its own way back
+            ends = [[jnp.where((last & side) > 0, turned, same) for side in (1, 2)]] * 2
+        else:
+            ends = [[each] * 2 for each in zoomed_in(last, size, dtype)]
+        pairs = zip((there, back), ends, strict=True)
+        return Looks(*(jnp.stack([*side, end]) for side, two in pairs for end in two))
 
     return jax.vmap(lambda each: one(*each))(drawn)
 

@@ -37,6 +37,7 @@ class Learner(NamedTuple):
         watch(state, batch) -> {name: array [N, ...]}: of the batch's query slices what is worth a
             picture while it learns; None for most
         learned(state) -> what steps move: a dict whose "theta" another run may begin with
+        beside(state) -> what such a run needs besides: the state of the model, () for most
         to_save(state) -> what a checkpoint keeps of it
         from_save(saved) -> state: the way back, with what no checkpoint holds put in again
 
@@ -54,3 +55,4 @@ class Learner(NamedTuple):
     to_save: Callable[[Any], PyTree] = lambda state: state
     from_save: Callable[[PyTree], Any] = lambda saved: saved
     watch: Callable[[Any, Any], dict[str, Array]] | None = None
+    beside: Callable[[Any], PyTree] = lambda state: ()

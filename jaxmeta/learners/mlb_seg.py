@@ -56,7 +56,7 @@ class Bootstrapping(NamedTuple):
     """The state of the learner."""
 
     student: PyTree
-    state: Any  # running statistics, () for most networks
+    state: Any  # of the model: running statistics, frozen weights; () for most
     teacher: PyTree
     momentum: PyTree
     step: Integer[Array, ""]
@@ -78,6 +78,7 @@ class Rule(NamedTuple):
     consistency: bool = True
     teacher: bool = True
     bootstraps: bool = True  # False: clean slices alone
+    mirrors: bool = True  # one look is a mirror image; otherwise a second one from nearer
     published: bool = False  # zeros beyond looks count, consistency teaches one of each pair
     teacher_step: Callable[[Array], Array] = lambda step: step  # counts for the teacher's decay
 
@@ -117,9 +118,10 @@ def mlb_seg(
 
     def begin(key) -> Bootstrapping:
         student, state = init(key)
-        nothing, none = jax.tree.map(jnp.zeros_like, student), jnp.zeros((), jnp.int32)
-        # the teacher is another array: what is donated to a step is given away once
-        return Bootstrapping(student, state, jax.tree.map(jnp.copy, student), nothing, none, none)
+        nothing = jax.tree.map(jnp.zeros_like, student)
+        counts = (jnp.zeros((), jnp.int32) for _ in range(2))
+        # each is another array: what is donated to a step is given away once
+        return Bootstrapping(student, state, jax.tree.map(jnp.copy, student), nothing, *counts)
 
     def both(batch: Task, first: Array, second: Array) -> tuple[Seen, Seen]:
         clean, unlabelled = (jax.tree.map(merged, each) for each in (batch.support, batch.query))
@@ -149,7 +151,14 @@ def mlb_seg(
 
         return Predictor(lambda support, key: (state.student, state.state), predict)
 
-    return Learner(begin, step, predictor, learned, watch=watch if rule.bootstraps else None)
+    return Learner(
+        begin,
+        step,
+        predictor,
+        learned,
+        watch=watch if rule.bootstraps else None,
+        beside=lambda state: state.state,
+    )
 
 
 def merged(leaf: Array) -> Array:
@@ -161,14 +170,16 @@ def drawn(examples: Examples, key: Array, rule: Rule) -> Seen:
     """Draw looks at slices, and what disturbs the teacher's view of them."""
     looks_key, noise_key = jax.random.split(key)
     count, size = examples.image.shape[:2]
-    given = draw_looks(looks_key, count, size)
+    given = draw_looks(looks_key, count, size, mirrors=rule.mirrors)
     noise = jax.random.normal(noise_key, (LOOKS * count, size, size, 1), examples.image.dtype)
     return seen(examples, given, noise, rule)
 
 
 def seen(examples: Examples, given: Looks, noise: Array, rule: Rule) -> Seen:
-    """See slices and their labels in these looks."""
-    image = look(given, examples.image[..., 0])
+    """See slices and their labels in these looks; beyond a slice all is as dark as its darkest
+    pixel, which in published slices, from 0 to 1, is 0."""
+    darkest = examples.image[..., 0].min((1, 2))[:, None, None]
+    image = look(given, examples.image[..., 0] - darkest) + darkest[:, None]
     label = look(given, examples.mask.astype(image.dtype)) > 0.5
     valid = jnp.ones(image.shape, bool) if rule.published else shown(given)
     sure = None
@@ -200,7 +211,8 @@ def iterate(
     if not rule.bootstraps:
         scalars = dict(loss=value, grad_norm=norm)
     after = Bootstrapping(student, running, teacher, momentum, state.step + 1, state.weightless)
-    return after, scalars | dict(clean_loss=value, clean_grad_norm=norm, rate=rate)
+    images = len(clean.image) + (len(unlabelled.image) if rule.bootstraps else 0)
+    return after, scalars | dict(clean_loss=value, clean_grad_norm=norm, rate=rate, images=images)
 
 
 def bootstrapped(
@@ -270,13 +282,14 @@ def labels_of(
 def shares(weight: Float[Array, "N S S L"], rule: Rule) -> dict:
     """Say how much of all weight each look has, and the initial labels."""
     looked = weight.reshape(-1, LOOKS, *weight.shape[1:]).sum((0, 2, 3))
-    of = {f"weight_{name}": looked[k].sum() for k, name in enumerate(NAMES)}
+    names = (*NAMES, "mirrored" if rule.mirrors else "nearer_too")
+    of = {f"weight_{name}": looked[k].sum() for k, name in enumerate(names)}
     if "initial" in rule.labels:
         of["initial_share"] = looked[:, rule.labels.index("initial")].sum()
     return of
 
 
-NAMES = ("original", "nearer", "farther", "farther_too", "mirrored")
+NAMES = ("original", "nearer", "farther", "farther_too")
 
 
 def linearized(forward: Forward, student: PyTree, running: Any, image: Array):

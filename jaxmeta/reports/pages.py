@@ -41,8 +41,14 @@ class ShotsBlock(NamedTuple):
     steps: AfterSteps
 
 
-def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock]) -> None:
-    """Write both pages beside the pictures, which the first holds in itself."""
+def write(
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    blocks: Sequence[ShotsBlock],
+    labels: Sequence[Sequence[str]] = (),
+) -> None:
+    """Write both pages beside the pictures, which the first holds in itself; `labels` are cells of
+    how good those were that a run gave to whom nobody labelled."""
     sections = {}
     for block in blocks:
         draw_boxes(boxes_of(folder, block.shots), block.scores)
@@ -53,6 +59,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock
         sections["Training"] += [html.picture(folder / "curves.png", "What the run logged.")]
     if (folder / "weights.png").exists():
         sections["Training"] += [html.picture(folder / "weights.png", weights.CAPTION)]
+    if labels:
+        sections["Training"] += [html.html_table(labels[0], labels[1:])]
     sections["Missed cases"] = missed(blocks)
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
@@ -67,7 +75,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock
     )
     held_out = "patients" if by_labels else "organs"
     text = html.page(f"{title}: held-out {held_out}", lead, facts(outcomes, blocks), sections)
-    write_pages(folder, text, markdown(outcomes, blocks))
+    write_pages(folder, text, markdown(outcomes, blocks, labels))
 
 
 def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
@@ -176,11 +184,14 @@ def configured(folder: Path, whose: str = "") -> str:
     return html.folded(f"{whose}{folder}", text)
 
 
-def markdown(outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock]) -> list[str]:
+def markdown(
+    outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock], labels: Sequence[Sequence[str]] = ()
+) -> list[str]:
     """Write the tables for a notebook or a repository."""
     parts = [f"# {' and '.join(dict.fromkeys(o.algorithm for o in outcomes))}: held-out organs"]
     parts += [f"{name}: {text}" for name, text in facts(outcomes, blocks).items()]
     parts += [background.training(outcome) for outcome in outcomes]
+    parts += [as_markdown(labels)] if labels else []
     for block in blocks:
         notes = [f"- {line.row}: {line.note}" for line in block.lines if line.note]
         parts += [

@@ -89,10 +89,13 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         figures.write_scores(folder / "steps.csv", walked)
     runs = [o._replace(tables=()) for o in outcomes]
     write_json(folder / "summary.json", {"runs": runs, "jax": version("jax"), "tables": tables})
+    labels = []
     if len(outcomes) == 1:
         draw_curves(folder / "curves.png", outcomes[0].folder / "metrics.jsonl")
         weights.draw(folder / "weights.png", outcomes[0].folder)
-    pages.write(folder, outcomes, blocks)
+        labels = weights.quality(outcomes[0].folder)
+    texts += ["\n".join(figures.columns(labels))] if labels else []
+    pages.write(folder, outcomes, blocks, labels)
     texts.append(f"report: {folder}")
     return "\n\n".join(texts)
 

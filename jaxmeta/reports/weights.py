@@ -1,5 +1,5 @@
-"""What bootstrapping made of labels that were guessed: of some slices the labels before and after,
-and what each of their pixels counted, while it learned."""
+"""What bootstrapping made of labels that were guessed: how good they were before and after, of some
+slices the labels themselves, and what each of their pixels counted, while it learned."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +21,12 @@ from jaxmeta.runs.train import WATCHED
 
 SLICES, STEPS = 4, 3  # shown at most
 CAPTION = (
-    "Slices that nobody labelled, while the run learned: their initial labels and the student's "
-    "own (red; green the truth that it never saw, where the shards hold one), then what each pixel "
-    "of the initial label counted (red) and of the looks' own label (blue): brighter is more."
+    "Slices that nobody labelled, while the run learned: their initial labels, those of its looks "
+    "together and the student's own (red; green the truth that it never saw, where the shards hold "
+    "one), then what each pixel of the initial label counted (red) and of the looks' label (blue): "
+    "brighter is more."
 )
+INITIAL, ENHANCED, STUDENT = "initial label", "looks together", "the student"
 
 
 class Watched(NamedTuple):
@@ -40,25 +42,25 @@ class Watched(NamedTuple):
 
 def draw(path: Path, run: Path) -> None:
     """Draw it, where a run has kept anything that weighs."""
-    kept = [read(file) for file in (run / WATCHED).glob("*.npz")]
-    kept = sorted((each for each in kept if each.labels.shape[-1]), key=lambda each: each.step)
+    kept = kept_of(run)
     if not kept:
         return
     times = [kept[n] for n in dict.fromkeys(np.linspace(0, len(kept) - 1, STEPS).astype(int))]
     last = times[-1]
     truth = truths(run, last)
     order = np.argsort(-last.labels[..., 0].sum((1, 2)), kind="stable")[:SLICES]
-    heads = ["initial label", "the student"] + [f"weight, step {each.step}" for each in times]
+    found = found_by(last)
+    heads = [*found, *(f"weight, step {each.step}" for each in times)]
     figure = Figure(figsize=(2.3 * len(heads), 2.5 * len(order)), layout="constrained")
     axes = figure.subplots(len(order), len(heads), squeeze=False)
     for row, slice_ in zip(axes, order, strict=True):
         image, own = last.image[slice_], truth.get(last.slices[slice_])
-        found = last.labels[slice_, ..., 0] > 0, last.probability[slice_] > 0.5
-        for axis, head, mask in zip(row, heads, found, strict=False):
+        for axis, (head, masks) in zip(row, found.items(), strict=False):
+            mask = masks[slice_]
             told = "" if own is None else f"\nDice {number(dice(overlap(mask, own)))}"
             outlined(axis, image, [(own, TRUTH), (mask, PREDICTED)])
             axis.set_title(f"{head}{told}", fontsize=7)
-        for axis, head, each in zip(row[2:], heads[2:], times, strict=True):
+        for axis, each in zip(row[len(found) :], times, strict=True):
             weight = each.weight[slice_]
             colors = np.zeros((*image.shape, 3))
             colors[..., 0] = weight[..., 0]
@@ -66,10 +68,38 @@ def draw(path: Path, run: Path) -> None:
             shown = np.sqrt(colors / max(colors.max(), 1e-12))
             axis.imshow(shown.transpose(1, 0, 2), origin="lower")
             outlined(axis, None, [(own, TRUTH)])
-            axis.set_title(head, fontsize=7)
+            axis.set_title(f"weight, step {each.step}", fontsize=7)
         row[0].set_ylabel(last.slices[slice_].rpartition("/")[2], fontsize=6)
     with beside(path) as part:
         figure.savefig(part, dpi=110, format="png")
+
+
+def quality(run: Path) -> list[list[str]]:
+    """Lay out how good the labels of these slices were after so many steps: the Dice of all their
+    pixels together; empty where nobody kept them, or nobody knows the truth."""
+    kept = kept_of(run)
+    truth = truths(run, kept[-1]) if kept else {}
+    if not truth:
+        return []
+    cells = [[f"Dice of {len(truth)} unlabelled slices, step", *found_by(kept[-1])]]
+    for each in kept:
+        known = [n for n, name in enumerate(each.slices) if name in truth]
+        own = np.stack([truth[each.slices[n]] for n in known])
+        dices = (dice(overlap(masks[known], own)) for masks in found_by(each).values())
+        cells.append([str(each.step), *map(number, dices)])
+    return cells
+
+
+def kept_of(run: Path) -> list[Watched]:
+    """Read what a run kept of labels that weigh, by step."""
+    kept = [read(file) for file in (run / WATCHED).glob("*.npz")]
+    return sorted((each for each in kept if each.labels.shape[-1]), key=lambda each: each.step)
+
+
+def found_by(watched: Watched) -> dict[str, Bool[np.ndarray, "N S S"]]:
+    """Give what was found in the slices, by whom."""
+    together = {ENHANCED: watched.labels[..., 1] > 0} if watched.labels.shape[-1] > 1 else {}
+    return {INITIAL: watched.labels[..., 0] > 0} | together | {STUDENT: watched.probability > 0.5}
 
 
 def outlined(axis, image, masks) -> None:

@@ -2,7 +2,7 @@
 trains."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from jaxmeta.errors import Stopped
 from jaxmeta.files import beside
 from jaxmeta.learners.learner import Learner
 from jaxmeta.methods import method_of
+from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.options import Volumes
 from jaxmeta.parallel import devices
 from jaxmeta.progress import compiling, following, say
@@ -38,6 +39,7 @@ from jaxmeta.training.loop import cost, summary, train
 from jaxmeta.training.validation import mean_over_structures, validation
 
 WATCHED = "watched"  # in a run's folder: what its learner shows while it learns
+WATCHED_BATCHES = 8
 DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
 
 
@@ -65,7 +67,7 @@ def trained(config: Config, stop: list[int]) -> bool:
     claim(given, backbone, write=False)
     learner = learner_of(given, mesh, backbone)
     # a whole Segment Anything to begin with is nothing to compile: its weights would be constants
-    whole = method.pointed_at and config.origin
+    whole = config.origin and (method.pointed_at or network_of(config).stateful(config))
     init = learner.init if whole else devices.jit(learner.init)
     with following("drawing the network", "network"):
         state = devices.replicate(init(jax.random.key(config.seed)), mesh)
@@ -87,14 +89,16 @@ def trained(config: Config, stop: list[int]) -> bool:
         state = devices.replicate(learner.from_save(state), mesh)
         place = partial(devices.replicate if shared else devices.place, mesh=mesh)
         count = config.tasks.batch_size // jax.process_count()
-        example = place(load_tasks(source, config.seed, count))
+        example = place(load_tasks(source, config.seed, range(count)))
         with compiling():
             step = compiled(learner, state, example, mesh)
         write = opened.enter_context(tracking(config, after=start))
-        keep = watcher(given, learner, example)
+        keep = watcher(given, learner)
         about = claim(given, backbone)  # not before all that could be refused has been
         if start:
             say(f"resumed at step {start}")
+        else:
+            keep(0, state)
         began = time.perf_counter()
         told = dict(start=start, first=f"training: {config.steps - start} steps to go")
         tell = opened.enter_context(following("training", "step", config.steps, **told))
@@ -102,6 +106,8 @@ def trained(config: Config, stop: list[int]) -> bool:
         last = {}
 
         def log(number: int, values: dict) -> None:
+            if "images" in values:  # that a step learned from: how many are told, and how fast
+                values |= dict(images_per_second=values["images"] / values["seconds"])
             last.update(values)
             write(number, values)
             shown = ("loss", "clean_loss", "dice_before", "dice", "grad_norm")
@@ -133,9 +139,10 @@ def trained(config: Config, stop: list[int]) -> bool:
     seconds = time.perf_counter() - began
     rate = (number - start) / seconds
     parts = ", ".join(f"{what} {part:.0f} s" for what, part in sorted(spent.items()))
+    images = f", {rate * last['images']:.0f} images" if "images" in last else ""
     say(
         f"{number - start} steps in {seconds:.0f} s ({rate:.2f} a second, "
-        f"{rate * config.tasks.batch_size:.1f} tasks): {parts}"
+        f"{rate * config.tasks.batch_size:.1f} tasks{images}): {parts}"
     )
     if text := method.told(last):
         say(f"note: {text}")
@@ -223,21 +230,24 @@ def tracking(config: Config, *, after: int) -> AbstractContextManager[metrics_lo
     return metrics_log.write_metrics(config.workdir, chosen, after=after)
 
 
-def watcher(given: Given, learner: Learner, example: Task) -> Callable:
+def watcher(given: Given, learner: Learner) -> Callable:
     """Make (step, state) -> None, which keeps what a learner shows of the run's first slices, where
     it shows any, in the run's folder."""
     config, source = given.config, given.source
     if learner.watch is None:
         return lambda number, state: None
-    watch = devices.jit(learner.watch)
-    queries = (source.draw(config.seed, n).query for n in range(config.tasks.batch_size))
+    watch, count = devices.jit(learner.watch), config.tasks.batch_size
+    tasks = range(WATCHED_BATCHES * count)
+    batches = [load_tasks(source, config.seed, tasks[n : n + count]) for n in tasks[::count]]
     scans = source.pool.shards.volumes
+    queries = (source.draw(config.seed, n).query for n in tasks)
     names = [f"{scans[scan].name}:{at}" for query in queries for scan, at in query]
 
     def keep(number: int, state) -> None:
-        shown = jax.device_get(watch(state, example))
+        parts = [jax.device_get(watch(state, batch)) for batch in batches]
         if jax.process_index():
             return
+        shown = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         folder = config.workdir / WATCHED
         folder.mkdir(parents=True, exist_ok=True)
         with beside(folder / f"{number}.npz") as part, part.open("wb") as file:
@@ -255,7 +265,7 @@ def validator(given: Given) -> Callable:
     validating = pool(given.shards, division, "val", single_patients=singles(config))
     seed = config.seed + 1_000_003  # not the training's episodes
     source = task_source(config, validating, training=False)
-    tasks = load_tasks(source, seed, config.validation_tasks)
+    tasks = load_tasks(source, seed, range(config.validation_tasks))
     mesh = devices.task_mesh(config.validation_tasks, local=True)  # every process finds the same
     learner = build(config, testing=True)
     dice, placed = validation(learner.predictor, mesh), devices.place(tasks, mesh)
@@ -267,7 +277,7 @@ def validator(given: Given) -> Callable:
     return score
 
 
-def load_tasks(source: Source, seed: int, count: int) -> Task:
-    """Load the first `count` tasks of a source as one batch."""
-    tasks = [load_task(source, seed, number) for number in range(count)]
+def load_tasks(source: Source, seed: int, numbers: Iterable[int]) -> Task:
+    """Load tasks of a source as one batch."""
+    tasks = [load_task(source, seed, number) for number in numbers]
     return jax.tree.map(lambda *a: np.stack(a), *tasks)

@@ -88,6 +88,21 @@ def test_draws_are_the_published_ones(seed):
     assert any(mirrors)
 
 
+@given(st.integers(0, 999))
+@settings(max_examples=20)
+def test_what_has_its_side_is_not_mirrored_but_seen_nearer_twice(seed):
+    """A mirror makes one column of a matrix rise where another falls; nearer looks are apart."""
+    given = draw_looks(jax.random.key(seed), 1, 144, mirrors=False)
+    center = jnp.arange(144) - 71.5
+    for side in (given.rows, given.columns):
+        seen = side[0] @ center  # where each pixel of a look lies in the slice
+        assert (jnp.diff(seen) >= 0)[jnp.array([0, 1, 4])].all()
+        near, nearer = (float(seen[k, -1]) for k in (1, 4))
+        assert near < 71.5 > nearer and near != nearer
+    maps = look_back(given, look(given, jnp.ones((1, 144, 144))))
+    np.testing.assert_allclose(jnp.where(come_back(given), maps, 1.0), 1.0, atol=1e-5)
+
+
 def test_a_map_comes_to_another_look_over_the_slice():
     given = looks(jnp.array([[3, 2, 4, 3]]), 24)
     maps = jax.random.uniform(jax.random.key(0), (1, LOOKS, 24, 24))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmeta.augmentation.variants import draw_looks, looks
+from jaxmeta.augmentation.variants import draw_looks, looks, shown
 from jaxmeta.learners.mlb_seg import (
     Bootstrapping,
     Rule,
@@ -18,6 +18,7 @@ from jaxmeta.learners.mlb_seg import (
     normalized,
     pseudo_probability,
     regularization,
+    seen,
     taught,
 )
 from jaxmeta.learners.teacher import decay_at, followed
@@ -266,6 +267,23 @@ def mixed(image, mask, clean, key, sure=None):
     query = query if sure is None else query._replace(prompt=jnp.asarray(sure)[..., None])
     task = Task(clean, query, jax.random.key_data(jax.random.key(key)), np.zeros(2, np.int32))
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], task)
+
+
+def test_beyond_a_slice_it_is_as_dark_as_its_darkest_pixel():
+    """So another zero of intensities changes nothing, and a frame is never brighter than air."""
+    image, mask = blobs(2)
+    given = draw_looks(jax.random.key(3), 2, 24)
+    nothing = jnp.zeros((10, 24, 24, 1))
+    rule = Rule(lambda step: 0.1)
+    plain, darker = (
+        seen(examples(image + by, mask), given, nothing, rule).image for by in (0.0, -3.0)
+    )
+    np.testing.assert_allclose(darker, plain - 3.0, atol=1e-5)
+    low = np.repeat(np.asarray(image).min((1, 2)).ravel(), 5)[:, None]
+    outside = ~np.asarray(shown(given)).reshape(10, -1)
+    beyond = np.asarray(plain).reshape(10, -1)
+    np.testing.assert_allclose(np.where(outside, beyond, low), low + 0 * beyond, atol=1e-5)
+    assert outside.any() and (beyond >= low - 1e-5).all()
 
 
 def test_flipped_labels_get_hardly_any_weight():

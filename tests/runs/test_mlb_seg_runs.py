@@ -87,6 +87,8 @@ def test_it_learns_and_says_what_weighs(learned, ready):
     assert len(lines) >= 6
     for name in ("loss", "clean_loss", "meta_loss", "weight_original", "initial_share", "rate"):
         assert all(np.isfinite(line[name]) for line in lines if "loss" in line), name
+    assert lines[5]["images"] == 20  # 2 unlabelled slices and 2 clean ones, in 5 looks each
+    assert lines[5]["images_per_second"] == pytest.approx(20 / lines[5]["seconds"])
     assert lines[0]["rate"] == pytest.approx(0.05) and lines[5]["rate"] < 0.01
     first, last = (open_run(folder) for folder in (ready.init_from, learned))
     assert not np.array_equal(
@@ -101,8 +103,12 @@ def test_whole_volumes_of_the_tested_are_scored_without_support(learned):
     (report,) = learned.rglob("report.md")
     assert "no support: labels in training alone" in report.read_text()
     kept = weights.read(learned / WATCHED / "6.npz")
-    assert len(kept.slices) == len(kept.weight) == 2 and kept.step == 6
+    assert len(kept.slices) == len(kept.weight) == 16 and kept.step == 6
     assert weights.truths(learned, kept).keys() == set(kept.slices)
+    head, before, after = weights.quality(learned)  # when nothing was learned, and at the end
+    assert head[1:] == [weights.INITIAL, weights.ENHANCED, weights.STUDENT]
+    assert (before[0], after[0]) == ("0", "6") and before[1] == after[1]
+    assert f"| 6 | {' | '.join(after[1:])} |" in report.read_text()
     assert (report.parent / "weights.png").stat().st_size > 5000
     assert "Slices that nobody labelled" in (report.parent / "report.html").read_text()
 
