@@ -30,9 +30,9 @@ def begun(config: Config) -> Config:
         return config
     check(config)
     refuse_unlabellable(config)
-    if config.origin is None:
+    if (first := method.first(config)) is not None:
         say("stage 1 of 2: a network of the labelled patients alone")
-        config = dataclasses.replace(config, init_from=meta_train(method.first(config)))
+        config = dataclasses.replace(config, init_from=meta_train(first))
     label(config)
     say("stage 2 of 2: bootstrapping from both")
     return config

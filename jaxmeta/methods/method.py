@@ -78,7 +78,7 @@ class Method(NamedTuple):
     from_random: bool = False  # it begins at random, for every support anew
     shares_images: Callable[[Any], bool] = lambda config: False  # devices do, of its one batch
     settle: Callable[[Any, Pool], Any] = lambda config, drawn: config  # fill in what data decide
-    first: Callable[[Any], Any] | None = None  # (config) -> of the run that must be trained before
+    first: Callable[[Any], Any] | None = None  # (config) -> that of what is trained before, if any
     stands_on: Callable[[Any], tuple[Path, ...]] = lambda config: ()  # other runs that gave labels
     told: Callable[[dict], str] = lambda metrics: ""  # what a training's last step calls for saying
     target_slices: Callable[[Any], int] = lambda config: 0  # under test, seen in training: a leak

@@ -86,9 +86,9 @@ def check_network(config: Any) -> None:
             f"method {type(config.method).__name__}: it needs a U-Net, or another network that "
             f"takes no prompt, not {network.name}"
         )
-    if network.running(config):
+    if network.stateful(config):
         raise BadInput(
-            f"the network {network.name} with BatchNorm: mlb-seg alone keeps its running "
-            "statistics; `network.groups` gives it GroupNorm"
+            f"the network {network.name} with running statistics or frozen weights: mlb-seg alone "
+            "keeps them; BatchNorm is GroupNorm by `network.groups`"
         )
     network.check(config)

@@ -25,15 +25,25 @@ class Model(NamedTuple):
     heads of transfer. A logit above 0 is the structure. `prompt` is for prompted models, leaves [N,
     ...], () for most; `key` is there in training, for what is random, and so is `train`. `state` is
     what layers with running statistics hand on, () for most: a model that has any begins it by
-    `state()`, and takes it as `apply(..., state=...)`. The inner loop walks on all of
-    `variables`, or on what `names` say of its first levels, so they are a dict, and hold what is
-    learned alone. `encode(variables, image)`, where a model has it, is a frozen prefix that may be
-    computed once per image, outside the inner loop."""
+    `state()`, and takes it as `apply(..., state=...)`; weights that stay as they are given are
+    state too. The inner loop walks on all of `variables`, or on what `names` say of its first
+    levels, so they are a dict, and hold what is learned alone. `encode(variables, image)`, where a
+    model has it, is a frozen prefix that may be computed once per image, outside the inner loop."""
 
     init: Callable[..., Any]
     apply: Callable[..., Any]
     encode: Callable[..., Any] | None = None
     state: Callable[[], Any] = tuple
+
+
+def with_state(model: Model, state: PyTree) -> Model:
+    """Make the same model, but begin its state with that of another."""
+    if jax.eval_shape(model.state) != jax.eval_shape(lambda: state):
+        raise BadInput(
+            "the network to begin with has other running statistics, or other frozen weights, than "
+            "this one: is it of another width or depth?"
+        )
+    return model._replace(state=lambda: state)
 
 
 def halving(module: nn.Module, levels: int, channels: int = 1, *, collection: str = "") -> Model:
@@ -70,12 +80,23 @@ def halving(module: nn.Module, levels: int, channels: int = 1, *, collection: st
     return Model(init, apply, state=begin) if collection else Model(init, apply)
 
 
+class Trained(NamedTuple):
+    """What others have learned with a model that has state, and that state."""
+
+    variables: PyTree
+    state: PyTree
+
+
 def begin_with(model: Model, variables: PyTree) -> Model:
-    """Make the same model, but begin it with what others have learned.
+    """Make the same model, but begin it with what others have learned, `Trained` or the variables
+    alone.
 
     Variables of the same name and shape are taken over; what has none, like the head of a network
-    with another number of outputs, is drawn as before. Raises BadInput where hardly anything fits.
+    with another number of outputs, is drawn as before. Raises BadInput where hardly anything fits,
+    and for a state of another shape.
     """
+    if isinstance(variables, Trained):
+        return begin_with(with_state(model, variables.state), variables.variables)
     known = dict(jax.tree_util.tree_leaves_with_path(variables))
     wanted = jax.tree_util.tree_leaves_with_path(jax.eval_shape(model.init, jax.random.key(0)))
     taken = {

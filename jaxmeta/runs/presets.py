@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-from jaxmeta.augmentation.augment import Augmentation
+from jaxmeta.augmentation.augment import Augmentation, upright
 from jaxmeta.data.released import ReleasedSlices
 from jaxmeta.methods import ALL, supervised
 from jaxmeta.methods.in_context import InContext
@@ -15,6 +15,7 @@ from jaxmeta.methods.mlb_seg.method import MlbSeg
 from jaxmeta.methods.mlb_seg.released import Released as ReleasedBootstrapping
 from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.networks.instance_unet import InstanceUnet
+from jaxmeta.methods.networks.low_rank_sam import LowRankSam
 from jaxmeta.methods.networks.segment_anything import Sam, SamTiny
 from jaxmeta.methods.networks.unet import Unet
 from jaxmeta.methods.networks.unet_plus_plus import UnetPlusPlus
@@ -122,12 +123,19 @@ MLB_SEG_PRESET = dataclasses.replace(
 )
 MLB_SEG_SMALL = dataclasses.replace(
     MLB_SEG_PRESET,
-    method=MlbSeg(stride=3),
+    method=MlbSeg(stride=3, mirrors=False),
     tasks=Episodes(size=64, shots=4, queries=4, batch_size=1),
     network=Unet(),
+    augment=upright(Augmentation()),
     outer=dataclasses.replace(MLB_SEG_PRESET.outer, rate=0.05),
     steps=600,
     checkpoint_every=200,
+)
+MLB_SEG_SAM = dataclasses.replace(
+    MLB_SEG_SMALL,
+    method=MlbSeg(stride=3, mirrors=False, stage_1="clean-steps"),
+    tasks=Episodes(size=256, shots=2, queries=1, batch_size=1),
+    network=LowRankSam(),
 )
 # Chosen on validation kidneys, see RESULTS.md: few labelled organs, each in few patients.
 REAL = dataclasses.replace(
@@ -187,6 +195,10 @@ NAMED: dict[str, Preset] = {
     "mlb-seg": Preset(
         "MLB-Seg at its published size, UNet++ at 144x144: few labelled patients, many unlabelled.",
         MLB_SEG_PRESET,
+    ),
+    "mlb-seg-sam": Preset(
+        "MLB-Seg on a Segment Anything that `init_from` names, by low-rank adapters.",
+        MLB_SEG_SAM,
     ),
     "mlb-seg-released": Preset(
         "As the code released with the paper: BatchNorm, zeros at borders, the teacher begun anew.",

@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from jaxmeta.errors import BadInput
 from jaxmeta.methods import method_of, networks
 from jaxmeta.methods.networks.segment_anything import converted
+from jaxmeta.models.model import Trained
 from jaxmeta.runs import config_file
 from jaxmeta.runs.build import build
 from jaxmeta.runs.config import Config
@@ -121,10 +122,11 @@ def network_of(folder: Path, division: Split, begun: Config) -> PyTree:
     """
     refuse_begun(provenance_of(folder), division, begun)
     run = open_run(folder)
-    theta = build(run.config).learned(run.state)["theta"]
+    learner = build(run.config)
+    theta, beside = learner.learned(run.state)["theta"], learner.beside(run.state)
     if not jax.tree.leaves(theta):
         raise BadInput(f"{folder} has learned no network: begin with another")
-    return theta
+    return Trained(theta, beside) if jax.tree.leaves(beside) else theta
 
 
 def refuse_begun(provenance: Iterable[Seen], division: Split, begun: Config) -> None:

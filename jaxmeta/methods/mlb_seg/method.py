@@ -6,6 +6,7 @@ A run has two stages: a network learns from the labelled alone and labels the re
 """
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ import tyro
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from jaxmeta.augmentation.variants import MOST, SIZE
 from jaxmeta.data.initial_labels import FIRST_STAGE, FOLDER, open_initial_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.learners.learner import Learner
@@ -29,7 +31,7 @@ from jaxmeta.methods.mlb_seg.released import (
 from jaxmeta.methods.networks import network_of
 from jaxmeta.methods.parts import rate_schedule, started
 from jaxmeta.methods.sources import eligible, shape_of
-from jaxmeta.methods.supervised import Supervised, check_labelled_slices
+from jaxmeta.methods.supervised import SUPERVISED, Supervised, check_labelled_slices
 from jaxmeta.models import Model
 from jaxmeta.options import options
 from jaxmeta.parallel.over_images import over_images
@@ -37,6 +39,7 @@ from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.semi_labelled import every_slice, semi_labelled
 from jaxmeta.tasks.source import Source
 
+LARGEST_ZOOM = 2 * MOST / (SIZE / 2)  # of a look, either way
 LABELS_OF = {"both": ("initial", "pseudo"), "initial": ("initial",), "none": ()}
 
 
@@ -52,7 +55,8 @@ class MlbSeg:
     """How the network learns that it begins with. supervised: as the preset of that name does;
     clean-steps: by the steps on clean slices that bootstrapping has too, without the rest."""
     stage_1_steps: int = 400
-    """Steps of it; --init-from takes a network that has learned before."""
+    """Steps of it, from random weights or from those that --init-from names; of a run that has
+    learned from labelled patients there are none."""
     bootstraps: bool = True
     """Learn from the unlabelled; otherwise a run is clean steps alone."""
     labels: Literal["both", "initial", "none"] = "both"
@@ -61,6 +65,9 @@ class MlbSeg:
     weights: Literal["meta", "uniform", "confidence"] = "meta"
     """What a pixel's label counts. meta: as far as it would have lowered the loss of clean slices;
     confidence: how sure who gave it was."""
+    mirrors: bool = True
+    """One of a slice's looks is its mirror image. An organ that has its side, like a kidney, is not
+    itself in a mirror: without, that look is a second one from nearer."""
     ensemble: bool = True
     """The student's looks give pseudo labels together; otherwise each its own."""
     consistency: bool = True
@@ -95,6 +102,7 @@ def learner(config: Any, begin: PyTree, augment: Any, mesh: Mesh | None) -> Lear
         decay=own.decay,
         labels=LABELS_OF[own.labels],
         weights=own.weights,
+        mirrors=own.mirrors,
         ensemble=own.ensemble,
         consistency=own.consistency and own.bootstraps,
         teacher=own.teacher and own.bootstraps,
@@ -113,8 +121,8 @@ def rate_of(config: Any):
 
 
 def forward_of(model: Model, mesh: Mesh | None = None):
-    """Ask a model for logits [N, S, S] and for running statistics, where it has any; these are of
-    all images, which no mesh then shares."""
+    """Ask a model for logits [N, S, S] and for its state, where it has any: running statistics are
+    of all images, which no mesh then shares."""
 
     def forward(variables, running, image, *, train):
         if not running:
@@ -155,21 +163,36 @@ def settle(config: Any, drawn: Pool) -> Any:
 
 
 def first(config: Any) -> Any:
-    """Give the run that this one begins with: of the same network, on the labelled alone."""
+    """Give the run that this one begins with: of the same network, on the labelled alone, seen as
+    near and as far, and mirrored or not, as looks show them. None where `init_from` is one."""
     own = config.method
+    if has_learned(config.origin):
+        return None
     steps = dict(steps=own.stage_1_steps, checkpoint_every=max(1, own.stage_1_steps))
     if own.stage_1 == "clean-steps":
-        kept = dict(stride=own.stride, momentum=own.momentum, released=own.released)
-        kept |= dict(stage_1=own.stage_1, bootstraps=False)
-        more = dict(method=MlbSeg(**kept))
+        names = ("stride", "momentum", "mirrors", "released", "stage_1")
+        kept = {name: getattr(own, name) for name in names}
+        more = dict(method=MlbSeg(bootstraps=False, **kept))
     else:
         more = {"method": Supervised(stride=own.stride)} | supervised.usual(config.tasks)
+        seen = dict(zoom=LARGEST_ZOOM, flip=0.5 if own.mirrors else 0.0)
+        more["augment"] = dataclasses.replace(more["augment"], **seen)
     return dataclasses.replace(config, workdir=config.workdir / FIRST_STAGE, **steps, **more)
+
+
+def has_learned(origin: Path | None) -> bool:
+    """Tell whether what a run begins with has learned from labelled patients, so that there is no
+    stage 1."""
+    try:
+        theirs = json.loads((origin / "config.json").read_text("utf-8"))["config"]
+        return theirs["method"]["type"] in (SUPERVISED.name, MLB_SEG.name)
+    except (OSError, ValueError, KeyError, TypeError):  # random, or no run
+        return False
 
 
 def shares_images(config: Any) -> bool:
     """Let devices share the images of a step, unless running statistics are of all of them."""
-    return not network_of(config).running(config)
+    return not network_of(config).stateful(config)
 
 
 def stands_on(config: Any) -> tuple[Path, ...]:
@@ -198,11 +221,11 @@ def check(config: Any) -> None:
             "slice"
         )
     network.check(config)
-    first = own.bootstraps and config.origin is None  # a stage 1 that is still to be trained
-    if network.running(config) and own.stage_1 == "supervised" and first:
+    first = own.bootstraps and not has_learned(config.origin)  # a stage 1 is still to be trained
+    if network.stateful(config) and own.stage_1 == "supervised" and first:
         raise BadInput(
-            "BatchNorm with `method.stage_1=supervised`, which keeps no running statistics: "
-            "`method.stage_1=clean-steps`"
+            f"the network {network.name} with `method.stage_1=supervised`, which keeps no running "
+            "statistics and no frozen weights: `method.stage_1=clean-steps`"
         )
     check_labelled_slices(config)
     if config.tasks.vmap:
@@ -240,9 +263,9 @@ def unused(config: Any) -> Iterator[tuple[str, str]]:
     if not own.teacher:
         for name in ("noise", "decay"):
             yield name, "without `method.teacher`: it is the teacher's"
-    if config.origin and config.origin.name != FIRST_STAGE:
+    if has_learned(config.origin) and config.origin.name != FIRST_STAGE:
         for name in ("stage_1", "stage_1_steps"):
-            yield name, "with `init_from`: what it names has learned before"
+            yield name, "with `init_from` of a run that has learned from labelled patients"
 
 
 MLB_SEG = Method(

@@ -35,5 +35,6 @@ class Network(NamedTuple):
     transfer_rate: float = 6e-3  # outer, of pre-training: chosen on validation organs, RESULTS.md
     # (config) -> what makes the prompts of slices, or None
     prompter: Callable[[Any], Prompter | None] = lambda config: None
-    running: Callable[[Any], bool] = lambda config: False  # has running statistics
+    # (config) -> whether its model has state: running statistics, or frozen weights
+    stateful: Callable[[Any], bool] = lambda config: False
     shipped: bool = False  # the settings of scratch that ship were chosen on it

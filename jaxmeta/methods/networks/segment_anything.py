@@ -35,8 +35,11 @@ def size_of(config: Any) -> Size:
     Raises BadInput for slices that are not whole patches, and for a beginning that is none.
     """
     tiny = isinstance(config.network, SamTiny)
-    size = SIZES["tiny"] if tiny else begun_size(config.origin)
-    side = config.tasks.size
+    return for_slices(SIZES["tiny"] if tiny else begun_size(config.origin), config.tasks.size)
+
+
+def for_slices(size: Size, side: int) -> Size:
+    """Take a size for slices of `side` pixels, which must be whole patches."""
     if side % size.patch:
         raise BadInput(
             f"`tasks.size={side}`: must be a multiple of a patch of {size.patch} x {size.patch} "
@@ -80,7 +83,12 @@ def weights_of(config: Any, learned: PyTree) -> PyTree:
     `learned` is the network of the run `config.init_from`; None reads a folder of converted
     weights. Raises BadInput for one of another size, which it names.
     """
-    known, wanted = begun_size(config.origin), size_of(config)
+    return fitted(config, size_of(config), learned)
+
+
+def fitted(config: Any, wanted: Size, learned: PyTree) -> PyTree:
+    """Fit the image encoder that a run begins with to a network of this size; see `weights_of`."""
+    known = begun_size(config.origin)
     if known._replace(image=wanted.image) != wanted:
         raise BadInput(
             f"{config.origin} is {size_name(known)}, and the run's network is {size_name(wanted)}: "

@@ -33,9 +33,9 @@ def check(config: Any) -> None:
     refuse_groups(config.network.widths, config.network.groups)
 
 
-def running(config: Any) -> bool:
+def stateful(config: Any) -> bool:
     """Tell whether it has running statistics."""
     return not config.network.groups
 
 
-UNET_PLUS_PLUS = Network("unet-plus-plus", UnetPlusPlus, model, check=check, running=running)
+UNET_PLUS_PLUS = Network("unet-plus-plus", UnetPlusPlus, model, check=check, stateful=stateful)
