@@ -123,11 +123,10 @@ MLB_SEG_PRESET = dataclasses.replace(
 )
 MLB_SEG_SMALL = dataclasses.replace(
     MLB_SEG_PRESET,
-    method=MlbSeg(stride=3, mirrors=False),
-    tasks=Episodes(size=64, shots=4, queries=4, batch_size=1),
+    method=MlbSeg(stride=3, mirrors=False, stage_1_steps=600),
+    tasks=Episodes(size=64, shots=2, queries=2, batch_size=1),
     network=Unet(),
     augment=upright(Augmentation()),
-    outer=dataclasses.replace(MLB_SEG_PRESET.outer, rate=0.05),
     steps=600,
     checkpoint_every=200,
 )
