@@ -20,6 +20,7 @@ from jaxmeta.commands import test
 from jaxmeta.commands.command import called, described, program, refuse_repeated, spelled
 from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.errors import BadInput, Stopped
+from jaxmeta.evaluation.best_on_test import asked_of_test
 from jaxmeta.evaluation.stages import begun
 from jaxmeta.methods import method_of
 from jaxmeta.options import path_or_none
@@ -42,7 +43,8 @@ def main() -> None:
     if jax.process_index():
         sys.stdout = None  # the first process speaks for all
     try:
-        meta_train(begun(config))
+        config = begun(config)
+        meta_train(config, asked_of_test(config) if config.test_each else None)
     except Stopped as stop:
         raise Stopped(f"stopped; resume with: {command_line()}", stop.by) from None
     method = method_of(config.method)

@@ -45,10 +45,10 @@ def write(
     folder: Path,
     outcomes: Sequence[Outcome],
     blocks: Sequence[ShotsBlock],
-    labels: Sequence[Sequence[str]] = (),
+    more: Sequence[Sequence[Sequence[str]]] = (),
 ) -> None:
-    """Write both pages beside the pictures, which the first holds in itself; `labels` are cells of
-    how good those were that a run gave to whom nobody labelled."""
+    """Write both pages beside the pictures, which the first holds in itself; `more` are the cells
+    of tables that tell about the training."""
     sections = {}
     for block in blocks:
         draw_boxes(boxes_of(folder, block.shots), block.scores)
@@ -59,8 +59,7 @@ def write(
         sections["Training"] += [html.picture(folder / "curves.png", "What the run logged.")]
     if (folder / "weights.png").exists():
         sections["Training"] += [html.picture(folder / "weights.png", weights.CAPTION)]
-    if labels:
-        sections["Training"] += [html.html_table(labels[0], labels[1:])]
+    sections["Training"] += [html.html_table(head, rows) for head, *rows in more]
     sections["Missed cases"] = missed(blocks)
     sections["Configuration"] = [configured(outcome.folder) for outcome in outcomes]
     title = " and ".join(dict.fromkeys(outcome.algorithm for outcome in outcomes))
@@ -75,7 +74,7 @@ def write(
     )
     held_out = "patients" if by_labels else "organs"
     text = html.page(f"{title}: held-out {held_out}", lead, facts(outcomes, blocks), sections)
-    write_pages(folder, text, markdown(outcomes, blocks, labels))
+    write_pages(folder, text, markdown(outcomes, blocks, more))
 
 
 def write_pages(folder: Path, html: str, markdown: Sequence[str]) -> None:
@@ -185,13 +184,15 @@ def configured(folder: Path, whose: str = "") -> str:
 
 
 def markdown(
-    outcomes: Sequence[Outcome], blocks: Sequence[ShotsBlock], labels: Sequence[Sequence[str]] = ()
+    outcomes: Sequence[Outcome],
+    blocks: Sequence[ShotsBlock],
+    more: Sequence[Sequence[Sequence[str]]] = (),
 ) -> list[str]:
     """Write the tables for a notebook or a repository."""
     parts = [f"# {' and '.join(dict.fromkeys(o.algorithm for o in outcomes))}: held-out organs"]
     parts += [f"{name}: {text}" for name, text in facts(outcomes, blocks).items()]
     parts += [background.training(outcome) for outcome in outcomes]
-    parts += [as_markdown(labels)] if labels else []
+    parts += map(as_markdown, more)
     for block in blocks:
         notes = [f"- {line.row}: {line.note}" for line in block.lines if line.note]
         parts += [

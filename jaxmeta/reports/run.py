@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxmeta.data.names import amount
 from jaxmeta.errors import BadInput
+from jaxmeta.evaluation import best_on_test
 from jaxmeta.evaluation.baselines import METHOD, NOTES, WITH_ALL_LABELS
 from jaxmeta.evaluation.comparison import TableRow, case_of, margin, other_means, row_mean
 from jaxmeta.evaluation.finetune import Finetune, Tuned
@@ -89,13 +90,14 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
         figures.write_scores(folder / "steps.csv", walked)
     runs = [o._replace(tables=()) for o in outcomes]
     write_json(folder / "summary.json", {"runs": runs, "jax": version("jax"), "tables": tables})
-    labels = []
+    more = []
     if len(outcomes) == 1:
         draw_curves(folder / "curves.png", outcomes[0].folder / "metrics.jsonl")
         weights.draw(folder / "weights.png", outcomes[0].folder)
-        labels = weights.quality(outcomes[0].folder)
-    texts += ["\n".join(figures.columns(labels))] if labels else []
-    pages.write(folder, outcomes, blocks, labels)
+        more = [best_on_test.cells(outcomes[0].folder), weights.quality(outcomes[0].folder)]
+        more = [cells for cells in more if cells]
+    texts += ["\n".join(figures.columns(cells)) for cells in more]
+    pages.write(folder, outcomes, blocks, more)
     texts.append(f"report: {folder}")
     return "\n\n".join(texts)
 

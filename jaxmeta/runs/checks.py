@@ -90,7 +90,7 @@ def check_labelled(config: Config) -> None:
     by_labels = method_of(config.method).by_labels
     own = ("organ", "labelled", "unlabelled")
     if not by_labels:
-        for name in own:
+        for name in (*own, "test_each"):
             if getattr(config, name):
                 raise BadInput(
                     f"`{name}` with {config.algorithm}: it is for what learns one organ from "

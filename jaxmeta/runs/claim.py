@@ -8,7 +8,7 @@ from jaxmeta.files import plain, write_json
 from jaxmeta.methods import method_of
 from jaxmeta.runs import config_file, signature
 from jaxmeta.runs.changes import changed
-from jaxmeta.runs.config import to_json
+from jaxmeta.runs.config import LOOKING_ON, to_json
 from jaxmeta.runs.run import FROZEN, fingerprint
 from jaxmeta.runs.setup import Given
 
@@ -23,12 +23,7 @@ def claim(given: Given, backbone: PyTree = (), *, write: bool = True) -> dict[st
     config, division = given.config, given.division
     told = dict(config=to_json(config), split=plain(division))
     frozen = {FROZEN: fingerprint(backbone)} if backbone else {}
-    for name in (
-        "workdir",
-        "track",
-        "distributed",
-        "feature_cache",
-    ):  # who looks on or helps changes no result
+    for name in LOOKING_ON:
         del told["config"][name]
     path, kept = config.workdir / "config.json", config.workdir / signature.NAME
     volumes = signature.remembered(given.shards, division)

@@ -9,16 +9,16 @@ from typing import Any
 from jaxmeta.errors import BadInput
 from jaxmeta.methods import method_of
 from jaxmeta.runs import config_file
-from jaxmeta.runs.config import Config, to_json
+from jaxmeta.runs.config import LOOKING_ON, Config, to_json
 
 INIT_FROM = "init_from"
 HELD_OUT = {"protocol", "setting"}
 # What a replicate may have of its own; who holds out what is its split's business.
-OWN_SETTINGS = {"data", "workdir", "seed", "track", "distributed", "structures", "fold"}
+OWN_SETTINGS = {*LOOKING_ON, "data", "seed", "structures", "fold"}
 OWN_SETTINGS |= {"axis", "planes", "frames", "modality", "channel", "pixels", "checkpoint_every"}
 OWN_SETTINGS |= {"test_organs", "val_organs", "train_organs", "test_patients", "validation_tasks"}
 # and what changes no result
-OWN_SETTINGS |= {"tasks.vmap", "method.memory", "method.type", "feature_cache"}
+OWN_SETTINGS |= {"tasks.vmap", "method.memory", "method.type"}
 # and what the run fills in
 OWN_SETTINGS |= {"method.epoch_steps", "method.labelled_by"}
 

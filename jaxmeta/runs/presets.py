@@ -123,7 +123,7 @@ MLB_SEG_PRESET = dataclasses.replace(
 )
 MLB_SEG_SMALL = dataclasses.replace(
     MLB_SEG_PRESET,
-    method=MlbSeg(stride=3, mirrors=False, stage_1_steps=600),
+    method=MlbSeg(stride=3, mirrors=False),
     tasks=Episodes(size=64, shots=2, queries=2, batch_size=1),
     network=Unet(),
     augment=upright(Augmentation()),

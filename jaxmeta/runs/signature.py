@@ -21,6 +21,7 @@ from jaxmeta.errors import BadInput
 from jaxmeta.files import plain
 from jaxmeta.methods.networks.segment_anything import converted
 from jaxmeta.runs import config_file
+from jaxmeta.runs.config import LOOKING_ON
 from jaxmeta.runs.provenance import Leak, Seen, seen_from_json, seen_here, with_folder
 from jaxmeta.splits.split import Split
 from jaxmeta.training import checkpoint
@@ -28,14 +29,7 @@ from jaxmeta.training import checkpoint
 NAME = "provenance.json"
 TRAINED_ELSEWHERE = "trained elsewhere on what is not checked here"
 SIGNATURE = "signature"
-PATHS = (
-    "workdir",
-    "track",
-    "distributed",
-    "feature_cache",
-    "data",
-    "init_from",
-)  # which change no result
+PATHS = (*LOOKING_ON, "data", "init_from")  # which change no result
 
 
 def provenance_of(folder: Path | None) -> tuple[Seen, ...]:

@@ -40,22 +40,25 @@ from jaxmeta.training.validation import mean_over_structures, validation
 
 WATCHED = "watched"  # in a run's folder: what its learner shows while it learns
 WATCHED_BATCHES = 8
+Asked = Callable[[int, PyTree], dict[str, float]]
 DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
 
 
-def meta_train(config: Config) -> Path:
+def meta_train(config: Config, asked: Asked | None = None) -> Path:
     """Train to the end, from where an earlier run was stopped; return the run's folder.
+
+    At each checkpoint what `asked(step, state)` answers is logged too.
 
     Raises Stopped if this one was, too; what it did is saved, and the same command goes on.
     """
     with stop_signal() as stop:
-        if not trained(config, stop):
+        if not trained(config, stop, asked):
             again = f"stopped; {config.workdir} goes on where it was with the same command"
             raise Stopped(again, *stop[:1])
     return config.workdir
 
 
-def trained(config: Config, stop: list[int]) -> bool:
+def trained(config: Config, stop: list[int], asked: Asked | None = None) -> bool:
     """Train until the end, or until `stop` is no longer empty."""
     given = gather(config)
     config, division, source = given.config, given.division, given.source
@@ -120,6 +123,8 @@ def trained(config: Config, stop: list[int]) -> bool:
                 told = f"Dice {value:.3f} on validation organs{method.validated_by(config)}"
                 say(f"step {number}: {told}")
                 write(number, dict(validation_dice=value))
+            if asked is not None and due:
+                write(number, asked(number, jax.device_get(state)))
             checkpoint.save(checkpoints, number, learner.to_save(state), batches, value, about)
 
         number, state, spent = train(

@@ -17,14 +17,18 @@ from jaxmeta.data.initial_labels import (
     open_initial_labels,
 )
 from jaxmeta.errors import BadInput, Occupied
-from jaxmeta.evaluation import labelling
+from jaxmeta.evaluation import best_on_test, labelling
+from jaxmeta.evaluation.best_on_test import NAME, asked_of_test
+from jaxmeta.evaluation.intervals import number
 from jaxmeta.evaluation.labelling import label
+from jaxmeta.evaluation.scoring import Score
 from jaxmeta.evaluation.stages import begun
 from jaxmeta.methods.mlb_seg.method import MlbSeg, rate_of, shares_images
 from jaxmeta.methods.mlb_seg.released import Released, dilated_masks
 from jaxmeta.methods.networks.unet_plus_plus import UnetPlusPlus
 from jaxmeta.methods.options import Outer
 from jaxmeta.reports import weights
+from jaxmeta.reports.figures import read_scores
 from jaxmeta.runs.checks import check
 from jaxmeta.runs.identity import alike
 from jaxmeta.runs.presets import with_method
@@ -50,7 +54,7 @@ def asked(config, tmp_path_factory):
         tasks=dataclasses.replace(made.tasks, size=config.tasks.size, shots=2, queries=2),
         outer=dataclasses.replace(made.outer, rate=0.05),
         steps=6,
-        checkpoint_every=6,
+        checkpoint_every=3,
     )
 
 
@@ -62,8 +66,8 @@ def ready(asked):
 
 @pytest.fixture(scope="module")
 def learned(ready):
-    """The folder of that run, trained."""
-    return meta_train(ready)
+    """The folder of that run, trained; the test was asked twice."""
+    return meta_train(ready, asked_of_test(ready))
 
 
 def test_it_begins_with_a_network_of_the_labelled_alone(asked, ready):
@@ -105,12 +109,28 @@ def test_whole_volumes_of_the_tested_are_scored_without_support(learned):
     kept = weights.read(learned / WATCHED / "6.npz")
     assert len(kept.slices) == len(kept.weight) == 16 and kept.step == 6
     assert weights.truths(learned, kept).keys() == set(kept.slices)
-    head, before, after = weights.quality(learned)  # when nothing was learned, and at the end
+    head, before, _, after = weights.quality(learned)  # when nothing was learned, and at the end
     assert head[1:] == [weights.INITIAL, weights.ENHANCED, weights.STUDENT]
     assert (before[0], after[0]) == ("0", "6") and before[1] == after[1]
     assert f"| 6 | {' | '.join(after[1:])} |" in report.read_text()
     assert (report.parent / "weights.png").stat().st_size > 5000
     assert "Slices that nobody labelled" in (report.parent / "report.html").read_text()
+
+
+def test_the_best_on_test_stands_beside_the_last_and_chooses_nothing(learned):
+    """The last is the report's own number, and the run is tested where it ended."""
+    asked = {
+        line["step"]: line[NAME] for line in read_metrics(learned / "metrics.jsonl") if NAME in line
+    }
+    assert list(asked) == [3, 6]
+    head, (_, last, best) = best_on_test.cells(learned)
+    assert "chosen by the test itself" in head[2] and last == number(asked[6])
+    assert best.startswith(number(max(asked.values())))
+    assert open_run(learned).step == 6
+    (scores,) = learned.rglob("scores.csv")
+    dice = [score.dice for score in read_scores(scores, Score)]
+    assert np.mean(dice) == pytest.approx(asked[6], abs=1e-6)
+    assert "of 2: chosen by the test itself" in (scores.parent / "report.md").read_text()
 
 
 def test_what_is_there_is_not_made_again(ready, asked, learned, capsys):
@@ -248,7 +268,7 @@ def test_what_it_cannot_be_made_of_is_refused(asked, change, message):
 
 
 def test_other_parts_that_do_not_fit_are_refused(asked):
-    with pytest.raises(BadInput, match="BatchNorm with `method.stage_1=supervised`"):
+    with pytest.raises(BadInput, match="running statistics.*: `method.stage_1=clean-steps`"):
         check(dataclasses.replace(asked, network=UnetPlusPlus((4, 8), groups=0)))
     with pytest.raises(BadInput, match="`outer.optimizer=adamw` with mlb-seg"):
         check(dataclasses.replace(asked, outer=Outer()))

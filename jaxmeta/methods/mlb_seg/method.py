@@ -54,7 +54,7 @@ class MlbSeg:
     stage_1: Literal["supervised", "clean-steps"] = "supervised"
     """How the network learns that it begins with. supervised: as the preset of that name does;
     clean-steps: by the steps on clean slices that bootstrapping has too, without the rest."""
-    stage_1_steps: int = 400
+    stage_1_steps: int = 600
     """Steps of it, from random weights or from those that --init-from names; of a run that has
     learned from labelled patients there are none."""
     bootstraps: bool = True
