@@ -444,7 +444,7 @@ def test_a_command_ends_with_a_line_and_a_code_that_says_why(error, code, told, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_that_was_asked_to_end_says_by_what(number, config, tmp_path, monkeypatch):
-    def asked_at_once(config, stop):
+    def asked_at_once(config, stop, asked):
         signal.raise_signal(number)
         return not stop
 

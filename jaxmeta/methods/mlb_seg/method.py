@@ -169,6 +169,7 @@ def first(config: Any) -> Any:
     if has_learned(config.origin):
         return None
     steps = dict(steps=own.stage_1_steps, checkpoint_every=max(1, own.stage_1_steps))
+    steps |= dict(test_each=False)  # its own scores are no result
     if own.stage_1 == "clean-steps":
         names = ("stride", "momentum", "mirrors", "released", "stage_1")
         kept = {name: getattr(own, name) for name in names}
