@@ -4,6 +4,7 @@ together."""
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -27,12 +28,13 @@ from jaxmeta.methods.mlb_seg.method import MlbSeg, rate_of, shares_images
 from jaxmeta.methods.mlb_seg.released import Released, dilated_masks
 from jaxmeta.methods.networks.unet_plus_plus import UnetPlusPlus
 from jaxmeta.methods.options import Outer
+from jaxmeta.models.model import Trained
 from jaxmeta.reports import weights
 from jaxmeta.reports.figures import read_scores
 from jaxmeta.runs.checks import check
 from jaxmeta.runs.identity import alike
 from jaxmeta.runs.presets import with_method
-from jaxmeta.runs.run import open_run
+from jaxmeta.runs.run import beginning, open_run
 from jaxmeta.runs.setup import gather
 from jaxmeta.runs.train import WATCHED, meta_train
 from jaxmeta.tasks.source import load_task
@@ -318,7 +320,11 @@ def test_the_released_variant_trains_with_running_statistics(asked, tmp_path):
         steps=4,
         checkpoint_every=2,
     )
-    folder = meta_train(begun(config))
+    ready = begun(config)
+    earlier = open_run(ready.init_from).state
+    handed = beginning(ready, open_run(ready.init_from).split)
+    jax.tree.map(np.testing.assert_array_equal, handed, Trained(earlier.student, earlier.state))
+    folder = meta_train(ready)
     run = open_run(folder)
     assert run.config.method.epoch_steps > 0 and run.step == 4
     moved = [np.abs(leaf).max() for name, leaf in flat(run.state.state) if "mean" in name]
