@@ -41,6 +41,8 @@ class Reading:
     """Value for voxels that are NaN or Inf; refuse: they stop the preparation."""
     skip_bad: bool = False
     """Leave unusable cases out and list them, instead of stopping."""
+    keep_unlabelled: bool = False
+    """Keep scans that have no label, also of a folder of images alone: mlb-seg learns from them."""
 
 
 @options

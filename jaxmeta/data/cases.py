@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from jaxmeta.data.channel_choice import chosen_channels
 from jaxmeta.data.layouts.finding import find_pairs
-from jaxmeta.data.layouts.found import Found, Pair
+from jaxmeta.data.layouts.found import Alone, Found, Pair
 from jaxmeta.data.names import slug
 from jaxmeta.data.orientation import Order
 from jaxmeta.data.rules import (
@@ -41,7 +41,7 @@ class Case(NamedTuple):
     dataset: str
     modality: str  # "ct" | "mr"
     image: Path
-    label: Path
+    label: Path | None  # None: nobody labelled it
     names: dict[str, tuple[int, ...]] | None  # structure -> its values; None: v is `prefix` v
     prefix: str = "label_"  # holds the data set: a nameless 1 is not the same organ everywhere
     channel: int | None = None  # of an image that holds several
@@ -64,7 +64,8 @@ def find_cases(
     same_patients: Sequence[str] = (),
     pair_suffix: str | None = None,
     pairs: Sequence[str] | None = None,
-) -> tuple[list[Case], list[tuple[str, str]], list[str]]:
+    keep_unlabelled: bool = False,
+) -> tuple[list[Case], list[Alone], list[str]]:
     """Find the cases of all folders: (sorted by name, those that cannot be used and why, notes).
 
     Of data sets of `same_patients` an id is one person, called as in the first of them, whether
@@ -81,14 +82,15 @@ def find_cases(
         raise BadInput("no folder of scans is named: name at least one")
     cases, alone, notes, used = [], [], [], set()
     for folder in map(Path, folders):
-        found = find_pairs(folder, pair_suffix=pair_suffix, pairs=pairs)
+        how = dict(pair_suffix=pair_suffix, pairs=pairs, keep_unlabelled=keep_unlabelled)
+        found = find_pairs(folder, **how)
         used |= {"pairs"} if found.by_patterns else set()
         patients = _patients(folder, found, pattern, used)
         own = [pair._replace(patient=patients[pair.case]) for pair in found.pairs]
         found = found._replace(pairs=own)
         found = found._replace(pairs=chosen_channels(found, channels, used))
         cases += _named(found, modalities, names, scales, used)
-        alone += [(f"{found.dataset}/{case}", why) for case, why in found.alone]
+        alone += [one._replace(case=f"{found.dataset}/{one.case}") for one in found.alone]
         notes += [f"{folder / file}: not in dataset.json, left out" for file in found.unlisted]
         notes += found.notes
     if pairs and "pairs" not in used:
@@ -103,7 +105,7 @@ def find_cases(
     for one, other in pairwise(cases):
         if one.name == other.name:
             raise BadInput(f"{one.image} and {other.image} are both called {one.name}; rename one")
-    return cases, sorted(alone), notes
+    return cases, sorted(alone, key=lambda one: one[:2]), notes
 
 
 def _joined(cases: list[Case], same: list[str]) -> list[Case]:
@@ -145,7 +147,7 @@ def _named(found, modalities, names, scales, used):
                 modality=told[pair.case],
                 image=pair.image,
                 label=pair.label,
-                names=None if pair.files else _names(found, pair, names, plain, used),
+                names=_names(found, pair, names, plain, used),
                 prefix="_".join([found.dataset, *kind, "label_"]),
                 channel=pair.channel,
                 channels=pair.channels,
@@ -180,7 +182,10 @@ def _modality(dataset: str, pair: Pair, rules: list[Rule], used: set) -> str:
 
 
 def _names(found: Found, pair: Pair, rules: list[Rule], plain: bool, used: set):
-    """Give structure -> values for one pair, or None if nobody names any value."""
+    """Give structure -> values for one pair, or None if nobody names any value; an image that
+    nobody labelled has none."""
+    if pair.files or pair.label is None:
+        return None if pair.files else {}
     values = {}  # value -> structure: of several rules the first
     for rule in rules:
         if fits(rule, found.dataset, pair.case, pair.label):

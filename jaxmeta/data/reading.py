@@ -32,11 +32,14 @@ def read_case(case: Case, rule: str, fill_nan: float | None) -> tuple[Image, Sca
 def read_masks(
     case: Case, image: Image, grid: Grid
 ) -> tuple[dict[str, list[tuple[int, int, bytes]]], list[int], tuple[Note, ...]]:
-    """Read a case's label: (structure -> masks as of `masks_of`, values without a name, notes).
+    """Read a case's label: (structure -> masks as of `masks_of`, values without a name, notes);
+    of a case that nobody labelled there are none.
 
     Of a file for each structure any value is the structure, one value a file; such masks may
     overlap. Raises BadInput with the name of the file.
     """
+    if case.label is None:
+        return {}, [], ()
     if not case.files:
         label, notes = read_label_of(image, case.image, case.label)
         return *masks_of(to_slices(label, grid), case.names, case.prefix), notes

@@ -30,7 +30,7 @@ def labelled_split(
     unlabelled: Sequence[str] = (EVERYBODY_ELSE,),
     seed: int,
 ) -> Split:
-    """Divide the patients of the data sets that have an organ.
+    """Divide the patients of the data sets that have an organ, or no label at all.
 
     `labelled`, `unlabelled` and `test_patients` are each told as patients
     ("la2018/06SR5RBREL16DQ6M8LWS", or the last part alone), as one file with a name a line, as one
@@ -45,6 +45,9 @@ def labelled_split(
     (organ,) = recognize([organ], structures(shards))
     having = sorted(holders(shards, organ))
     datasets = {v.dataset for v in shards.volumes if organ in v.counts}
+    datasets |= {v.dataset for v in shards.volumes} - {
+        v.dataset for v in shards.volumes if v.counts
+    }
     everybody = sorted({v.patient for v in shards.volumes if v.dataset in datasets})
     if list_of := published_list(labelled, unlabelled, test_patients):
         labelled, unlabelled, test_patients = listed(list_of, everybody)

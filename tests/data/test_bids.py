@@ -241,7 +241,7 @@ def test_those_without_a_partner_are_listed(tmp_path):
     touch(folder, "sub-03/anat/sub-03_T1w.nii", "sub-01/anat/sub-01_FLAIR.nii")
     touch(folder, "derivatives/hand/sub-04/anat/sub-04_dseg.nii")
     alone = find_cases([folder], channel=["T1w"])[1]
-    assert [case for case, _ in alone] == ["d/sub-03_T1w", "d/sub-04_dseg"]
+    assert [one.case for one in alone] == ["d/sub-03_T1w", "d/sub-04_dseg"]
     assert "sub-03_T1w.nii: no label" in alone[0][1] and "sub-04_dseg.nii: no image" in alone[1][1]
 
 

@@ -78,7 +78,7 @@ def test_nnunet_reads_reversed_labels_regions_and_channels(tmp_path):
     touch(folder, "imagesTr/b_0000.nii.gz")
     (folder / "imagesTr/a_0001.nii.gz").unlink()
     alone = find_cases([folder])[1]
-    assert [case for case, _ in alone] == ["dataset001_x/a", "dataset001_x/b_0000"]
+    assert [one.case for one in alone] == ["dataset001_x/a", "dataset001_x/b_0000"]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_a_suffix_of_ones_own_chooses_among_several_labels(tmp_path):
 def test_lone_files_are_listed_with_their_names(tmp_path):
     folder = touch(tmp_path / "d", "a.nii.gz", "a_seg.nii.gz", "b.nii.gz", "c_seg.nii.gz")
     cases, alone, _ = find_cases([folder], modality=["mr"])
-    assert len(cases) == 1 and [case for case, _ in alone] == ["d/b", "d/c"]
+    assert len(cases) == 1 and [one.case for one in alone] == ["d/b", "d/c"]
     assert "b.nii.gz: no label" in alone[0][1] and "c_seg.nii.gz: no image" in alone[1][1]
     both = touch(tmp_path / "e", "images/a.nii.gz", "labels/b.nii.gz", "images/c.nii.gz")
     touch(both, "labels/c.nii.gz")
     alone = find_cases([both], modality=["mr"])[1]
-    assert [case for case, _ in alone] == ["e/a", "e/b"]
+    assert [one.case for one in alone] == ["e/a", "e/b"]
 
 
 def test_an_undeclared_modality_is_asked_for(tmp_path):

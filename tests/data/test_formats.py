@@ -95,4 +95,4 @@ def test_labels_of_another_format_are_told_where_images_have_none(tmp_path):
         find_cases([folder], modality=["mr"])
     touch(folder, "c.nii.gz", "c_seg.nii.gz")
     alone = find_cases([folder], modality=["mr"])[1]
-    assert len(alone) == 2 and all("no label" in why and ".nrrd" in why for _, why in alone)
+    assert len(alone) == 2 and all("no label" in one.why and ".nrrd" in one.why for one in alone)

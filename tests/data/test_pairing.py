@@ -163,5 +163,5 @@ def test_a_lone_file_of_a_pattern_is_listed(tmp_path):
     for told in ({}, {"pairs": ["image_{id}", "label_{id}"]}):
         cases, alone, _ = find_cases([folder], modality=["mr"], **told)
         assert [case.name for case in cases] == ["d/1"]
-        assert [case for case, _ in alone] == ["d/2", "d/3"]
+        assert [one.case for one in alone] == ["d/2", "d/3"]
         assert "image_2.nii: no label" in alone[0][1] and "label_3.nii: no image" in alone[1][1]

@@ -118,7 +118,7 @@ def test_patients_without_an_image_or_without_masks_are_listed(tmp_path):
     touch(folder, "c/segmentations/liver.nii.gz")
     cases, alone, _ = find_cases([folder], modality=["ct"])
     assert [case.name for case in cases] == ["d/a"]
-    assert [case for case, _ in alone] == ["d/b", "d/c"]
+    assert [one.case for one in alone] == ["d/b", "d/c"]
     assert "several images (ct.nii.gz, mri.nii.gz)" in alone[0][1]
     assert "masks without an image" in alone[1][1]
     twice = touch(tmp_path / "e", "a/ct.nii.gz", "a/liver.nii.gz", "a/liver_mask.nii.gz")
@@ -136,7 +136,7 @@ def test_a_second_image_is_no_structure_of_its_contrasts_name(tmp_path, name):
     touch(folder, "a/liver.nii.gz", "b/liver.nii.gz", "c/image.nii.gz", "c/liver.nii.gz")
     cases, alone, _ = find_cases([folder], modality=["mr"])
     assert [(case.name, [*case.files]) for case in cases] == [("d/c", ["liver"])]
-    assert [case for case, _ in alone] == ["d/a", "d/b"]
+    assert [one.case for one in alone] == ["d/a", "d/b"]
     assert f"several images (image.nii.gz, {name}.nii.gz); keep one, or say" in alone[0][1]
 
 

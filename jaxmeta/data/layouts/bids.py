@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.layouts.bids_tables import lookup
-from jaxmeta.data.layouts.found import Found, Pair, volumes_in
+from jaxmeta.data.layouts.found import Alone, Found, Pair, volumes_in
 from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
 
@@ -65,14 +65,9 @@ def bids(folder: Path, pair_suffix: str | None) -> Found | None:
     for label, own in zip(labels, fits, strict=True):
         names = lookup(label.file, root) if label.kind.endswith("dseg") else None
         for image in own:
-            pair = Pair(
+            pair = of_image(image, contrasts)._replace(
                 case=image.stem + (label.kind if len(kinds) > 1 else ""),
-                image=image.file,
                 label=label.file,
-                modality="ct" if image.contrast.lower() == "ct" else "mr",
-                patient=image.subject,
-                channels=contrasts,
-                channel=contrasts.index(image.contrast),
                 choose=len({image.contrast for image in own}) > 1,
                 names=names or _named(label),
                 atlas=names is not None,
@@ -80,14 +75,30 @@ def bids(folder: Path, pair_suffix: str | None) -> Found | None:
             pairs.append(pair)
             done.add((image.file.parent, image.contrast))
         if not own and label.space is None:  # those in a standard space are for other uses
-            alone.append((label.stem, f"{label.file}: no image of this label"))
+            alone.append(Alone(label.stem, f"{label.file}: no image of this label"))
     alone += [
-        (image.stem, f"{image.file}: no label of this image in {home}")
+        Alone(
+            image.stem,
+            f"{image.file}: no label of this image in {home}",
+            of_image(image, contrasts),
+        )
         for image in images
         if image.contrast in contrasts and (image.file.parent, image.contrast) not in done
     ]
     # The folder's name, for "Name" in dataset_description.json is often a whole sentence.
     return Found(slug(root.resolve().name), pairs, None, alone)
+
+
+def of_image(image: BidsFile, contrasts: tuple[str, ...]) -> Pair:
+    """Make what is known of an image, whoever labelled it."""
+    return Pair(
+        case=image.stem,
+        image=image.file,
+        modality="ct" if image.contrast.lower() == "ct" else "mr",
+        patient=image.subject,
+        channels=contrasts,
+        channel=contrasts.index(image.contrast),
+    )
 
 
 def bids_parsed(file: Path, stem: str, pair_suffix: str | None) -> BidsFile:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxmeta.data.formats.unread import other_formats, told_others
-from jaxmeta.data.layouts.found import Found
+from jaxmeta.data.layouts.found import Found, Pair, volumes_in
 from jaxmeta.data.layouts.layouts import DECLARED, LAYOUTS
 from jaxmeta.data.layouts.pairing import (
     DEEPEST,
@@ -19,13 +19,22 @@ from jaxmeta.data.layouts.pairing import (
     readings,
     seen_images,
 )
+from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
 
 
 def find_pairs(
-    folder: Path, *, pair_suffix: str | None = None, pairs: Sequence[str] | None = None
+    folder: Path,
+    *,
+    pair_suffix: str | None = None,
+    pairs: Sequence[str] | None = None,
+    keep_unlabelled: bool = False,
 ) -> Found:
-    """Ask every layout about a folder, then the words in its names; or use the user's patterns."""
+    """Ask every layout about a folder, then the words in its names; or use the user's patterns.
+
+    With `keep_unlabelled` an image without a label is a pair without one, and a folder may hold
+    such images alone.
+    """
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     found = _first(DECLARED, folder, pair_suffix)
@@ -35,6 +44,8 @@ def find_pairs(
         found = _first(LAYOUTS, folder, pair_suffix)
         if not pair_suffix and (found is None or not found.pairs):
             found = guessed(folder) or (None if readings(folder) else found)
+    if keep_unlabelled:
+        found = with_unlabelled(folder, found)
     others = told_others(other_formats(folder), folder)
     if found is None or not (found.pairs or found.alone):
         raise BadInput(_nothing(folder, others))
@@ -42,8 +53,18 @@ def find_pairs(
     for case in times:
         if times[case] > 1:
             raise BadInput(f"{folder}: {case} has several labels; choose with `pair_suffix`")
-    alone = [(case, "; ".join([why, *others])) for case, why in found.alone]
+    alone = [one._replace(why="; ".join([one.why, *others])) for one in found.alone]
     return found._replace(alone=alone, notes=(*found.notes, *others))
+
+
+def with_unlabelled(folder: Path, found: Found | None) -> Found | None:
+    """Count the images without a label among the pairs; of a folder of images alone, all."""
+    if found is None or not (found.pairs or found.alone):
+        bare = [Pair(stem, file) for stem, file in volumes_in(folder).items()]
+        return Found(slug(folder.resolve().name), bare, None, []) if bare else found
+    kept = [one.unlabelled for one in found.alone if one.unlabelled]
+    left = [one for one in found.alone if not one.unlabelled]
+    return found._replace(pairs=[*found.pairs, *kept], alone=left)
 
 
 def _first(layouts, folder, pair_suffix):

@@ -11,11 +11,11 @@ from jaxmeta.errors import BadInput
 
 
 class Pair(NamedTuple):
-    """An image with its label, as a layout finds them."""
+    """An image with its label, as a layout finds them; an image that nobody labelled has none."""
 
     case: str
     image: Path
-    label: Path
+    label: Path | None = None
     modality: str | None = None  # as the data set's own file declares it
     patient: str | None = None  # where the layout knows it
     what: str = ""  # which kind of label this is, where one folder holds several kinds
@@ -27,13 +27,21 @@ class Pair(NamedTuple):
     files: dict[str, Path] | None = None  # structure -> its own mask, where each has a file
 
 
+class Alone(NamedTuple):
+    """A case that is no pair."""
+
+    case: str
+    why: str  # it cannot be used
+    unlabelled: Pair | None = None  # but by whoever learns from images that nobody labelled
+
+
 class Found(NamedTuple):
     """What a layout says of a folder."""
 
     dataset: str
     pairs: list[Pair]
     names: dict[str, tuple[int, ...]] | None  # structure -> the label values it is made of
-    alone: list[tuple[str, str]]  # (case, why it cannot be used)
+    alone: list[Alone]
     unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
     notes: tuple[str, ...] = ()  # what else is worth a line
     by_patterns: bool = False  # whether the user's `pairs` found them

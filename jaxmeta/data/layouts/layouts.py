@@ -23,7 +23,7 @@ from pathlib import Path
 from jaxmeta.data.formats.formats import case_stem, ending_of, endings, kinds
 from jaxmeta.data.formats.unread import converted_by, unread_ending
 from jaxmeta.data.layouts.bids import bids
-from jaxmeta.data.layouts.found import Found, Pair, described, unused, volumes_in
+from jaxmeta.data.layouts.found import Alone, Found, Pair, described, unused, volumes_in
 from jaxmeta.data.layouts.structure_files import structure_files
 from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
@@ -69,10 +69,12 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
             image = numbered if numbered.exists() else image
         listed |= {image.resolve(), label.resolve()}
         missing = [file for file in (image, label) if not file.exists()]
+        pair = Pair(case, image, label, modality, channels=channels)
         if missing:
-            alone.append((case, f"{missing[0]}: in dataset.json but not there"))
+            bare = pair._replace(label=None) if missing == [label] else None
+            alone.append(Alone(case, f"{missing[0]}: in dataset.json but not there", bare))
         else:
-            pairs.append(Pair(case, image, label, modality, channels=channels))
+            pairs.append(pair)
     unlisted = tuple(
         str(Path(part) / file.name)
         for part in ("imagesTr", "labelsTr")
@@ -105,17 +107,28 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
     images, labels = volumes_in(folder / "imagesTr"), volumes_in(folder / "labelsTr")
     pairs, alone = [], []
     for case, label in labels.items():
-        for number, channel in enumerate(channels):
+        for number in range(len(channels)):
             image = images.pop(f"{case}_{number:04d}", None)
             if image is None:
-                alone.append((case, f"{label}: no image {case}_{number:04d} in imagesTr"))
-            elif len(channels) == 1:
-                pairs.append(Pair(case, image, label, channel, patient=case))
+                alone.append(Alone(case, f"{label}: no image {case}_{number:04d} in imagesTr"))
             else:
-                pair = Pair(case_stem(image), image, label, channel, patient=case)
-                pairs.append(pair._replace(channels=channels, channel=number))
-    alone += [(stem, f"{image}: no label in labelsTr") for stem, image in images.items()]
+                pairs.append(of_channel(case, image, label, channels, number))
+    for stem, image in images.items():
+        case, _, number = stem.rpartition("_")
+        known = len(number) == 4 and number.isdecimal() and int(number) < len(channels)
+        bare = of_channel(case, image, None, channels, int(number)) if known else None
+        alone.append(Alone(stem, f"{image}: no label in labelsTr", bare))
     return Found(slug(declared.get("name") or folder.resolve().name), pairs, names, alone)
+
+
+def of_channel(
+    case: str, image: Path, label: Path | None, channels: tuple[str, ...], number: int
+) -> Pair:
+    """Make the pair of one channel of a case; of several each is a volume of its own."""
+    if len(channels) == 1:
+        return Pair(case, image, label, channels[0], patient=case)
+    pair = Pair(case_stem(image), image, label, channels[number], patient=case)
+    return pair._replace(channels=channels, channel=number)
 
 
 def two_folders(folder: Path, pair_suffix: str | None) -> Found | None:
@@ -133,9 +146,10 @@ def two_folders(folder: Path, pair_suffix: str | None) -> Found | None:
         if keys:
             pairs.append(Pair(stem if stem in keys else short, images.pop(keys[0]), label))
         else:
-            alone.append((stem, f"{label}: no image of that name in {here}/"))
+            alone.append(Alone(stem, f"{label}: no image of that name in {here}/"))
     alone += [
-        (stem, f"{image}: no label of that name in {there}/") for stem, image in images.items()
+        Alone(stem, f"{image}: no label of that name in {there}/", Pair(stem, image))
+        for stem, image in images.items()
     ]
     return Found(slug(folder.resolve().name), pairs, None, alone)
 
@@ -155,14 +169,15 @@ def suffixes(folder: Path, pair_suffix: str | None) -> Found | None:
             used.add(match[0])
         else:
             several = f"several images ({', '.join(match)})" if match else f"no image {short}"
-            alone.append((short, f"{files[stem]}: {several} for this label"))
+            alone.append(Alone(short, f"{files[stem]}: {several} for this label"))
     if known:
         suffix = pair_suffix or "_seg"
-        alone += [
-            (stem, f"{file}: no label {stem}{suffix}{ending_of(file.name)} for this image")
-            for stem, file in images.items()
-            if stem not in used
-        ]
+        for stem, file in images.items():
+            if stem not in used:
+                wanted = f"{stem}{suffix}{ending_of(file.name)}"
+                alone.append(
+                    Alone(stem, f"{file}: no label {wanted} for this image", Pair(stem, file))
+                )
     return Found(slug(folder.resolve().name), pairs, None, alone) if files else None
 
 

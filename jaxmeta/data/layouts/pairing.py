@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.formats.formats import by_stem, images_among, kinds, without_ending
-from jaxmeta.data.layouts.found import Found, Pair
+from jaxmeta.data.layouts.found import Alone, Found, Pair
 from jaxmeta.data.names import amount, slug, three
 from jaxmeta.data.words import template
 from jaxmeta.errors import BadInput
@@ -50,17 +50,20 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
         both = f"{amount(len(images), 'image')} and {amount(len(labels), 'label')}"
         fits = f"fits {both}, none of the same {{id}}"
         raise BadInput(f"{folder}: {option} {fits}; {seen_images(folder)}")
+    pairs = {
+        ids: Pair("_".join(ids), image, labels.get(ids), patient=ids[0])
+        for ids, image in sorted(images.items())
+    }
     alone = [
-        ("_".join(ids), f"{images[ids]}: no label of {option}") for ids in images.keys() - labels
+        Alone(pair.case, f"{pair.image}: no label of {option}", pair)
+        for pair in pairs.values()
+        if pair.label is None
     ]
     alone += [
-        ("_".join(ids), f"{labels[ids]}: no image of {option}") for ids in labels.keys() - images
+        Alone("_".join(ids), f"{labels[ids]}: no image of {option}")
+        for ids in labels.keys() - images
     ]
-    found = [
-        Pair("_".join(ids), images[ids], label, patient=ids[0])
-        for ids, label in sorted(labels.items())
-        if ids in images
-    ]
+    found = [pair for pair in pairs.values() if pair.label]
     rest = sorted(set(files.values()) - {*images.values(), *labels.values()})
     fit = f"{amount(len(rest), f'{kinds()} file')} fit{'s' * (len(rest) == 1)} neither of"
     notes = (f"{folder}: {fit} {option} ({three(rest, folder)})",)

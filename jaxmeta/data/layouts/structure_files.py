@@ -10,10 +10,11 @@ mri is of that modality. A second image, as T1.nii.gz, is no structure: which on
 said. The folder of one patient will do.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxmeta.data.formats.formats import case_stem
-from jaxmeta.data.layouts.found import Found, Pair, volumes_in
+from jaxmeta.data.layouts.found import Alone, Found, Pair, volumes_in
 from jaxmeta.data.names import slug
 from jaxmeta.data.words import is_sequence, template
 from jaxmeta.errors import BadInput
@@ -39,8 +40,16 @@ def structure_files(folder: Path, pair_suffix: str | None) -> Found | None:
             several = ", ".join(image.name for image in images)
             say = "keep one, or say which belong together, by `pairs='{id}/image' '{id}/liver'`"
             why = f"several images ({several}); {say}" if images else "masks without an image"
-            alone.append((place.name, f"{place}: {why if masks else 'an image without masks'}"))
+            told = f"{place}: {why if masks else 'an image without masks'}"
+            alone.append(Alone(place.name, told, None if masks else unlabelled(place, images)))
     return Found(slug(folder.resolve().name), pairs, None, alone)
+
+
+def unlabelled(place: Path, images: Sequence[Path]) -> Pair | None:
+    """Take the one image of a patient whom nobody labelled."""
+    if len(images) != 1:
+        return None
+    return Pair(place.name, images[0], modality=NAMED.get(case_stem(images[0]).lower()))
 
 
 def _held(place: Path) -> tuple[list[Path], dict[str, Path]]:

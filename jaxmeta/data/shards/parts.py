@@ -102,7 +102,7 @@ def _key(part, options):
     rows = []
     for case in part.cases:
         files = case.files and {structure: _sha(file) for structure, file in case.files.items()}
-        label = None if files else _sha(case.label)
+        label = None if files or not case.label else _sha(case.label)
         rows.append([*case._replace(image=_sha(case.image), label=label, files=files)])
     told = [FORMAT, options.axis, options.fill_nan, options.file_bytes, rows]
     told += [options.supervoxels] if options.supervoxels else []

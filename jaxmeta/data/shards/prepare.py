@@ -55,6 +55,7 @@ def prepare(
     pair_suffix: str | None = None,
     pairs: Sequence[str] | None = None,
     skip_bad: bool = False,
+    keep_unlabelled: bool = False,
     fill_nan: float | None = None,
     supervoxels: int = 0,
     workers: int | None = None,
@@ -66,7 +67,8 @@ def prepare(
 
     `size` (pixels) and `spacing` (mm of a pixel) are how slices are loaded by default; `fill_nan`
     is in a scan's real units. With `supervoxels` each volume is also cut into about so many pieces
-    that look alike. Raises BadInput for options and files that cannot be used.
+    that look alike. `keep_unlabelled` keeps scans that have no label. Raises BadInput
+    for options and files that cannot be used.
     """
     if axis not in AXIS_RULES:
         raise BadInput(f"`axis={axis}`: known are {', '.join(AXIS_RULES)}")
@@ -86,10 +88,12 @@ def prepare(
         same_patients=same_patients,
         pair_suffix=pair_suffix,
         pairs=pairs,
+        keep_unlabelled=keep_unlabelled,
     )
     if alone and not skip_bad:
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-        raise BadInput(f"{alone[0][1]}{more}; `skip_bad` leaves such cases out")
+        kept = ", `keep_unlabelled` keeps scans without a label" * bool(alone[0].unlabelled)
+        raise BadInput(f"{alone[0].why}{more}; `skip_bad` leaves such cases out{kept}")
     parts = plan(shown_alike(cases, axis), part_bytes)
     options = PartOptions(axis, fill_nan, file_bytes, skip_bad, supervoxels)
     if exists(output) and not is_folder(output):
@@ -101,7 +105,7 @@ def prepare(
         share = unseen_share(cases, axis, fill_nan)
         raise BadInput(f"{error} ({share}; `skip_bad` leaves them out)") from None
     parts_there = [read_part(output, name) for name in finished]
-    skipped = alone + [bad for part in parts_there for bad in part.skipped]
+    skipped = [one[:2] for one in alone] + [bad for part in parts_there for bad in part.skipped]
     rows = [row for part in parts_there for row in part.volumes]
     left = volumes_before(output, finished) - {row.name for row in rows}
     gone = Counter(name.split("/")[0] for name in left)
@@ -110,8 +114,13 @@ def prepare(
         "no longer there"
         for dataset, count in sorted(gone.items())
     ]
+    bare = {case.name: case.dataset for case in cases if case.label is None}
+    notes += [
+        f"{dataset}: {amount(count, 'scan')} without a label, for who learns from unlabelled ones"
+        for dataset, count in sorted(Counter(bare.values()).items())
+    ]
     notes += told_notes([note for row in rows for note in row.notes])
-    summary = summarize(rows, sorted(skipped), notes, reused, axis)
+    summary = summarize(rows, sorted(skipped), notes, reused, axis, bare.keys())
     write_index(output, Index(size, spacing, axis, tuple(finished)))
     _remove_stale(output, finished, parts_there)
     return summary._replace(notes=summary.notes + doubts(open_shards([output])))

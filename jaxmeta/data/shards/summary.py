@@ -1,7 +1,7 @@
 """What a preparation did, counted from the parts it wrote."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from jaxmeta.data.grid import Grid, shown_frame, sliced_shape, spacing
@@ -38,10 +38,12 @@ def summarize(
     notes: Sequence[str],
     reused: int,
     rule: str,
+    unlabelled: Set[str] = frozenset(),
 ) -> Summary:
-    """Count volumes, given as rows of the index and cut by a rule, by data set.
+    """Count volumes, given as rows of the index and cut by a rule, by data set; of some it is known
+    that nobody labelled them.
 
-    Raises BadInput where there is no row, and for a data set without any label.
+    Raises BadInput where there is no row, and for a data set whose labels are all empty.
     """
     datasets, notes = {}, list(notes)
     if not rows:
@@ -54,12 +56,13 @@ def summarize(
                 held[structure] += bool(where.pixels)
         nameless = sorted({value for row in own for value in row.unnamed})
         told = ", ".join(map(str, nameless[:10])) + ", ..." * (len(nameless) > 10)
-        if not any(held.values()):
+        labelled = [row for row in own if row.name not in unlabelled]
+        if labelled and not any(held.values()):
             said = f"holds only values without a name: {told}" if nameless else "is empty"
             raise BadInput(f"{dataset}: no structure at all, every label {said}")
         if nameless:
             notes.append(f"{dataset}: label values without a name were left out: {told}")
-        notes += [f"{dataset}: {note}" for note in empty_labels(own, held)]
+        notes += [f"{dataset}: {note}" for note in empty_labels(labelled, held)]
         grids = {row.name: row.grid for row in own}
         notes += [f"{dataset}: {note}" for note in doubtful(grids, rule)]
         datasets[dataset] = DatasetCounts(
