@@ -23,6 +23,7 @@ from jaxmeta.data.grid import sliced_shape
 from jaxmeta.data.initial_labels import ATLAS, FOLDER, load_probability, open_initial_labels
 from jaxmeta.data.shards.load import load_masks
 from jaxmeta.data.shards.shards import Volume
+from jaxmeta.evaluation.comparison import case_of
 from jaxmeta.evaluation.labelling import labeller
 from jaxmeta.evaluation.scoring import Score
 from jaxmeta.metrics.overlap import dice, overlap
@@ -56,9 +57,13 @@ def main() -> None:
 
 
 def keep(path: Path, scores: Iterator[Score]) -> None:
-    """Keep scores, in an order that does not depend on which run ended first."""
-    found = sorted(scores, key=lambda score: (score.shots, score.organ, score.run, score.case))
-    write(path, found, sorted(rows_of(found)))
+    """Keep scores beside those that are kept, in an order that does not depend on which run ended
+    first."""
+    found = {(score.row, *case_of(score)): score for score in (read(path) if path.exists() else [])}
+    found |= {(score.row, *case_of(score)): score for score in scores}
+    order = lambda score: (score.shots, score.organ, score.run, score.case)
+    ordered = sorted(found.values(), key=order)
+    write(path, ordered, sorted(rows_of(ordered)))
 
 
 def tested(work: Path) -> Iterator[Score]:

@@ -20,7 +20,16 @@ esac
 shards=$1 work=$2 organ=$3 seed=$4 usual=$labelled
 labelled=${5:-$labelled}
 run=$work/$organ-$seed-$labelled # runs lie beside each other and share what is compiled
+cases=$(dirname "$0")/mlb_seg.csv
 first=500 steps=200              # of stage 1, and of bootstrapping
+
+kept() { # ROW: are its cases in mlb_seg.csv?
+  [ -e "$cases" ] && awk -F, -v row="$1" -v organ="$organ" -v seed="$seed" -v labelled="$labelled" '
+    NR == 1 { for (n = 1; n <= NF; n++) at[$n] = n }
+    NR > 1 && (row in at) && $at["organ"] == organ && $at["run"] == seed && $at["shots"] == labelled \
+      && $at[row] != "" { found = 1 }
+    END { exit !found }' "$cases"
+}
 
 learn() { # ROW, preset and options
   [ -e "$run-$1/supervised/summary.json" ] && return
@@ -33,23 +42,30 @@ alone() { # ROW, steps and options: of the labelled alone
   learn "$1" supervised --tasks.size 64 --method.stride 3 --steps "$2" --checkpoint-every "$2" "${@:3}"
 }
 
+begin() { # as looks show slices
+  alone stage-1 $first --labelled "$labelled" --augment.zoom 0.417
+}
+
 bootstrap() { # ROW and options: equal steps, on as many images
+  kept "$1" && return
+  begin
   learn "$1" mlb-seg-small --labelled "$labelled" --init-from "$run-stage-1" --steps $steps \
         --checkpoint-every $steps "${@:2}"
 }
 
 together=$((first + steps))
-alone stage-1 $first --labelled "$labelled" --augment.zoom 0.417 # as looks show slices
-alone augmented $together --labelled "$labelled"
+kept stage-1 || begin
+kept augmented || alone augmented $together --labelled "$labelled"
 bootstrap mlb
 [ "$labelled" = "$usual" ] || exit 0
 
 unchanged="--augment.rotate 0 --augment.zoom 0 --augment.shift 0 --augment.gain 0 --augment.offset 0 --augment.noise 0"
-alone plain $together --labelled "$labelled" $unchanged
+kept plain || alone plain $together --labelled "$labelled" $unchanged
 bootstrap uniform --method.weights uniform
 bootstrap confidence --method.weights confidence
 bootstrap pseudo --method.labels initial --method.weights uniform --method.no-consistency --method.no-teacher
 bootstrap mean-teacher --method.labels none --method.no-consistency
 bootstrap no-ensemble --method.no-ensemble
 bootstrap no-teacher --method.no-teacher
-alone all $together --labelled $all
+bootstrap mlb-atlas --method.initial-labels atlas
+kept all || alone all $together --labelled $all
