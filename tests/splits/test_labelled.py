@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.labelled import describe, labelled_split
-from jaxmeta.splits.pool import pool
+from jaxmeta.splits.pool import count_table, pool
 from jaxmeta.splits.published import ATRIUM_TEST, PROSTATE_LABELLED, PROSTATE_TEST, PUBLISHED
 from jaxmeta.splits.split import split_from_json
 from tests.helpers.cohorts import cohort, cohorts, hospital
@@ -30,12 +30,23 @@ def test_everybody_is_on_one_side(shards, seed, few, tested):
     made = divided(shards, "a", labelled=[str(few)], test_patients=[str(tested)], seed=seed)
     sides = made.labelled + made.unlabelled + made.test_patients
     datasets = {v.dataset for v in shards.volumes if "a" in v.counts}
+    datasets |= {v.dataset for v in shards.volumes} - {
+        v.dataset for v in shards.volumes if v.counts
+    }
     assert len(sides) == len(set(sides))
     assert set(sides) == {v.patient for v in shards.volumes if v.dataset in datasets}
     assert {*made.labelled, *made.test_patients} <= having
     assert (len(made.labelled), len(made.test_patients)) == (few, tested)
     again = divided(shards, "a", labelled=["1"], test_patients=[str(tested)], seed=seed)
     assert again.test_patients == made.test_patients and again.labelled == made.labelled[:1]
+
+
+def test_the_table_counts_labels_that_are_given():
+    shards = hospital()
+    made = divided(shards)
+    *_, train, test = (line.split() for line in count_table(shards, made).splitlines())
+    assert train[:2] == ["train", "spleen"] and train[4] == "2" and test[6] == "3"
+    assert len(made.unlabelled) > 0
 
 
 def test_patients_are_told_by_name_file_count_and_share(tmp_path):
