@@ -7,7 +7,7 @@
 labels of everybody unlabelled, before and after; a line a case, to five decimals. The second
 command collects both from the runs that `mlb_seg.sh` has made so far, and lets what trains nothing
 on the organ answer beside them: place and intensity by the labelled slices, and the few-shot run
-`WORK/few-shot-ORGAN`, where it is there, adapted to them.
+`WORK/few-shot-ORGAN`, where it is there, adapted to them (of the spleen that of the liver).
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def tested(work: Path) -> Iterator[Score]:
             yield score._replace(row=row, shots=int(labelled), run=seed)
     for folder in sorted(work.glob(f"*-{MLB}")):
         organ, seed, labelled, _ = folder.name.split("-", 3)
-        few_shot = work / f"{FEW_SHOT}-{organ}"
+        few_shot = work / f"{FEW_SHOT}-{organ.replace('spleen', 'liver')}"
         for row, by in {ATLAS: ATLAS, FEW_SHOT: str(few_shot)}.items():
             if int(labelled) == USUAL[organ] and (row == ATLAS or few_shot.exists()):
                 yield from answered(folder, row, by, "test_patients", int(labelled), seed)
@@ -82,7 +82,8 @@ def tested(work: Path) -> Iterator[Score]:
 
 def relabelled(work: Path) -> Iterator[Score]:
     """Collect how good the labels of the unlabelled were, and are."""
-    for folder in sorted(work.glob(f"*-{MLB}")):
+    for path in sorted(work.glob(f"*-{MLB}/supervised/summary.json")):
+        folder = path.parents[1]
         _, seed, labelled, _ = folder.name.split("-", 3)
         config, _ = read_run(folder)
         shards = open_data(config)

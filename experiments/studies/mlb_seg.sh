@@ -3,21 +3,32 @@
 # Begun again, it goes on.
 #
 #   bash experiments/studies/mlb_seg.sh SHARDS WORK ORGAN SEED [LABELLED]
+#   bash experiments/studies/mlb_seg.sh SHARDS WORK ORGAN few-shot
 #
-# SHARDS of CHAOS T2-SPIR, the left atria and Decathlon's hippocampus at 64 pixels; ORGAN left_atrium, liver,
-# spleen or anterior; SEED 0, 1 or 2. With LABELLED, another number of labelled patients, only the rows of the
-# curve are made.
+# SHARDS of CHAOS T2-SPIR, ACDC, the left atria and Decathlon's hippocampus at 64 pixels; ORGAN left_atrium,
+# liver, spleen or anterior; SEED 0, 1 or 2. With LABELLED, another number of labelled patients, only the rows of
+# the curve are made. few-shot meta-trains on all other data sets what is then adapted to the labelled patients of
+# every seed: of liver and spleen that is one run.
 #
 # mlb_seg.csv has the cases that came of it: `python -m experiments.studies.mlb_seg` makes the tables of
 # RESULTS.md of them again, and collects them first where WORK is named.
 set -euo pipefail
 case "${3:-} ${4:-}" in
+  left_atrium\ few-shot) held="left_atrium" validation=right_ventricle ;;
+  liver\ few-shot | spleen\ few-shot) held="liver spleen left_kidney right_kidney" validation=right_ventricle ;;
+  anterior\ few-shot) held="anterior posterior" validation=right_ventricle ;;
   left_atrium\ [012]) labelled=4 all=16 test=4 ;;
   liver\ [012] | spleen\ [012]) labelled=2 all=7 test=3 ;;
   anterior\ [012]) labelled=5 all=40 test=20 ;;
   *) sed -n 's/^#   //p' "$0" >&2; exit 2 ;;
 esac
-shards=$1 work=$2 organ=$3 seed=$4 usual=$labelled
+shards=$1 work=$2 organ=$3 seed=$4
+if [ "$seed" = few-shot ]; then
+  python -m experiments.meta_train real --data "$shards" --workdir "$work/few-shot-${organ/spleen/liver}" \
+         --test-organs $held --val-organs $validation
+  exit
+fi
+usual=$labelled
 labelled=${5:-$labelled}
 run=$work/$organ-$seed-$labelled # runs lie beside each other and share what is compiled
 cases=$(dirname "$0")/mlb_seg.csv
@@ -42,7 +53,7 @@ alone() { # ROW, steps and options: of the labelled alone
   learn "$1" supervised --tasks.size 64 --method.stride 3 --steps "$2" --checkpoint-every "$2" "${@:3}"
 }
 
-begin() { # as looks show slices
+begin() { # as near as looks show slices
   alone stage-1 $first --labelled "$labelled" --augment.zoom 0.417
 }
 

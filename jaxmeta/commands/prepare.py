@@ -42,7 +42,8 @@ class Reading:
     skip_bad: bool = False
     """Leave unusable cases out and list them, instead of stopping."""
     keep_unlabelled: bool = False
-    """Keep scans that have no label, also of a folder of images alone: mlb-seg learns from them."""
+    """Keep scans that have no label, for mlb-seg to learn from: beside labelled ones, in imagesTs/
+    of Decathlon and nnU-Net, or all of a folder that holds images alone."""
 
 
 @options

@@ -29,6 +29,11 @@ class Template(NamedTuple):
     image: bool
 
 
+def says_label(name: str) -> bool:
+    """Tell whether any word of a name says that it is a label."""
+    return any(run.lower() in LABEL for run in RUN.findall(name))
+
+
 def is_sequence(name: str) -> bool:
     """Tell whether a whole name is that of a contrast: of an image, and of no structure."""
     return "".join(filter(str.isalnum, name)).lower() in SEQUENCE

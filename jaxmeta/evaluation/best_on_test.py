@@ -5,6 +5,7 @@ Here it is a column beside the last checkpoint, and nothing is chosen by it.
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from jaxtyping import PyTree
@@ -15,6 +16,7 @@ from jaxmeta.evaluation.intervals import number
 from jaxmeta.evaluation.protocol import request_of
 from jaxmeta.evaluation.protocols.supervised import trials
 from jaxmeta.evaluation.scoring import score_volumes
+from jaxmeta.numerics import rank
 from jaxmeta.progress import say
 from jaxmeta.runs.build import open_data
 from jaxmeta.runs.config import Config
@@ -29,12 +31,16 @@ NAME = "test_dice"  # in metrics.jsonl
 def asked_of_test(config: Config) -> Callable[[int, PyTree], dict[str, float]]:
     """Make (step, state) -> the mean 3-D Dice of whole test volumes, as a test would score them."""
 
-    def ask(step: int, state: PyTree) -> dict[str, float]:
-        told, division = read_run(config.workdir)  # which it has written by then
+    @cache
+    def known():
+        told, division = read_run(config.workdir)  # which it has written by the first checkpoint
         held_out = pool(open_data(told), division, "test")
+        return told, division, trials(held_out, request_of(told, 1))
+
+    def ask(step: int, state: PyTree) -> dict[str, float]:
+        told, division, asked = known()
         row = segmenter_maker(Run(config.workdir, told, division, state, step), 1)
         row = row("adapted", "adapted", None)
-        asked = trials(held_out, request_of(told, 1))
         dice = mean(
             [score for trial in asked for score, _, _ in score_volumes([row], trial)], "dice"
         )
@@ -45,12 +51,11 @@ def asked_of_test(config: Config) -> Callable[[int, PyTree], dict[str, float]]:
 
 
 def cells(run: Path) -> list[list[str]]:
-    """Lay the best checkpoint on the test beside the last; empty where nobody asked at each."""
-    asked = [
-        (line[NAME], line["step"]) for line in read_metrics(run / "metrics.jsonl") if NAME in line
-    ]
-    if not asked:
+    """Lay the best checkpoint on the test beside the last; empty where nobody asked the last."""
+    lines = read_metrics(run / "metrics.jsonl")
+    asked = [(line[NAME], line["step"]) for line in lines if NAME in line]
+    if not asked or asked[-1][1] != max(line["step"] for line in lines):
         return []
-    (last, _), (best, step) = asked[-1], max(asked)
+    (last, _), (best, step) = asked[-1], max(asked, key=lambda each: rank(each[0]))
     head = ["Dice", "last checkpoint", f"best on test of {len(asked)}: chosen by the test itself"]
     return [head, ["test patients", number(last), f"{number(best)} (step {step})"]]

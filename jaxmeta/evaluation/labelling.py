@@ -85,7 +85,7 @@ def refuse_unlabellable(config: Config) -> None:
     """Refuse before anything is trained what could not be labelled after it."""
     shards = open_data(config)
     config = resolved(config, shards)
-    if not divide(config, shards).unlabelled:
+    if not unlabelled_scans(shards, divide(config, shards)):
         raise BadInput("nobody is unlabelled: `unlabelled` names some, or train supervised")
     by = config.method.initial_labels
     if not (by in (FIRST_STAGE, ATLAS) or Path(by).is_dir() or slug(by) in structures(shards)):

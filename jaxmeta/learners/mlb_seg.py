@@ -177,8 +177,9 @@ def drawn(examples: Examples, key: Array, rule: Rule) -> Seen:
 
 def seen(examples: Examples, given: Looks, noise: Array, rule: Rule) -> Seen:
     """See slices and their labels in these looks; beyond a slice all is as dark as its darkest
-    pixel, which in published slices, from 0 to 1, is 0."""
+    pixel. As published it is 0, which is as dark in slices from 0 to 1."""
     darkest = examples.image[..., 0].min((1, 2))[:, None, None]
+    darkest = 0 * darkest if rule.published else darkest
     image = look(given, examples.image[..., 0] - darkest) + darkest[:, None]
     label = look(given, examples.mask.astype(image.dtype)) > 0.5
     valid = jnp.ones(image.shape, bool) if rule.published else shown(given)

@@ -41,7 +41,7 @@ def with_state(model: Model, state: PyTree) -> Model:
     if jax.eval_shape(model.state) != jax.eval_shape(lambda: state):
         raise BadInput(
             "the network to begin with has other running statistics, or other frozen weights, than "
-            "this one: is it of another width or depth?"
+            "this one, or one of both has none: is it of another kind, width or depth?"
         )
     return model._replace(state=lambda: state)
 

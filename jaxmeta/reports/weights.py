@@ -83,7 +83,8 @@ def quality(run: Path) -> list[list[str]]:
         return []
     cells = [[f"Dice of {len(truth)} unlabelled slices, step", *found_by(kept[-1])]]
     for each in kept:
-        known = [n for n, name in enumerate(each.slices) if name in truth]
+        places = {name: n for n, name in enumerate(each.slices)}  # few slices are seen twice
+        known = [n for name, n in places.items() if name in truth]
         own = np.stack([truth[each.slices[n]] for n in known])
         dices = (dice(overlap(masks[known], own)) for masks in found_by(each).values())
         cells.append([str(each.step), *map(number, dices)])

@@ -104,9 +104,9 @@ class Config:
     """Where the metrics go beside `metrics.jsonl`: files in the run's folder for TensorBoard,
     Weights & Biases, or both; each needs the optional extra of its name."""
     test_each: bool = False
-    """Ask the test patients too at each checkpoint (supervised, mlb-seg): the report then has the
-    best of them beside the last, as papers report it that chose on the test. Nothing here is chosen
-    by it."""
+    """Ask the test patients too at each checkpoint of a command (supervised, mlb-seg): the report
+    then has the best of them beside the last, as papers report it that chose on the test. Nothing
+    here is chosen by it."""
     own_network: str = ""
     """A network of your own, as MODULE:FUNCTION, for instance my_package.nets:tiny: called with the
     number of outputs it returns a jaxmeta.models.Model, and takes the place of `network`. Imported

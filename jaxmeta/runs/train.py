@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from jaxmeta.errors import Stopped
+from jaxmeta.errors import BadInput, Stopped
 from jaxmeta.files import beside
 from jaxmeta.learners.learner import Learner
 from jaxmeta.methods import method_of
@@ -51,6 +51,8 @@ def meta_train(config: Config, asked: Asked | None = None) -> Path:
 
     Raises Stopped if this one was, too; what it did is saved, and the same command goes on.
     """
+    if config.test_each and asked is None:
+        raise BadInput("`test_each`: in Python `asked` asks the test, as `asked_of_test` makes it")
     with stop_signal() as stop:
         if not trained(config, stop, asked):
             again = f"stopped; {config.workdir} goes on where it was with the same command"

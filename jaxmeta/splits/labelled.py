@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmeta.data.shards.shards import Shards, holders, structures
+from jaxmeta.data.shards.shards import Shards, holders, structures, without_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.published import PUBLISHED, PublishedList
 from jaxmeta.splits.split import Split, checked_split, recognize, some_of
@@ -45,9 +45,7 @@ def labelled_split(
     (organ,) = recognize([organ], structures(shards))
     having = sorted(holders(shards, organ))
     datasets = {v.dataset for v in shards.volumes if organ in v.counts}
-    datasets |= {v.dataset for v in shards.volumes} - {
-        v.dataset for v in shards.volumes if v.counts
-    }
+    datasets |= without_labels(shards)
     everybody = sorted({v.patient for v in shards.volumes if v.dataset in datasets})
     if list_of := published_list(labelled, unlabelled, test_patients):
         labelled, unlabelled, test_patients = listed(list_of, everybody)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmeta.data.shards.shards import Shards, Volume, holders, structures
+from jaxmeta.data.shards.shards import Shards, Volume, holders, structures, without_labels
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.split import Split, checked_split, recognize, some_of
 
@@ -115,13 +115,14 @@ def pool(
 
 def unlabelled_scans(shards: Shards, split: Split) -> tuple[int, ...]:
     """List the volumes of whom nothing but the voxels may be seen: those of unlabelled patients, in
-    the data sets in which others are labelled."""
+    the data sets in which others are labelled, or nobody is."""
     given, others = set(split.labelled), set(split.unlabelled)
     datasets = {
         volume.dataset
         for volume in shards.volumes
         if volume.patient in given and not volume.counts.keys().isdisjoint(split.train_organs)
     }
+    datasets |= without_labels(shards)
     return tuple(
         number
         for number, volume in enumerate(shards.volumes)

@@ -11,6 +11,7 @@ from jaxmeta.data.shards.prepare import prepare
 from jaxmeta.data.shards.shards import holders, open_shards
 from jaxmeta.errors import BadInput
 from jaxmeta.splits.labelled import labelled_split
+from jaxmeta.splits.pool import unlabelled_scans
 from tests.helpers.scans import anatomy, decathlon, save, touch
 
 
@@ -66,6 +67,42 @@ def test_own_patterns_tell_it_too(tmp_path):
     assert [(case.name, bool(case.label)) for case in cases] == [("d/1", True), ("d/2", False)]
 
 
+@pytest.mark.parametrize("made", [listed, by_channels])
+def test_data_sets_give_images_to_be_tested_without_labels(tmp_path, made):
+    made(folder := tmp_path / "d")
+    touch(folder, "imagesTs/z_0000.nii.gz")
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"test": ["./imagesTs/z_0000.nii.gz"]}))
+    how = dict(modality=["*=mr"])
+    assert len(find_cases([folder], **how)[0]) == 1
+    cases, _, _ = find_cases([folder], keep_unlabelled=True, **how)
+    assert [bool(case.label) for case in cases] == [True, False, False]
+    assert "/z" in cases[-1].name and cases[-1].names == {}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("images/a_0000.nii.gz", "images/a_0001.nii.gz", "labels/a.nii.gz"),  # another channel
+        ("images/a_0000.nii.gz", "images/b_0001.nii.gz", "labels/a.nii.gz"),
+        ("a.nii.gz", "a_seg.nii.gz", "a_t2.nii.gz"),  # another sequence
+        ("a.nii.gz", "a_seg.nii.gz", "a_rater2.nii.gz"),
+        ("images/a.nii.gz", "labels/a.nii.gz", "images/mask_b.nii.gz"),
+    ],
+)
+def test_what_may_be_a_label_or_of_the_labelled_is_nobody(tmp_path, files):
+    folder = touch(tmp_path / "d", *files)
+    cases, alone, _ = find_cases([folder], modality=["mr"], keep_unlabelled=True)
+    assert [case.patient for case in cases] == ["d/a"] and len(alone) == 1
+
+
+@pytest.mark.parametrize("files", [("p1_t1", "p1_t2", "p1_mask"), ("label_1", "label_2")])
+def test_no_mask_is_a_scan_where_nothing_pairs(tmp_path, files):
+    folder = touch(tmp_path / "d", *(f"{name}.nii.gz" for name in files))
+    with pytest.raises(BadInput, match="no image with a label"):
+        find_cases([folder], modality=["mr"], keep_unlabelled=True)
+
+
 def test_a_label_without_an_image_is_no_scan(tmp_path):
     folder = touch(tmp_path / "d", "images/a.nii.gz", "labels/a.nii.gz", "labels/b.nii.gz")
     cases, alone, _ = find_cases([folder], modality=["mr"], keep_unlabelled=True)
@@ -101,3 +138,5 @@ def test_they_are_voxels_to_be_learned_from_and_have_no_structure(tmp_path):
     how = dict(labelled=("1",), test_patients=("1",), seed=0)
     division = labelled_split(shards, "liver", **how)
     assert set(division.unlabelled) == {"labelled/c", "more/d", "more/e"}
+    scans = [shards.volumes[number].name for number in unlabelled_scans(shards, division)]
+    assert scans == ["labelled/c", "more/d", "more/e"]

@@ -12,7 +12,7 @@ from jaxmeta.evaluation.stages import begun
 from jaxmeta.methods.mlb_seg.method import MlbSeg
 from jaxmeta.methods.networks.low_rank_sam import SIZES, LowRankSam
 from jaxmeta.models.sam.files import write_weights
-from jaxmeta.models.sam.low_rank import FROZEN, LEARNED
+from jaxmeta.models.sam.low_rank import FROZEN, LEARNED, SEEN
 from jaxmeta.models.sam.sam import sam
 from jaxmeta.models.sam.size import Size
 from jaxmeta.runs.checks import check
@@ -38,7 +38,8 @@ def weights(tmp_path_factory, small):
     drawn = jax.device_get(jax.jit(sam(SMALL).init)(jax.random.key(7)))
     folder = tmp_path_factory.mktemp("sam") / "weights"
     leaves = jax.tree_util.tree_leaves_with_path(drawn)
-    write_weights(folder, SMALL, ((tuple(s.key for s in path), leaf) for path, leaf in leaves))
+    named = ((tuple(step.key for step in path), leaf) for path, leaf in leaves)
+    write_weights(folder, SMALL, named, preprocessing="medsam")
     return folder, drawn
 
 
@@ -72,10 +73,12 @@ def test_both_stages_learn_beside_frozen_weights(asked, weights):
         for name in FROZEN:
             same = jax.tree.map(np.array_equal, run.state.state[name], drawn[name])
             assert jax.tree.all(same), "what is frozen stays, whatever decays"
+        assert run.state.state[SEEN]["std"].tolist() == [255.0] * 3, "of MedSAM, in both stages"
         assert set(run.state.student) == {"adapter", LEARNED}
     moved = jax.tree.map(np.array_equal, first.state.student, last.state.student)
     assert not any(jax.tree.leaves(moved["adapter"]))
     assert begun(asked).init_from == first.folder, "the same command goes on"
+    check(dataclasses.replace(asked, init_from=learned, workdir=learned / "more"))
     test.test(test.Options(run=(learned,)))
     assert (learned / "supervised" / "report.md").exists()
 

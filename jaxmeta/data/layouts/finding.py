@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxmeta.data.formats.unread import other_formats, told_others
-from jaxmeta.data.layouts.found import Found, Pair, volumes_in
+from jaxmeta.data.layouts.found import Found, bare, volumes_in
 from jaxmeta.data.layouts.layouts import DECLARED, LAYOUTS
 from jaxmeta.data.layouts.pairing import (
     DEEPEST,
@@ -58,13 +58,16 @@ def find_pairs(
 
 
 def with_unlabelled(folder: Path, found: Found | None) -> Found | None:
-    """Count the images without a label among the pairs; of a folder of images alone, all."""
+    """Count the images without a label among the pairs; of a folder of images alone, all, unless
+    any of its names says that it is something else."""
     if found is None or not (found.pairs or found.alone):
-        bare = [Pair(stem, file) for stem, file in volumes_in(folder).items()]
-        return Found(slug(folder.resolve().name), bare, None, []) if bare else found
+        files = volumes_in(folder)
+        every = [bare(stem, file) for stem, file in files.items()]
+        known = all(every) and every and not readings(folder)
+        return Found(slug(folder.resolve().name), every, None, []) if known else found
     kept = [one.unlabelled for one in found.alone if one.unlabelled]
     left = [one for one in found.alone if not one.unlabelled]
-    return found._replace(pairs=[*found.pairs, *kept], alone=left)
+    return found._replace(pairs=[*found.pairs, *kept, *found.unlabelled], alone=left)
 
 
 def _first(layouts, folder, pair_suffix):

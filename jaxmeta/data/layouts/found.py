@@ -2,12 +2,16 @@
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.data.formats.formats import by_stem, images_among
+from jaxmeta.data.words import says_label
 from jaxmeta.errors import BadInput
+
+CHANNEL = re.compile(r"_\d{4}$")
 
 
 class Pair(NamedTuple):
@@ -45,6 +49,15 @@ class Found(NamedTuple):
     unlisted: tuple[str, ...] = ()  # files that the data set's own list leaves out
     notes: tuple[str, ...] = ()  # what else is worth a line
     by_patterns: bool = False  # whether the user's `pairs` found them
+    unlabelled: tuple[Pair, ...] = ()  # images that the data set itself gives without labels
+
+
+def bare(stem: str, image: Path, labelled: Iterable[str] = ()) -> Pair | None:
+    """Take an image that nobody labelled; None where its name says that it is a label, another
+    channel, or one more image of a case that somebody labelled."""
+    case = stem.removesuffix("_0000")
+    other = CHANNEL.search(case) or any(re.match(re.escape(of) + "[-_]", case) for of in labelled)
+    return None if other or says_label(stem) else Pair(case, image)
 
 
 def unused(name: str, names: Mapping, folder: Path) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from jaxmeta.data.formats.formats import case_stem, ending_of, endings, kinds
 from jaxmeta.data.formats.unread import converted_by, unread_ending
 from jaxmeta.data.layouts.bids import bids
-from jaxmeta.data.layouts.found import Alone, Found, Pair, described, unused, volumes_in
+from jaxmeta.data.layouts.found import Alone, Found, Pair, bare, described, unused, volumes_in
 from jaxmeta.data.layouts.structure_files import structure_files
 from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
@@ -71,8 +71,8 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
         missing = [file for file in (image, label) if not file.exists()]
         pair = Pair(case, image, label, modality, channels=channels)
         if missing:
-            bare = pair._replace(label=None) if missing == [label] else None
-            alone.append(Alone(case, f"{missing[0]}: in dataset.json but not there", bare))
+            own = pair._replace(label=None) if missing == [label] else None
+            alone.append(Alone(case, f"{missing[0]}: in dataset.json but not there", own))
         else:
             pairs.append(pair)
     unlisted = tuple(
@@ -81,7 +81,11 @@ def decathlon(folder: Path, pair_suffix: str | None) -> Found | None:
         for file in volumes_in(folder / part).values()
         if file.resolve() not in listed
     )
-    return Found(slug(declared.get("name") or folder.resolve().name), pairs, names, alone, unlisted)
+    tested = [row for row in declared.get("test", ()) if isinstance(row, str)]
+    given = [folder / row for row in tested if (folder / row).exists()]
+    more = tuple(Pair(case_stem(i), i, modality=modality, channels=channels) for i in given)
+    called = slug(declared.get("name") or folder.resolve().name)
+    return Found(called, pairs, names, alone, unlisted, unlabelled=more)
 
 
 def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
@@ -113,12 +117,21 @@ def nnunet(folder: Path, pair_suffix: str | None) -> Found | None:
                 alone.append(Alone(case, f"{label}: no image {case}_{number:04d} in imagesTr"))
             else:
                 pairs.append(of_channel(case, image, label, channels, number))
-    for stem, image in images.items():
-        case, _, number = stem.rpartition("_")
-        known = len(number) == 4 and number.isdecimal() and int(number) < len(channels)
-        bare = of_channel(case, image, None, channels, int(number)) if known else None
-        alone.append(Alone(stem, f"{image}: no label in labelsTr", bare))
-    return Found(slug(declared.get("name") or folder.resolve().name), pairs, names, alone)
+    alone += [
+        Alone(stem, f"{image}: no label in labelsTr", one_channel(stem, image, channels))
+        for stem, image in images.items()
+    ]
+    tested = volumes_in(folder / "imagesTs").items()
+    more = (one_channel(stem, image, channels) for stem, image in tested)
+    called = slug(declared.get("name") or folder.resolve().name)
+    return Found(called, pairs, names, alone, unlabelled=tuple(filter(None, more)))
+
+
+def one_channel(stem: str, image: Path, channels: tuple[str, ...]) -> Pair | None:
+    """Take an image without a label, if it is one of the declared channels."""
+    case, _, number = stem.rpartition("_")
+    known = len(number) == 4 and number.isdecimal() and int(number) < len(channels)
+    return of_channel(case, image, None, channels, int(number)) if known else None
 
 
 def of_channel(
@@ -147,8 +160,9 @@ def two_folders(folder: Path, pair_suffix: str | None) -> Found | None:
             pairs.append(Pair(stem if stem in keys else short, images.pop(keys[0]), label))
         else:
             alone.append(Alone(stem, f"{label}: no image of that name in {here}/"))
+    known = [pair.case for pair in pairs]
     alone += [
-        Alone(stem, f"{image}: no label of that name in {there}/", Pair(stem, image))
+        Alone(stem, f"{image}: no label of that name in {there}/", bare(stem, image, known))
         for stem, image in images.items()
     ]
     return Found(slug(folder.resolve().name), pairs, None, alone)
@@ -175,9 +189,8 @@ def suffixes(folder: Path, pair_suffix: str | None) -> Found | None:
         for stem, file in images.items():
             if stem not in used:
                 wanted = f"{stem}{suffix}{ending_of(file.name)}"
-                alone.append(
-                    Alone(stem, f"{file}: no label {wanted} for this image", Pair(stem, file))
-                )
+                pair = bare(stem, file, used)
+                alone.append(Alone(stem, f"{file}: no label {wanted} for this image", pair))
     return Found(slug(folder.resolve().name), pairs, None, alone) if files else None
 
 

@@ -114,7 +114,8 @@ def prepare(
         "no longer there"
         for dataset, count in sorted(gone.items())
     ]
-    bare = {case.name: case.dataset for case in cases if case.label is None}
+    there = {row.name for row in rows}
+    bare = {c.name: c.dataset for c in cases if c.label is None and c.name in there}
     notes += [
         f"{dataset}: {amount(count, 'scan')} without a label, for who learns from unlabelled ones"
         for dataset, count in sorted(Counter(bare.values()).items())

@@ -152,6 +152,12 @@ def structures(shards: Shards) -> list[str]:
     return sorted(shards.table)
 
 
+def without_labels(shards: Shards) -> set[str]:
+    """Name the data sets in which nobody labelled anything."""
+    labelled = {volume.dataset for volume in shards.volumes if volume.counts}
+    return {volume.dataset for volume in shards.volumes} - labelled
+
+
 def holders(shards: Shards, structure: str) -> dict[str, list[tuple[int, np.ndarray]]]:
     """Say who has a structure: patient -> [(number of the volume, its slices with the
     structure)]."""

@@ -6,7 +6,6 @@ A run has two stages: a network learns from the labelled alone and labels the re
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from jaxtyping import PyTree
 
 from jaxmeta.augmentation.variants import MOST, SIZE
 from jaxmeta.data.initial_labels import FIRST_STAGE, FOLDER, open_initial_labels
+from jaxmeta.data.names import slug
 from jaxmeta.errors import BadInput
 from jaxmeta.learners.learner import Learner
 from jaxmeta.learners.mlb_seg import Rule, mlb_seg
@@ -29,6 +29,7 @@ from jaxmeta.methods.mlb_seg.released import (
     settled,
 )
 from jaxmeta.methods.networks import network_of
+from jaxmeta.methods.origins import told_of
 from jaxmeta.methods.parts import rate_schedule, started
 from jaxmeta.methods.sources import eligible, shape_of
 from jaxmeta.methods.supervised import SUPERVISED, Supervised, check_labelled_slices
@@ -39,7 +40,7 @@ from jaxmeta.splits.pool import Pool
 from jaxmeta.tasks.semi_labelled import every_slice, semi_labelled
 from jaxmeta.tasks.source import Source
 
-LARGEST_ZOOM = 2 * MOST / (SIZE / 2)  # of a look, either way
+LARGEST_ZOOM = 2 * MOST / (SIZE / 2)  # of the nearest look; the farthest shows .58 of a side
 LABELS_OF = {"both": ("initial", "pseudo"), "initial": ("initial",), "none": ()}
 
 
@@ -56,7 +57,7 @@ class MlbSeg:
     clean-steps: by the steps on clean slices that bootstrapping has too, without the rest."""
     stage_1_steps: int = 600
     """Steps of it, from random weights or from those that --init-from names; of a run that has
-    learned from labelled patients there are none."""
+    learned the organ from labelled patients there are none."""
     bootstraps: bool = True
     """Learn from the unlabelled; otherwise a run is clean steps alone."""
     labels: Literal["both", "initial", "none"] = "both"
@@ -109,9 +110,9 @@ def learner(config: Any, begin: PyTree, augment: Any, mesh: Mesh | None) -> Lear
         bootstraps=own.bootstraps,
     )
     rule = as_released(own.released, rule, own.epoch_steps)
-    return mlb_seg(
-        forward_of(model, mesh), lambda key: (model.init(key), model.state()), rule, augment
-    )
+    running = network_of(config).stateful(config) == "running"
+    forward = forward_of(model, mesh, running=running)
+    return mlb_seg(forward, lambda key: (model.init(key), model.state()), rule, augment)
 
 
 def rate_of(config: Any):
@@ -120,16 +121,21 @@ def rate_of(config: Any):
     return rate if callable(rate) else lambda step: rate
 
 
-def forward_of(model: Model, mesh: Mesh | None = None):
-    """Ask a model for logits [N, S, S] and for its state, where it has any: running statistics are
-    of all images, which no mesh then shares."""
+def forward_of(model: Model, mesh: Mesh | None = None, *, running: bool = False):
+    """Ask a model for logits [N, S, S] and for its state, where it has any; `running` statistics
+    are of all images, which no mesh then shares."""
 
-    def forward(variables, running, image, *, train):
-        if not running:
-            apply = lambda variables, image: model.apply(variables, image, train=train)[0][..., 0]
-            return over_images(apply, mesh)(variables, image), running
-        logits, after = model.apply(variables, image, train=train, state=running)
-        return logits[..., 0], after
+    def forward(variables, state, image, *, train):
+        if running:
+            logits, after = model.apply(variables, image, train=train, state=state)
+            return logits[..., 0], after
+
+        def apply(both, image):
+            variables, state = both
+            told = dict(state=state) if state else {}
+            return model.apply(variables, image, train=train, **told)[0][..., 0]
+
+        return over_images(apply, mesh)((variables, state), image), state
 
     return forward
 
@@ -164,9 +170,9 @@ def settle(config: Any, drawn: Pool) -> Any:
 
 def first(config: Any) -> Any:
     """Give the run that this one begins with: of the same network, on the labelled alone, seen as
-    near and as far, and mirrored or not, as looks show them. None where `init_from` is one."""
+    near as looks show them, farther too, and mirrored or not. None where `init_from` is one."""
     own = config.method
-    if has_learned(config.origin):
+    if has_learned(config):
         return None
     steps = dict(steps=own.stage_1_steps, checkpoint_every=max(1, own.stage_1_steps))
     steps |= dict(test_each=False)  # its own scores are no result
@@ -181,19 +187,18 @@ def first(config: Any) -> Any:
     return dataclasses.replace(config, workdir=config.workdir / FIRST_STAGE, **steps, **more)
 
 
-def has_learned(origin: Path | None) -> bool:
-    """Tell whether what a run begins with has learned from labelled patients, so that there is no
-    stage 1."""
-    try:
-        theirs = json.loads((origin / "config.json").read_text("utf-8"))["config"]
-        return theirs["method"]["type"] in (SUPERVISED.name, MLB_SEG.name)
-    except (OSError, ValueError, KeyError, TypeError):  # random, or no run
+def has_learned(config: Any) -> bool:
+    """Tell whether what a run begins with has learned its organ from labelled patients, so that
+    there is no stage 1."""
+    theirs = told_of(config.origin)
+    if theirs.get("method", {}).get("type") not in (SUPERVISED.name, MLB_SEG.name):
         return False
+    return slug(theirs["organ"]) == slug(config.organ)
 
 
 def shares_images(config: Any) -> bool:
     """Let devices share the images of a step, unless running statistics are of all of them."""
-    return not network_of(config).stateful(config)
+    return network_of(config).stateful(config) != "running"
 
 
 def stands_on(config: Any) -> tuple[Path, ...]:
@@ -222,7 +227,7 @@ def check(config: Any) -> None:
             "slice"
         )
     network.check(config)
-    first = own.bootstraps and not has_learned(config.origin)  # a stage 1 is still to be trained
+    first = own.bootstraps and not has_learned(config)  # a stage 1 is still to be trained
     if network.stateful(config) and own.stage_1 == "supervised" and first:
         raise BadInput(
             f"the network {network.name} with `method.stage_1=supervised`, which keeps no running "
@@ -264,9 +269,10 @@ def unused(config: Any) -> Iterator[tuple[str, str]]:
     if not own.teacher:
         for name in ("noise", "decay"):
             yield name, "without `method.teacher`: it is the teacher's"
-    if has_learned(config.origin) and config.origin.name != FIRST_STAGE:
-        for name in ("stage_1", "stage_1_steps"):
-            yield name, "with `init_from` of a run that has learned from labelled patients"
+    if has_learned(config) and config.origin.name != FIRST_STAGE:
+        # of a network with state its preset names the first: there is no other
+        for name in ("stage_1", "stage_1_steps")[bool(network_of(config).stateful(config)) :]:
+            yield name, "with `init_from` of a run that has learned the organ"
 
 
 MLB_SEG = Method(

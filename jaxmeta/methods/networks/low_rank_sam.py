@@ -1,8 +1,6 @@
 """Segment Anything with low-rank adapters and no prompts: its options, and what it begins with."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from jaxtyping import PyTree
@@ -10,11 +8,12 @@ from jaxtyping import PyTree
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.networks.network import Network
 from jaxmeta.methods.networks.segment_anything import (
-    colors_of,
     converted,
     fitted,
     for_slices,
+    preprocessing_of,
 )
+from jaxmeta.methods.origins import told_of
 from jaxmeta.models import Model
 from jaxmeta.models.sam import SIZES, Size
 from jaxmeta.models.sam.low_rank import begun_by, low_rank_sam
@@ -43,25 +42,15 @@ def model(config: Any, outputs: int, *, features: bool = False) -> Model:
     if outputs != 1 or features:
         raise BadInput("low-rank-sam segments one structure: it has no heads, and no features")
     own = config.network
-    how = dict(rank=own.rank, last=own.last_blocks or None)
-    return low_rank_sam(size_of(config), colors=colors_of(config), **how)
+    return low_rank_sam(size_of(config), rank=own.rank, last=own.last_blocks or None)
 
 
 def begun(config: Any, read: Callable[[], PyTree]) -> PyTree:
     """Read what a run begins with: a run of this network, or a Segment Anything."""
-    if is_own(config.origin):
+    if told_of(config.origin).get("network", {}).get("type") == LOW_RANK_SAM.name:
         return read()
     learned = None if converted(config.origin) else read()
-    return begun_by(fitted(config, size_of(config), learned))
-
-
-def is_own(folder: Path) -> bool:
-    """Tell whether a folder is of a run with this network."""
-    try:
-        theirs = json.loads((folder / "config.json").read_text("utf-8"))["config"]
-        return theirs["network"]["type"] == LOW_RANK_SAM.name
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return begun_by(fitted(config, size_of(config), learned), preprocessing_of(config))
 
 
 def check(config: Any) -> None:
@@ -82,5 +71,5 @@ def check(config: Any) -> None:
 
 
 LOW_RANK_SAM = Network(
-    "low-rank-sam", LowRankSam, model, check=check, begin=begun, stateful=lambda config: True
+    "low-rank-sam", LowRankSam, model, check=check, begin=begun, stateful=lambda config: "frozen"
 )

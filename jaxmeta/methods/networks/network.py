@@ -35,6 +35,6 @@ class Network(NamedTuple):
     transfer_rate: float = 6e-3  # outer, of pre-training: chosen on validation organs, RESULTS.md
     # (config) -> what makes the prompts of slices, or None
     prompter: Callable[[Any], Prompter | None] = lambda config: None
-    # (config) -> whether its model has state: running statistics, or frozen weights
-    stateful: Callable[[Any], bool] = lambda config: False
+    # (config) -> what state its model has: "running" statistics, "frozen" weights, "" for none
+    stateful: Callable[[Any], str] = lambda config: ""
     shipped: bool = False  # the settings of scratch that ship were chosen on it

@@ -1,6 +1,5 @@
 """Segment Anything: its options, which size a run is of, and the weights that it begins with."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from jaxtyping import PyTree
 
 from jaxmeta.errors import BadInput
 from jaxmeta.methods.networks.network import Network
+from jaxmeta.methods.origins import told_of
 from jaxmeta.models.sam import SIZES, Size
 from jaxmeta.models.sam.files import SIZE, read_preprocessing, read_size, read_weights
 from jaxmeta.models.sam.images import Preprocessing, slices_as_colors
@@ -52,11 +52,10 @@ def begun_size(begin: Path) -> Size:
     """Say how large the network is that a run begins with."""
     if converted(begin):
         return read_size(begin)
-    try:
-        theirs = json.loads((begin / "config.json").read_text("utf-8"))["config"]
-        method, network = theirs["method"]["type"], theirs["network"]["type"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"{begin} is no run and no folder of converted weights") from None
+    theirs = told_of(begin)
+    if not theirs:
+        raise BadInput(f"{begin} is no run and no folder of converted weights")
+    method, network = theirs["method"]["type"], theirs["network"]["type"]
     if method != "sam":
         raise BadInput(
             f"{begin} is of {method}: begin with a run of sam, or a folder that "

@@ -33,9 +33,9 @@ def check(config: Any) -> None:
     refuse_groups(config.network.widths, config.network.groups)
 
 
-def stateful(config: Any) -> bool:
+def stateful(config: Any) -> str:
     """Tell whether it has running statistics."""
-    return not config.network.groups
+    return "" if config.network.groups else "running"
 
 
 UNET_PLUS_PLUS = Network("unet-plus-plus", UnetPlusPlus, model, check=check, stateful=stateful)

@@ -3,10 +3,10 @@
 As SAMed has it (Zhang and Liu 2023, arXiv 2304.13785): thin matrices beside the maps to queries and
 values of every block, and the whole mask decoder, are learned; the image encoder itself and the
 prompt encoder, which says "nothing was pointed at", stay as they are. These frozen weights are no
-variables but state, which every call is given and hands on unchanged.
+variables but state, which every call is given and hands on unchanged, with how they were shown
+images.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,11 +15,12 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxmeta.models.model import Model, Trained
 from jaxmeta.models.sam.adapters import adapted_blocks, before_adapters, low_rank
-from jaxmeta.models.sam.images import slices_as_colors
+from jaxmeta.models.sam.images import Preprocessing, slices_as_colors
 from jaxmeta.models.sam.sam import sam
 from jaxmeta.models.sam.size import Size
 
 LEARNED, FROZEN = "mask_decoder", ("image_encoder", "prompt_encoder")
+SEEN = "preprocessing"
 
 
 def low_rank_sam(
@@ -27,10 +28,8 @@ def low_rank_sam(
     *,
     rank: int = 4,
     last: int | None = None,
-    colors: Callable[[Array], Array] = slices_as_colors,
 ) -> Model:
-    """Make it, of one output; `last` adapts the last blocks alone, `colors` makes pixels of
-    slices."""
+    """Make it, of one output; `last` adapts the last blocks alone."""
     network = sam(size)
     adapter = low_rank(size, last=last, rank=rank)
 
@@ -40,13 +39,13 @@ def low_rank_sam(
 
     def begin() -> PyTree:
         drawn = network.init(jax.random.key(0))
-        return {name: drawn[name] for name in FROZEN}
+        return begun_by(drawn).state
 
     def apply(
         variables, image: Float[Array, "N S S 1"], prompt=(), *, key=None, train=False, state
     ) -> tuple[Float[Array, "N S S 1"], PyTree]:
         fixed = state["image_encoder"]
-        prefix = before_adapters(network.parts, fixed, adapter, colors(image))
+        prefix = before_adapters(network.parts, fixed, adapter, seen(image, state))
         of = network.parts, fixed, adapter, variables["adapter"], prefix, size.depth
         embedding = network.parts.neck(fixed, adapted_blocks(*of)[-1])
         logits, _ = network.decode(state | {LEARNED: variables[LEARNED]}, embedding)
@@ -56,7 +55,14 @@ def low_rank_sam(
     return Model(init, apply, state=begin)
 
 
-def begun_by(weights: PyTree) -> Trained:
-    """Divide the weights of a Segment Anything into what is learned on from there, and what
-    stays."""
-    return Trained({LEARNED: weights[LEARNED]}, {name: weights[name] for name in FROZEN})
+def seen(image: Float[Array, "N S S 1"], state: PyTree) -> Float[Array, "N S S 3"]:
+    """Show slices as the frozen weights learned to see images."""
+    return slices_as_colors(image, Preprocessing(**state[SEEN]))
+
+
+def begun_by(weights: PyTree, how: Preprocessing = Preprocessing()) -> Trained:
+    """Divide the weights of a Segment Anything into what is learned on from there, and what stays:
+    among that is how they were shown images."""
+    kept = {name: weights[name] for name in FROZEN}
+    kept[SEEN] = {name: jnp.asarray(getattr(how, name)) for name in ("mean", "std")}
+    return Trained({LEARNED: weights[LEARNED]}, kept)

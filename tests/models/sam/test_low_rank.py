@@ -9,8 +9,8 @@ import pytest
 
 from jaxmeta.errors import BadInput
 from jaxmeta.models.model import Trained, begin_with
-from jaxmeta.models.sam.images import slices_as_colors
-from jaxmeta.models.sam.low_rank import FROZEN, LEARNED, begun_by, low_rank_sam
+from jaxmeta.models.sam.images import PREPROCESSING, slices_as_colors
+from jaxmeta.models.sam.low_rank import FROZEN, LEARNED, SEEN, begun_by, low_rank_sam, seen
 from jaxmeta.models.sam.sam import sam
 from tests.helpers.sizes import SMALL
 
@@ -36,7 +36,7 @@ def test_it_begins_as_the_network_that_is_pointed_at_nothing():
 
 def test_frozen_weights_are_handed_on_and_thin_ones_count():
     handed = jax.eval_shape(partial(MODEL.apply, state=MODEL.state()), VARIABLES, IMAGE)[1]
-    assert set(handed) == set(FROZEN) and not set(handed) & set(VARIABLES)
+    assert set(handed) == {*FROZEN, SEEN} and not set(handed) & set(VARIABLES)
     sizes = [leaf.size for leaf in jax.tree.leaves(VARIABLES["adapter"])]
     assert sizes == [SMALL.width * 2] * 4 * SMALL.depth  # two matrices for queries, two for values
     slope = jax.jit(jax.grad(lambda v: (logits(v, IMAGE) ** 2).sum()))(VARIABLES)
@@ -49,7 +49,18 @@ def test_frozen_weights_are_handed_on_and_thin_ones_count():
             ), "the first step moves what began at zero"
 
 
+def test_slices_are_shown_as_the_frozen_weights_saw_theirs():
+    how = PREPROCESSING["medsam"]
+    model = begin_with(low_rank_sam(SMALL, rank=2), begun_by(WEIGHTS, how))
+    found = jax.jit(lambda v, x: model.apply(v, x, state=model.state())[0])(VARIABLES, IMAGE)
+    np.testing.assert_allclose(
+        seen(IMAGE, model.state()), slices_as_colors(IMAGE, how), rtol=1e-6, atol=1e-6
+    )
+    assert float(jnp.abs(found - logits(VARIABLES, IMAGE)).max()) > 1e-3
+
+
 def test_weights_of_another_size_are_no_beginning():
     other = jax.tree.map(lambda leaf: leaf[..., :1], MODEL.state())
+    assert jax.tree.structure(other) == jax.tree.structure(MODEL.state())
     with pytest.raises(BadInput, match="other frozen weights"):
         begin_with(MODEL, Trained(VARIABLES, other))
