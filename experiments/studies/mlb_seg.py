@@ -36,6 +36,7 @@ from jaxmeta.runs.setup import resolved
 CASES = Path(__file__).with_suffix(".csv")
 LABELS = CASES.with_name("mlb_seg_labels.csv")
 USUAL = {"left_atrium": 4, "liver": 2, "spleen": 2, "anterior": 5}  # labelled patients
+ABLATIONS, OTHER_LABELS = ("no-ensemble", "no-teacher"), "mlb-atlas"
 MLB, BEFORE, AFTER, FEW_SHOT = "mlb", "initial labels", "the student's", "few-shot"
 
 
@@ -134,9 +135,14 @@ def answered(
 def tables(scores: Sequence[Score], labels: Sequence[Score]) -> str:
     """Lay out all rows over organs and organ by organ, the curve, and the labels."""
     usual = [score for score in scores if score.shots == USUAL[score.organ]]
-    parts = [("all organs", usual, MLB)]
-    parts += [(organ, [s for s in usual if s.organ == organ], MLB) for organ in USUAL]
-    curve = [s for s in scores if s.organ == "left_atrium" and s.row in ("mlb", "augmented")]
+    every = [score for score in usual if score.row not in (*ABLATIONS, OTHER_LABELS)]
+    parts = [("all organs", every, MLB)]
+    parts += [(organ, [s for s in every if s.organ == organ], MLB) for organ in USUAL]
+    less = [s for s in usual if s.organ == "left_atrium" and s.row in (MLB, "uniform", *ABLATIONS)]
+    parts.append(("left_atrium, with less in it", less, MLB))
+    other = [s for s in usual if s.organ in ("liver", "spleen") and s.row in (MLB, OTHER_LABELS)]
+    parts.append(("initial labels by place and intensity", other, MLB))
+    curve = [s for s in scores if s.organ == "left_atrium" and s.row in (MLB, "augmented")]
     for count in sorted({score.shots for score in curve}):
         own = [score for score in curve if score.shots == count]
         parts.append((f"left_atrium, {count} labelled", own, MLB))

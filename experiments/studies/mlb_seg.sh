@@ -76,7 +76,8 @@ bootstrap uniform --method.weights uniform
 bootstrap confidence --method.weights confidence
 bootstrap pseudo --method.labels initial --method.weights uniform --method.no-consistency --method.no-teacher
 bootstrap mean-teacher --method.labels none --method.no-consistency
-bootstrap no-ensemble --method.no-ensemble
-bootstrap no-teacher --method.no-teacher
-bootstrap mlb-atlas --method.initial-labels atlas
 kept all || alone all $together --labelled $all
+case $organ in
+  left_atrium) bootstrap no-ensemble --method.no-ensemble; bootstrap no-teacher --method.no-teacher ;;
+  liver | spleen) bootstrap mlb-atlas --method.initial-labels atlas ;; # place and intensity know these well
+esac
