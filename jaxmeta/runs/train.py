@@ -39,7 +39,7 @@ from jaxmeta.training.loop import cost, summary, train
 from jaxmeta.training.validation import mean_over_structures, validation
 
 WATCHED = "watched"  # in a run's folder: what its learner shows while it learns
-WATCHED_BATCHES = 8
+WATCHED_BATCHES = 8  # of steps; each takes about as long as one
 Asked = Callable[[int, PyTree], dict[str, float]]
 DASHBOARDS = {"tensorboard": dashboards.tensorboard, "wandb": dashboards.wandb}
 
@@ -120,7 +120,8 @@ def trained(config: Config, stop: list[int], asked: Asked | None = None) -> bool
 
         def save(number: int, state, due: bool) -> None:
             value = score(state) if due else None  # a stop must not offer another choice
-            keep(number, state)
+            if due:
+                keep(number, state)
             if value is not None:
                 told = f"Dice {value:.3f} on validation organs{method.validated_by(config)}"
                 say(f"step {number}: {told}")

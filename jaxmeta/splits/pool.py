@@ -162,15 +162,15 @@ def slice_count(patients: Mapping[str, list]) -> int:
 
 def count_table(shards: Shards, split: Split, *, single_patients: bool = False) -> str:
     """Write patients and slices of every structure on each side, brackets around what is never
-    used; who counts as unlabelled shows no structure."""
+    used; of a semi-supervised split only who is labelled or tested shows any."""
     rows = [("role", "organ", "data set", "", "training side", "", "test side", "")]
     rows.append(("", "", "", "", *("patients", "slices") * 2))
-    seen, hidden = set(split.train_patients), set(split.unlabelled)
+    seen, known = set(split.train_patients), {*split.labelled, *split.test_patients}
     for role, organs in zip(("train", "val", "test"), split[:3], strict=True):
         for organ in organs:
             entries = {}
             for patient, scans in holders(shards, organ).items():
-                for volume, slices in () if patient in hidden else scans:
+                for volume, slices in scans if not split.labelled or patient in known else ():
                     scan = shards.volumes[volume]
                     kind = " ".join(filter(None, (scan.modality, scan.channel)))
                     sides = entries.setdefault((scan.dataset, kind), ({}, {}))
