@@ -52,7 +52,9 @@ def meta_train(config: Config, asked: Asked | None = None) -> Path:
     Raises Stopped if this one was, too; what it did is saved, and the same command goes on.
     """
     if config.test_each and asked is None:
-        raise BadInput("`test_each`: in Python `asked` asks the test, as `asked_of_test` makes it")
+        raise BadInput(
+            "`test_each` without anybody who asks: a command does, or evaluation/best_on_test.py"
+        )
     with stop_signal() as stop:
         if not trained(config, stop, asked):
             again = f"stopped; {config.workdir} goes on where it was with the same command"

@@ -19,6 +19,7 @@ from jaxmeta.evaluation import pretraining, settings, tuning
 from jaxmeta.evaluation.test_plan import plan_test
 from jaxmeta.methods import method_of, testing
 from jaxmeta.methods.metamedseg.method import MetaMedSeg, TaskWeights
+from jaxmeta.methods.networks.low_rank_sam import LowRankSam
 from jaxmeta.methods.networks.segment_anything import Sam, SamTiny
 from jaxmeta.methods.options import Outer, OwnLoss, Volumes
 from jaxmeta.methods.parts import inner_rule
@@ -331,7 +332,7 @@ def test_target_slices_are_labelled_ones_of_the_training_side(small):
 def test_every_preset_can_be_run_but_for_data_and_published_weights(tmp_path):
     write_size(tmp_path, SIZES["vit-b"])
     for config in (preset.config for preset in PRESETS.values()):
-        if isinstance(config.network, Sam):
+        if isinstance(config.network, Sam | LowRankSam):
             config = dataclasses.replace(config, init_from=tmp_path)
         if method_of(config.method).by_labels:
             told = dict(organ="liver", labelled=("2",), test_patients=("1",))

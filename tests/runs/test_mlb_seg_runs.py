@@ -135,6 +135,14 @@ def test_the_best_on_test_stands_beside_the_last_and_chooses_nothing(learned):
     assert "of 2: chosen by the test itself" in (scores.parent / "report.md").read_text()
 
 
+def test_who_asks_for_the_test_is_asked_for(ready, asked, config):
+    with pytest.raises(BadInput, match="without anybody who asks"):
+        meta_train(dataclasses.replace(ready, test_each=True))
+    few_shot = dataclasses.replace(config, test_each=True)
+    with pytest.raises(BadInput, match="`test_each` with meta-sgd"):
+        check(few_shot)
+
+
 def test_what_is_there_is_not_made_again(ready, asked, learned, capsys):
     before = {path: path.stat().st_mtime_ns for path in (asked.workdir / FOLDER).iterdir()}
     again = begun(asked)
