@@ -78,7 +78,8 @@ def test_both_stages_learn_beside_frozen_weights(asked, weights):
     moved = jax.tree.map(np.array_equal, first.state.student, last.state.student)
     assert not any(jax.tree.leaves(moved["adapter"]))
     assert begun(asked).init_from == first.folder, "the same command goes on"
-    check(dataclasses.replace(asked, init_from=learned, workdir=learned / "more"))
+    own = dataclasses.replace(asked.method, stage_1_steps=MlbSeg().stage_1_steps)
+    check(dataclasses.replace(asked, init_from=learned, workdir=learned / "more", method=own))
     test.test(test.Options(run=(learned,)))
     assert (learned / "supervised" / "report.md").exists()
 
