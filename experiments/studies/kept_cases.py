@@ -1,7 +1,7 @@
 """Cases of a study kept as text, a line each, so that its tables can be made again anywhere."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jaxmeta.evaluation.comparison import case_of, difference, organs, row_mean
@@ -50,14 +50,10 @@ def rows_of(scores: Sequence[Score]) -> list[str]:
     return list(dict.fromkeys(score.row for score in scores))
 
 
-def table(
-    scores: Sequence[Score],
-    reference: str,
-    called: Callable[[int], str] = lambda shots: f"{shots} slices",
-) -> str:
+def table(scores: Sequence[Score], reference: str, head: str = "{} slices") -> str:
     """Write means of rows by organ, with intervals over patients, and each minus the reference;
-    where there are several runs with the interval that resamples them too. `called` heads the
-    table of so many shots."""
+    where there are several runs with the interval that resamples them too. `head` is
+    that of the table of so many shots."""
     lines = []
     for shots in dict.fromkeys(score.shots for score in scores):
         here = [score for score in scores if score.shots == shots]
@@ -65,7 +61,7 @@ def table(
         columns = list(dict.fromkeys(organs(here)))
         several = len({score.run for score in here}) > 1
         more = [f"minus {reference}", *["with runs"] * several]
-        lines += ["", f"| {called(shots)} | mean | {' | '.join([*columns, *more])} |"]
+        lines += ["", f"| {head.format(shots)} | mean | {' | '.join([*columns, *more])} |"]
         lines.append("| --- " * (2 + len(columns) + len(more)) + "|")
         for row, own in by.items():
             means = [row_mean([s for s in own if s.organ == organ])[0] for organ in columns]

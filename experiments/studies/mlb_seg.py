@@ -73,7 +73,7 @@ def tested(work: Path) -> Iterator[Score]:
         organ, seed, labelled, row = path.parts[-3].split("-", 3)
         for score in read_scores(path, Score):
             yield score._replace(row=row, shots=int(labelled), run=seed)
-    for folder in sorted(work.glob(f"*-{MLB}")):
+    for folder in finished(work):
         organ, seed, labelled, _ = folder.name.split("-", 3)
         few_shot = work / f"{FEW_SHOT}-{organ.replace('spleen', 'liver')}"
         for row, by in {ATLAS: ATLAS, FEW_SHOT: str(few_shot)}.items():
@@ -81,10 +81,14 @@ def tested(work: Path) -> Iterator[Score]:
                 yield from answered(folder, row, by, "test_patients", int(labelled), seed)
 
 
+def finished(work: Path) -> list[Path]:
+    """List the runs of MLB-Seg that were tested."""
+    return sorted(path.parents[1] for path in work.glob(f"*-{MLB}/supervised/summary.json"))
+
+
 def relabelled(work: Path) -> Iterator[Score]:
     """Collect how good the labels of the unlabelled were, and are."""
-    for path in sorted(work.glob(f"*-{MLB}/supervised/summary.json")):
-        folder = path.parents[1]
+    for folder in finished(work):
         _, seed, labelled, _ = folder.name.split("-", 3)
         config, _ = read_run(folder)
         shards = open_data(config)
@@ -152,7 +156,7 @@ def tables(scores: Sequence[Score], labels: Sequence[Score]) -> str:
     for title, of, reference in parts:
         alike = [score._replace(shots=0) for score in of]
         if reference in rows_of(alike):
-            laid.append(table(alike, reference, called=lambda _, title=title: title))
+            laid.append(table(alike, reference, title))
     return "\n".join(laid)
 
 

@@ -36,16 +36,6 @@ class Model(NamedTuple):
     state: Callable[[], Any] = tuple
 
 
-def with_state(model: Model, state: PyTree) -> Model:
-    """Make the same model, but begin its state with that of another."""
-    if jax.eval_shape(model.state) != jax.eval_shape(lambda: state):
-        raise BadInput(
-            "the network to begin with has other running statistics, or other frozen weights, than "
-            "this one, or one of both has none: is it of another kind, width or depth?"
-        )
-    return model._replace(state=lambda: state)
-
-
 def halving(module: nn.Module, levels: int, channels: int = 1, *, collection: str = "") -> Model:
     """Make a model of a module that halves its image `levels` - 1 times.
 
@@ -85,6 +75,16 @@ class Trained(NamedTuple):
 
     variables: PyTree
     state: PyTree
+
+
+def with_state(model: Model, state: PyTree) -> Model:
+    """Make the same model, but begin its state with that of another."""
+    if jax.eval_shape(model.state) != jax.eval_shape(lambda: state):
+        raise BadInput(
+            "the network to begin with has other running statistics, or other frozen weights, than "
+            "this one, or one of both has none: is it of another kind, width or depth?"
+        )
+    return model._replace(state=lambda: state)
 
 
 def begin_with(model: Model, variables: PyTree) -> Model:

@@ -93,8 +93,10 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> str:
     more = []
     if len(outcomes) == 1:
         draw_curves(folder / "curves.png", outcomes[0].folder / "metrics.jsonl")
-        weights.draw(folder / "weights.png", outcomes[0].folder)
-        more = [best_on_test.cells(outcomes[0].folder), weights.quality(outcomes[0].folder)]
+        kept = weights.kept_of(outcomes[0].folder)
+        truth = weights.truths(outcomes[0].folder, kept)
+        weights.draw(folder / "weights.png", kept, truth)
+        more = [best_on_test.cells(outcomes[0].folder), weights.quality(kept, truth)]
         more = [cells for cells in more if cells]
     texts += ["\n".join(figures.columns(cells)) for cells in more]
     pages.write(folder, outcomes, blocks, more)

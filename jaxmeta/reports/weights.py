@@ -1,7 +1,7 @@
 """What bootstrapping made of labels that were guessed: how good they were before and after, of some
 slices the labels themselves, and what each of their pixels counted, while it learned."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,9 @@ CAPTION = (
 INITIAL, ENHANCED, STUDENT = "initial label", "looks together", "the student"
 
 
+Truths = Mapping[str, Bool[np.ndarray, "S S"]]  # by the slice's name
+
+
 class Watched(NamedTuple):
     """What a run kept of N slices."""
 
@@ -40,14 +43,12 @@ class Watched(NamedTuple):
     slices: Sequence[str]  # "la2018/06SR5RBREL16DQ6M8LWS:12"
 
 
-def draw(path: Path, run: Path) -> None:
-    """Draw it, where a run has kept anything that weighs."""
-    kept = kept_of(run)
+def draw(path: Path, kept: Sequence[Watched], truth: Truths) -> None:
+    """Draw it, where a run has kept anything."""
     if not kept:
         return
     times = [kept[n] for n in dict.fromkeys(np.linspace(0, len(kept) - 1, STEPS).astype(int))]
     last = times[-1]
-    truth = truths(run, last)
     order = np.argsort(-last.labels[..., 0].sum((1, 2)), kind="stable")[:SLICES]
     found = found_by(last)
     heads = [*found, *(f"weight, step {each.step}" for each in times)]
@@ -74,12 +75,10 @@ def draw(path: Path, run: Path) -> None:
         figure.savefig(part, dpi=110, format="png")
 
 
-def quality(run: Path) -> list[list[str]]:
+def quality(kept: Sequence[Watched], truth: Truths) -> list[list[str]]:
     """Lay out how good the labels of these slices were after so many steps: the Dice of all their
     pixels together; empty where nobody kept them, or nobody knows the truth."""
-    kept = kept_of(run)
-    truth = truths(run, kept[-1]) if kept else {}
-    if not truth:
+    if not kept or not truth:
         return []
     cells = [[f"Dice of {len(truth)} unlabelled slices, step", *found_by(kept[-1])]]
     for each in kept:
@@ -123,13 +122,15 @@ def read(path: Path) -> Watched:
     return Watched(int(path.stem), slices=names, **held)
 
 
-def truths(run: Path, watched: Watched) -> dict[str, Bool[np.ndarray, "S S"]]:
-    """Read what the shards hold of these slices, for somebody to look at."""
+def truths(run: Path, kept: Sequence[Watched]) -> Truths:
+    """Read what the shards hold of the slices that a run kept, for somebody to look at."""
+    if not kept:
+        return {}
     config, _ = read_run(run)
     shards = open_data(config)
     rows = {volume.name: place for place, volume in enumerate(shards.volumes)}
     found = {}
-    for name in watched.slices:
+    for name in kept[-1].slices:
         scan, _, at = name.rpartition(":")
         volume = rows.get(scan)
         if volume is None or config.organ not in shards.volumes[volume].counts:

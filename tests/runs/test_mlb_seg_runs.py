@@ -110,8 +110,11 @@ def test_whole_volumes_of_the_tested_are_scored_without_support(learned):
     assert "no support: labels in training alone" in report.read_text()
     kept = weights.read(learned / WATCHED / "6.npz")
     assert len(kept.slices) == len(kept.weight) == 16 and kept.step == 6
-    assert weights.truths(learned, kept).keys() == set(kept.slices)
-    head, before, _, after = weights.quality(learned)  # when nothing was learned, and at the end
+    truth = weights.truths(learned, [kept])
+    assert truth.keys() == set(kept.slices)
+    head, before, _, after = weights.quality(
+        weights.kept_of(learned), truth
+    )  # when nothing was learned, and at the end
     assert head[1:] == [weights.INITIAL, weights.ENHANCED, weights.STUDENT]
     assert (before[0], after[0]) == ("0", "6") and before[1] == after[1]
     assert f"| 6 | {' | '.join(after[1:])} |" in report.read_text()

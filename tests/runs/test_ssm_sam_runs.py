@@ -340,7 +340,7 @@ def test_a_beginning_of_another_size_is_named(tmp_path):
     write_size(tmp_path, segment_anything.SIZES["vit-b"])
     config = dataclasses.replace(PRESETS["ssm-sam-tiny"].config, init_from=tmp_path)
     with pytest.raises(BadInput, match="is vit-b .12 blocks of width 768.*network is"):
-        segment_anything.weights_of(config, None)
+        segment_anything.weights_of(config, segment_anything.size_of(config), None)
 
 
 @pytest.mark.slow

@@ -61,10 +61,10 @@ def with_unlabelled(folder: Path, found: Found | None) -> Found | None:
     """Count the images without a label among the pairs; of a folder of images alone, all, unless
     any of its names says that it is something else."""
     if found is None or not (found.pairs or found.alone):
-        files = volumes_in(folder)
-        every = [bare(stem, file) for stem, file in files.items()]
-        known = all(every) and every and not readings(folder)
-        return Found(slug(folder.resolve().name), every, None, []) if known else found
+        every = [bare(stem, file) for stem, file in volumes_in(folder).items()]
+        if not every or not all(every) or readings(folder):
+            return found
+        return Found(slug(folder.resolve().name), every, None, [])
     kept = [one.unlabelled for one in found.alone if one.unlabelled]
     left = [one for one in found.alone if not one.unlabelled]
     return found._replace(pairs=[*found.pairs, *kept, *found.unlabelled], alone=left)

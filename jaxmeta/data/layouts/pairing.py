@@ -50,20 +50,20 @@ def paired(folder: Path, pairs: Sequence[str]) -> Found:
         both = f"{amount(len(images), 'image')} and {amount(len(labels), 'label')}"
         fits = f"fits {both}, none of the same {{id}}"
         raise BadInput(f"{folder}: {option} {fits}; {seen_images(folder)}")
-    pairs = {
+    known = {
         ids: Pair("_".join(ids), image, labels.get(ids), patient=ids[0])
         for ids, image in sorted(images.items())
     }
     alone = [
         Alone(pair.case, f"{pair.image}: no label of {option}", pair)
-        for pair in pairs.values()
+        for pair in known.values()
         if pair.label is None
     ]
     alone += [
         Alone("_".join(ids), f"{labels[ids]}: no image of {option}")
         for ids in labels.keys() - images
     ]
-    found = [pair for pair in pairs.values() if pair.label]
+    found = [pair for pair in known.values() if pair.label]
     rest = sorted(set(files.values()) - {*images.values(), *labels.values()})
     fit = f"{amount(len(rest), f'{kinds()} file')} fit{'s' * (len(rest) == 1)} neither of"
     notes = (f"{folder}: {fit} {option} ({three(rest, folder)})",)

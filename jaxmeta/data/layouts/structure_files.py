@@ -32,21 +32,19 @@ def structure_files(folder: Path, pair_suffix: str | None) -> Found | None:
     pairs, alone = [], []
     for place, (images, masks) in held.items():
         if len(images) == 1 and masks:
-            (image,) = images
             label = next(iter(masks.values()))
-            modality = NAMED.get(case_stem(image).lower())
-            pairs.append(Pair(place.name, image, label, modality, files=masks))
+            pairs.append(of_patient(place, images)._replace(label=label, files=masks))
         elif images or masks:
             several = ", ".join(image.name for image in images)
             say = "keep one, or say which belong together, by `pairs='{id}/image' '{id}/liver'`"
             why = f"several images ({several}); {say}" if images else "masks without an image"
             told = f"{place}: {why if masks else 'an image without masks'}"
-            alone.append(Alone(place.name, told, None if masks else unlabelled(place, images)))
+            alone.append(Alone(place.name, told, None if masks else of_patient(place, images)))
     return Found(slug(folder.resolve().name), pairs, None, alone)
 
 
-def unlabelled(place: Path, images: Sequence[Path]) -> Pair | None:
-    """Take the one image of a patient whom nobody labelled."""
+def of_patient(place: Path, images: Sequence[Path]) -> Pair | None:
+    """Take the one image of a patient, whoever labelled it."""
     if len(images) != 1:
         return None
     return Pair(place.name, images[0], modality=NAMED.get(case_stem(images[0]).lower()))

@@ -9,9 +9,9 @@ from jaxmeta.errors import BadInput
 from jaxmeta.methods.networks.network import Network
 from jaxmeta.methods.networks.segment_anything import (
     converted,
-    fitted,
     for_slices,
     preprocessing_of,
+    weights_of,
 )
 from jaxmeta.methods.origins import told_of
 from jaxmeta.models import Model
@@ -50,7 +50,7 @@ def begun(config: Any, read: Callable[[], PyTree]) -> PyTree:
     if told_of(config.origin).get("network", {}).get("type") == LOW_RANK_SAM.name:
         return read()
     learned = None if converted(config.origin) else read()
-    return begun_by(fitted(config, size_of(config), learned), preprocessing_of(config))
+    return begun_by(weights_of(config, size_of(config), learned), preprocessing_of(config))
 
 
 def check(config: Any) -> None:

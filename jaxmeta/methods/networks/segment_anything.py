@@ -73,20 +73,15 @@ def converted(folder: Path) -> bool:
 def begun(config: Any, read: Callable[[], PyTree]) -> PyTree:
     """Read what a run begins with: another run of Segment Anything, or converted weights."""
     begun_size(config.origin)  # or it is none of Segment Anything's
-    return weights_of(config, None if converted(config.origin) else read())
+    return weights_of(config, size_of(config), None if converted(config.origin) else read())
 
 
-def weights_of(config: Any, learned: PyTree) -> PyTree:
-    """Fit the image encoder that a run begins with to its slices.
+def weights_of(config: Any, wanted: Size, learned: PyTree) -> PyTree:
+    """Fit the image encoder that a run begins with to a network of this size.
 
     `learned` is the network of the run `config.init_from`; None reads a folder of converted
     weights. Raises BadInput for one of another size, which it names.
     """
-    return fitted(config, size_of(config), learned)
-
-
-def fitted(config: Any, wanted: Size, learned: PyTree) -> PyTree:
-    """Fit the image encoder that a run begins with to a network of this size; see `weights_of`."""
     known = begun_size(config.origin)
     if known._replace(image=wanted.image) != wanted:
         raise BadInput(

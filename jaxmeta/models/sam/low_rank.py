@@ -23,12 +23,7 @@ LEARNED, FROZEN = "mask_decoder", ("image_encoder", "prompt_encoder")
 SEEN = "preprocessing"
 
 
-def low_rank_sam(
-    size: Size,
-    *,
-    rank: int = 4,
-    last: int | None = None,
-) -> Model:
+def low_rank_sam(size: Size, *, rank: int = 4, last: int | None = None) -> Model:
     """Make it, of one output; `last` adapts the last blocks alone."""
     network = sam(size)
     adapter = low_rank(size, last=last, rank=rank)
